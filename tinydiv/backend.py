@@ -1,0 +1,182 @@
+"""One array module for the whole project: NumPy on the CPU, CuPy on the GPU, the same code.
+
+Every core file writes `from tinydiv.backend import xp` and calls `xp.exp`, `xp.sum`, ... What `xp`
+stands for is decided by `use("numpy" | "cupy" | "auto" | a module)`, at any time before the arrays
+are made. `xp` is a proxy and no plain module, because a plain `from backend import xp` would keep
+NumPy after `use("cupy")`.
+"""
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy
+
+from tinydiv.errors import RunError, UsageError, nearest
+from tinydiv.products import StridedBatchedProduct, cublas_gemm
+
+Array: TypeAlias = Any
+"""An array of the current backend. Neither NumPy's nor CuPy's type would be true for both."""
+
+NAMES = ("numpy", "cupy", "auto")
+
+
+class ArrayModule:
+    """Hands every attribute on to the chosen module and remembers it, so the detour costs nothing.
+
+    A found name becomes an attribute of this object: Python asks `__getattr__` only the first time.
+    """
+
+    def __init__(self) -> None:
+        self._choose(numpy, numpy.matmul)
+
+    def _choose(self, module: types.ModuleType, product: Callable[..., Array]) -> None:
+        self.__dict__.clear()
+        self.__dict__["_module"] = module
+        self.__dict__["_product"] = product
+
+    def __getattr__(self, name: str) -> Array:
+        value = getattr(self.__dict__["_module"], name)
+        self.__dict__[name] = value
+        return value
+
+    def __repr__(self) -> str:
+        return f"<tinydiv array module: {self.__dict__['_module'].__name__}>"
+
+
+xp = ArrayModule()
+
+
+def use(backend: str | types.ModuleType) -> str:
+    """Choose the array module; return its name ("numpy", "cupy", or the module's own).
+
+    "auto" takes CuPy where a GPU works and NumPy otherwise. A module (a stand-in for tests, another
+    array library) is used as it is; if it offers `strided_batched_gemm`, `matmul` calls that.
+    Arrays made before the switch stay what they were: choose first, then build networks.
+
+    Raises UsageError for an unknown name, and RunError with the cause if CuPy cannot work here.
+    """
+    if isinstance(backend, str):
+        if backend not in NAMES:
+            raise UsageError(f"there is no backend called {backend!r}: {nearest(backend, NAMES)}")
+        if backend == "auto":
+            try:
+                return use("cupy")
+            except RunError:
+                return use("numpy")
+        if backend == "numpy":
+            xp._choose(numpy, numpy.matmul)
+            return "numpy"
+        cupy = _working_cupy()
+        xp._choose(cupy, StridedBatchedProduct(cupy, cublas_gemm(cupy)))
+        return "cupy"
+    gemm = getattr(backend, "strided_batched_gemm", None)
+    xp._choose(backend, StridedBatchedProduct(backend, gemm) if gemm else backend.matmul)
+    return backend.__name__
+
+
+def name() -> str:
+    """The current backend's name."""
+    module: types.ModuleType = xp.__dict__["_module"]
+    return module.__name__
+
+
+def _working_cupy() -> types.ModuleType:
+    """Import CuPy and try one tiny kernel and one product, or say in one sentence what is missing.
+
+    Importing is no proof: `import cupy` succeeds without a driver, and a driver without the toolkit's
+    libraries fails only at the first kernel or the first product.
+    """
+    extras = 'python -m pip install "tinydiv[cuda13]" (or [cuda12], to match the driver)'
+    try:
+        import cupy
+    except ImportError as error:
+        if getattr(error, "name", None) == "cupy":
+            raise RunError(
+                f"the cupy backend needs CuPy, which is not installed: {extras}"
+            ) from None
+        raise RunError(
+            f"CuPy is installed but its import fails ({_first_line(error)}): reinstall it, {extras}"
+        ) from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        raise RunError(
+            f"CuPy is installed but finds no working CUDA driver ({_first_line(error)}): install or "
+            "update the NVIDIA driver, or use --backend numpy"
+        ) from None
+    if count == 0:
+        raise RunError(
+            "CuPy is installed but this machine shows no CUDA GPU (look at CUDA_VISIBLE_DEVICES): "
+            "use --backend numpy"
+        )
+    try:
+        ones = cupy.ones((2, 2), dtype=cupy.float32)
+        kernel = float((ones + 1).sum())
+        product = float(cublas_gemm_probe(cupy, ones))
+    except Exception as error:
+        raise RunError(
+            f"CuPy sees a GPU but the CUDA toolkit's libraries do not work ({_first_line(error)}): "
+            f"install the toolkit that matches the driver, {extras}"
+        ) from None
+    if kernel != 8.0 or product != 8.0:
+        raise RunError(
+            f"CuPy runs but computes wrongly (a sum gave {kernel}, a product {product}, both should "
+            f"be 8): the CUDA toolkit and the driver do not fit together; reinstall, {extras}"
+        )
+    module: types.ModuleType = cupy
+    return module
+
+
+def cublas_gemm_probe(cupy: Array, ones: Array) -> Array:
+    """The sum of a 2x2 product of ones (8), by the same road that every product takes."""
+    return StridedBatchedProduct(cupy, cublas_gemm(cupy))(ones, ones).sum()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".: ") if text else type(error).__name__
+
+
+def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
+    """a @ b over any leading axes, into `out` if given: the one place where products happen.
+
+    a (..., m, k), b (..., k, n) -> (..., m, n). NumPy takes strided views and `out` as they are.
+    CuPy's own matmul would copy every `.mT` and every strided weight, so on CuPy the call goes to
+    cuBLAS's strided-batched product, with flags and strides in place of copies (products.py).
+    """
+    return xp.__dict__["_product"](a, b, out=out)
+
+
+def to_host(a: Array) -> Array:
+    """A NumPy array with the same entries. On a GPU this stops and copies: use it at the edges."""
+    if isinstance(a, numpy.ndarray | numpy.generic | int | float | bool):
+        return numpy.asarray(a)
+    return a.get()
+
+
+def to_device(a: Array, dtype: str | None = None) -> Array:
+    """The same entries as an array of the current backend (a copy only where one is needed)."""
+    return xp.asarray(a, dtype=dtype) if dtype is not None else xp.asarray(a)
+
+
+def fuse(function: Callable[..., Array]) -> Callable[..., Array]:
+    """On CuPy, compile an elementwise function into one kernel; elsewhere call it as it is written.
+
+    The plain version stays beside it as `function.plain`: what the reader sees is what runs.
+    """
+    compiled: dict[types.ModuleType, Callable[..., Array]] = {}
+
+    @functools.wraps(function)
+    def call(*arrays: Array) -> Array:
+        module: types.ModuleType = xp.__dict__["_module"]
+        if module is numpy:
+            return function(*arrays)
+        if module not in compiled:
+            compiler = getattr(module, "fuse", None)
+            compiled[module] = compiler(function) if compiler else function
+        return compiled[module](*arrays)
+
+    call.plain = function  # type: ignore[attr-defined]
+    return call

@@ -1,0 +1,98 @@
+"""What a layer is: a piece of the network with its own forward and backward, at a named place.
+
+A layer stands at one of three places of the network in mlp.py:
+
+    inputs   on A[0] = X, before the first product
+    before   on Z[l] of a hidden layer, before its activation function       (batch norm, whitening)
+    after    on A[l+1] of a hidden layer, after its activation function      (dropout)
+
+Its parameters live in the network's theta, beside W and b, so every optimizer moves them; its running
+statistics live on the layer. The layers themselves are files in techniques/.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinydiv.backend import Array
+from tinydiv.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a layer may know about the pass: is it training, and which step (for masks)?"""
+
+    training: bool = False
+    step: int = 0
+
+
+class Layer:
+    """Base class: fill in `place`, `shapes_for`, `forward` and `backward`.
+
+    `only` chooses hidden layers by number (1 is the first); None means every place where it fits.
+    """
+
+    place: str = "before"
+    only: tuple[int, ...] | None = None
+    label: str = "layer"
+
+    depth: int = 0
+    width: int = 0
+    lead: tuple[int, ...] = ()
+    dtype: str = "float32"
+    parameters: dict[str, Array]
+    gradients: dict[str, Array]
+
+    def spread(self, sizes: Sequence[int]) -> list["Layer"]:
+        """One copy of this layer per place where it stands in a network of these sizes."""
+        depths = [0] if self.place == "inputs" else list(range(len(sizes) - 2))
+        if self.only is not None and self.place != "inputs":
+            wrong = [l for l in self.only if l - 1 not in depths]
+            if wrong:
+                raise UsageError(
+                    f"{self.label} cannot stand at layer {wrong[0]}: the hidden layers are "
+                    f"{', '.join(str(d + 1) for d in depths) or 'none'}"
+                )
+            depths = [d for d in depths if d + 1 in self.only]
+        copies = []
+        for depth in depths:
+            one = copy.copy(self)
+            one.depth = depth
+            one.width = sizes[0] if self.place == "inputs" else sizes[depth + 1]
+            copies.append(one)
+        return copies
+
+    def attach(self, lead: tuple[int, ...], dtype: str) -> None:
+        """Learn the network's leading axes and dtype; running statistics are made here."""
+        self.lead, self.dtype = lead, dtype
+
+    @property
+    def tag(self) -> str:
+        """What makes this layer's blocks in theta unique: gamma[batch-norm.1]."""
+        return f"[{self.label}.{self.depth + (self.place != 'inputs')}]"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of what is learned, for one network: {} if nothing is."""
+        return {}
+
+    def reset_parameters(self) -> None:
+        """Give the learned parameters their first values."""
+
+    def forward(self, x: Array, context: Context) -> tuple[Array, Array]:
+        """(y, cache): the layer's output, of the shape of x, and what backward will need."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array, cache: Array) -> tuple[Array, dict[str, Array]]:
+        """(dx, gradients of the parameters by name), linear in dy."""
+        raise NotImplementedError
+
+    def state(self) -> dict[str, Array]:
+        """Running statistics, by name: what a checkpoint must keep."""
+        return {}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        """Take back what `state` gave."""
+
+    def __repr__(self) -> str:
+        return self.label

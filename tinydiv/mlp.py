@@ -1,0 +1,286 @@
+"""The network: forward and backward side by side, every gradient in the open. Read this file first.
+
+Notation: A[0] = X are the inputs, Z[l] = A[l] W[l] + b[l] the pre-activations, A[l+1] = f(Z[l]) the
+activations, Z[last] the outputs (logits). A leading `d` reads "gradient of the loss with respect to":
+dW[l] has the shape of W[l]. Rows are samples, columns are neurons: column h of W[l] holds the
+incoming weights of neuron h.
+
+The replica axis: with `replicas=R` every array carries a leading axis, W[l] is (R, n_l, n_{l+1}), and
+the same lines train R independent networks. X may be shared, (N, n_0), or one per network, (R, N, n_0).
+
+The buffer: all numbers that are learned lie in theta, (P,) or (R, P): one row per network, so that an
+optimizer is a few lines on one array, and a rate per network is a column. W[l], b[l] are views of it,
+as dW[l], db[l] are of dtheta. (Why rows, and what it means for products on a GPU: products.py.)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tinydiv import activations
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.errors import UsageError
+from tinydiv.layers import Context, Layer
+
+
+@dataclass
+class Trace:
+    """What one forward pass computed. Nothing is stored on the network: two traces can live at once."""
+
+    A: list[Array]
+    """A[0] = X (..., N, n_0), then the activations (..., N, n_l), last the outputs."""
+    Z: list[Array]
+    """Z[l] (..., N, n_{l+1}): what the activation function was applied to."""
+    caches: dict[tuple[str, int, int], Array] = field(default_factory=dict)
+    """What layers keep for their backward, by (place, depth, position)."""
+
+    @property
+    def logits(self) -> Array:
+        """The network's outputs (..., N, n_L), before any softmax."""
+        return self.A[-1]
+
+    @property
+    def hidden(self) -> list[Array]:
+        """The activations of the hidden layers."""
+        return self.A[1:-1]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One named piece of theta: its columns [start, stop) and the shape of one network's part."""
+
+    name: str
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+
+
+class MLP:
+    """A multi-layer perceptron n_0 -> n_1 -> ... -> n_L; any leading axis is independent networks.
+
+        Z[l] = A[l] W[l] + b[l],   A[l+1] = f(Z[l]),   outputs = Z[last]
+
+    sizes: [n_0, ..., n_L]. activation: a name or an Activation, for all hidden layers.
+    replicas: None for one network, or R for R networks at once. dtype: "float32" or "float64".
+    layers: objects that take part in forward and backward (layers.py): batch norm, dropout, ...
+    All weights start at zero; an initializer fills them (tinydiv.initializers).
+
+    Raises UsageError for sizes, replicas or a dtype that make no network.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | activations.Activation = "relu",
+        replicas: int | None = None,
+        dtype: str = "float32",
+        layers: Sequence[Layer] = (),
+    ) -> None:
+        self.sizes = [int(n) for n in sizes]
+        if len(self.sizes) < 2 or min(self.sizes) < 1:
+            raise UsageError(f"sizes need at least inputs and outputs, all from 1 up, got {sizes}")
+        if replicas is not None and replicas < 1:
+            raise UsageError(f"replicas must be None or a number from 1 up, got {replicas}")
+        if dtype not in ("float32", "float64"):
+            raise UsageError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+        self.activation = activations.get(activation)
+        self.replicas = replicas
+        self.dtype = dtype
+        self.depth = len(self.sizes) - 1  # how many W there are
+        self.layers = [one for layer in layers for one in layer.spread(self.sizes)]
+
+        self.blocks = self._blocks()
+        self.n_parameters = self.blocks[-1].stop
+        self.theta = xp.zeros((*self.lead, self.n_parameters), dtype=dtype)
+        self.dtheta = xp.zeros_like(self.theta)
+        self.W, self.b = self.views(self.theta)
+        self.dW, self.db = self.views(self.dtheta)
+        for layer in self.layers:
+            layer.attach(self.lead, dtype)
+            layer.parameters = {
+                key: self.view(self.theta, f"{key}{layer.tag}") for key in layer.shapes
+            }
+            layer.gradients = {
+                key: self.view(self.dtheta, f"{key}{layer.tag}") for key in layer.shapes
+            }
+            layer.reset_parameters()
+
+    # The buffer and its named views ------------------------------------------------------------
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """The leading axes: () for one network, (R,) for R networks."""
+        return () if self.replicas is None else (self.replicas,)
+
+    def _blocks(self) -> list[Block]:
+        shapes: list[tuple[str, tuple[int, ...]]] = []
+        for l, (n_in, n_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
+            shapes += [(f"W{l}", (n_in, n_out)), (f"b{l}", (1, n_out))]
+        for layer in self.layers:
+            shapes += [(f"{key}{layer.tag}", shape) for key, shape in layer.shapes.items()]
+        blocks, start = [], 0
+        for name, shape in shapes:
+            size = 1
+            for n in shape:
+                size *= n
+            blocks.append(Block(name, start, start + size, shape))
+            start += size
+        names = [block.name for block in blocks]
+        if len(set(names)) < len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise UsageError(f"the same layer stands twice at one place: {', '.join(twice)}")
+        return blocks
+
+    def block(self, name: str) -> Block:
+        """The piece of theta with that name: "W0", "b0", "W1", ..."""
+        return next(block for block in self.blocks if block.name == name)
+
+    def view(self, buffer: Array, name: str) -> Array:
+        """One named piece of any buffer that is laid out as theta (moments, gradients)."""
+        block = self.block(name)
+        return buffer[..., block.start : block.stop].reshape(*self.lead, *block.shape)
+
+    def views(self, buffer: Array) -> tuple[list[Array], list[Array]]:
+        """(W, b) of any buffer that is laid out as theta."""
+        W = [self.view(buffer, f"W{l}") for l in range(self.depth)]
+        b = [self.view(buffer, f"b{l}") for l in range(self.depth)]
+        return W, b
+
+    # Forward and backward ----------------------------------------------------------------------
+
+    def forward(self, X: Array, context: Context | None = None) -> Trace:
+        """From inputs to outputs. X (N, n_0) or (R, N, n_0); the trace holds every array on the way.
+
+        `context` says whether this is training (batch statistics, masks) and which step it is;
+        without it the network is evaluated. Raises UsageError if X does not fit.
+        """
+        self._check_inputs(X)
+        context = context or Context()
+        trace = Trace([], [])
+        trace.A.append(self._through("inputs", 0, X, trace, context))
+        for l in range(self.depth):
+            Z = matmul(trace.A[l], self.W[l])
+            Z += self.b[l]
+            if l < self.depth - 1:
+                Z = self._through("before", l, Z, trace, context)
+                A = self.activation(Z)
+                A = self._through("after", l, A, trace, context)
+            else:
+                A = Z
+            trace.Z.append(Z)
+            trace.A.append(A)
+        return trace
+
+    def backward(
+        self,
+        trace: Trace,
+        dlogits: Array,
+        dA: dict[int, Array] | None = None,
+        *,
+        accumulate: bool = False,
+        to_inputs: bool = False,
+    ) -> Array | None:
+        """From outputs to inputs: fill dtheta (that is dW, db) with the gradient.
+
+            dW[l] = A[l]' dZ[l]        db[l] = sum over samples of dZ[l]
+            dA[l] = dZ[l] W[l]'        dZ[l-1] = dA[l] * f'(Z[l-1])
+
+        dlogits (..., N, n_L): gradient with respect to the outputs. dA: extra gradients with respect
+        to the activations A[l], put in by techniques. The pass is *linear* in these seeds: the task's
+        part and each technique's part can be run apart, and add up.
+
+        accumulate: add to dtheta. to_inputs: also return the gradient with respect to X.
+        Raises UsageError if a seed's shape is not that of its array.
+        """
+        self._check_seeds(trace, dlogits, dA)
+        dZ = dlogits
+        for l in reversed(range(self.depth)):
+            if accumulate:
+                self.dW[l][...] += matmul(trace.A[l].mT, dZ)
+                self.db[l][...] += xp.sum(dZ, axis=-2, keepdims=True)
+            else:
+                matmul(trace.A[l].mT, dZ, out=self.dW[l])
+                xp.sum(dZ, axis=-2, keepdims=True, out=self.db[l])
+            if l == 0 and not to_inputs:
+                return None
+            dH = matmul(dZ, self.W[l].mT)
+            if dA is not None and l in dA:
+                dH += dA[l]
+            if l == 0:
+                return self._back_through("inputs", 0, dH, trace, accumulate)
+            dH = self._back_through("after", l - 1, dH, trace, accumulate)
+            dZ = dH * self.activation.derivative(trace.Z[l - 1])
+            dZ = self._back_through("before", l - 1, dZ, trace, accumulate)
+        return None
+
+    def _at(self, place: str, depth: int) -> list[tuple[int, Layer]]:
+        here = [layer for layer in self.layers if (layer.place, layer.depth) == (place, depth)]
+        return list(enumerate(here))
+
+    def _through(self, place: str, depth: int, x: Array, trace: Trace, context: Context) -> Array:
+        """Through the layers that stand at one place, in order."""
+        if not self.layers:
+            return x
+        for position, layer in self._at(place, depth):
+            x, trace.caches[place, depth, position] = layer.forward(x, context)
+        return x
+
+    def _back_through(
+        self, place: str, depth: int, dy: Array, trace: Trace, accumulate: bool
+    ) -> Array:
+        """Back through the same layers, last one first."""
+        if not self.layers:
+            return dy
+        for position, layer in reversed(self._at(place, depth)):
+            dy, gradients = layer.backward(dy, trace.caches[place, depth, position])
+            for key, gradient in gradients.items():
+                if accumulate:
+                    layer.gradients[key][...] += gradient
+                else:
+                    layer.gradients[key][...] = gradient
+        return dy
+
+    # For users ---------------------------------------------------------------------------------
+
+    def predict(self, X: Array) -> Array:
+        """The class with the largest output, (..., N)."""
+        return xp.argmax(self.forward(X).logits, axis=-1)
+
+    def _check_inputs(self, X: Array) -> None:
+        fits = X.ndim in (2, 2 + len(self.lead)) and X.shape[-1] == self.sizes[0]
+        if fits and X.ndim == 3 and X.shape[0] not in (1, *self.lead):
+            fits = False
+        if not fits:
+            shapes = f"(N, {self.sizes[0]})" + (
+                f" or ({self.replicas}, N, {self.sizes[0]})" if self.replicas else ""
+            )
+            raise UsageError(
+                f"layer 0 has weights W[0] {self.W[0].shape} and takes inputs X of shape {shapes}, "
+                f"got {X.shape}"
+            )
+        if X.dtype != self.theta.dtype:
+            raise UsageError(
+                f"the network computes in {self.dtype} and X is {X.dtype}: use X.astype({self.dtype!r})"
+            )
+
+    def _check_seeds(self, trace: Trace, dlogits: Array, dA: dict[int, Array] | None) -> None:
+        seeds = {self.depth: dlogits, **(dA or {})}
+        for l, seed in seeds.items():
+            if not 0 <= l <= self.depth:
+                raise UsageError(f"dA[{l}] names no activations: layers run from 0 to {self.depth}")
+            if l == self.depth and dA is not None and l in dA:
+                raise UsageError(f"dA[{l}] would be the outputs' gradient: add it to dlogits")
+            if seed.shape != trace.A[l].shape:
+                name = "dlogits" if l == self.depth else f"dA[{l}]"
+                raise UsageError(
+                    f"{name} has shape {seed.shape}, but layer {l} has activations of shape "
+                    f"{trace.A[l].shape}"
+                )
+
+    def __repr__(self) -> str:
+        shape = "-".join(str(n) for n in self.sizes)
+        extra = "".join(f", {layer!r}" for layer in self.layers)
+        many = "" if self.replicas is None else f"{self.replicas} networks, "
+        return (
+            f"MLP({shape}, {self.activation!r}, {many}{self.n_parameters:,} parameters"
+            f"{' each' if many else ''}, {self.dtype}{extra})"
+        )

@@ -1,0 +1,259 @@
+"""Optimizers on the flat buffer: each is a few lines on theta, dtheta and arrays like them.
+
+The update of every optimizer is written once, as an elementwise function of whole arrays; on CuPy it is
+compiled into one kernel (backend.fuse), on NumPy it runs as it stands.
+
+A rate is one number, or one per network; a schedule's factor comes on top, step by step.
+"""
+
+from collections.abc import Sequence
+
+from tinydiv.backend import Array, fuse, to_device, xp
+from tinydiv.errors import UsageError, unknown
+from tinydiv.mlp import MLP
+
+FLUSH_EVERY = 64
+"""Steps between two clearings of subnormal moments, see Optimizer.flush."""
+
+
+class Optimizer:
+    """Moves net.theta along net.dtheta.
+
+    lr: one number or one per network (R,). weight_decay: the same; it acts on the weight matrices W
+    only, not on biases or scale parameters. Raises UsageError for rates that are negative, not
+    finite, or not as many as networks.
+    """
+
+    name = ""
+    summary = ""
+    paper = ""
+    default_lr = 0.1
+    moment_names: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        net: MLP,
+        lr: float | Sequence[float] | None = None,
+        weight_decay: float | Sequence[float] = 0.0,
+    ) -> None:
+        self.net = net
+        self.steps = 0
+        self.lr = per_network(net, self.default_lr if lr is None else lr, "the learning rate")
+        decay = per_network(net, weight_decay, "the weight decay")
+        self.decay = None if isinstance(decay, float) and decay == 0.0 else decay * weight_mask(net)
+        self.moments = {key: xp.zeros_like(net.theta) for key in self.moment_names}
+        self.ranges = [(0, net.n_parameters)]
+
+    def release(self, block: str) -> None:
+        """Leave one block of theta ("W0") alone: a technique owns its update."""
+        piece = self.net.block(block)
+        kept = []
+        for start, stop in self.ranges:
+            kept += [(start, min(stop, piece.start)), (max(start, piece.stop), stop)]
+        self.ranges = [(start, stop) for start, stop in kept if start < stop]
+
+    def step(self, factor: float = 1.0) -> None:
+        """One update of theta from dtheta; `factor` is the schedule's for this step."""
+        self.steps += 1
+        whole = self.ranges == [(0, self.net.n_parameters)]
+        for start, stop in self.ranges:
+            pick = slice(None) if whole else (..., slice(start, stop))
+            moments = [moment[pick] for moment in self.moments.values()]
+            decay = None if self.decay is None else self.decay[pick]
+            self.update(self.net.theta[pick], self.net.dtheta[pick], moments, decay, factor)
+        if self.steps % FLUSH_EVERY == 0:
+            self.flush()
+
+    def update(
+        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+    ) -> None:
+        """Change theta and the moments in place."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Set moments too small for a normal floating-point number to zero.
+
+        Where a gradient is exactly zero for long (dead neurons, border pixels) moments decay into
+        subnormal numbers, on which a CPU computes many times slower. No step is changed by more
+        than the smallest normal number.
+        """
+        for moment in self.moments.values():
+            tiny = xp.finfo(moment.dtype).tiny
+            moment *= abs(moment) >= tiny
+
+    def state(self) -> dict[str, Array]:
+        """What a checkpoint must keep: the step count and the moments."""
+        return {"steps": self.steps, **self.moments}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        """Take back what `state` gave."""
+        self.steps = int(state["steps"])
+        for key, moment in self.moments.items():
+            moment[...] = to_device(state[key])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.net!r})"
+
+
+def per_network(net: MLP, value: float | Sequence[float], what: str) -> float | Array:
+    """One number as it is; one per network as a column (R, 1), so that it cannot meet another axis."""
+    single = isinstance(value, int | float)
+    values = [float(value)] if isinstance(value, int | float) else [float(v) for v in value]
+    if not single and len(values) != (net.replicas or 1):
+        raise UsageError(
+            f"{what} is one number or one per network ({net.replicas or 1}), got {len(values)}"
+        )
+    for v in values:
+        if not 0 <= v < float("inf"):
+            raise UsageError(f"{what} must be a finite number from 0 up, got {v}")
+    if len(set(values)) == 1:
+        return values[0]
+    return to_device([[v] for v in values], dtype=net.dtype)
+
+
+def weight_mask(net: MLP) -> Array:
+    """1 on the entries of theta that belong to a W, 0 elsewhere: what weight decay acts on. (P,)"""
+    mask = xp.zeros(net.n_parameters, dtype=net.dtype)
+    for block in net.blocks:
+        if block.name[0] == "W":
+            mask[block.start : block.stop] = 1
+    return mask
+
+
+@fuse
+def sgd_update(theta: Array, dtheta: Array, rate: Array) -> None:
+    theta -= rate * dtheta
+
+
+@fuse
+def momentum_update(theta: Array, g: Array, m: Array, rate: Array, beta: Array) -> None:
+    m *= beta
+    m += g
+    theta -= rate * m
+
+
+@fuse
+def nesterov_update(theta: Array, g: Array, m: Array, rate: Array, beta: Array) -> None:
+    m *= beta
+    m += g
+    theta -= rate * (g + beta * m)
+
+
+@fuse
+def adam_update(
+    theta: Array, g: Array, m: Array, v: Array, rate: Array, beta1: Array, beta2: Array, eps: Array
+) -> None:
+    m += (1 - beta1) * (g - m)
+    v += (1 - beta2) * (g * g - v)
+    theta -= rate * m / (xp.sqrt(v) + eps)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: theta <- theta - lr (dtheta + weight_decay theta)."""
+
+    name = "sgd"
+    summary = "plain stochastic gradient descent"
+    paper = "Robbins and Monro, 1951"
+    default_lr = 0.1
+
+    def update(
+        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+    ) -> None:
+        g = dtheta if decay is None else dtheta + decay * theta
+        sgd_update(theta, g, self.lr * factor)
+
+
+class Momentum(Optimizer):
+    """Heavy-ball momentum: m <- beta m + g;  theta <- theta - lr m   (Polyak, 1964)."""
+
+    name = "momentum"
+    summary = "gradient descent with a heavy ball, beta = 0.9"
+    paper = "Polyak, 1964"
+    default_lr = 0.05
+    moment_names = ("m",)
+    beta = 0.9
+
+    def update(
+        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+    ) -> None:
+        g = dtheta if decay is None else dtheta + decay * theta
+        momentum_update(theta, g, moments[0], self.lr * factor, self.beta)
+
+
+class Nesterov(Momentum):
+    """Momentum that looks ahead: m <- beta m + g;  theta <- theta - lr (g + beta m)."""
+
+    name = "nesterov"
+    summary = "momentum that looks one step ahead, beta = 0.9"
+    paper = "Nesterov, 1983; Sutskever, Martens, Dahl and Hinton, 2013"
+
+    def update(
+        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+    ) -> None:
+        g = dtheta if decay is None else dtheta + decay * theta
+        nesterov_update(theta, g, moments[0], self.lr * factor, self.beta)
+
+
+class Adam(Optimizer):
+    """Adaptive moments (Kingma and Ba, 2015).
+
+        m <- b1 m + (1-b1) g            mhat = m / (1 - b1^t)
+        v <- b2 v + (1-b2) g^2          vhat = v / (1 - b2^t)
+        theta <- theta - lr mhat / (sqrt(vhat) + eps)
+
+    b1 = 0.9, b2 = 0.999, eps = 1e-8. The corrections are moved into the rate and eps (the same
+    numbers, two passes over memory fewer): lr sqrt(1 - b2^t) / (1 - b1^t) and eps sqrt(1 - b2^t).
+    Weight decay is added to the gradient (L2).
+    """
+
+    name = "adam"
+    summary = "adaptive moments, beta = 0.9 and 0.999"
+    paper = "Kingma and Ba, 2015"
+    default_lr = 1e-3
+    moment_names = ("m", "v")
+    beta1, beta2, eps = 0.9, 0.999, 1e-8
+
+    def update(
+        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+    ) -> None:
+        g = dtheta if decay is None else dtheta + decay * theta
+        self._adam(theta, g, moments, factor)
+
+    def _adam(self, theta: Array, g: Array, moments: list[Array], factor: float) -> None:
+        root = (1 - self.beta2**self.steps) ** 0.5
+        rate = self.lr * (factor * root / (1 - self.beta1**self.steps))
+        adam_update(theta, g, *moments, rate, self.beta1, self.beta2, self.eps * root)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): theta <- (1 - lr decay) theta
+    before Adam's step, so the decay is not divided by sqrt(vhat). Default weight decay: 0.01."""
+
+    name = "adamw"
+    summary = "Adam with weight decay apart from the gradient (0.01 unless set)"
+    paper = "Loshchilov and Hutter, 2019"
+
+    def __init__(
+        self,
+        net: MLP,
+        lr: float | Sequence[float] | None = None,
+        weight_decay: float | Sequence[float] = 0.01,
+    ) -> None:
+        super().__init__(net, lr, weight_decay)
+
+    def update(
+        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+    ) -> None:
+        if decay is not None:
+            theta *= 1 - self.lr * factor * decay
+        self._adam(theta, dtheta, moments, factor)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {o.name: o for o in (SGD, Momentum, Nesterov, Adam, AdamW)}
+
+
+def get(name: str) -> type[Optimizer]:
+    """The optimizer class of that name. Raises UsageError for an unknown one."""
+    if name not in OPTIMIZERS:
+        raise unknown("optimizer", name, OPTIMIZERS)
+    return OPTIMIZERS[name]
