@@ -1,0 +1,93 @@
+"""Data sets by name: load("fashion-mini") gives images at once, load("spirals") a toy.
+
+`fashion-mini` lies in the package. `fashion-mnist` and `mnist` are looked for in TINYDIV_DATA_DIR,
+then in the user's cache folder, then in Debian's /usr/share/datasets; they are never downloaded
+unless asked for (python data_scripts/download.py), and a missing set is never replaced by another.
+"""
+
+from typing import NamedTuple
+
+from tinydiv.data.catalogue import FASHION_MINI, FULL_SETS, ImageSet, cache_folder, search_folders
+from tinydiv.data.dataset import INPUTS, STD_FLOOR, Dataset, InputTransform, check_inputs_name
+from tinydiv.data.files import read_images
+from tinydiv.data.toys import TOYS, make_toy, settings_of
+from tinydiv.errors import UsageError, unknown
+
+__all__ = [
+    "INPUTS",
+    "NAMES",
+    "STD_FLOOR",
+    "Dataset",
+    "Description",
+    "InputTransform",
+    "cache_folder",
+    "describe",
+    "load",
+    "search_folders",
+]
+
+_IMAGE_SETS: dict[str, ImageSet] = {FASHION_MINI.name: FASHION_MINI, **FULL_SETS}
+
+NAMES = (*_IMAGE_SETS, *TOYS)
+"""Every name that load takes."""
+
+
+class Description(NamedTuple):
+    """One line of a list of data sets: its name, what it is, where it comes from."""
+
+    name: str
+    line: str
+    source: str
+
+
+def describe() -> list[Description]:
+    """Every data set in one line each, embedded and full image sets first, then toys."""
+    images = [Description(s.name, s.line, s.paper) for s in _IMAGE_SETS.values()]
+    toys = []
+    for name, toy in TOYS.items():
+        settings = ", ".join(f"{key}={value}" for key, value in settings_of(name).items())
+        line = f"{toy.line}; settings {settings}" if settings else toy.line
+        toys.append(Description(name, line, toy.source))
+    return images + toys
+
+
+def load(name: str, inputs: str = "raw", *, seed: int = 0, **settings: int | float) -> Dataset:
+    """A data set by name, with its inputs "raw", "centred" or "standardised" (see dataset.py).
+
+    The seed and the settings (load("spirals", arms=3, noise=0.1)) are for toys: describe() lists
+    them. Image sets are what they are, whatever the seed.
+    Raises UsageError for an unknown name, scaling or setting, and RunError for a set that is not on
+    this machine or whose files are damaged.
+    """
+    if name not in NAMES:
+        raise unknown("data set", name, NAMES)
+    check_inputs_name(inputs)
+    if name in TOYS:
+        toy = make_toy(name, seed, settings)
+        return Dataset(
+            name=name,
+            train_x=toy.train_x,
+            train_y=toy.train_y,
+            test_x=toy.test_x,
+            test_y=toy.test_y,
+            classes=toy.classes,
+            image_shape=toy.image_shape,
+            inputs=inputs,
+            source=f"made by tinydiv, seed {seed}; {TOYS[name].source}",
+            licence="that of tinydiv",
+        )
+    if settings:
+        raise UsageError(f"the data set {name!r} takes no settings, got {next(iter(settings))!r}")
+    image_set, images = _IMAGE_SETS[name], read_images(name)
+    return Dataset(
+        name=name,
+        train_x=images.train_x,
+        train_y=images.train_y,
+        test_x=images.test_x,
+        test_y=images.test_y,
+        classes=image_set.classes,
+        image_shape=(28, 28),
+        inputs=inputs,
+        source=f"{image_set.paper}; read from {images.folder}",
+        licence=image_set.licence,
+    )
