@@ -1,0 +1,267 @@
+"""What a technique is: one of three small kinds, and only its maths.
+
+    penalty        a function at *unit* strength: its value per network and its gradients
+    layer          a piece of the network with forward and backward of its own (layers.py)
+    intervention   a deed during training: edits gradients, owns an update, moves weights
+
+The framework (framework.py) owns everything else: strength, one number or one per network; which
+hidden layers; schedules and triggers; the replica axis; logging; checkpoints. A penalty acts on hidden
+layers only, unless told otherwise: the columns of the output layer are classes, and classes are not
+meant to be diverse.
+
+A reader's own technique is a subclass in a file of theirs, with settings as annotated attributes:
+
+    class Quiet(ActivationPenalty):
+        "Small activations: L = 1/(2N) sum A^2, dL/dA = A/N."
+        def __call__(self, A, step):
+            N = A.shape[-2]
+            return xp.sum(A**2, axis=(-2, -1)) / (2 * N), A / N
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import ClassVar, dataclass_transform
+
+from tinydiv.backend import Array, xp
+from tinydiv.layers import Layer
+from tinydiv.losses import Loss
+from tinydiv.mlp import MLP, Trace
+from tinydiv.optimizers import Optimizer
+from tinydiv.philox import Draws
+from tinydiv.techniques.settings import setting
+
+
+@dataclass
+class Step:
+    """All that a technique may know about the training step in progress, and where its gradients go."""
+
+    net: MLP
+    trace: Trace
+    targets: Array
+    loss_function: Loss
+    loss: Array
+    """The task's loss per network, before any penalty."""
+    task_dlogits: Array
+    """The task's own seed, untouched."""
+    dlogits: Array
+    """The seed that backward will get: the task's plus what penalties on the outputs add."""
+    dA: dict[int, Array] = field(default_factory=dict)
+    """The seeds of penalties on activations, by layer."""
+    number: int = 0
+    epoch: int = 0
+    total: int = 1
+    """How many steps are planned: the horizon of schedules."""
+    factor: float = 1.0
+    """The schedule's factor on the learning rate."""
+    optimizer: Optimizer | None = None
+    draws: Draws | None = None
+    """Random numbers, by step and layer (philox.py)."""
+    probe_inputs: Array | None = None
+    penalties: dict[str, Array] = field(default_factory=dict)
+    """Each penalty's value per network, strength included, for the record."""
+    others: "list[Technique]" = field(default_factory=list)
+    late: list[tuple[Array, Array]] = field(default_factory=list)
+    """(block of dtheta, gradient) pairs that are added once backward has filled dtheta."""
+    _probe: Trace | None = None
+
+    def probe(self) -> Trace:
+        """A forward pass on the fixed probe set, in evaluation mode, computed once per step."""
+        if self._probe is None:
+            inputs = self.trace.A[0] if self.probe_inputs is None else self.probe_inputs
+            self._probe = self.net.forward(inputs)
+        return self._probe
+
+    def weights_moved(self) -> None:
+        """Say that weights changed: the probe's trace is no longer true."""
+        self._probe = None
+
+    def add_dA(self, layer: int, dA: Array) -> None:
+        """Put a seed in at A[layer]."""
+        self.dA[layer] = self.dA[layer] + dA if layer in self.dA else dA
+
+    def reset_moments(self, layer: int, chosen: Array) -> None:
+        """Forget the moments of chosen neurons of a hidden layer: chosen (..., H) is True for them.
+
+        Incoming weights, bias and outgoing weights; in the optimizer, and in every technique that
+        keeps moments of its own. After surgery, old moments would push the new neuron along the
+        path of the old one.
+        """
+        buffers = list(self.optimizer.moments.values()) if self.optimizer else []
+        parts = [(m, f"{kind}{l}") for m in buffers for kind, l in self.around(layer)]
+        pieces = [(self.net.view(m, name), name) for m, name in parts]
+        for technique in self.others:
+            pieces += [
+                (m, name)
+                for name, m in technique.moments.items()
+                if name in {f"{kind}{l}" for kind, l in self.around(layer)}
+            ]
+        for piece, name in pieces:
+            incoming = name != f"W{layer}"
+            mask = chosen[..., None, :] if incoming else chosen[..., :, None]
+            piece[...] = xp.where(mask, xp.zeros_like(piece), piece)
+
+    @staticmethod
+    def around(layer: int) -> list[tuple[str, int]]:
+        """The blocks that touch the neurons of a hidden layer: incoming W and b, outgoing W."""
+        return [("W", layer - 1), ("b", layer - 1), ("W", layer)]
+
+
+@dataclass_transform(field_specifiers=(setting, dataclasses.field))
+class Technique:
+    """Base of all three kinds. Annotated class attributes of a subclass are its settings."""
+
+    name: ClassVar[str] = ""
+    family: ClassVar[str] = "own"
+    summary: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
+        dataclasses.dataclass(cls)
+
+    @property
+    def moments(self) -> dict[str, Array]:
+        """Moments laid out as blocks of theta ("W0"), which surgery must reset."""
+        return {}
+
+    def state(self) -> dict[str, Array]:
+        """What a checkpoint must keep, by name; {} if nothing is remembered between steps."""
+        return {}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        """Take back what `state` gave."""
+
+
+class Penalty(Technique):
+    """A value per network and its gradients, at unit strength. Subclass one of the four below.
+
+    default_strength: used where the user names none. strength_limits: what is allowed, with the
+    reason for an upper or lower end that mathematics sets.
+    """
+
+    default_strength: ClassVar[float] = 0.1
+    strength_limits: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+    strength_reason: ClassVar[str] = "a negative strength would reward what the penalty punishes"
+    acts_on: ClassVar[str] = "hidden layers"
+
+    def apply(self, step: Step, layer: int, strength: "Strength") -> Array:
+        """Evaluate at one hidden layer, add the gradients where they belong, return the value."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A strength in the two shapes it is needed in: for values (...,) and for matrices (..., 1, 1).
+
+    Numbers per network must be (R, 1, 1) where they meet matrices: a bare (R,) would silently
+    multiply the *neurons* whenever R happens to be the width.
+    """
+
+    of_values: float | Array
+    of_matrices: float | Array
+
+
+class ActivationPenalty(Penalty):
+    """A penalty on the activations of a hidden layer: fill in __call__(A, step) -> (value, dA).
+
+    A (..., N, H), value (...,), dA (..., N, H).
+    """
+
+    def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+    def apply(self, step: Step, layer: int, strength: Strength) -> Array:
+        value, dA = self(step.trace.A[layer], step)
+        step.add_dA(layer, strength.of_matrices * dA)
+        return strength.of_values * value
+
+
+class WeightPenalty(Penalty):
+    """A penalty on the incoming weights of a hidden layer: fill in __call__(W, step) -> (value, dW).
+
+    W (..., D, H), column h belongs to neuron h; value (...,), dW (..., D, H).
+    """
+
+    def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+    def apply(self, step: Step, layer: int, strength: Strength) -> Array:
+        value, dW = self(step.net.W[layer - 1], step)
+        step.late.append((step.net.dW[layer - 1], strength.of_matrices * dW))
+        return strength.of_values * value
+
+
+class OutputPenalty(Penalty):
+    """A penalty on the outputs: fill in __call__(logits, step) -> (value, dlogits)."""
+
+    acts_on: ClassVar[str] = "outputs"
+
+    def __call__(self, logits: Array, step: Step) -> tuple[Array, Array]:
+        raise NotImplementedError
+
+    def apply(self, step: Step, layer: int, strength: Strength) -> Array:
+        value, dlogits = self(step.trace.logits, step)
+        step.dlogits = step.dlogits + strength.of_matrices * dlogits
+        return strength.of_values * value
+
+
+class EnsemblePenalty(Penalty):
+    """A penalty on the last hidden layer's contributions to the outputs, f = A V + c.
+
+    Fill in __call__(A, V, c, step) -> (value, dA, dV, dc): A (..., N, H) activations, V (..., H, K)
+    outgoing weights, c (..., 1, K) biases. The neurons are read as an ensemble whose member h
+    answers o_h = H a_h V_h + c, so that f is the members' mean.
+    """
+
+    acts_on: ClassVar[str] = "last hidden layer"
+
+    def __call__(
+        self, A: Array, V: Array, c: Array, step: Step
+    ) -> tuple[Array, Array, Array, Array]:
+        raise NotImplementedError
+
+    def apply(self, step: Step, layer: int, strength: Strength) -> Array:
+        net, last = step.net, step.net.depth - 1
+        value, dA, dV, dc = self(step.trace.A[last], net.W[last], net.b[last], step)
+        step.add_dA(last, strength.of_matrices * dA)
+        step.late.append((net.dW[last], strength.of_matrices * dV))
+        step.late.append((net.db[last], strength.of_matrices * dc))
+        return strength.of_values * value
+
+
+class LayerTechnique(Technique, Layer):
+    """A layer that can be asked for by name: see layers.Layer for what to fill in."""
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        return self.name
+
+
+class Intervention(Technique):
+    """A deed during training. Override any of the five moments; all get every network at once.
+
+    `layer` is a hidden layer's number (1 is the first), `mask` (...,) says which networks are meant
+    (None: all): blend with xp.where, weights and moments alike. `invariant` names, in words, what
+    the deed keeps; a test holds it.
+    """
+
+    invariant: ClassVar[str] = ""
+    default_every: ClassVar[int] = 1
+
+    def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
+        """Once, before the first step."""
+
+    def owns(self, layer: int) -> list[str]:
+        """Blocks of theta whose update is this technique's: the optimizer leaves them alone."""
+        return []
+
+    def edit(self, step: Step, layer: int) -> None:
+        """After backward, before the optimizer: change dtheta."""
+
+    def update(self, step: Step, layer: int) -> None:
+        """In the optimizer's place, for the blocks that are owned."""
+
+    def move(self, step: Step, layer: int, mask: Array | None) -> None:
+        """After the optimizer's step, when the trigger says so: change weights."""

@@ -1,0 +1,85 @@
+"""Batch normalisation: the baseline that every comparison must carry."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, to_device, xp
+from tinydiv.layers import Context
+from tinydiv.techniques.base import LayerTechnique
+from tinydiv.techniques.settings import setting
+
+
+class BatchNorm(LayerTechnique):
+    """Batch normalisation of pre-activations (Ioffe and Szegedy, ICML 2015).
+
+        m = mean(Z), v = mean((Z - m)^2)         over the batch while training, running otherwise
+        Zhat = (Z - m) / sqrt(v + eps);          Y = gamma Zhat + beta
+        dZhat = gamma dY
+        dZ = [dZhat - mean(dZhat) - Zhat mean(dZhat Zhat)] / sqrt(v + eps)
+        dgamma = sum dY Zhat;  dbeta = sum dY
+
+    Z (..., N, H); gamma, beta (..., 1, H), learned; running <- (1 - momentum) running + momentum batch,
+    with the unbiased variance. In evaluation mode m and v are constants, so only the first term of dZ
+    stays, and the layer folds into W and b exactly. It fixes scales but leaves correlations as
+    they are: what decorrelation adds is measured against it.
+    """
+
+    name: ClassVar[str] = "batch-norm"
+    family: ClassVar[str] = "layers"
+    summary: ClassVar[str] = "standardise every hidden neuron over the batch"
+    paper: ClassVar[str] = "Ioffe and Szegedy, ICML 2015"
+    place: ClassVar[str] = "before"
+
+    momentum: float = setting(0.1, above=0, high=1, help="weight of the newest batch")
+    eps: float = setting(1e-5, above=0, help="added to the variance")
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"gamma": (1, self.width), "beta": (1, self.width)}
+
+    def attach(self, lead: tuple[int, ...], dtype: str) -> None:
+        super().attach(lead, dtype)
+        self.mean = xp.zeros((*lead, 1, self.width), dtype=dtype)
+        self.variance = xp.ones((*lead, 1, self.width), dtype=dtype)
+
+    def reset_parameters(self) -> None:
+        self.parameters["gamma"][...] = 1
+        self.parameters["beta"][...] = 0
+
+    def forward(self, x: Array, context: Context) -> tuple[Array, Array]:
+        if context.training:
+            N = x.shape[-2]
+            mean = xp.mean(x, axis=-2, keepdims=True)
+            variance = xp.mean((x - mean) ** 2, axis=-2, keepdims=True)
+            self.mean += self.momentum * (mean - self.mean)
+            self.variance += self.momentum * (variance * (N / max(N - 1, 1)) - self.variance)
+        else:
+            mean, variance = self.mean, self.variance
+        s = xp.sqrt(variance + self.eps)
+        xhat = (x - mean) / s
+        y = self.parameters["gamma"] * xhat + self.parameters["beta"]
+        return y, (xhat, s, context.training)
+
+    def backward(self, dy: Array, cache: Array) -> tuple[Array, dict[str, Array]]:
+        xhat, s, training = cache
+        gradients = {
+            "gamma": xp.sum(dy * xhat, axis=-2, keepdims=True),
+            "beta": xp.sum(dy, axis=-2, keepdims=True),
+        }
+        dxhat = dy * self.parameters["gamma"]
+        if not training:
+            return dxhat / s, gradients
+        mean = xp.mean(dxhat, axis=-2, keepdims=True)
+        along = xp.mean(dxhat * xhat, axis=-2, keepdims=True)
+        return (dxhat - mean - xhat * along) / s, gradients
+
+    def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
+        """W, b of a plain layer that computes the same in evaluation mode."""
+        scale = self.parameters["gamma"] / xp.sqrt(self.variance + self.eps)
+        return W * scale, (b - self.mean) * scale + self.parameters["beta"]
+
+    def state(self) -> dict[str, Array]:
+        return {"mean": self.mean, "variance": self.variance}
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        self.mean[...] = to_device(state["mean"])
+        self.variance[...] = to_device(state["variance"])

@@ -1,0 +1,35 @@
+"""DeCov: the covariance between hidden neurons."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.techniques.base import ActivationPenalty, Step
+from tinydiv.techniques.blocks import off_diagonal
+
+
+class DeCov(ActivationPenalty):
+    """Covariance between hidden neurons (Cogswell et al., ICLR 2016).
+
+        C = A - mean(A);  S = C'C / N;  L = 1/2 |off S|^2;  dL/dA = 2/N C off(S)
+
+    A (..., N, H) activations; S (..., H, H); off() sets the diagonal to zero. The mean's own
+    derivative drops out, because the columns of C off(S) already sum to zero.
+
+    How a network cheats it: L is of degree 4 in A, so a ReLU network lowers it for free by smaller
+    activations and larger outgoing weights. For independent neurons of unit variance L is on average
+    H (H-1) (N-1) / (2 N^2), so a strength belongs to a batch size. Cost: two products of N H^2.
+    """
+
+    name: ClassVar[str] = "decov"
+    family: ClassVar[str] = "activations"
+    summary: ClassVar[str] = "covariance between hidden neurons"
+    paper: ClassVar[str] = "Cogswell et al., ICLR 2016"
+    default_strength: ClassVar[float] = 0.1
+
+    def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
+        N = A.shape[-2]
+        C = A - xp.mean(A, axis=-2, keepdims=True)
+        off_S = off_diagonal(matmul(C.mT, C) / N)
+        value = xp.sum(off_S**2, axis=(-2, -1)) / 2
+        dA = (2 / N) * matmul(C, off_S)
+        return value, dA

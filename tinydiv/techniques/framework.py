@@ -1,0 +1,368 @@
+"""The framework around the techniques: what a user sets, when each acts, and where gradients go.
+
+    techniques = Techniques(net, ["decov:strength=0.1", "muon:lr=0.02"], optimizer)
+    step = techniques.step(trace, targets, loss, dlogits, number, epoch)
+    techniques.before_backward(step)                   # penalties: values, and seeds for backward
+    net.backward(trace, step.dlogits, step.dA)
+    techniques.after_backward(step)                    # gradients of weights; edited gradients
+    optimizer.step()
+    techniques.after_update(step)                      # owned updates; moved weights
+
+Settings that every technique of a kind understands:
+
+    penalty        strength=0.1 or 0.1/0.2/0.3 (one per network), layers=1+2, schedule=constant|
+                   linear|cosine|plateau, steps=T (where the schedule ends; all of training),
+                   patience=K (plateau: so many steps without a better smoothed loss)
+    layer          layers=1+2
+    intervention   layers=1+2, every=K steps, after=E epochs, when=always|plateau, patience=K
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tinydiv import schedules
+from tinydiv.backend import Array, to_device
+from tinydiv.errors import UsageError, nearest
+from tinydiv.losses import Loss, cross_entropy
+from tinydiv.mlp import MLP, Trace
+from tinydiv.optimizers import Optimizer
+from tinydiv.philox import Draws
+from tinydiv.techniques.base import (
+    EnsemblePenalty,
+    Intervention,
+    LayerTechnique,
+    OutputPenalty,
+    Penalty,
+    Step,
+    Strength,
+    Technique,
+)
+from tinydiv.techniques.conflicts import refuse_conflicts
+from tinydiv.techniques.plateau import Plateau
+from tinydiv.techniques.registry import technique_class
+from tinydiv.techniques.settings import convert, split
+
+COMMON = {
+    "penalty": ("strength", "layers", "schedule", "steps", "patience"),
+    "layer": ("layers",),
+    "intervention": ("layers", "every", "after", "when", "patience"),
+}
+"""The settings that the framework understands for each kind."""
+
+
+def kind_of(cls: type[Technique]) -> str:
+    """ "penalty", "layer" or "intervention"."""
+    if issubclass(cls, Penalty):
+        return "penalty"
+    return "layer" if issubclass(cls, LayerTechnique) else "intervention"
+
+
+@dataclass
+class Placed:
+    """One technique with what the framework owns about it."""
+
+    technique: Technique
+    text: str
+    strength: tuple[float, ...] = (0.0,)
+    layers: tuple[int, ...] | None = None
+    schedule: str = "constant"
+    steps: int = 0
+    every: int = 1
+    after: int = 0
+    when: str = "always"
+    patience: int = 200
+
+    @property
+    def label(self) -> str:
+        return self.technique.name
+
+
+def place(spec: "str | Technique | Placed") -> Placed:
+    """Read one spec: text, an instance with its own settings, or what was read before.
+
+    Raises UsageError with one sentence for anything that is not understood.
+    """
+    if isinstance(spec, Placed):
+        return spec
+    if isinstance(spec, Technique):
+        return _defaults(spec, spec.name)
+    parts = split(spec)
+    cls = technique_class(parts.name, parts.file)
+    kind = kind_of(cls)
+    alias = getattr(cls, "strength_alias", None)
+    keys = (*COMMON[kind], alias.key) if alias else COMMON[kind]
+    common = {key: value for key, value in parts.settings.items() if key in keys}
+    own = {key: value for key, value in parts.settings.items() if key not in keys}
+    for key in own:
+        declared = [*cls.__dataclass_fields__, *keys]  # type: ignore[attr-defined]
+        if key not in declared:
+            raise UsageError(f"{cls.name} has no setting {key!r}: {nearest(key, declared)}")
+    placed = _defaults(cls(**convert(cls.name, cls, own)), spec)
+    if alias and alias.key in common:
+        if "strength" in common:
+            raise UsageError(f"{cls.name}: set {alias.key} or strength, not both")
+        values = _numbers(cls.name, alias.key, common[alias.key])
+        common["strength"] = "/".join(repr(alias.to_strength(v)) for v in values)
+    _read_common(placed, common)
+    return placed
+
+
+def _defaults(technique: Technique, text: str) -> Placed:
+    placed = Placed(technique, text)
+    if isinstance(technique, Penalty):
+        placed.strength = (technique.default_strength,)
+    if isinstance(technique, Intervention):
+        placed.every = technique.default_every
+    return placed
+
+
+def _numbers(name: str, key: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split("/"))
+    except ValueError:
+        raise UsageError(
+            f"{name}'s {key} is one number, or one per network as 0.1/0.2/0.3, got {text!r}"
+        ) from None
+
+
+def _read_common(placed: Placed, common: dict[str, str]) -> None:
+    technique, name = placed.technique, placed.label
+    for key, text in common.items():
+        if key == "strength":
+            placed.strength = _numbers(name, key, text)
+        elif key == "layers":
+            if not all(part.isdecimal() and int(part) > 0 for part in text.split("+")):
+                raise UsageError(f"{name}'s layers are hidden layers as 1 or 1+2, got {text!r}")
+            placed.layers = tuple(int(part) for part in text.split("+"))
+        elif key == "schedule":
+            allowed = [*schedules.SHAPES, "plateau"]
+            if text not in allowed:
+                raise UsageError(f"{name} knows no schedule {text!r}: {nearest(text, allowed)}")
+            placed.schedule = text
+        elif key == "when":
+            if text not in ("always", "plateau"):
+                raise UsageError(f"{name}'s when is always or plateau, got {text!r}")
+            placed.when = text
+        elif key in ("steps", "every", "after", "patience"):
+            least = 1 if key in ("every", "patience") else 0
+            if not text.isdecimal() or int(text) < least:
+                raise UsageError(f"{name}'s {key} is a whole number from {least} up, got {text!r}")
+            setattr(placed, key, int(text))
+    if isinstance(technique, Penalty):
+        low, high = technique.strength_limits
+        for value in placed.strength:
+            if not low <= value <= high or value == float("inf"):
+                raise UsageError(
+                    f"{name}'s strength must lie in [{low:g}, {high:g}], got {value:g}: "
+                    f"{technique.strength_reason}"
+                )
+    if placed.layers is not None and isinstance(technique, EnsemblePenalty | OutputPenalty):
+        raise UsageError(f"{name} acts on the {technique.acts_on}: it takes no layers")
+
+
+def layers_of(specs: Sequence["str | Technique | Placed"]) -> list[LayerTechnique]:
+    """The layers among some specs, for MLP(..., layers=...)."""
+    found = []
+    for placed in map(place, specs):
+        if isinstance(placed.technique, LayerTechnique):
+            placed.technique.only = placed.layers
+            found.append(placed.technique)
+    return found
+
+
+class Techniques:
+    """All techniques of one run, bound to a network and its optimizer.
+
+    specs: texts, instances or Placed. optimizer: needed by interventions that own an update.
+    probe_inputs: a fixed set of inputs (N, n_0) on which interventions look. seeds: one per network.
+    total: planned steps, the horizon of schedules.
+
+    Raises UsageError for unknown names and settings, layers that do not exist, strengths that are
+    not one per network, and pairs that exclude each other.
+    """
+
+    def __init__(
+        self,
+        net: MLP,
+        specs: Sequence["str | Technique | Placed"] = (),
+        optimizer: Optimizer | None = None,
+        *,
+        loss: Loss = cross_entropy,
+        probe_inputs: Array | None = None,
+        seeds: Sequence[int] | None = None,
+        total: int = 1,
+    ) -> None:
+        self.net, self.optimizer, self.loss = net, optimizer, loss
+        self.probe_inputs, self.total = probe_inputs, total
+        self.placed = [place(spec) for spec in specs]
+        self.draws = Draws(seeds or range(net.replicas or 1), "redraw", net.replicas is not None)
+        self.layers_at = [self._layers(p) for p in self.placed]
+        refuse_conflicts(self.placed, self.layers_at)
+        self.strengths = [self._strength(p) for p in self.placed]
+        self.plateaus = [
+            Plateau(p.patience, net) if "plateau" in (p.schedule, p.when) else None
+            for p in self.placed
+        ]
+        for p, layers in zip(self.placed, self.layers_at, strict=True):
+            if isinstance(p.technique, Intervention):
+                self._bind(p.technique, layers)
+
+    def _layers(self, placed: Placed) -> tuple[int, ...]:
+        """Which hidden layers one technique acts on."""
+        technique, hidden = placed.technique, tuple(range(1, self.net.depth))
+        if isinstance(technique, LayerTechnique):
+            if not any(type(layer) is type(technique) for layer in self.net.layers):
+                raise UsageError(
+                    f"{placed.label} is part of the network: build it with "
+                    f"MLP(..., layers=layers_of([{placed.text!r}]))"
+                )
+            return ()
+        if isinstance(technique, OutputPenalty):
+            return (self.net.depth,)
+        if not hidden:
+            raise UsageError(f"{placed.label} acts on hidden layers, and this network has none")
+        if isinstance(technique, EnsemblePenalty):
+            return (hidden[-1],)
+        for layer in placed.layers or ():
+            if layer not in hidden:
+                raise UsageError(
+                    f"{placed.label} cannot act on layer {layer}: the hidden layers are "
+                    f"{', '.join(map(str, hidden))}"
+                )
+        return placed.layers or hidden
+
+    def _strength(self, placed: Placed) -> float | Array:
+        values = placed.strength
+        if len(values) == 1:
+            return values[0]
+        if len(values) != (self.net.replicas or 1):
+            raise UsageError(
+                f"{placed.label}'s strength is one number or one per network "
+                f"({self.net.replicas or 1}), got {len(values)}"
+            )
+        return to_device(list(values), dtype=self.net.dtype)
+
+    def _bind(self, technique: Intervention, layers: tuple[int, ...]) -> None:
+        for layer in layers:
+            owned = technique.owns(layer)
+            if owned and self.optimizer is None:
+                raise UsageError(f"{technique.name} owns the update of {owned[0]}: pass optimizer=")
+            for block in owned:
+                assert self.optimizer is not None
+                self.optimizer.release(block)
+            technique.prepare(self.net, layer, self.probe_inputs)
+
+    # The moments of a step -----------------------------------------------------------------------
+
+    def step(
+        self,
+        trace: Trace,
+        targets: Array,
+        loss: Array,
+        dlogits: Array,
+        number: int = 0,
+        epoch: int = 0,
+        factor: float = 1.0,
+    ) -> Step:
+        """Gather what techniques may know about this step."""
+        return Step(
+            *(self.net, trace, targets, self.loss, loss, dlogits, dlogits),
+            number=number,
+            epoch=epoch,
+            total=self.total,
+            factor=factor,
+            optimizer=self.optimizer,
+            draws=self.draws,
+            probe_inputs=self.probe_inputs,
+            others=[p.technique for p in self.placed],
+        )
+
+    def before_backward(self, step: Step) -> None:
+        """Evaluate every penalty; its seeds go into step.dA and step.dlogits."""
+        for p, layers, base, plateau in self._all():
+            if plateau is not None:
+                plateau.watch(step.loss)
+            if not isinstance(p.technique, Penalty):
+                continue
+            strength = self._strength_now(p, base, plateau, step)
+            if strength is None:
+                continue
+            for layer in layers:
+                value = p.technique.apply(step, layer, strength)
+                label = p.label if len(layers) == 1 else f"{p.label}.{layer}"
+                while label in step.penalties:
+                    label += "'"
+                step.penalties[label] = value
+
+    def after_backward(self, step: Step) -> None:
+        """Add the gradients of weights to dtheta; let interventions edit dtheta."""
+        for block, gradient in step.late:
+            block += gradient
+        for p, layers, _, _ in self._all():
+            if isinstance(p.technique, Intervention):
+                for layer in layers:
+                    p.technique.edit(step, layer)
+
+    def after_update(self, step: Step) -> None:
+        """Run owned updates; let interventions move weights when their trigger says so."""
+        for p, layers, _, plateau in self._all():
+            if not isinstance(p.technique, Intervention):
+                continue
+            for layer in layers:
+                p.technique.update(step, layer)
+            due = (step.number + 1) % p.every == 0 and step.epoch >= p.after
+            if not due:
+                continue
+            mask = None if plateau is None else plateau.reached()
+            for layer in layers:
+                p.technique.move(step, layer, mask)
+                step.weights_moved()
+            if plateau is not None:
+                plateau.restart(mask)
+
+    def _all(self) -> list[tuple[Placed, tuple[int, ...], float | Array, Plateau | None]]:
+        return list(zip(self.placed, self.layers_at, self.strengths, self.plateaus, strict=True))
+
+    def _strength_now(
+        self, placed: Placed, base: float | Array, plateau: Plateau | None, step: Step
+    ) -> Strength | None:
+        """strength * schedule (* 1 for networks on a plateau, 0 for others); None if it is zero."""
+        value = base
+        if placed.schedule in schedules.SHAPES:
+            value = value * schedules.SHAPES[placed.schedule](
+                step.number, placed.steps or self.total
+            )
+        if isinstance(value, float) and value == 0.0:
+            return None
+        if plateau is not None:
+            value = value * plateau.reached().astype(self.net.dtype)
+        if isinstance(value, float) or self.net.replicas is None:
+            return Strength(value, value)
+        return Strength(value, value[:, None, None])
+
+    # Checkpoints ---------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Array]:
+        """What all techniques remember, flat: "0.decov.key" by position and name."""
+        flat: dict[str, Array] = {}
+        for i, (p, _, _, plateau) in enumerate(self._all()):
+            for key, value in p.technique.state().items():
+                flat[f"{i}.{p.label}.{key}"] = value
+            if plateau is not None:
+                flat |= {f"{i}.plateau.{key}": value for key, value in plateau.state().items()}
+        for layer in self.net.layers:
+            flat |= {f"layer{layer.tag}.{key}": value for key, value in layer.state().items()}
+        return flat
+
+    def load_state(self, flat: dict[str, Array]) -> None:
+        """Take back what `state` gave."""
+
+        def part(prefix: str) -> dict[str, Array]:
+            return {k[len(prefix) :]: v for k, v in flat.items() if k.startswith(prefix)}
+
+        for i, (p, _, _, plateau) in enumerate(self._all()):
+            p.technique.load_state(part(f"{i}.{p.label}."))
+            if plateau is not None:
+                plateau.load_state(part(f"{i}.plateau."))
+        for layer in self.net.layers:
+            layer.load_state(part(f"layer{layer.tag}."))

@@ -1,0 +1,66 @@
+"""Negative correlation learning, in its generalised form that fits any convex loss."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.techniques.alias import StrengthAlias
+from tinydiv.techniques.base import EnsemblePenalty, Step
+
+
+class NegativeCorrelation(EnsemblePenalty):
+    """Generalised negative correlation learning (Buschjaeger, Pfahler and Morik, 2020).
+
+    The hidden neurons are an ensemble: member h answers o_h = H a_h V_h + c, the network answers
+    their mean, f = mean_h o_h = A V + c. With a convex loss l the objective is
+
+        lambda l(f) + (1 - lambda) mean_h l(o_h)  =  l(f) + (1 - lambda) [ mean_h l(o_h) - l(f) ]
+
+    The bracket is the penalty; by Jensen it is never negative. For squared error it is the ambiguity
+    of Krogh and Vedelsby (1995): half the members' mean squared distance from f. Its strength is
+    1 - lambda: strength 0 (lambda = 1) is ordinary backpropagation, strength 1 (lambda = 0) trains each
+    neuron alone. Liu and Yao (1999) is the squared-error case.
+
+        G_h = dl/do_h (N, K),  G = dl/df
+        dA[:, h] = G_h V_h' - (G V')[:, h];   dV_h = a_h' G_h - a_h' G;   dc = mean_h sum G_h - sum G
+
+    A (..., N, H), V (..., H, K), c (..., 1, K). lambda above 1 (a negative strength) would reward
+    disagreement without bound, and is refused. What it teaches: to train an ensemble's members as one
+    is already to trade their agreement for their accuracy. Cost: H losses of the outputs, N H K.
+    """
+
+    name: ClassVar[str] = "negative-correlation"
+    family: ClassVar[str] = "ensemble"
+    summary: ClassVar[str] = "each neuron as a member of an ensemble; lambda=1 is plain backprop"
+    paper: ClassVar[str] = "Liu and Yao, 1999; Buschjaeger et al., 2020"
+    default_strength: ClassVar[float] = 0.1
+    strength_limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    strength_reason: ClassVar[str] = (
+        "strength is 1 - lambda; lambda above 1 rewards disagreement without bound, below 0 turns "
+        "against the network's own loss"
+    )
+    strength_alias: ClassVar[StrengthAlias] = StrengthAlias("lambda", sign=-1.0, offset=1.0)
+
+    def __call__(
+        self, A: Array, V: Array, c: Array, step: Step
+    ) -> tuple[Array, Array, Array, Array]:
+        H = A.shape[-1]
+        targets = step.targets
+        own = targets.ndim == 3 or (targets.ndim == 2 and targets.dtype.kind in "iu")
+        if own:  # targets of each network's own get an axis for its members
+            targets = targets[:, None]
+
+        O = H * A.mT[..., :, :, None] * V[..., :, None, :] + c[..., None, :, :]  # (..., H, N, K)
+        members, G_h = step.loss_function(O, targets)  # (..., H), (..., H, N, K)
+        whole, G = step.loss_function(outputs(A, V, c), step.targets)  # (...,), (..., N, K)
+        value = xp.mean(members, axis=-1) - whole
+
+        D = G_h - G[..., None, :, :]  # how each member's gradient differs from the network's
+        dA = xp.sum(D * V[..., :, None, :], axis=-1).mT
+        dV = xp.sum(D * A.mT[..., :, :, None], axis=-2)
+        dc = xp.sum(xp.mean(D, axis=-3), axis=-2, keepdims=True)
+        return value, dA, dV, dc
+
+
+def outputs(A: Array, V: Array, c: Array) -> Array:
+    """f = A V + c, from the arrays that were given (not from the trace: a checker moves them)."""
+    return matmul(A, V) + c

@@ -1,0 +1,65 @@
+"""Every technique by name, and a reader's own by the path of its file."""
+
+import hashlib
+import importlib.util
+import sys
+from pathlib import Path
+
+from tinydiv.errors import UsageError, nearest, unknown
+from tinydiv.techniques.base import Technique
+from tinydiv.techniques.batch_norm import BatchNorm
+from tinydiv.techniques.cosine import CosineSquared
+from tinydiv.techniques.decov import DeCov
+from tinydiv.techniques.merge_recycle import MergeRecycle
+from tinydiv.techniques.muon import Muon
+from tinydiv.techniques.negative_correlation import NegativeCorrelation
+
+TECHNIQUES: dict[str, type[Technique]] = {
+    cls.name: cls
+    for cls in (DeCov, CosineSquared, NegativeCorrelation, BatchNorm, Muon, MergeRecycle)
+}
+
+
+def technique_class(name: str, file: str | None = None) -> type[Technique]:
+    """The class of that name, built in or in a file. Raises UsageError if there is none."""
+    if file is not None:
+        return class_from_file(file, name)
+    if name not in TECHNIQUES:
+        raise unknown("technique", name, TECHNIQUES)
+    return TECHNIQUES[name]
+
+
+def class_from_file(file: str, name: str) -> type[Technique]:
+    """A reader's own technique. Raises UsageError if the file, or the class in it, cannot be had."""
+    found = classes_in_file(file)
+    if name not in found:
+        what = nearest(name, found) if found else "it defines no subclass of a technique"
+        raise UsageError(f"{file} has no technique {name!r}: {what}")
+    return found[name]
+
+
+def classes_in_file(file: str) -> dict[str, type[Technique]]:
+    """All techniques that a file defines, by class name."""
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"there is no file {file}")
+    # A module name of its own per path, so that two files called mine.py do not meet.
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    module_name = f"tinydiv_own_{path.stem}_{key}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, Technique)
+        and value.__module__ == module_name
+    }

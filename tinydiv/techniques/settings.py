@@ -1,0 +1,117 @@
+"""Settings of techniques: declared beside the maths, read from `name:key=value,key=value`.
+
+A technique declares a setting as an annotated class attribute; `setting` adds bounds or choices:
+
+    class VarianceHinge(ActivationPenalty):
+        target: float = setting(1.0, above=0, help="the standard deviation wanted")
+
+A spec names a built-in technique, `decov:strength=0.1`, or a class in a file, `mine.py:Mine:strength=0.1`
+(any path that ends in .py, so a drive letter's colon does no harm).
+"""
+
+import dataclasses
+import math
+from typing import Any, get_type_hints
+
+from tinydiv.errors import UsageError, nearest
+
+Value = bool | int | float | str
+
+
+def setting(
+    default: Value,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    choices: tuple[str, ...] = (),
+    help: str = "",
+) -> Any:
+    """A setting with its default and what is allowed: low <= value <= high, value > above, choices."""
+    limits = {"low": low, "high": high, "above": above, "choices": choices, "help": help}
+    return dataclasses.field(default=default, metadata=limits)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A spec taken apart: a name, or a file and a class in it, and the settings as text."""
+
+    name: str
+    file: str | None
+    settings: dict[str, str]
+
+
+def split(text: str) -> Spec:
+    """Take `name:key=value,...` or `path.py:Class:key=value,...` apart.
+
+    Raises UsageError if a part is not key=value, or a key stands twice.
+    """
+    file, rest = None, text.strip()
+    if ".py:" in rest:
+        before, rest = rest.split(".py:", 1)
+        file = before + ".py"
+    elif rest.endswith(".py"):
+        raise UsageError(f"{text!r} names a file but no class in it: write {text}:ClassName")
+    name, _, listed = rest.partition(":")
+    if not name:
+        raise UsageError(f"{text!r} names no technique: write name or name:key=value,key=value")
+    settings: dict[str, str] = {}
+    for part in filter(None, (p.strip() for p in listed.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key or not value:
+            raise UsageError(f"in {text!r}, {part!r} is not key=value")
+        if key in settings:
+            raise UsageError(f"in {text!r}, {key!r} is set twice")
+        settings[key] = value
+    return Spec(name, file, settings)
+
+
+def convert(owner: str, cls: type, settings: dict[str, str]) -> dict[str, Value]:
+    """Settings as text -> values of the declared types, within their bounds.
+
+    Raises UsageError with one sentence for an unknown key (and the nearest one), a value of the wrong
+    type, or a value out of bounds.
+    """
+    declared = {f.name: f for f in dataclasses.fields(cls)}
+    types = get_type_hints(cls)
+    values: dict[str, Value] = {}
+    for key, text in settings.items():
+        if key not in declared:
+            known = nearest(key, declared) if declared else "it has no settings of its own"
+            raise UsageError(f"{owner} has no setting {key!r}: {known}")
+        values[key] = read(f"{owner}'s {key}", types[key], text)
+        check(f"{owner}'s {key}", values[key], dict(declared[key].metadata))
+    return values
+
+
+def read(what: str, kind: type, text: str) -> Value:
+    """One value of one type from text."""
+    if kind is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if text.lower() not in words:
+            raise UsageError(f"{what} must be true or false, got {text!r}")
+        return words[text.lower()]
+    if kind is str:
+        return text
+    try:
+        return int(text) if kind is int else float(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{what} must be {wanted}, got {text!r}") from None
+
+
+def check(what: str, value: Value, limits: dict[str, Any]) -> None:
+    """Hold one value against its bounds. Raises UsageError with the bound that it breaks."""
+    if limits.get("choices") and value not in limits["choices"]:
+        raise UsageError(f"{what} cannot be {value!r}: {nearest(str(value), limits['choices'])}")
+    if isinstance(value, bool | str):
+        return
+    if not math.isfinite(value):
+        raise UsageError(f"{what} must be finite, got {value}")
+    low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
+    if low is not None and value < low:
+        raise UsageError(f"{what} must be at least {low:g}, got {value:g}")
+    if above is not None and value <= above:
+        raise UsageError(f"{what} must be above {above:g}, got {value:g}")
+    if high is not None and value > high:
+        raise UsageError(f"{what} must be at most {high:g}, got {value:g}")

@@ -1,0 +1,230 @@
+"""The training loop, from top to bottom: batches, epochs, records.
+
+    records = train(net, dataset, Adam(net), techniques, epochs=5)
+
+The data lie on the device as they are stored (bytes for images) and become floats batch by batch. The
+order of an epoch is drawn on the host and uploaded once. Nothing inside a step waits for the device;
+the host asks for numbers once per epoch.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tinydiv import losses, randomness, schedules
+from tinydiv.backend import Array, to_device, to_host, xp
+from tinydiv.data.dataset import Dataset
+from tinydiv.diversity import measure
+from tinydiv.errors import UsageError
+from tinydiv.layers import Context
+from tinydiv.losses import Loss
+from tinydiv.mlp import MLP
+from tinydiv.optimizers import Optimizer
+from tinydiv.techniques import Techniques
+
+EVALUATION_ROWS = 2000
+"""How many samples go through the network at once when it is evaluated."""
+PROBE_ROWS = 512
+"""Size of the fixed probe set on which diversity is measured (the first test samples)."""
+
+
+class DeviceData:
+    """A data set on the device: stored inputs, labels, and the transform that makes them floats."""
+
+    def __init__(self, dataset: Dataset, dtype: str) -> None:
+        self.dataset, self.dtype = dataset, dtype
+        self.train_x, self.test_x = to_device(dataset.train_x), to_device(dataset.test_x)
+        self.train_y = to_device(dataset.train_y.astype("int32"))
+        self.test_y = to_device(dataset.test_y.astype("int32"))
+        scale, shift = dataset.transform.scale.astype("float64"), dataset.transform.shift
+        unit = 255.0 if dataset.train_x.dtype == "uint8" else 1.0
+        # (x / unit - shift) * scale = x * (scale / unit) - shift * scale: two passes, not three.
+        self.scale = to_device((scale / unit).astype(dtype))
+        self.offset = to_device((shift * scale).astype(dtype)) if (shift != 0).any() else None
+
+    def floats(self, stored: Array) -> Array:
+        """Stored inputs (..., n_0) as the network's inputs."""
+        x = xp.multiply(stored, self.scale, dtype=self.dtype)
+        if self.offset is not None:
+            x -= self.offset
+        return x
+
+    @property
+    def n_train(self) -> int:
+        return int(self.train_x.shape[0])
+
+    def probe(self, rows: int = PROBE_ROWS) -> Array:
+        """The fixed probe set: the first test samples."""
+        return self.floats(self.test_x[:rows])
+
+
+def batches(
+    data: DeviceData, batch_size: int, seeds: int | Sequence[int], epoch: int
+) -> Iterator[tuple[Array, Array]]:
+    """One epoch of (X, Y), without the last partial batch, in an order drawn for this epoch.
+
+    seeds: one number, the same batches X (B, n_0) for every network; or one per network, each with an
+    order of its own, X (R, B, n_0). Raises UsageError if a batch is larger than the training set.
+    """
+    n = data.n_train
+    if not 1 <= batch_size <= n:
+        raise UsageError(
+            f"the batch size must lie between 1 and {n} (the training set), got {batch_size}"
+        )
+    if isinstance(seeds, int):
+        order = to_device(randomness.permutation(seeds, epoch, n))
+    else:
+        order = to_device(
+            [randomness.permutation(s, epoch, n).tolist() for s in seeds], dtype="int64"
+        )
+    for start in range(0, n - batch_size + 1, batch_size):
+        rows = order[..., start : start + batch_size]
+        yield data.floats(data.train_x[rows]), data.train_y[rows]
+
+
+@dataclass
+class Record:
+    """What one epoch left behind: plain Python numbers, lists over networks."""
+
+    epoch: int
+    step: int
+    seconds: float
+    rate: float
+    """The schedule's factor on the learning rate at the last step."""
+    train_loss: list[float]
+    test_loss: list[float]
+    test_accuracy: list[float]
+    diversity: dict[str, list[float]] = field(default_factory=dict)
+    penalties: dict[str, list[float]] = field(default_factory=dict)
+
+    def flat(self) -> dict[str, float | list[float]]:
+        """One level deep: epoch, train_loss, ..., then metrics by name and penalty.NAME."""
+        flat: dict[str, float | list[float]] = {
+            key: getattr(self, key)
+            for key in (
+                "epoch",
+                "step",
+                "seconds",
+                "rate",
+                "train_loss",
+                "test_loss",
+                "test_accuracy",
+            )
+        }
+        flat |= self.diversity
+        return flat | {f"penalty.{name}": values for name, values in self.penalties.items()}
+
+
+def listed(a: Array) -> list[float]:
+    """Numbers per network as a plain list (one network: a list of one)."""
+    return [float(v) for v in to_host(a).reshape(-1)]
+
+
+def evaluate(net: MLP, x: Array, y: Array, data: DeviceData, loss: Loss) -> tuple[Array, Array]:
+    """(mean loss, accuracy) per network over every sample of a part, in evaluation mode."""
+    n = x.shape[0]
+    total_loss, correct = xp.zeros(net.lead, dtype=net.dtype), xp.zeros(net.lead, dtype=net.dtype)
+    for start in range(0, n, EVALUATION_ROWS):
+        labels = y[start : start + EVALUATION_ROWS]
+        logits = net.forward(data.floats(x[start : start + EVALUATION_ROWS])).logits
+        total_loss += loss(logits, labels)[0] * labels.shape[0]
+        correct += losses.accuracy(logits, labels) * labels.shape[0]
+    return total_loss / n, correct / n
+
+
+@dataclass
+class Loop:
+    """Where a run stands: all that a checkpoint needs beside weights, moments and technique state."""
+
+    epoch: int = 0
+    step: int = 0
+    records: list[Record] = field(default_factory=list)
+
+
+def train(
+    net: MLP,
+    dataset: Dataset | DeviceData,
+    optimizer: Optimizer,
+    techniques: Techniques | None = None,
+    *,
+    epochs: int = 5,
+    batch_size: int = 64,
+    seed: int | Sequence[int] = 0,
+    loss: str | Loss = "cross-entropy",
+    schedule: str | schedules.Schedule = "constant",
+    metrics: Sequence[str] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+    on_epoch: Callable[[Record], None] | None = None,
+    loop: Loop | None = None,
+) -> list[Record]:
+    """Train for some epochs and return one record per epoch; record 0 is the untrained network.
+
+    seed: one number, all networks see the same batches in the same order; or one per network.
+    schedule: a factor on the rate over all planned steps. metrics: names of diversity metrics, measured
+    on the probe set after each epoch; None for all. on_step(step, total) and on_epoch(record) are called
+    along the way. loop: where to go on (checkpoints).
+    """
+    data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
+    loss_function, plan = losses.get(loss), schedules.parse(schedule)
+    per_epoch = data.n_train // batch_size if batch_size > 0 else 0
+    total = epochs * per_epoch
+    probe = data.probe()
+    if techniques is None:
+        techniques = Techniques(net, [], optimizer, loss=loss_function)
+    techniques.total, techniques.loss = max(total, 1), loss_function
+    if techniques.probe_inputs is None:
+        techniques.probe_inputs = probe
+    loop = loop or Loop()
+    began = time.perf_counter()
+
+    def record(train_loss: Array, sums: dict[str, Array], steps: int, rate: float) -> Record:
+        test_loss, accuracy = evaluate(net, data.test_x, data.test_y, data, loss_function)
+        diversity = measure(net, net.forward(probe), metrics)
+        return Record(
+            loop.epoch,
+            loop.step,
+            time.perf_counter() - began,
+            rate,
+            listed(train_loss),
+            listed(test_loss),
+            listed(accuracy),
+            {key: listed(value) for key, value in diversity.items()},
+            {key: listed(value / steps) for key, value in sums.items()},
+        )
+
+    def keep(new: Record) -> None:
+        loop.records.append(new)
+        if on_epoch is not None:
+            on_epoch(new)
+
+    if loop.step == 0 and not loop.records:
+        start_loss, _ = evaluate(
+            net, data.train_x[:EVALUATION_ROWS], data.train_y[:EVALUATION_ROWS], data, loss_function
+        )
+        keep(record(start_loss, {}, 1, plan(0, total)))
+
+    while loop.epoch < epochs:
+        sum_loss = xp.zeros(net.lead, dtype=net.dtype)
+        sums: dict[str, Array] = {}
+        factor = 1.0
+        for X, Y in batches(data, batch_size, seed, loop.epoch):
+            factor = plan(loop.step, total)
+            trace = net.forward(X, Context(training=True, step=loop.step))
+            task_loss, dlogits = loss_function(trace.logits, Y)
+
+            step = techniques.step(trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor)
+            techniques.before_backward(step)
+            net.backward(trace, step.dlogits, step.dA)
+            techniques.after_backward(step)
+            optimizer.step(factor)
+            techniques.after_update(step)
+
+            sum_loss += task_loss
+            for name, value in step.penalties.items():
+                sums[name] = sums[name] + value if name in sums else value
+            loop.step += 1
+            if on_step is not None:
+                on_step(loop.step, total)
+        loop.epoch += 1
+        keep(record(sum_loss / per_epoch, sums, per_epoch, factor))
+    return loop.records
