@@ -59,7 +59,7 @@ class LeakyReLU(Activation):
         return xp.maximum(Z, self.slope * Z)
 
     def derivative(self, Z: Array) -> Array:
-        return (Z > 0) * (1 - self.slope) + xp.asarray(self.slope, dtype=Z.dtype)
+        return (Z > 0).astype(Z.dtype) * (1 - self.slope) + self.slope
 
 
 class Tanh(Activation):
