@@ -165,6 +165,8 @@ def fuse(function: Callable[..., Array]) -> Callable[..., Array]:
     """On CuPy, compile an elementwise function into one kernel; elsewhere call it as it is written.
 
     The plain version stays beside it as `function.plain`: what the reader sees is what runs.
+    Inside, let a number meet arrays only: CuPy (14.2) computes number with number, as in 1 - beta, in
+    half precision.
     """
     compiled: dict[types.ModuleType, Callable[..., Array]] = {}
 

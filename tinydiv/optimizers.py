@@ -141,10 +141,10 @@ def nesterov_update(theta: Array, g: Array, m: Array, rate: Array, beta: Array) 
 
 @fuse
 def adam_update(
-    theta: Array, g: Array, m: Array, v: Array, rate: Array, beta1: Array, beta2: Array, eps: Array
-) -> None:
-    m += (1 - beta1) * (g - m)
-    v += (1 - beta2) * (g * g - v)
+    theta: Array, g: Array, m: Array, v: Array, rate: Array, new1: Array, new2: Array, eps: Array
+) -> None:  # new1 = 1 - beta1, new2 = 1 - beta2: see backend.fuse on scalars
+    m += new1 * (g - m)
+    v += new2 * (g * g - v)
     theta -= rate * m / (xp.sqrt(v) + eps)
 
 
@@ -222,7 +222,7 @@ class Adam(Optimizer):
     def _adam(self, theta: Array, g: Array, moments: list[Array], factor: float) -> None:
         root = (1 - self.beta2**self.steps) ** 0.5
         rate = self.lr * (factor * root / (1 - self.beta1**self.steps))
-        adam_update(theta, g, *moments, rate, self.beta1, self.beta2, self.eps * root)
+        adam_update(theta, g, *moments, rate, 1 - self.beta1, 1 - self.beta2, self.eps * root)
 
 
 class AdamW(Adam):
