@@ -188,7 +188,8 @@ class MLP:
         to the activations A[l], put in by techniques. The pass is *linear* in these seeds: the task's
         part and each technique's part can be run apart, and add up.
 
-        accumulate: add to dtheta. to_inputs: also return the gradient with respect to X.
+        accumulate: add to dtheta. to_inputs: also return the gradient with respect to X, one per network
+        (R, N, n_0) even where X is shared.
         Raises UsageError if a seed's shape is not that of its array.
         """
         self._check_seeds(trace, dlogits, dA)
@@ -200,17 +201,21 @@ class MLP:
             else:
                 matmul(trace.A[l].mT, dZ, out=self.dW[l])
                 xp.sum(dZ, axis=-2, keepdims=True, out=self.db[l])
-            if l == 0 and not to_inputs:
+            if l == 0 and not (to_inputs or self._learns_at_inputs()):
                 return None
             dH = matmul(dZ, self.W[l].mT)
             if dA is not None and l in dA:
                 dH += dA[l]
             if l == 0:
-                return self._back_through("inputs", 0, dH, trace, accumulate)
+                dX = self._back_through("inputs", 0, dH, trace, accumulate)
+                return dX if to_inputs else None
             dH = self._back_through("after", l - 1, dH, trace, accumulate)
             dZ = dH * self.activation.derivative(trace.Z[l - 1])
             dZ = self._back_through("before", l - 1, dZ, trace, accumulate)
         return None
+
+    def _learns_at_inputs(self) -> bool:
+        return any(layer.place == "inputs" and layer.shapes for layer in self.layers)
 
     def _at(self, place: str, depth: int) -> list[tuple[int, Layer]]:
         here = [layer for layer in self.layers if (layer.place, layer.depth) == (place, depth)]
