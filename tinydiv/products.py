@@ -57,7 +57,7 @@ def operand(shape: tuple[int, ...], strides: tuple[int, ...], batch: int) -> Ope
     rows, cols = shape[-2:]
     row_step, col_step = strides[-2:]
     stride = strides[0] if len(shape) == 3 and shape[0] > 1 else 0
-    if len(shape) == 3 and shape[0] not in (1, batch):
+    if stride < 0 or (len(shape) == 3 and shape[0] not in (1, batch)):
         return None
     if (col_step == 1 or cols == 1) and (row_step >= cols or rows == 1):
         return Operand(False, max(row_step if rows > 1 else 0, cols), stride)
