@@ -57,10 +57,10 @@ def parse(text: "str | Schedule") -> Schedule:
     """Read "shape" or "shape:warmup=STEPS". Raises UsageError for anything else."""
     if isinstance(text, Schedule):
         return text
-    shape, _, rest = text.partition(":")
+    shape, colon, rest = text.partition(":")
     if shape not in SHAPES:
         raise unknown("schedule", shape, SHAPES)
-    if not rest:
+    if not colon:
         return Schedule(shape)
     key, _, value = rest.partition("=")
     if key != "warmup" or not value.isdecimal():
