@@ -6,6 +6,7 @@ are made. `xp` is a proxy and no plain module, because a plain `from backend imp
 NumPy after `use("cupy")`.
 """
 
+import contextlib
 import functools
 import types
 from collections.abc import Callable
@@ -159,6 +160,14 @@ def to_host(a: Array) -> Array:
 def to_device(a: Array, dtype: str | None = None) -> Array:
     """The same entries as an array of the current backend (a copy only where one is needed)."""
     return xp.asarray(a, dtype=dtype) if dtype is not None else xp.asarray(a)
+
+
+def quiet() -> contextlib.AbstractContextManager[object]:
+    """No warnings on the host for overflow and the like: for code that looks for them itself.
+
+    A GPU computes inf and NaN silently anyway.
+    """
+    return numpy.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 def fuse(function: Callable[..., Array]) -> Callable[..., Array]:

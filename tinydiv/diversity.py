@@ -85,7 +85,10 @@ def effective_rank(W: Array, A: Array) -> Array:
 
     Roy and Vetterli (2007), on variances (sigma^2). 0 if all neurons are constant.
     """
-    values = xp.maximum(xp.linalg.eigvalsh(covariance(A)), 0)
+    S = covariance(A)
+    # One diverged network must not make the routine fail for all: its eigenvalues count as zero.
+    S = xp.where(xp.isfinite(xp.sum(S, axis=(-2, -1), keepdims=True)), S, 0)
+    values = xp.maximum(xp.linalg.eigvalsh(S), 0)
     total = xp.sum(values, axis=-1, keepdims=True)
     tiny = xp.finfo(values.dtype).tiny
     p = values / xp.maximum(total, tiny)

@@ -35,25 +35,23 @@ def one_hot(targets: Array, outputs: Array) -> Array:
     return (targets[..., None] == classes).astype(outputs.dtype)
 
 
-def log_softmax(logits: Array) -> Array:
-    """log of exp(z_k) / sum_j exp(z_j), with the row's maximum taken out so that exp cannot overflow."""
-    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
-    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
-
-
 def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     """Softmax cross-entropy: L = -1/N sum_n log p[n, y_n], p = softmax(logits).
 
-        dL/dlogits = (p - y) / N       with y the targets as rows of zeros with a one
+        log p_k = z_k - max z - log sum_j exp(z_j - max z)     no exp of a large number
+        dL/dlogits = (p - y) / N       with y the targets as rows of zeros with a single one
 
-    Targets that are rows of probabilities are allowed too: L = -1/N sum_nk y_nk log p_nk.
+    Targets that are rows of weights y_nk are allowed too: L = -1/N sum_nk y_nk log p_nk, and then
+    dL/dlogits = (p sum_k y_nk - y) / N.
     """
     N = logits.shape[-2]
     Y = one_hot(targets, logits)
-    log_p = log_softmax(logits)
-    loss = -xp.sum(Y * log_p, axis=(-2, -1)) / N
-    total = 1 if targets.dtype.kind in "iu" else xp.sum(Y, axis=-1, keepdims=True)
-    return loss, (xp.exp(log_p) * total - Y) / N
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    exponentials = xp.exp(shifted)
+    total = xp.sum(exponentials, axis=-1, keepdims=True)
+    weight = 1 if targets.dtype.kind in "iu" else xp.sum(Y, axis=-1, keepdims=True)
+    loss = xp.sum(weight * xp.log(total), axis=(-2, -1)) - xp.sum(Y * shifted, axis=(-2, -1))
+    return loss / N, (exponentials * (weight / (N * total)) - Y / N)
 
 
 def binary_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tinydiv import losses, randomness, schedules
-from tinydiv.backend import Array, to_device, to_host, xp
+from tinydiv.backend import Array, quiet, to_device, to_host, xp
 from tinydiv.data.dataset import Dataset
+from tinydiv.divergence import Guard
 from tinydiv.diversity import measure
 from tinydiv.errors import UsageError
 from tinydiv.layers import Context
@@ -25,7 +26,7 @@ from tinydiv.techniques import Techniques
 EVALUATION_ROWS = 2000
 """How many samples go through the network at once when it is evaluated."""
 PROBE_ROWS = 512
-"""Size of the fixed probe set on which diversity is measured (the first test samples)."""
+"""Size of the fixed probe set, on which diversity is measured and interventions look."""
 
 
 class DeviceData:
@@ -54,8 +55,12 @@ class DeviceData:
         return int(self.train_x.shape[0])
 
     def probe(self, rows: int = PROBE_ROWS) -> Array:
-        """The fixed probe set: the first test samples."""
-        return self.floats(self.test_x[:rows])
+        """The fixed probe set, (rows, n_0): training samples, the same ones in every run.
+
+        From the training part, because interventions act on what they see here.
+        """
+        chosen = randomness.generator(0, "probe").permutation(self.n_train)[:rows]
+        return self.floats(self.train_x[to_device(chosen)])
 
 
 def batches(
@@ -96,6 +101,9 @@ class Record:
     test_accuracy: list[float]
     diversity: dict[str, list[float]] = field(default_factory=dict)
     penalties: dict[str, list[float]] = field(default_factory=dict)
+    diverged_step: list[int] = field(default_factory=list)
+    """The step at which each network diverged, -1 where it did not (see divergence.py)."""
+    diverged_layer: list[int] = field(default_factory=list)
 
     def flat(self) -> dict[str, float | list[float]]:
         """One level deep: epoch, train_loss, ..., then metrics by name and penalty.NAME."""
@@ -156,13 +164,17 @@ def train(
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[Record], None] | None = None,
     loop: Loop | None = None,
+    guard: Guard | None = None,
 ) -> list[Record]:
     """Train for some epochs and return one record per epoch; record 0 is the untrained network.
 
     seed: one number, all networks see the same batches in the same order; or one per network.
     schedule: a factor on the rate over all planned steps. metrics: names of diversity metrics, measured
     on the probe set after each epoch; None for all. on_step(step, total) and on_epoch(record) are called
-    along the way. loop: where to go on (checkpoints).
+    along the way. loop and guard: where to go on (checkpoints).
+
+    A network that diverges is frozen, its records are NaN, and diverged_step and diverged_layer say
+    where it happened; the others go on.
     """
     data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
     loss_function, plan = losses.get(loss), schedules.parse(schedule)
@@ -174,7 +186,7 @@ def train(
     techniques.total, techniques.loss = max(total, 1), loss_function
     if techniques.probe_inputs is None:
         techniques.probe_inputs = probe
-    loop = loop or Loop()
+    loop, guard = loop or Loop(), guard or Guard(net)
     began = time.perf_counter()
 
     def record(train_loss: Array, sums: dict[str, Array], steps: int, rate: float) -> Record:
@@ -185,11 +197,13 @@ def train(
             loop.step,
             time.perf_counter() - began,
             rate,
-            listed(train_loss),
-            listed(test_loss),
-            listed(accuracy),
-            {key: listed(value) for key, value in diversity.items()},
-            {key: listed(value / steps) for key, value in sums.items()},
+            listed(guard.marked(train_loss)),
+            listed(guard.marked(test_loss)),
+            listed(guard.marked(accuracy)),
+            {key: listed(guard.marked(value)) for key, value in diversity.items()},
+            {key: listed(guard.marked(value / steps)) for key, value in sums.items()},
+            [int(v) for v in listed(guard.step)],
+            [int(v) for v in listed(guard.layer)],
         )
 
     def keep(new: Record) -> None:
@@ -197,34 +211,41 @@ def train(
         if on_epoch is not None:
             on_epoch(new)
 
-    if loop.step == 0 and not loop.records:
-        start_loss, _ = evaluate(
-            net, data.train_x[:EVALUATION_ROWS], data.train_y[:EVALUATION_ROWS], data, loss_function
-        )
-        keep(record(start_loss, {}, 1, plan(0, total)))
+    with quiet():  # the guard looks for overflow itself
+        if loop.step == 0 and not loop.records:
+            start_loss, _ = evaluate(
+                net,
+                data.train_x[:EVALUATION_ROWS],
+                data.train_y[:EVALUATION_ROWS],
+                data,
+                loss_function,
+            )
+            keep(record(start_loss, {}, 1, plan(0, total)))
 
-    while loop.epoch < epochs:
-        sum_loss = xp.zeros(net.lead, dtype=net.dtype)
-        sums: dict[str, Array] = {}
-        factor = 1.0
-        for X, Y in batches(data, batch_size, seed, loop.epoch):
-            factor = plan(loop.step, total)
-            trace = net.forward(X, Context(training=True, step=loop.step))
-            task_loss, dlogits = loss_function(trace.logits, Y)
+        while loop.epoch < epochs:
+            sum_loss = xp.zeros(net.lead, dtype=net.dtype)
+            sums: dict[str, Array] = {}
+            factor = 1.0
+            for X, Y in batches(data, batch_size, seed, loop.epoch):
+                factor = plan(loop.step, total)
+                trace = net.forward(X, Context(training=True, step=loop.step))
+                task_loss, dlogits = loss_function(trace.logits, Y)
 
-            step = techniques.step(trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor)
-            techniques.before_backward(step)
-            net.backward(trace, step.dlogits, step.dA)
-            techniques.after_backward(step)
-            optimizer.step(factor)
-            techniques.after_update(step)
+                step = techniques.step(trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor)
+                techniques.before_backward(step)
+                net.backward(trace, step.dlogits, step.dA)
+                techniques.after_backward(step)
+                guard.watch(trace, task_loss, loop.step)
+                optimizer.step(factor)
+                techniques.after_update(step)
+                guard.hold()
 
-            sum_loss += task_loss
-            for name, value in step.penalties.items():
-                sums[name] = sums[name] + value if name in sums else value
-            loop.step += 1
-            if on_step is not None:
-                on_step(loop.step, total)
-        loop.epoch += 1
-        keep(record(sum_loss / per_epoch, sums, per_epoch, factor))
+                sum_loss += task_loss
+                for name, value in step.penalties.items():
+                    sums[name] = sums[name] + value if name in sums else value
+                loop.step += 1
+                if on_step is not None:
+                    on_step(loop.step, total)
+            loop.epoch += 1
+            keep(record(sum_loss / per_epoch, sums, per_epoch, factor))
     return loop.records
