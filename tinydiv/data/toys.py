@@ -141,7 +141,7 @@ def life(seed: int) -> ToyParts:
     neighbours = x.sum(axis=1) - centre
     alive = (neighbours == 3) | ((neighbours == 2) & (centre == 1))
     y = alive.astype(np.int64)
-    return ToyParts(x, y, x, y, ("dies", "lives"), (3, 3))
+    return ToyParts(x, y, x, y, ("dead", "alive"), (3, 3))
 
 
 TOYS = {
