@@ -191,3 +191,10 @@ def fuse(function: Callable[..., Array]) -> Callable[..., Array]:
 
     call.plain = function  # type: ignore[attr-defined]
     return call
+
+
+def synchronize() -> None:
+    """Wait until the device has done all that was asked: for timing, never inside a step."""
+    cuda = getattr(xp.__dict__["_module"], "cuda", None)
+    if cuda is not None:
+        cuda.get_current_stream().synchronize()

@@ -50,8 +50,8 @@ def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     exponentials = xp.exp(shifted)
     total = xp.sum(exponentials, axis=-1, keepdims=True)
     weight = 1 if targets.dtype.kind in "iu" else xp.sum(Y, axis=-1, keepdims=True)
-    loss = xp.sum(weight * xp.log(total), axis=(-2, -1)) - xp.sum(Y * shifted, axis=(-2, -1))
-    return loss / N, (exponentials * (weight / (N * total)) - Y / N)
+    loss = xp.sum(Y * (xp.log(total) - shifted), axis=(-2, -1)) / N
+    return loss, (exponentials * (weight / total) - Y) / N
 
 
 def binary_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
