@@ -1,0 +1,119 @@
+"""What all tests share: the backends, the settings of the tools, and which skips are allowed.
+
+pytest --strict-skips      a skip that .ci/allowed_skips.txt does not allow is a failure
+                           (on by itself where the environment says CI=true)
+"""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: tests are small, cores are few
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import re
+from pathlib import Path
+
+import hypothesis
+import pytest
+import standin
+
+from tinydiv import backend as backends
+
+ALLOWED_SKIPS = Path(__file__).parent.parent / ".ci" / "allowed_skips.txt"
+
+hypothesis.settings.register_profile("tinydiv", deadline=None, max_examples=60)
+hypothesis.settings.register_profile(
+    "ci", parent=hypothesis.settings.get_profile("tinydiv"), derandomize=True, database=None
+)
+
+
+# Backends ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["numpy", "standin", pytest.param("cupy", marks=pytest.mark.gpu)])
+def backend(request):
+    """Run the test on NumPy, on the strict stand-in for CuPy, and on CuPy where there is a GPU."""
+    backends.use(standin if request.param == "standin" else request.param)
+    return request.param
+
+
+@pytest.fixture
+def on_standin():
+    """Run the test on the stand-in; gives the module, whose `counting()` counts."""
+    backends.use(standin)
+    return standin
+
+
+@pytest.fixture(autouse=True)
+def numpy_again():
+    """Whatever a test chose, the next one starts on NumPy."""
+    yield
+    backends.use("numpy")
+
+
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, an extra of its own: a judge that shares no line with the project."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: extra [torch]")
+    torch.set_num_threads(1)
+    return torch
+
+
+def why_no_gpu():
+    """None where CuPy sees a GPU; else the reason. A GPU that does not work is no reason to skip."""
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy is not installed"
+    try:
+        return None if cupy.cuda.runtime.getDeviceCount() else "no GPU to be seen"
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return str(error)
+
+
+def pytest_collection_modifyitems(items):
+    for_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    reason = why_no_gpu() if for_gpu else None
+    for item in for_gpu if reason else []:
+        item.add_marker(pytest.mark.skip(reason=f"needs a CUDA GPU: {reason}"))
+
+
+# Skips -------------------------------------------------------------------------------------------
+
+
+def pytest_addoption(parser):
+    in_ci = os.environ.get("CI", "").lower() in ("1", "true")
+    parser.addoption("--strict-skips", action="store_true", default=in_ci)
+
+
+def pytest_configure(config):
+    hypothesis.settings.load_profile("ci" if config.getoption("--strict-skips") else "tinydiv")
+
+
+def allowed_skips():
+    """Regular expressions, one a line; # begins a comment."""
+    lines = ALLOWED_SKIPS.read_text().splitlines() if ALLOWED_SKIPS.exists() else []
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def fail_unless_allowed(report, strict):
+    """Turn a skip whose reason is on no list into a failure."""
+    if not (strict and report.skipped) or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not any(re.search(pattern, reason) for pattern in allowed_skips()):
+        report.outcome = "failed"
+        report.longrepr = f"{reason}\nThis skip is not allowed here: see {ALLOWED_SKIPS}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    fail_unless_allowed(report, item.config.getoption("--strict-skips"))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    fail_unless_allowed(report, collector.config.getoption("--strict-skips"))
+    return report

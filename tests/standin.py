@@ -1,0 +1,200 @@
+"""A strict stand-in for CuPy, over NumPy: what would go wrong, or be slow, on a GPU shows here.
+
+    backend.use(standin)
+    with standin.counting() as counts:
+        ...
+    assert counts.stops == 0
+
+It refuses what CuPy refuses: handing a device array to NumPy, mixing the two, names and keywords that
+CuPy lacks. It is stricter where CuPy helps silently and at a price: `__index__`, NumPy arrays as
+indices, indices out of range. It keeps CuPy's habits: reductions give 0-d arrays, and a[0] is a view
+even if it is one number. And it counts:
+
+    launches  elementwise operations, reductions, products, fills, gathers; a fused function is one
+    copies    arrays that a product had to copy before or after it, as CuPy's own matmul does
+    uploads   host data turned into device arrays
+    stops     whatever waits for the device: float(), bool(), printing, .get(), masks as indices, ...
+
+A call is not always one kernel (a variance is several), so these are counts to hold, not a profile.
+"""
+
+import functools
+import inspect
+
+import numpy as np
+from standin_array import NAMES, FusedNumber, count, counting, device, fusing, host, is_view
+from standin_array import called_by_products as _called_by_products
+from standin_array import launch as _launch
+from standin_array import ndarray as ndarray
+from standin_array import stop as _stop
+
+__all__ = ["counting", "fuse", "ndarray", "strided_batched_gemm"]
+
+FREE = {"empty", "empty_like", "finfo", "iinfo", "result_type", "can_cast", "promote_types", "ndim"}
+FREE |= {"shape", "size", "isscalar", "issubdtype", "shares_memory", "may_share_memory"}
+FREE |= {"broadcast_shapes", "iscomplexobj", "isrealobj", "min_scalar_type"}
+VIEWS = {"broadcast_to", "broadcast_arrays", "expand_dims", "moveaxis", "squeeze", "swapaxes"}
+VIEWS |= {"transpose", "reshape", "ravel", "atleast_1d", "atleast_2d", "atleast_3d", "split"}
+VIEWS |= {"array_split", "diagonal", "rollaxis", "flip", "permute_dims", "matrix_transpose", "real"}
+STOPS = {"nonzero", "flatnonzero", "argwhere", "unique", "compress", "extract", "bincount", "put"}
+STOPS |= {"array_str", "array_repr", "array2string", "histogram", "save", "savez"}
+FUSABLE = {"where", "clip"}
+ABSENT = {"random", "fft", "cuda", "testing"}
+"""Parts of CuPy that the stand-in does not offer: numbers come from randomness and philox."""
+
+
+# Functions of NumPy, as CuPy offers them ---------------------------------------------------------
+
+
+def __getattr__(name):
+    return _lookup("module", np, name)
+
+
+class _Linalg:
+    def __getattr__(self, name):
+        return _lookup("linalg", np.linalg, name)
+
+
+linalg = _Linalg()
+
+
+def _lookup(owner, module, name):
+    if name not in NAMES[owner] or name in ABSENT:
+        raise AttributeError(f"{'the stand-in' if name in ABSENT else 'CuPy'} has no {name!r}")
+    found = getattr(module, name)
+    if isinstance(found, type) or not callable(found) or inspect.ismodule(found):
+        return found  # pi, newaxis, float32, ...
+    return _function(name, found, keywords=NAMES[owner][name])
+
+
+def _function(name, of_numpy, keywords):
+    ufunc = isinstance(of_numpy, np.ufunc)
+
+    def function(*args, **kwargs):
+        unknown = set(kwargs) - set(kwargs if keywords is None else keywords)
+        if unknown:
+            raise TypeError(f"cupy.{name} has no keyword {', '.join(sorted(unknown))}")
+        if ufunc and any(isinstance(a, tuple | list) for a in args):
+            raise TypeError(f"cupy.{name} takes no lists: upload them first")
+        hosts = host(args)
+        if name in STOPS or (name == "where" and len(args) == 1):
+            _stop(name)
+        result = of_numpy(*hosts, **{key: host(value) for key, value in kwargs.items()})
+        if name not in FREE and not (name in VIEWS and is_view(result, _flat(hosts))):
+            _launch(name, elementwise=ufunc or name in FUSABLE)
+        return device(result)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def _flat(values):
+    return [x for value in values for x in (value if isinstance(value, tuple | list) else (value,))]
+
+
+# Functions that need care of their own -----------------------------------------------------------
+
+
+def array(obj, dtype=None, copy=True, order="K"):
+    """An upload, unless the data are on the device already."""
+    if fusing[0]:
+        raise TypeError("no array can be made inside a fused function")
+    if isinstance(obj, ndarray):
+        if not copy and dtype in (None, obj.dtype):
+            return obj
+        _launch("array")
+        return ndarray(np.array(obj._host, dtype=dtype, order=order))
+    if isinstance(obj, tuple | list) and any(isinstance(x, ndarray) for x in _flat(obj)):
+        _launch("array")
+        return ndarray(np.array(host(obj), dtype=dtype))
+    count("uploads", "array")
+    return ndarray(np.array(obj, dtype=dtype, order=order))
+
+
+def asarray(a, dtype=None, order="K"):
+    return array(a, dtype, copy=False, order=order)
+
+
+def ascontiguousarray(a, dtype=None):
+    if isinstance(a, ndarray) and a.flags.c_contiguous and dtype in (None, a.dtype):
+        return a
+    if _called_by_products():
+        count("copies", "ascontiguousarray")
+    return array(a, dtype, order="C")
+
+
+def matmul(a, b, out=None):
+    """CuPy's own product: it copies operands that do not lie as its call to cuBLAS wants them."""
+    operands = host([a, b])
+    two_dimensional = max(x.ndim for x in operands) <= 2
+    for x in operands:
+        if not (x.flags.c_contiguous or (two_dimensional and x.flags.f_contiguous)):
+            count("copies", "matmul")
+            _launch("a copy for matmul")
+    if out is not None and not out.flags.c_contiguous:
+        count("copies", "matmul's out")
+        _launch("a copy for matmul")
+    _launch("matmul")
+    return device(np.matmul(*operands, out=host(out)))
+
+
+ndarray.__matmul__ = matmul
+
+
+def fuse(function):
+    """One launch, of elementwise operations only."""
+
+    @functools.wraps(function)
+    def fused(*args):
+        for a in args:
+            if not isinstance(a, ndarray | int | float | complex | np.generic | None):
+                raise TypeError(f"cupy.fuse takes device arrays and numbers, not {type(a)}")
+        if not any(isinstance(a, ndarray) for a in args):
+            return function(*args)
+        _launch(function.__name__, elementwise=True)
+        outer, fusing[0] = fusing[0], True
+        try:
+            return function(*(a if isinstance(a, ndarray | None) else FusedNumber(a) for a in args))
+        finally:
+            fusing[0] = outer
+
+    return fused
+
+
+# Products, by the plans of products.py -----------------------------------------------------------
+
+
+def strided_batched_gemm(plan, first, second, result):
+    """C' = op(B') op(A') out of raw memory, read column by column, as cuBLAS documents it.
+
+    Every address is checked to lie in its operand: a wrong leading dimension or stride cannot read
+    a neighbour's numbers unseen.
+    """
+    _launch("product")
+    assert not plan.result.transposed, "cuBLAS has no flag for the result"
+    assert plan.batch == 1 or plan.result.stride >= plan.m, "the results lie on top of each other"
+    left = _operation(first, plan.first, plan.m, plan.k, plan.batch)
+    right = _operation(second, plan.second, plan.k, plan.n, plan.batch)
+    c = _operation(result, plan.result, plan.m, plan.n, plan.batch)
+    for i in range(plan.batch):
+        c[i] = left[i] @ right[i]
+
+
+def _operation(array, operand, rows, cols, batch):
+    """op(X), (batch, rows, cols)."""
+    if operand.transposed:
+        return _columns(array, operand, cols, rows, batch).swapaxes(-1, -2)
+    return _columns(array, operand, rows, cols, batch)
+
+
+def _columns(array, operand, rows, cols, batch):
+    """X as cuBLAS sees it: `batch` matrices, each with its columns `leading` entries apart."""
+    values, steps = array._host, (operand.stride, 1, operand.leading)
+    assert operand.leading >= rows, f"leading dimension {operand.leading} below {rows} rows"
+    assert operand.stride >= 0, "a negative stride between matrices"
+    needed = sum((n - 1) * step for n, step in zip((batch, rows, cols), steps, strict=True))
+    there = sum((n - 1) * step for n, step in zip(values.shape, values.strides, strict=True))
+    assert needed * values.itemsize <= there, "the plan reads beyond its operand"
+    return np.lib.stride_tricks.as_strided(
+        values, (batch, rows, cols), [step * values.itemsize for step in steps]
+    )
