@@ -64,12 +64,13 @@ class DeviceData:
 
 
 def batches(
-    data: DeviceData, batch_size: int, seeds: int | Sequence[int], epoch: int
+    data: DeviceData, batch_size: int, seeds: int | Sequence[int], epoch: int, done: int = 0
 ) -> Iterator[tuple[Array, Array]]:
     """One epoch of (X, Y), without the last partial batch, in an order drawn for this epoch.
 
     seeds: one number, the same batches X (B, n_0) for every network; or one per network, each with an
-    order of its own, X (R, B, n_0). Raises UsageError if a batch is larger than the training set.
+    order of its own, X (R, B, n_0). done: how many batches of this epoch to leave out, because a run
+    that goes on has seen them. Raises UsageError if a batch is larger than the training set.
     """
     n = data.n_train
     if not 1 <= batch_size <= n:
@@ -82,7 +83,7 @@ def batches(
         order = to_device(
             [randomness.permutation(s, epoch, n).tolist() for s in seeds], dtype="int64"
         )
-    for start in range(0, n - batch_size + 1, batch_size):
+    for start in range(done * batch_size, n - batch_size + 1, batch_size):
         rows = order[..., start : start + batch_size]
         yield data.floats(data.train_x[rows]), data.train_y[rows]
 
@@ -146,7 +147,13 @@ class Loop:
 
     epoch: int = 0
     step: int = 0
+    seconds: float = 0.0
+    """Time spent in the loop, over all the times that the run was taken up."""
     records: list[Record] = field(default_factory=list)
+    sum_loss: Array = None
+    """The task's loss summed over this epoch's steps so far, per network; None between epochs."""
+    sums: dict[str, Array] = field(default_factory=dict)
+    """The same for the value of each penalty."""
 
 
 def train(
@@ -171,7 +178,7 @@ def train(
     seed: one number, all networks see the same batches in the same order; or one per network.
     schedule: a factor on the rate over all planned steps. metrics: names of diversity metrics, measured
     on the probe set after each epoch; None for all. on_step(step, total) and on_epoch(record) are called
-    along the way. loop and guard: where to go on (checkpoints).
+    along the way. loop and guard: where to go on, at any step (checkpoints).
 
     A network that diverges is frozen, its records are NaN, and diverged_step and diverged_layer say
     where it happened; the others go on.
@@ -187,15 +194,16 @@ def train(
     if techniques.probe_inputs is None:
         techniques.probe_inputs = probe
     loop, guard = loop or Loop(), guard or Guard(net)
-    began = time.perf_counter()
+    began = time.perf_counter() - loop.seconds
 
     def record(train_loss: Array, sums: dict[str, Array], steps: int, rate: float) -> Record:
         test_loss, accuracy = evaluate(net, data.test_x, data.test_y, data, loss_function)
         diversity = measure(net, net.forward(probe), metrics)
+        loop.seconds = time.perf_counter() - began
         return Record(
             loop.epoch,
             loop.step,
-            time.perf_counter() - began,
+            loop.seconds,
             rate,
             listed(guard.marked(train_loss)),
             listed(guard.marked(test_loss)),
@@ -223,10 +231,10 @@ def train(
             keep(record(start_loss, {}, 1, plan(0, total)))
 
         while loop.epoch < epochs:
-            sum_loss = xp.zeros(net.lead, dtype=net.dtype)
-            sums: dict[str, Array] = {}
-            factor = 1.0
-            for X, Y in batches(data, batch_size, seed, loop.epoch):
+            if loop.sum_loss is None:
+                loop.sum_loss = xp.zeros(net.lead, dtype=net.dtype)
+            done = loop.step - loop.epoch * per_epoch
+            for X, Y in batches(data, batch_size, seed, loop.epoch, done):
                 factor = plan(loop.step, total)
                 trace = net.forward(X, Context(training=True, step=loop.step))
                 task_loss, dlogits = loss_function(trace.logits, Y)
@@ -240,12 +248,16 @@ def train(
                 techniques.after_update(step)
                 guard.hold()
 
-                sum_loss += task_loss
+                loop.sum_loss += task_loss
                 for name, value in step.penalties.items():
-                    sums[name] = sums[name] + value if name in sums else value
+                    loop.sums[name] = loop.sums[name] + value if name in loop.sums else value
                 loop.step += 1
+                loop.seconds = time.perf_counter() - began
                 if on_step is not None:
                     on_step(loop.step, total)
             loop.epoch += 1
-            keep(record(sum_loss / per_epoch, sums, per_epoch, factor))
+            rate = plan(loop.step - 1, total)
+            new = record(loop.sum_loss / per_epoch, loop.sums, per_epoch, rate)
+            loop.sum_loss, loop.sums = None, {}
+            keep(new)
     return loop.records
