@@ -88,6 +88,14 @@ class Layer:
         """(dx, gradients of the parameters by name), linear in dy."""
         raise NotImplementedError
 
+    def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
+        """W, b of a plain product that does the layer's work too, in evaluation mode.
+
+        W, b belong to the product beside which the layer stands: the one before it for "before",
+        the one after it for "inputs" and "after".
+        """
+        raise UsageError(f"{self.label} cannot be folded into weights")
+
     def state(self) -> dict[str, Array]:
         """Running statistics, by name: what a checkpoint must keep."""
         return {}

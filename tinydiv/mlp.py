@@ -250,6 +250,19 @@ class MLP:
         """The class with the largest output, (..., N)."""
         return xp.argmax(self.forward(X).logits, axis=-1)
 
+    def folded(self) -> "MLP":
+        """A plain network that computes the same in evaluation mode, its layers folded into W and b.
+
+        Raises UsageError if a layer cannot be folded.
+        """
+        plain = MLP(self.sizes, self.activation, self.replicas, self.dtype)
+        for l in range(self.depth):
+            plain.W[l][...], plain.b[l][...] = self.W[l], self.b[l]
+        for layer in self.layers:
+            l = layer.depth + (layer.place == "after")
+            plain.W[l][...], plain.b[l][...] = layer.fold(plain.W[l], plain.b[l])
+        return plain
+
     def _check_inputs(self, X: Array) -> None:
         fits = X.ndim in (2, 2 + len(self.lead)) and X.shape[-1] == self.sizes[0]
         if fits and X.ndim == 3 and X.shape[0] not in (1, *self.lead):

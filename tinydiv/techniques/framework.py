@@ -346,8 +346,9 @@ class Techniques:
         """What all techniques remember, flat: "0.decov.key" by position and name."""
         flat: dict[str, Array] = {}
         for i, (p, _, _, plateau) in enumerate(self._all()):
-            for key, value in p.technique.state().items():
-                flat[f"{i}.{p.label}.{key}"] = value
+            if not isinstance(p.technique, LayerTechnique):  # its copies in the network speak below
+                for key, value in p.technique.state().items():
+                    flat[f"{i}.{p.label}.{key}"] = value
             if plateau is not None:
                 flat |= {f"{i}.plateau.{key}": value for key, value in plateau.state().items()}
         for layer in self.net.layers:
@@ -361,7 +362,8 @@ class Techniques:
             return {k[len(prefix) :]: v for k, v in flat.items() if k.startswith(prefix)}
 
         for i, (p, _, _, plateau) in enumerate(self._all()):
-            p.technique.load_state(part(f"{i}.{p.label}."))
+            if not isinstance(p.technique, LayerTechnique):
+                p.technique.load_state(part(f"{i}.{p.label}."))
             if plateau is not None:
                 plateau.load_state(part(f"{i}.plateau."))
         for layer in self.net.layers:
