@@ -25,7 +25,7 @@ try:
     from tinydiv.data.catalogue import DATASETS_FOLDER, FASHION_MINI, FASHION_MNIST, ImageSet
     from tinydiv.data.files import find, read_image_set, read_payload
     from tinydiv.data.idx import idx_bytes
-    from tinydiv.errors import RunError
+    from tinydiv.errors import RunError, UsageError
 except ImportError as error:
     sys.exit(f"error: {error}; install tinydiv first: python -m pip install -e .")
 
@@ -93,7 +93,7 @@ def write_whole(path: Path, payload: bytes) -> None:
 def run(options: argparse.Namespace) -> None:
     """Build, write unless --check, and read back with the package's own checks."""
     if options.source is not None and not options.source.is_dir():
-        raise RunError(f"--from: there is no folder {options.source}")
+        raise UsageError(f"--from takes a folder, and {options.source} is none")
     full_folder = find(FASHION_MNIST, None if options.source is None else [options.source])
     payloads = build(FASHION_MNIST, full_folder, FASHION_MINI)
     if not options.check:
@@ -134,11 +134,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         run(options)
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"error: {error.filename or options.to}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted; no file was left half written", file=sys.stderr)
