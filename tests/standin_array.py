@@ -5,6 +5,7 @@ import functools
 import operator
 import sys
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 from cupy_names import own_names
@@ -108,7 +109,7 @@ def is_view(result, arguments):
 FACTS = {"shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "flags"}
 VIEWS = {"reshape", "ravel", "squeeze", "transpose", "swapaxes", "diagonal", "view"}
 STOPS = {"item", "tolist", "tobytes", "nonzero", "compress", "put", "dump", "dumps", "tofile"}
-ABSENT = {"data", "base", "flat", "set"}
+ABSENT = {"base", "flat", "set"}
 
 
 class ndarray:  # noqa: N801
@@ -148,6 +149,11 @@ class ndarray:  # noqa: N801
             return result if name in ("item", "tolist", "tobytes") else device(result)
 
         return method
+
+    @property
+    def data(self):
+        """Where the array begins: data.ptr, here a host address."""
+        return SimpleNamespace(ptr=self._host.ctypes.data)
 
     def get(self):
         stop(".get")
