@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))  # so that a fresh clone works before it is instal
 try:
     from tqdm import tqdm
 
-    from tinydiv.data.catalogue import FULL_SETS, IdxFile, ImageSet, cache_folder
+    from tinydiv.data.catalogue import FASHION_MINI, FULL_SETS, IdxFile, ImageSet, cache_folder
     from tinydiv.data.files import GZIP_MAGIC, DamagedFileError, existing, read_payload
     from tinydiv.errors import RunError, UsageError, unknown
 except ImportError as error:
@@ -279,6 +279,8 @@ def checked_options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, only failures")
     options = parser.parse_args(argv)
+    if FASHION_MINI.name in options.names:
+        raise UsageError(f"{FASHION_MINI.name} comes with tinydiv: there is nothing to download")
     for name in options.names:
         if name not in FULL_SETS:
             raise unknown("set to download", name, FULL_SETS)

@@ -1,10 +1,10 @@
 """Data sets: every byte checked, statistics from the training part only, nothing ever substituted."""
 
 import gzip
-import hashlib
 import itertools
 import math
 import os
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from made_sets import an_image_set, put
 
 from tinydiv import data
 from tinydiv.data import catalogue, files
@@ -327,35 +328,6 @@ def test_what_one_load_changes_the_next_does_not_see():
 # ---------------------------------------------------------------- full sets, on small made files
 
 
-def an_image_set(name, seed):
-    """A made set with real files: ImageSet and its payloads, images of 28 x 28 random bytes."""
-    rng = np.random.default_rng(seed)
-    payloads, idx_files = [], []
-    for file_name, shape, high in (
-        ("train-images-idx3-ubyte", (20, 28, 28), 256),
-        ("train-labels-idx1-ubyte", (20,), 10),
-        ("t10k-images-idx3-ubyte", (10, 28, 28), 256),
-        ("t10k-labels-idx1-ubyte", (10,), 10),
-    ):
-        payload = idx_bytes(rng.integers(0, high, shape, dtype=np.uint8))
-        payloads.append(payload)
-        checksum = hashlib.sha256(payload).hexdigest()
-        idx_files.append(catalogue.IdxFile(file_name, shape, checksum))
-    image_set = catalogue.ImageSet(
-        name, "made", "none", "none", tuple("0123456789"), tuple(idx_files)
-    )
-    return image_set, payloads
-
-
-def put(folder, image_set, payloads, compressed=True):
-    folder.mkdir(parents=True, exist_ok=True)
-    for file, payload in zip(image_set.files, payloads, strict=True):
-        if compressed:
-            (folder / f"{file.name}.gz").write_bytes(gzip.compress(payload))
-        else:
-            (folder / file.name).write_bytes(payload)
-
-
 @pytest.fixture
 def made(monkeypatch):
     """Two made sets in place of the full ones; returns the first and its payloads."""
@@ -440,7 +412,7 @@ def test_an_incomplete_folder_is_passed_over_and_named(made, tmp_path, monkeypat
     put(tmp_path / "half" / "first", *made)
     (tmp_path / "half" / "first" / "train-labels-idx1-ubyte.gz").unlink()
     look_in(monkeypatch, tmp_path / "half")
-    with pytest.raises(RunError, match=r"half/first lacks train-labels-idx1-ubyte"):
+    with pytest.raises(RunError, match=r"first lacks train-labels-idx1-ubyte"):
         files.read_images("first")
     put(tmp_path / "whole" / "first", *made)
     look_in(monkeypatch, tmp_path / "half", tmp_path / "whole")
@@ -507,7 +479,7 @@ def test_a_damaged_file_is_one_sentence_with_a_way_out(made, tmp_path, monkeypat
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(RunError, match=rf"{tmp_path} cannot be read: Is a directory"):
+    with pytest.raises(RunError, match=re.escape(f"{tmp_path} cannot be read: ")):
         files.read_payload(tmp_path, catalogue.FASHION_MINI.files[0])
 
 

@@ -1,0 +1,596 @@
+"""The data scripts: what a bad mirror may do, what a reader may type, and the same bytes each time."""
+
+import gzip
+import hashlib
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_sets import an_image_set, put
+from matplotlib import colors, image
+
+from tinydiv import data
+from tinydiv.data import catalogue, files
+from tinydiv.data.idx import parse_idx
+from tinydiv.errors import RunError, UsageError
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "data_scripts"
+
+
+def script(name):
+    """A script of data_scripts/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    path = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = path  # the scripts put the source folder first
+    return module
+
+
+download = script("download")
+build_fashion_mini = script("build_fashion_mini")
+draw_toys = script("draw_toys")
+
+
+# ---------------------------------------------------------------- mirrors, good and bad
+
+TINY, PAYLOADS = an_image_set("tiny", 5)
+BODIES = {f"{f.name}.gz": gzip.compress(p) for f, p in zip(TINY.files, PAYLOADS, strict=True)}
+IMAGES = TINY.files[0]  # the file that is asked for first
+
+
+class Mirror(BaseHTTPRequestHandler):
+    """One server with a mirror for each fault: the first part of the path names the fault."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        _, fault, name = self.path.split("/", 2)
+        self.server.asked.append(self.path)
+        getattr(self, fault)(BODIES[name], name)
+
+    def send(self, body, promised=None, sent=None):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body) if promised is None else promised))
+        self.end_headers()
+        self.wfile.write(body[:sent])
+        self.close_connection = True
+
+    def redirect(self, target, code=302):
+        self.send_response(code)
+        self.send_header("Location", target)
+        self.send_header("Content-Length", "1000000000")  # a body that must not be waited for
+        self.end_headers()
+
+    def good(self, body, name):
+        self.send(body)
+
+    def plain(self, body, name):
+        self.send(gzip.decompress(body))
+
+    def chunked(self, body, name):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for part in (body[:100], body[100:]):
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+        self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = True
+
+    def refuse(self, body, name):
+        self.send_error(404)
+
+    def broken(self, body, name):
+        self.send_error(503)
+
+    def truncate(self, body, name):
+        self.send(body, sent=len(body) // 2)
+
+    def truncate_unannounced(self, body, name):
+        self.send(body[: len(body) // 2])
+
+    def corrupt(self, body, name):
+        payload = bytearray(gzip.decompress(body))
+        payload[-1] ^= 1
+        self.send(gzip.compress(bytes(payload)))
+
+    def login_page(self, body, name):
+        self.send(b"<html>log in to this network first</html>")
+
+    def promise_much(self, body, name):
+        self.send(body, promised=10**12)
+
+    def send_much(self, body, name):
+        self.send_response(200)
+        self.end_headers()  # no length: the body ends when the connection does, and it does not
+        while not self.server.over.is_set():
+            self.wfile.write(b"\0" * 65536)
+
+    def bomb(self, body, name):
+        self.send(gzip.compress(b"\0" * 10_000_000))
+
+    def stall(self, body, name):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:10])
+        self.wfile.flush()
+        self.server.over.wait(30)
+        self.close_connection = True
+
+    def drip(self, body, name):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        for i in range(len(body)):
+            if self.server.over.wait(0.05):
+                break
+            self.wfile.write(body[i : i + 1])
+        self.close_connection = True
+
+    def silent(self, body, name):
+        self.server.over.wait(30)
+        self.close_connection = True
+
+    def hang_up(self, body, name):
+        self.close_connection = True
+
+    def gibberish(self, body, name):
+        self.wfile.write(b"\x1b[31mNO HTTP\r\n\r\n")
+        self.close_connection = True
+
+    def moved(self, body, name):
+        self.redirect(f"/moved_again/{name}", code=301)
+
+    def moved_again(self, body, name):
+        self.redirect(f"http://{self.headers['Host']}/good/{name}", code=307)
+
+    def loop(self, body, name):
+        self.redirect(f"/loop/{name}")
+
+    def to_file(self, body, name):
+        self.redirect("file:///etc/hostname")
+
+    def to_ftp(self, body, name):
+        self.redirect(f"ftp://127.0.0.1/{name}")
+
+    def to_nowhere(self, body, name):
+        self.redirect("http://[")
+
+    def log_message(self, *arguments):
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        pass  # a client that gives a bad mirror up breaks the connection: that is the point
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server(("127.0.0.1", 0), Mirror) as running:
+        running.over, running.asked = threading.Event(), []
+        running.address = f"http://127.0.0.1:{running.server_port}"
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield running
+        running.over.set()
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def tiny_set(monkeypatch):
+    """The made set is one that can be downloaded, and no proxy stands in between."""
+    monkeypatch.setitem(catalogue.FULL_SETS, "tiny", TINY)
+    monkeypatch.setenv("no_proxy", "*")
+
+
+def fetch(server, folder, *faults, timeout=5.0):
+    """Run `download.py tiny` with one mirror per fault; returns its exit code."""
+    mirrors = [argument for f in faults for argument in ("--mirror", f"{server.address}/{f}")]
+    return download.main(["tiny", "--to", str(folder), "--timeout", str(timeout), *mirrors])
+
+
+def names(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("mirror", ["good", "chunked", "moved"])
+def test_a_good_mirror_gives_files_that_the_package_reads(server, tmp_path, capsys, mirror):
+    assert fetch(server, tmp_path, mirror) == 0
+    assert names(tmp_path) == sorted(BODIES)
+    parts = files.read_image_set(TINY, files.find(TINY, [tmp_path]))
+    assert np.array_equal(parts.train_x, parse_idx(PAYLOADS[0]).reshape(20, 784))
+    output = capsys.readouterr()
+    assert f"tiny: complete in {tmp_path / 'tiny'} (4 new files)" in output.out
+    assert f"TINYDIV_DATA_DIR={tmp_path}" in output.out
+    assert output.err.count("checked and taken") == 4
+
+
+def test_a_mirror_may_send_files_that_are_not_compressed(server, tmp_path):
+    assert fetch(server, tmp_path, "plain") == 0
+    assert names(tmp_path) == sorted(file.name for file in TINY.files)
+    assert files.read_image_set(TINY, tmp_path / "tiny").train_x.shape == (20, 784)
+
+
+BAD = {
+    "refuse": "the server answers 404 Not Found",
+    "broken": "the server answers 503 Service Unavailable",
+    "truncate": "broke off after",
+    "truncate_unannounced": "is no whole gzip file",
+    "corrupt": "the SHA-256 of its decompressed bytes should begin with",
+    "login_page": "and has only 41",
+    "promise_much": "wants to send 1000000000000 bytes",
+    "send_much": f"sends more than {download.largest_body(IMAGES)} bytes",
+    "bomb": "and has more",
+    "stall": "sent next to nothing for 0.4 seconds",
+    "drip": "sent next to nothing for 0.4 seconds",
+    "silent": "sent next to nothing for 0.4 seconds",
+    "hang_up": "the connection failed",
+    "gibberish": "the connection failed",
+    "loop": "redirects more than 5 times",
+    "to_file": "'file:///etc/hostname' is no http or https address",
+    "to_ftp": "is no http or https address",
+    "to_nowhere": "the connection failed",
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_mirror_is_one_sentence_and_leaves_nothing_behind(server, tmp_path, capsys, fault):
+    start = time.monotonic()
+    assert fetch(server, tmp_path, fault, timeout=0.4) == 1
+    assert time.monotonic() - start < 5
+    assert list(tmp_path.rglob("*")) == []
+    said = capsys.readouterr()
+    assert said.out == ""
+    tries = [line for line in said.err.splitlines() if "; given up" in line]
+    assert len(tries) == 1
+    assert tries[0].startswith(f"{server.address}/{fault}/{IMAGES.name}.gz: ")
+    assert BAD[fault] in tries[0]
+    assert "\x1b" not in said.err
+    assert "Traceback" not in said.err
+    assert "error: tiny: no mirror could give train-images-idx3-ubyte" in said.err
+
+
+@pytest.mark.parametrize("fault", ["refuse", "corrupt", "truncate", "stall", "loop", "hang_up"])
+def test_after_a_bad_mirror_the_next_one_is_tried(server, tmp_path, capsys, fault):
+    assert fetch(server, tmp_path, fault, "good", timeout=0.4) == 0
+    assert names(tmp_path) == sorted(BODIES)
+    assert capsys.readouterr().err.count("given up") == 4
+
+
+def test_a_server_that_is_not_there_is_a_sentence(tmp_path, capsys):
+    assert download.main(["tiny", "--to", str(tmp_path), "--mirror", "http://127.0.0.1:9"]) == 1
+    assert (
+        "http://127.0.0.1:9/train-images-idx3-ubyte.gz: the server cannot be reached ("
+        in capsys.readouterr().err
+    )
+
+
+def test_what_is_there_and_right_is_not_fetched_again(server, tmp_path, capsys):
+    put(tmp_path / "tiny", TINY, PAYLOADS, compressed=False)
+    server.asked.clear()
+    assert fetch(server, tmp_path, "good") == 0
+    assert server.asked == []
+    assert "(0 new files)" in capsys.readouterr().out
+
+
+def test_what_is_there_and_damaged_is_replaced(server, tmp_path, capsys):
+    put(tmp_path / "tiny", TINY, PAYLOADS, compressed=False)
+    damaged = tmp_path / "tiny" / IMAGES.name
+    damaged.write_bytes(b"half")
+    assert fetch(server, tmp_path, "corrupt") == 1
+    assert damaged.read_bytes() == b"half"  # nothing better was to be had
+    assert fetch(server, tmp_path, "good") == 0
+    assert not damaged.exists()
+    assert files.read_image_set(TINY, tmp_path / "tiny").train_x.shape == (20, 784)
+    assert "(1 new files)" in capsys.readouterr().out
+
+
+def test_the_default_is_the_users_cache_folder(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert download.main(["tiny", "--quiet", "--mirror", f"{server.address}/good/"]) == 0
+    assert names(tmp_path / "tinydiv" / "tiny") == sorted(BODIES)
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert "TINYDIV_DATA_DIR" not in output.out  # it is found there anyway
+
+
+def test_files_may_be_read_by_whom_the_umask_allows(server, tmp_path):
+    if sys.platform == "win32":
+        return
+    before = os.umask(0o022)
+    try:
+        assert fetch(server, tmp_path, "good") == 0
+    finally:
+        os.umask(before)
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in (tmp_path / "tiny").iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(server, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert fetch(server, tmp_path / "file", "good") == 1
+    assert "error: " in capsys.readouterr().err
+
+
+def test_a_full_disk_is_a_sentence_and_not_blamed_on_the_mirror(
+    server, tmp_path, monkeypatch, capsys
+):
+    def no_space(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(download, "take_in", no_space)
+    assert fetch(server, tmp_path, "good", "good") == 1
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert "given up" not in said
+
+
+# ---------------------------------------------------------------- offline copies
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("inside", ["tiny", "."])
+def test_offline_copies_are_checked_and_copied(server, tmp_path, compressed, inside):
+    put(tmp_path / "usb" / inside, TINY, PAYLOADS, compressed)
+    server.asked.clear()
+    command = ["tiny", "--from", str(tmp_path / "usb"), "--to", str(tmp_path / "home")]
+    assert download.main(command) == 0
+    assert names(tmp_path / "home") == names(tmp_path / "usb")
+    assert server.asked == []
+
+
+def test_a_damaged_offline_copy_is_refused(tmp_path, capsys):
+    put(tmp_path / "usb", TINY, PAYLOADS)
+    (tmp_path / "usb" / f"{IMAGES.name}.gz").write_bytes(gzip.compress(b"no images"))
+    command = ["tiny", "--from", str(tmp_path / "usb"), "--to", str(tmp_path / "home")]
+    assert download.main(command) == 1
+    assert list((tmp_path / "home").rglob("*")) == []
+    said = capsys.readouterr().err
+    assert "the file from there is damaged" in said
+    assert f"error: tiny: {tmp_path / 'usb'} holds no right {IMAGES.name}" in said
+
+
+def test_an_offline_copy_that_is_far_too_large_is_not_even_read(tmp_path, capsys):
+    put(tmp_path / "usb", TINY, PAYLOADS)
+    with (tmp_path / "usb" / f"{IMAGES.name}.gz").open("wb") as stream:
+        stream.truncate(10**9)
+    command = ["tiny", "--from", str(tmp_path / "usb"), "--to", str(tmp_path / "home")]
+    assert download.main(command) == 1
+    assert f"it has more than {download.largest_body(IMAGES)} bytes" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- the command lines
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["mnits"], "no set to download called 'mnits': did you mean 'mnist'"),
+        (["fashion-mini"], "fashion-mini comes with tinydiv: there is nothing to download"),
+        (["mnist", "--timeout", "0"], "--timeout is a number from 0.1 to 3600, got 0"),
+        (["mnist", "--timeout", "nan"], "--timeout is a number from 0.1 to 3600, got nan"),
+        (["mnist", "--mirror", "ftp://x/"], "--mirror takes http or https addresses, not ftp://x/"),
+        (["mnist", "--mirror", "mirror"], "--mirror takes http or https addresses, not mirror"),
+        (["mnist", "--mirror", "http://["], "--mirror takes http or https addresses"),
+        (["mnist", "tiny", "--mirror", "http://x/"], "--mirror goes with one NAME"),
+        (["mnist", "--from", ".", "--mirror", "http://x/"], "--mirror goes with one NAME"),
+        (
+            ["mnist", "--from", "no-such-folder"],
+            "--from takes a folder, and no-such-folder is none",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_exit_code_2(command, sentence, capsys):
+    assert download.main(command) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
+    assert sentence in said.err
+    assert said.out == ""
+
+
+words = st.sampled_from(
+    ["mnist", "tiny", "x", "", "--to", "--from", "--mirror", "--timeout", "--quiet", "-1", "nan"]
+)
+
+
+@given(st.lists(st.one_of(words, st.text(max_size=5)), max_size=6))
+def test_whatever_is_typed_ends_in_options_or_in_a_usage_error(arguments):
+    try:
+        options = download.checked_options(arguments)
+    except SystemExit as stop:
+        assert stop.code in (0, 2)  # noqa: PT017
+    except UsageError as error:
+        assert str(error)  # noqa: PT017
+    else:
+        assert set(options.names) <= set(catalogue.FULL_SETS)
+
+
+@pytest.mark.parametrize("name", ["download", "build_fashion_mini", "draw_toys"])
+def test_help_shows_examples_from_an_empty_folder(name, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPTS / f"{name}.py"), "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert f"python data_scripts/{name}.py" in done.stdout
+    assert "exit codes" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C cannot be sent to one process there")
+def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(server, tmp_path):
+    server.asked.clear()
+    with subprocess.Popen(
+        [
+            *(sys.executable, str(SCRIPTS / "download.py"), "mnist"),
+            *("--to", str(tmp_path), "--mirror", f"{server.address}/stall"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.rglob("*.part")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert server.asked  # it is in the middle of a file
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.endswith("interrupted; no file was left half written\n")
+    assert "Traceback" not in said
+    assert names(tmp_path) == []
+
+
+# ---------------------------------------------------------------- building the embedded set
+
+
+@given(st.permutations([0] * 4 + [1] * 7 + [2] * 5))
+def test_the_rule_takes_the_first_of_each_class_in_order(labels):
+    labels = np.array(labels)
+    chosen = build_fashion_mini.first_of_each_class(labels, 4)
+    expected = []
+    counts = [0, 0, 0]
+    for i, k in enumerate(labels):
+        if counts[k] < 4:
+            counts[k] += 1
+            expected.append(i)
+    assert chosen.tolist() == expected
+    with pytest.raises(RunError, match="class 0 has 4 samples, 5 are needed"):
+        build_fashion_mini.first_of_each_class(labels, 5)
+
+
+def a_full_set_and_its_smaller_one():
+    """A made set with every class often enough, and the set that takes 1 of each from it."""
+    rng = np.random.default_rng(0)
+    payloads, chosen, all_files, small_files = [], [], [], []
+    for part, n in (("train", 30), ("t10k", 20)):
+        images = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = rng.permutation(np.arange(n, dtype=np.uint8) % 10)
+        first = sorted(int(np.flatnonzero(labels == k)[0]) for k in range(10))
+        for kind, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
+            whole = build_fashion_mini.idx_bytes(array)
+            small = build_fashion_mini.idx_bytes(array[first])
+            payloads.append(whole)
+            chosen.append(small)
+            for target, payload, shape in (
+                (all_files, whole, array.shape),
+                (small_files, small, array[first].shape),
+            ):
+                checksum = hashlib.sha256(payload).hexdigest()
+                target.append(catalogue.IdxFile(f"{part}-{kind}", shape, checksum))
+    tens = tuple("0123456789")
+    full = catalogue.ImageSet("fashion-mnist", "made", "none", "none", tens, tuple(all_files))
+    small = catalogue.ImageSet("fashion-mini", "made", "none", "none", tens, tuple(small_files))
+    return full, payloads, small, chosen
+
+
+@pytest.fixture
+def made_full(tmp_path, monkeypatch):
+    full, payloads, small, chosen = a_full_set_and_its_smaller_one()
+    put(tmp_path / "full", full, payloads)
+    monkeypatch.setattr(build_fashion_mini, "FASHION_MNIST", full)
+    monkeypatch.setattr(build_fashion_mini, "FASHION_MINI", small)
+    return small, chosen
+
+
+def test_building_writes_the_chosen_bytes_and_the_same_ones_again(made_full, tmp_path, capsys):
+    small, chosen = made_full
+    command = ["--from", str(tmp_path / "full"), "--to", str(tmp_path / "mini")]
+    for _ in range(2):
+        assert build_fashion_mini.main(command) == 0
+        for file, payload in zip(small.files, chosen, strict=True):
+            assert (tmp_path / "mini" / file.name).read_bytes() == payload
+        assert len(names(tmp_path / "mini")) == 4
+    assert build_fashion_mini.main([*command, "--check"]) == 0
+    (tmp_path / "mini" / small.files[0].name).write_bytes(b"other")
+    assert build_fashion_mini.main([*command, "--check"]) == 1
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_rule_that_gives_other_bytes_writes_nothing(made_full, tmp_path, monkeypatch, capsys):
+    last = build_fashion_mini.first_of_each_class
+    monkeypatch.setattr(build_fashion_mini, "first_of_each_class", lambda y, n: last(y[::-1], n))
+    command = ["--from", str(tmp_path / "full"), "--to", str(tmp_path / "mini")]
+    assert build_fashion_mini.main(command) == 1
+    assert "nothing was written" in capsys.readouterr().err
+    assert not (tmp_path / "mini").exists()
+
+
+def test_building_without_the_full_set_says_how_to_get_it(tmp_path, capsys):
+    assert build_fashion_mini.main(["--from", str(tmp_path)]) == 1
+    assert "download.py fashion-mnist" in capsys.readouterr().err
+    assert build_fashion_mini.main(["--from", str(tmp_path / "none")]) == 2
+    assert "--from takes a folder" in capsys.readouterr().err
+
+
+def test_the_embedded_files_are_what_the_rule_builds_from_the_full_set(capsys):
+    folder = os.environ.get("TINYDIV_DATA_DIR", "")
+    if not folder or not (Path(folder) / "fashion-mnist").is_dir():
+        pytest.skip("the full set fashion-mnist is not in TINYDIV_DATA_DIR")
+    assert build_fashion_mini.main(["--check"]) == 0
+    assert "are what the rule builds" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- drawing the toys
+
+
+def test_the_picture_shows_every_toy_in_its_colours(tmp_path, capsys):
+    path = tmp_path / "toys.png"
+    assert draw_toys.main(["--to", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    pixels = (image.imread(path)[..., :3] * 255).round().astype(int)
+    seen = {tuple(pixel) for pixel in pixels[::2, ::2].reshape(-1, 3).tolist()}
+    for colour in draw_toys.COLOURS[:5]:  # five arms
+        assert tuple(round(255 * c) for c in colors.to_rgb(colour)) in seen
+
+
+def test_the_arrays_are_those_of_the_package(tmp_path):
+    path = tmp_path / "toys.npz"
+    assert draw_toys.main(["--to", str(path), "--seed", "3"]) == 0
+    with np.load(path, allow_pickle=False) as arrays:
+        assert len(arrays.files) == 4 * len(draw_toys.TOYS)
+        for name in draw_toys.TOYS:
+            toy = data.load(name, seed=3)
+            for part in ("train_x", "train_y", "test_x", "test_y"):
+                assert np.array_equal(arrays[f"{name}_{part}"], getattr(toy, part))
+
+
+def test_every_toy_of_the_package_is_drawn():
+    assert set(draw_toys.TOYS) == set(data.NAMES) - {"fashion-mini", "fashion-mnist", "mnist"}
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "sentence"),
+    [
+        (["--to", "toys.exe"], 2, "--to takes a file that ends in .png, .pdf, .svg, .npz"),
+        (["--seed", "-1"], 2, "seed"),
+        (["--to", "no-such-folder/toys.png"], 1, "no-such-folder/toys.png: No such file"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_a_sentence(
+    command, code, sentence, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert draw_toys.main(command) == code
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert list(tmp_path.iterdir()) == []
