@@ -106,8 +106,10 @@ def per_network(net: MLP, value: float | Sequence[float], what: str) -> float | 
     for v in values:
         if not 0 <= v < float("inf"):
             raise UsageError(f"{what} must be a finite number from 0 up, got {v}")
-    if len(set(values)) == 1:
+    if single or net.replicas is None:
         return values[0]
+    # A list stays a column even if all its numbers agree: the same network then takes the same rounding
+    # errors whatever the rates of the networks beside it.
     return to_device([[v] for v in values], dtype=net.dtype)
 
 

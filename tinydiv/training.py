@@ -168,6 +168,7 @@ def train(
     loss: str | Loss = "cross-entropy",
     schedule: str | schedules.Schedule = "constant",
     metrics: Sequence[str] | None = None,
+    every: int = 1,
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[Record], None] | None = None,
     loop: Loop | None = None,
@@ -177,8 +178,9 @@ def train(
 
     seed: one number, all networks see the same batches in the same order; or one per network.
     schedule: a factor on the rate over all planned steps. metrics: names of diversity metrics, measured
-    on the probe set after each epoch; None for all. on_step(step, total) and on_epoch(record) are called
-    along the way. loop and guard: where to go on, at any step (checkpoints).
+    on the probe set after each epoch; None for all. every: epochs between two records; the first and the
+    last are always kept. on_step(step, total) and on_epoch(record) are called along the way. loop and
+    guard: where to go on, at any step (checkpoints).
 
     A network that diverges is frozen, its records are NaN, and diverged_step and diverged_layer say
     where it happened; the others go on.
@@ -256,8 +258,9 @@ def train(
                 if on_step is not None:
                     on_step(loop.step, total)
             loop.epoch += 1
-            rate = plan(loop.step - 1, total)
-            new = record(loop.sum_loss / per_epoch, loop.sums, per_epoch, rate)
+            sum_loss, sums = loop.sum_loss, loop.sums
             loop.sum_loss, loop.sums = None, {}
-            keep(new)
+            if loop.epoch % every == 0 or loop.epoch == epochs:
+                rate = plan(loop.step - 1, total)
+                keep(record(sum_loss / per_epoch, sums, per_epoch, rate))
     return loop.records
