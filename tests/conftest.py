@@ -58,6 +58,14 @@ def torch():
     return torch
 
 
+@pytest.fixture(scope="session")
+def torch_reference(torch):
+    """tests/torch_reference.py: our networks, losses and gradients by PyTorch's autograd."""
+    import torch_reference
+
+    return torch_reference
+
+
 def why_no_gpu():
     """None where CuPy sees a GPU; else the reason. A GPU that does not work is no reason to skip."""
     try:
