@@ -1,0 +1,34 @@
+"""Pictures: functions that draw on an axis and return it, and the picture of a run.
+
+    import matplotlib.pyplot as plt
+    from tinydiv import plots
+
+    with plots.page("light"):
+        fig, ax = plt.subplots()
+    plots.learning_curves(ax, {"none": records, "decov": others})
+    plots.save(fig, "curves.png")
+
+Nothing here calls plt.show(), and no core file imports this package.
+"""
+
+from tinydiv.plots.curves import curve, dead_units, diversity_over_training, learning_curves
+from tinydiv.plots.neurons import neuron_weights, similarity_gallery, similarity_matrix
+from tinydiv.plots.plane import decision_regions, neurons_parting
+from tinydiv.plots.run import run_picture
+from tinydiv.plots.style import alt_text, page, save
+
+__all__ = [
+    "alt_text",
+    "curve",
+    "dead_units",
+    "decision_regions",
+    "diversity_over_training",
+    "learning_curves",
+    "neuron_weights",
+    "neurons_parting",
+    "page",
+    "run_picture",
+    "save",
+    "similarity_gallery",
+    "similarity_matrix",
+]

@@ -1,0 +1,197 @@
+"""Numbers over training: learning curves, diversity, dead neurons, with bands over networks.
+
+`runs` is what train() returned, a list of records, or several of them by name: {"none": records,
+"decov": records}. What can be drawn is any key of Record.flat().
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from tinydiv.diversity import METRICS
+from tinydiv.errors import UsageError, unknown
+from tinydiv.plots.style import Floats, colour, dash, describe, mark
+from tinydiv.stats import bca_interval
+from tinydiv.training import Record
+
+Runs = Mapping[str, Sequence[Record]] | Sequence[Record]
+Band = Literal["range", "deviation", "interval"]
+
+BANDS: dict[str, str] = {
+    "range": "smallest to largest",
+    "deviation": "mean ± standard deviation",
+    "interval": "95 % interval of the mean",
+}
+"""What a band can be, in the words that the legend uses."""
+
+WORDS = {
+    "test_accuracy": "test accuracy",
+    "train_loss": "training loss",
+    "test_loss": "test loss",
+    "seconds": "seconds",
+    "rate": "factor on the rate",
+}
+MOST_MARKS = 12
+"""Marks on a line; more would hide it."""
+
+
+def in_words(key: str) -> str:
+    """A record's key as an axis says it: "weight_cosine.2" -> "weight cosine, layer 2"."""
+    if key in WORDS:
+        return WORDS[key]
+    if key.startswith("penalty."):
+        return f"penalty {key.removeprefix('penalty.')}"
+    name, _, layer = key.partition(".")
+    return name.replace("_", " ") + (f", layer {layer}" if layer else "")
+
+
+def curve(
+    ax: Axes,
+    x: Sequence[float] | Floats,
+    values: Sequence[Sequence[float]] | Floats,
+    *,
+    label: str = "",
+    place: int = 0,
+    band: Band = "range",
+) -> Axes:
+    """One line with its band: the mean over networks at each x, and how far they lie apart.
+
+    values (T, R): R numbers, one per network, at each of the T points. Networks that diverged (NaN)
+    are left out where they are NaN. place chooses colour, line style and mark. Returns the axis.
+    Raises UsageError for another kind of band, or where x and values do not fit.
+    """
+    if band not in BANDS:
+        raise unknown("band", band, BANDS)
+    xs, table = np.asarray(x, dtype=float), np.asarray(values, dtype=float)
+    if table.ndim != 2 or len(table) != len(xs):
+        raise UsageError(f"{len(xs)} points need values of shape ({len(xs)}, R), got {table.shape}")
+    middle, low, high = np.array([spread(row[np.isfinite(row)], band) for row in table]).T
+    if table.shape[1] > 1:
+        ax.fill_between(xs, low, high, color=colour(place), alpha=0.2, linewidth=0)
+    ax.plot(
+        *(xs, middle),
+        color=colour(place),
+        linestyle=dash(place),
+        marker=mark(place),
+        markersize=5,
+        markevery=max(1, -(-len(xs) // MOST_MARKS)),
+        label=label or "_",
+    )
+    return ax
+
+
+def spread(seen: Floats, band: Band) -> tuple[float, float, float]:
+    """The mean of some networks' numbers with the band's lower and upper edge; NaN if there are none."""
+    if not seen.size:
+        return np.nan, np.nan, np.nan
+    middle = float(seen.mean())
+    if band == "range" or seen.size == 1:
+        return middle, float(seen.min()), float(seen.max())
+    if band == "deviation":
+        width = float(seen.std(ddof=1))
+        return middle, middle - width, middle + width
+    found = bca_interval(lambda sample: np.mean(sample, axis=-1), seen, resamples=1999)
+    return middle, found.low, found.high
+
+
+def learning_curves(
+    ax: Axes,
+    runs: Runs,
+    *,
+    value: str = "test_accuracy",
+    over: Literal["epoch", "step", "seconds"] = "epoch",
+    band: Band = "range",
+) -> Axes:
+    """One line per run: a value of the records over epochs, with a band over the run's networks.
+
+    value: any key of Record.flat(): test_accuracy, train_loss, a metric's name, penalty.NAME. A
+    metric's name alone draws one line per hidden layer. Returns the axis.
+    Raises UsageError for a value that the records do not hold, and for runs without records.
+    """
+    named = runs if isinstance(runs, Mapping) else {"": runs}
+    networks, place, said = set[int](), 0, []
+    for name, records in named.items():
+        if not records:
+            raise UsageError(f"there are no records to draw{f' for {name!r}' if name else ''}")
+        flat = [record.flat() for record in records]
+        for key in keys_of(value, [key for one in flat for key in one]):
+            # A penalty has no value before the first step: begin where the key does.
+            points = [(one[over], numbers(one[key])) for one in flat if key in one]
+            layer = in_words(key).partition(", ")[2] if key != value else ""
+            label = ", ".join(part for part in (name, layer) if part)
+            xs = [float(x) for x, _ in points if isinstance(x, int | float)]
+            table = [row for _, row in points]
+            curve(ax, xs, table, label=label, place=place, band=band)
+            networks.add(len(table[0]))
+            last = spread(np.array([v for v in table[-1] if np.isfinite(v)]), "range")[0]
+            said.append(f"{label or 'the run'} ends at {last:.3g}")
+            place += 1
+    finish(ax, value, over, networks, band, legend=place > 1)
+    describe(ax, f"{in_words(value).capitalize()} over {over}s: {'; '.join(said)}.")
+    return ax
+
+
+def keys_of(value: str, keys: Sequence[str]) -> list[str]:
+    """The record keys that a value's name means: itself, or one per layer: correlation.1, ..."""
+    every = list(dict.fromkeys(keys))
+    found = [key for key in every if key == value or key.rpartition(".")[0] == value]
+    if not found:
+        drawable = [key for key in every if key not in ("epoch", "step")]
+        raise unknown("value in these records", value, drawable)
+    return found
+
+
+def numbers(value: float | list[float]) -> list[float]:
+    """A record's entry as one number per network."""
+    return value if isinstance(value, list) else [float(value)]
+
+
+def finish(
+    ax: Axes, value: str, over: str, networks: set[int], band: Band, *, legend: bool
+) -> None:
+    """Labels, whole epochs, percent where it is a share, and what the band means."""
+    ax.set_xlabel(over)
+    ax.set_ylabel(in_words(value))
+    if over == "epoch":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if value == "test_accuracy":
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ax.grid(True, axis="y", linewidth=0.6)
+    many = {n for n in networks if n > 1}
+    count = str(many.pop()) if len(many) == 1 else "the"
+    words = f"mean of {count} networks,\nband: {BANDS[band]}" if networks - {1} else ""
+    if legend:
+        ax.legend(title=words or None, title_fontsize="small", alignment="left")
+    elif words:
+        ax.set_title(words, fontsize="small")
+
+
+def diversity_over_training(
+    ax: Axes, runs: Runs, *, metric: str = "correlation", band: Band = "range"
+) -> Axes:
+    """A diversity metric after each epoch, from the untrained network on: are neurons parting?
+
+    metric: any name of tinydiv.diversity.METRICS that was measured. Returns the axis.
+    """
+    learning_curves(ax, runs, value=metric, band=band)
+    if metric in METRICS:
+        ax.set_ylabel(in_words(metric))
+        below = ax.get_title(loc="left")
+        ax.set_title(METRICS[metric].summary + (f"\n{below}" if below else ""), fontsize="small")
+    return ax
+
+
+def dead_units(ax: Axes, runs: Runs, *, band: Band = "range") -> Axes:
+    """The share of hidden neurons that are constant on the probe set, after each epoch.
+
+    Returns the axis. Needs the metric dead_fraction in the records.
+    """
+    learning_curves(ax, runs, value="dead_fraction", band=band)
+    ax.set_ylabel("dead neurons")
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    top = ax.get_ylim()[1]
+    ax.set_ylim(-0.02 * max(top, 0.05), max(top, 0.05))
+    return ax

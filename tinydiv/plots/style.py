@@ -1,0 +1,184 @@
+"""What all pictures share: colours, line styles, marks, and the two pages they are drawn on.
+
+Colours are those of Okabe and Ito (2008), which stay apart for every common kind of colour blindness;
+past the sixth come darker and lighter tones of Paul Tol's. Colour never stands alone: line styles and
+marks change with it, so a greyscale print can be read as well.
+
+Signed numbers are drawn from blue (negative) over white (zero) to red (positive), matplotlib's RdBu
+reversed, with limits symmetric about zero; sizes and shares in cividis, dark to light.
+
+A function that draws takes an axis, writes in the axis's own ink (so it fits a page that is already
+dark) and returns the axis. It leaves behind a sentence with what can be seen, for readers who cannot:
+`alt_text(figure)` collects them, and `save` writes them into the file.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from tinydiv.backend import Array, to_host
+from tinydiv.errors import UsageError, unknown
+
+Floats = npt.NDArray[np.float64]
+Dash = Literal["-", "--", "-.", ":"] | tuple[float, Sequence[float]]
+
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"),
+    *("#882255", "#999933", "#44AA99", "#AA4499", "#DDCC77"),
+)
+"""Blue, vermillion, green, pink, orange, sky (Okabe and Ito); wine, olive, teal, purple, sand (Tol)."""
+DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
+MARKS = "osD^vP"
+DIVERGING, SEQUENTIAL = "RdBu_r", "cividis"
+DEAD = "#9a9a9a"
+"""Grey: no number here (the diagonal, a neuron that is dead)."""
+
+PAGES: dict[str, dict[str, str]] = {
+    "light": {"face": "#ffffff", "ink": "#1a1a1a", "faint": "#d9d9d9"},
+    "dark": {"face": "#15181d", "ink": "#e8e8e8", "faint": "#3a3f47"},
+}
+"""Opaque on purpose: the words stay readable wherever the picture is put."""
+
+
+def colour(place: int) -> str:
+    """The colour of the arm, class or line at that place; they repeat after eleven."""
+    return COLOURS[place % len(COLOURS)]
+
+
+def dash(place: int) -> Dash:
+    """Its line style."""
+    return DASHES[place % len(DASHES)]
+
+
+def mark(place: int) -> str:
+    """Its marker."""
+    return MARKS[place % len(MARKS)]
+
+
+class Picture(Figure):
+    """A figure that pyplot does not hold on to, so a thousand runs leave no open windows behind.
+
+    A notebook shows it all the same.
+    """
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", facecolor=self.get_facecolor())
+        return stream.getvalue()
+
+
+@contextmanager
+def page(kind: str = "light") -> Iterator[None]:
+    """Axes that are made inside are made for a light or a dark page.
+
+    with page("dark"):
+        fig, ax = plt.subplots()
+
+    Raises UsageError for another kind of page.
+    """
+    if kind not in PAGES:
+        raise unknown("page", kind, PAGES)
+    face, ink, faint = (PAGES[kind][key] for key in ("face", "ink", "faint"))
+    inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor")
+    ticks = ("xtick.color", "ytick.color", "xtick.labelcolor", "ytick.labelcolor")
+    settings: dict[str, object] = {
+        **dict.fromkeys((*inks, *ticks, "legend.labelcolor"), ink),
+        **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), face),
+        **{"grid.color": faint, "legend.facecolor": face, "legend.edgecolor": faint},
+        **{"font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11, "legend.fontsize": 10},
+        **{"xtick.labelsize": 10, "ytick.labelsize": 10, "lines.linewidth": 1.8},
+        **{"axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left"},
+        **{"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "hatch.linewidth": 0.8},
+    }
+    with matplotlib.rc_context(settings):  # type: ignore[arg-type]
+        yield
+
+
+def new_figure(width: float, height: float) -> Picture:
+    """An empty picture (inches) with constrained layout; make it inside `page`."""
+    return Picture(figsize=(width, height), layout="constrained")
+
+
+def ink(ax: Axes) -> str:
+    """The colour in which an axis writes: near black on a light page, near white on a dark one."""
+    return str(ax.xaxis.label.get_color())
+
+
+def save(figure: Figure, path: str | Path, dpi: int = 130) -> None:
+    """Write a picture with its own background, and its alt text in the file's metadata.
+
+    Raises UsageError if matplotlib cannot write that kind of file.
+    """
+    kind = Path(path).suffix.lower().lstrip(".")
+    allowed = figure.canvas.get_supported_filetypes()
+    if kind not in allowed:
+        raise UsageError(
+            f"{path} cannot be written as a picture: its name should end in one of "
+            f"{', '.join('.' + name for name in sorted(allowed))}"
+        )
+    key = {"png": "Description", "svg": "Description", "pdf": "Subject"}.get(kind)
+    metadata = {key: alt_text(figure)} if key else None
+    figure.savefig(path, dpi=dpi, facecolor=figure.get_facecolor(), metadata=metadata)
+
+
+def describe(ax: Axes, sentence: str) -> None:
+    """Leave a sentence for alt_text: what this axis shows, with its main number."""
+    ax.set_label(sentence)
+
+
+def alt_text(figure: Figure) -> str:
+    """What a picture shows, in words, one sentence per axis that one of our functions drew."""
+    labels = [str(ax.get_label()) for ax in figure.axes]
+    return " ".join(label for label in labels if label.endswith("."))
+
+
+# Numbers on their way into a picture ---------------------------------------------------------------
+
+
+def one(a: Array, axes: int, replica: int = 0) -> Floats:
+    """A host copy of one network's array with so many axes: (R, ...) gives the replica's part.
+
+    Raises UsageError if the array has too few axes or no such replica.
+    """
+    host: Floats = np.asarray(to_host(a), dtype=np.float64)
+    if host.ndim == axes:
+        return host
+    if host.ndim != axes + 1:
+        raise UsageError(f"a picture needs {axes} axes (or one more, over networks): {host.shape}")
+    if not 0 <= replica < len(host):
+        raise UsageError(f"there is no network {replica}: they run from 0 to {len(host) - 1}")
+    part: Floats = host[replica]
+    return part
+
+
+def symmetric(values: Floats, share: float = 1.0) -> float:
+    """m for colour limits -m to m: the |value| that a share of the values stays within; never 0."""
+    sizes = np.abs(values[np.isfinite(values)])
+    if not sizes.size:
+        return 1.0
+    return float(np.quantile(sizes, share)) or float(sizes.max()) or 1.0
+
+
+def row_and_column_ticks(ax: Axes, shape: Sequence[int], most: int = 16) -> None:
+    """Number rows and columns of a matrix that was drawn by imshow, leaving out what has no room."""
+    for axis, n in ((ax.yaxis, shape[0]), (ax.xaxis, shape[1])):
+        step = max(1, -(-n // most))
+        axis.set_ticks(list(range(0, n, step)))
+        axis.set_tick_params(length=0)
+
+
+Side = Literal["left", "right", "top", "bottom"]
+
+
+def frame(ax: Axes, shown: bool) -> None:
+    """Show or hide all four sides of an axis's frame."""
+    for side in ("left", "right", "top", "bottom"):
+        ax.spines[side].set_visible(shown)
