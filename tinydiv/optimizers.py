@@ -20,7 +20,7 @@ class Optimizer:
     """Moves net.theta along net.dtheta.
 
     lr: one number or one per network (R,). weight_decay: the same; it acts on the weight matrices W
-    only, not on biases or scale parameters. Raises UsageError for rates that are negative, not
+    only, not on biases or scale parameters. None stands for the class's own default. Raises UsageError for rates that are negative, not
     finite, or not as many as networks.
     """
 
@@ -28,17 +28,19 @@ class Optimizer:
     summary = ""
     paper = ""
     default_lr = 0.1
+    default_weight_decay = 0.0
     moment_names: tuple[str, ...] = ()
 
     def __init__(
         self,
         net: MLP,
         lr: float | Sequence[float] | None = None,
-        weight_decay: float | Sequence[float] = 0.0,
+        weight_decay: float | Sequence[float] | None = None,
     ) -> None:
         self.net = net
         self.steps = 0
         self.lr = per_network(net, self.default_lr if lr is None else lr, "the learning rate")
+        weight_decay = self.default_weight_decay if weight_decay is None else weight_decay
         decay = per_network(net, weight_decay, "the weight decay")
         self.decay = None if isinstance(decay, float) and decay == 0.0 else decay * weight_mask(net)
         self.moments = {key: xp.zeros_like(net.theta) for key in self.moment_names}
@@ -234,14 +236,7 @@ class AdamW(Adam):
     name = "adamw"
     summary = "Adam with weight decay apart from the gradient (0.01 unless set)"
     paper = "Loshchilov and Hutter, 2019"
-
-    def __init__(
-        self,
-        net: MLP,
-        lr: float | Sequence[float] | None = None,
-        weight_decay: float | Sequence[float] = 0.01,
-    ) -> None:
-        super().__init__(net, lr, weight_decay)
+    default_weight_decay = 0.01
 
     def update(
         self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
