@@ -20,8 +20,8 @@ class Optimizer:
     """Moves net.theta along net.dtheta.
 
     lr: one number or one per network (R,). weight_decay: the same; it acts on the weight matrices W
-    only, not on biases or scale parameters. None stands for the class's own default. Raises UsageError for rates that are negative, not
-    finite, or not as many as networks.
+    only, not on biases or scale parameters. None stands for the class's own default.
+    Raises UsageError for rates that are negative, not finite, or not as many as networks.
     """
 
     name = ""
