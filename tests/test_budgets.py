@@ -1,0 +1,122 @@
+"""What a plain training step costs on a GPU, counted on the stand-in: these numbers are promises.
+
+If a change makes one of them smaller, write the new number here; if larger, say why in the commit.
+"""
+
+import pytest
+from helpers import labels, network, numbers, step, targets_for
+
+from tinydiv import losses, optimizers
+
+FORWARD = {"relu": 5, "leaky-relu": 6, "tanh": 5, "sigmoid": 8, "gelu": 12, "identity": 4}
+"""Two layers: a product and a bias each, and the activation."""
+LOSS = {"cross-entropy": 16, "binary-cross-entropy": 16, "squared-error": 5}
+BACKWARD = {"relu": 8, "leaky-relu": 10, "tanh": 9, "sigmoid": 12, "gelu": 23, "identity": 7}
+"""Three products, two sums over samples, the derivative and the chain rule."""
+OPTIMIZER = {"sgd": 1, "momentum": 1, "nesterov": 1, "adam": 1, "adamw": 1}
+
+
+def prepared(activation="relu", loss="cross-entropy", replicas=None, sizes=(6, 5, 3)):
+    net = network(sizes, activation=activation, replicas=replicas)
+    X = numbers(8, sizes[0], dtype="float32")
+    return net, X, targets_for(loss, 8, sizes[-1], dtype="float32")
+
+
+def counted(standin, work):
+    """The counts of work(), once it has run a first time (a first time may prepare something)."""
+    work()
+    with standin.counting() as counts:
+        work()
+    return counts
+
+
+@pytest.mark.parametrize("replicas", [None, 1, 5])
+@pytest.mark.parametrize("optimizer", OPTIMIZER)
+def test_a_plain_step_never_waits_copies_or_uploads(on_standin, optimizer, replicas):
+    net, X, Y = prepared(replicas=replicas)
+    moves = optimizers.get(optimizer)(net, weight_decay=0.0)
+    counts = counted(on_standin, lambda: step(net, moves, X, Y))
+    assert (counts.stops, counts.copies, counts.uploads) == (0, 0, 0)
+    wanted = FORWARD["relu"] + LOSS["cross-entropy"] + BACKWARD["relu"] + OPTIMIZER[optimizer]
+    assert counts.launches == wanted, counts.names["launches"]
+    assert counts.names["launches"]["product"] == 5
+
+
+@pytest.mark.parametrize("activation", FORWARD)
+def test_forward_and_backward_of_each_activation(on_standin, activation):
+    net, X, Y = prepared(activation)
+    trace = net.forward(X)
+    _, dlogits = losses.cross_entropy(trace.logits, Y)
+    forward = counted(on_standin, lambda: net.forward(X))
+    backward = counted(on_standin, lambda: net.backward(trace, dlogits))
+    assert (forward.launches, backward.launches) == (FORWARD[activation], BACKWARD[activation])
+    for counts in (forward, backward):
+        assert (counts.stops, counts.copies, counts.uploads) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("loss", LOSS)
+def test_each_loss(on_standin, loss):
+    net, X, Y = prepared(loss=loss)
+    logits = net.forward(X).logits
+    counts = counted(on_standin, lambda: losses.get(loss)(logits, Y))
+    assert counts.launches == LOSS[loss], counts.names["launches"]
+    assert (counts.stops, counts.copies, counts.uploads) == (0, 0, 0)
+
+
+def test_every_replica_count_costs_the_same_launches(on_standin):
+    costs = []
+    for replicas in (None, 1, 2, 40):
+        net, X, Y = prepared(replicas=replicas)
+        moves = optimizers.Adam(net)
+        costs.append(counted(on_standin, lambda: step(net, moves, X, Y)).launches)  # noqa: B023
+    assert len(set(costs)) == 1
+
+
+def test_a_deeper_network_costs_the_same_more_for_each_layer(on_standin):
+    costs = []
+    for depth in (1, 2, 3):
+        net, X, Y = prepared(sizes=(6, *[5] * depth, 3))
+        moves = optimizers.Adam(net)
+        costs.append(counted(on_standin, lambda: step(net, moves, X, Y)).launches)  # noqa: B023
+    assert costs[2] - costs[1] == costs[1] - costs[0] == 9
+
+
+@pytest.mark.parametrize(("rates", "more"), [(None, 0), ("lr", 1), ("decay", 2), ("both", 3)])
+def test_a_rate_or_a_decay_per_network_costs_little(on_standin, rates, more):
+    net, X, Y = prepared(replicas=3)
+    each = [0.01, 0.02, 0.03]
+    moves = optimizers.Adam(
+        net,
+        lr=each if rates in ("lr", "both") else 0.01,
+        weight_decay=each if rates in ("decay", "both") else 0.0,
+    )
+    plain = optimizers.Adam(net)
+    cost, usual = (counted(on_standin, lambda: step(net, o, X, Y)) for o in (moves, plain))  # noqa: B023
+    assert cost.launches - usual.launches == more
+    assert (cost.stops, cost.uploads) == (0, 0)
+
+
+def test_the_flush_of_subnormal_moments_is_three_launches_per_moment(on_standin):
+    net, X, Y = prepared()
+    moves = optimizers.Adam(net)
+    counts = counted(on_standin, moves.flush)
+    assert (counts.launches, counts.stops, counts.uploads) == (6, 0, 0)
+    every = [counted_once(on_standin, lambda: step(net, moves, X, Y)) for _ in range(65)]
+    usual = every[0].launches
+    assert [i for i, c in enumerate(every, start=1) if c.launches != usual] == [64]
+    assert sum(c.stops for c in every) == 0
+
+
+def counted_once(standin, work):
+    with standin.counting() as counts:
+        work()
+    return counts
+
+
+def test_accuracy_and_prediction_stay_on_the_device(on_standin):
+    net, X, _ = prepared(replicas=3)
+    Y = labels(8, classes=3)
+    counts = counted(
+        on_standin, lambda: losses.accuracy(net.forward(X).logits, Y) + net.predict(X)[0, 0]
+    )
+    assert (counts.stops, counts.copies, counts.uploads) == (0, 0, 0)
