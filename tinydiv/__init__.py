@@ -3,4 +3,20 @@
 Read tinydiv/mlp.py first. Nothing here imports matplotlib, tqdm or argparse.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tinydiv.mlp import MLP
+
 __version__ = "0.1.0"
+
+
+def load(run_dir: str | Path) -> MLP:
+    """The trained network of a run: load("runs/2026...").predict(X). See model_file.load_model."""
+    from tinydiv.model_file import load_model  # here, so that `import tinydiv` stays light
+
+    return load_model(run_dir)

@@ -1,0 +1,56 @@
+"""Files that are whole or not there: written beside their place, then moved into it.
+
+A reader of the folder never sees half a file, whatever happens to the writer: Ctrl-C, a kill, a full
+disk, a power cut. What a killed writer left behind is called .NAME.PID.part; `sweep` removes it.
+"""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from tinydiv.errors import RunError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, replacing what was there, wholly or not at all.
+
+    Raises RunError with the cause (a full disk, no permission); the old file then stands as it was.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(
+                file.fileno()
+            )  # on the disk before it gets its name: a power cut leaves no hole
+        os.replace(part, path)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {reason(error)}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The same for text: UTF-8, lines end as they are written."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: object) -> None:
+    """The same for JSON that a person may read: indented, strict (no NaN)."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left in a folder."""
+    for part in folder.glob(".*.part"):
+        with suppress(OSError):
+            part.unlink()
+
+
+def reason(error: OSError) -> str:
+    """What the system said, as half a sentence: "no space left on device"."""
+    said = error.strerror or str(error) or type(error).__name__
+    return said[:1].lower() + said[1:]

@@ -1,0 +1,86 @@
+"""What a training run computes: every setting with its default, its bounds and one line of help.
+
+The same class stands behind the flags of python -m tinydiv.train, the keys of its --config file, and
+the config.json of a run folder. Names (of techniques, initializers, ...) are looked up where the run is
+built: this file imports nothing heavy, so that --help is quick.
+"""
+
+from dataclasses import dataclass
+
+from tinydiv.options import (
+    choice,
+    maybe,
+    option,
+    per_network,
+    sizes,
+    text,
+    whole,
+    words,
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The settings of one run. None stands for a default that depends on another setting."""
+
+    data: str = option(
+        "fashion-mini", text, "NAME", "data set; a toy's settings follow a colon: spirals:arms=3"
+    )
+    inputs: str = option("raw", text, "SCALING", "raw, centred or standardised inputs")
+    hidden: tuple[int, ...] = option(
+        (16,), sizes(64, 65_536), "H[,H...]", "neurons per hidden layer: 16, or 32,16, or none"
+    )
+    activation: str = option("relu", text, "NAME", "activation of the hidden neurons")
+    init: str = option("he-normal", text, "NAME", "how the weights start")
+    technique: tuple[str, ...] = option(
+        (),
+        words(""),
+        "SPEC",
+        "a technique with its settings, decov:strength=0.1, or your own, mine.py:Mine:strength=0.1; "
+        "may be given several times",
+        repeat=True,
+    )
+    loss: str = option("cross-entropy", text, "NAME", "loss of the outputs")
+    optimizer: str = option("adam", text, "NAME", "what turns gradients into steps")
+    lr: tuple[float, ...] | None = option(
+        None,
+        maybe(per_network(0, 1000)),
+        "RATE[/RATE...]",
+        "learning rate: one number, or one per network (default: the optimizer's own)",
+    )
+    schedule: str = option(
+        "constant", text, "SHAPE", "the rate over time: constant, linear:warmup=100, cosine"
+    )
+    weight_decay: tuple[float, ...] | None = option(
+        None,
+        maybe(per_network(0, 1000)),
+        "DECAY[/...]",
+        "decay of the weights, one number or one per network (default: the optimizer's own)",
+    )
+    batch_size: int | None = option(
+        None,
+        maybe(whole(1, 10_000_000)),
+        "B",
+        "samples per step (default: 64, or the whole training set where that is smaller)",
+    )
+    epochs: int = option(10, whole(0, 1_000_000), "N", "passes over the training set")
+    replicas: int = option(
+        1, whole(1, 100_000), "R", "how many networks are trained at once, each from its own start"
+    )
+    seed: int = option(
+        0, whole(0, 2**63 - 1), "S", "network r starts from seed S + r; the batches come from S"
+    )
+    shuffle: str = option(
+        "shared",
+        choice("shared", "own"),
+        "HOW",
+        "shared: all networks see the same batches; own: network r those of seed S + r",
+    )
+    metrics: tuple[str, ...] | None = option(
+        None,
+        maybe(words(",")),
+        "NAME[,NAME...]",
+        "diversity metrics to record, or none (default: all)",
+    )
+    backend: str = option("numpy", text, "NAME", "numpy (CPU), cupy (GPU), or auto")
+    dtype: str = option("float32", choice("float32", "float64"), "TYPE", "float32 or float64")
