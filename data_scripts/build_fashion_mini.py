@@ -10,7 +10,6 @@ and then two builds would differ. Git and the wheel compress them anyway (5.5 MB
 
 import argparse
 import hashlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ try:
     import numpy as np
     import numpy.typing as npt
 
+    from tinydiv import atomic
     from tinydiv.data.catalogue import DATASETS_FOLDER, FASHION_MINI, FASHION_MNIST, ImageSet
     from tinydiv.data.files import find, read_image_set, read_payload
     from tinydiv.data.idx import idx_bytes
@@ -80,16 +80,6 @@ def build(full: ImageSet, full_folder: Path, mini: ImageSet) -> dict[str, bytes]
     return {file.name: payload for file, payload in zip(mini.files, payloads, strict=True)}
 
 
-def write_whole(path: Path, payload: bytes) -> None:
-    """Write a file under another name and rename it, so that it is never seen half written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(payload)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def run(options: argparse.Namespace) -> None:
     """Build, write unless --check, and read back with the package's own checks."""
     if options.source is not None and not options.source.is_dir():
@@ -99,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     if not options.check:
         options.to.mkdir(parents=True, exist_ok=True)
         for name, payload in payloads.items():
-            write_whole(options.to / name, payload)
+            atomic.write_bytes(options.to / name, payload)
     for file in FASHION_MINI.files:
         read_payload(options.to / file.name, file)  # raises if a byte differs
     done = "are what the rule builds," if options.check else "were built and verified,"

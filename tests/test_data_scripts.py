@@ -113,8 +113,9 @@ class Mirror(BaseHTTPRequestHandler):
     def send_much(self, body, name):
         self.send_response(200)
         self.end_headers()  # no length: the body ends when the connection does, and it does not
-        while not self.server.over.is_set():
+        for _ in range(500):  # 32 MB: enough to be told from a server that stops by itself
             self.wfile.write(b"\0" * 65536)
+        self.close_connection = True
 
     def bomb(self, body, name):
         self.send(gzip.compress(b"\0" * 10_000_000))
@@ -132,7 +133,7 @@ class Mirror(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        for i in range(len(body)):
+        for i in range(60):  # three seconds
             if self.server.over.wait(0.05):
                 break
             self.wfile.write(body[i : i + 1])
