@@ -12,21 +12,34 @@ Nothing here calls plt.show(), and no core file imports this package.
 """
 
 from tinydiv.plots.curves import curve, dead_units, diversity_over_training, learning_curves
-from tinydiv.plots.neurons import neuron_weights, similarity_gallery, similarity_matrix
+from tinydiv.plots.neurons import (
+    gallery_picture,
+    neuron_weights,
+    similarity_gallery,
+    similarity_matrix,
+)
 from tinydiv.plots.plane import decision_regions, neurons_parting
 from tinydiv.plots.run import run_picture
+from tinydiv.plots.spectra import correlation_spectrum, neuron_activity
+from tinydiv.plots.studies import forest, heat_map, paired_dots
 from tinydiv.plots.style import alt_text, page, save
 
 __all__ = [
     "alt_text",
+    "correlation_spectrum",
     "curve",
     "dead_units",
     "decision_regions",
     "diversity_over_training",
+    "forest",
+    "gallery_picture",
+    "heat_map",
     "learning_curves",
+    "neuron_activity",
     "neuron_weights",
     "neurons_parting",
     "page",
+    "paired_dots",
     "run_picture",
     "save",
     "similarity_gallery",

@@ -34,6 +34,8 @@ WORDS = {
     "seconds": "seconds",
     "rate": "factor on the rate",
 }
+MOST_INSIDE = 3
+"""Entries of a legend that an axis has room for."""
 MOST_MARKS = 12
 """Marks on a line; more would hide it."""
 
@@ -70,7 +72,7 @@ def curve(
         raise UsageError(f"{len(xs)} points need values of shape ({len(xs)}, R), got {table.shape}")
     middle, low, high = np.array([spread(row[np.isfinite(row)], band) for row in table]).T
     if table.shape[1] > 1:
-        ax.fill_between(xs, low, high, color=colour(place), alpha=0.2, linewidth=0)
+        ax.fill_between(xs, low, high, color=colour(place), alpha=0.18, linewidth=0)
     ax.plot(
         *(xs, middle),
         color=colour(place),
@@ -164,9 +166,19 @@ def finish(
     count = str(many.pop()) if len(many) == 1 else "the"
     words = f"mean of {count} networks,\nband: {BANDS[band]}" if networks - {1} else ""
     if legend:
-        ax.legend(title=words or None, title_fontsize="small", alignment="left")
+        legend_beside(ax, words)
     elif words:
         ax.set_title(words, fontsize="small")
+
+
+def legend_beside(ax: Axes, title: str = "") -> None:
+    """A legend inside the axis while it is short, to the right of it when it would hide the lines."""
+    _, labels = ax.get_legend_handles_labels()
+    legend = ax.legend(title=title or None, title_fontsize="small", alignment="left")
+    if len(labels) > MOST_INSIDE:
+        legend.set_loc("upper left")
+        legend.set_bbox_to_anchor((1.01, 1.0))
+        legend.set_frame_on(False)
 
 
 def diversity_over_training(

@@ -13,15 +13,20 @@ from tinydiv.plots.style import (
     DEAD,
     DIVERGING,
     Floats,
+    Picture,
     describe,
     frame,
+    new_figure,
     one,
+    page,
     row_and_column_ticks,
     symmetric,
 )
 
 GAP = 2
 """Empty pixels between two neurons' images."""
+MOST_ACROSS = 5
+"""Matrices side by side in one row of a gallery."""
 MOST_MINUS_SIGNS = 24
 """Larger matrices have no room for a minus in each negative cell."""
 
@@ -116,10 +121,14 @@ def cross_out(ax: Axes, left: float, top: float, width: float, height: float) ->
         ax.plot((left, left + width), y, color="#4d4d4d", linewidth=1.4, scalex=False, scaley=False)
 
 
-def color_bar(ax: Axes, picture: AxesImage, label: str, extend: str = "neither") -> None:
-    """A slim bar beside the axis that says which number a colour is."""
-    bar = ax.figure.colorbar(picture, ax=ax, shrink=0.8, aspect=24, pad=0.02, extend=extend)
-    bar.set_label(label)
+def color_bar(
+    axes: Axes | list[Axes], picture: AxesImage, label: str, extend: str = "neither"
+) -> None:
+    """A slim bar beside the axis (or several) that says which number a colour is."""
+    first = axes if isinstance(axes, Axes) else axes[0]
+    bar = first.figure.colorbar(
+        picture, ax=axes, shrink=0.8, aspect=24, pad=0.02, extend=extend, label=label
+    )
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize="small")
     bar.ax.set_label("")
@@ -138,7 +147,8 @@ def similarity_matrix(
     """How alike each two neurons are: white for not at all, red for alike, blue for opposite.
 
     M (H, H) correlations or cosines, or (R, H, H) of which network 0 is shown. The diagonal, where a
-    neuron meets itself, is grey and not counted; so are dead neurons. Negative cells carry a minus
+    neuron meets itself, is grey and not counted; so are dead neurons (dead (H,), by default those
+    with a zero on the diagonal): they must not pass for independent ones. Negative cells carry a minus
     while there is room, so a greyscale print keeps the sign. The title says the mean size over pairs
     of living neurons. limit: colours run from -limit to limit; None takes the largest entry. Returns
     the axis.
@@ -147,7 +157,9 @@ def similarity_matrix(
     H = len(matrix)
     if matrix.shape != (H, H):
         raise UsageError(f"similarities of H neurons are an H x H matrix, got {matrix.shape}")
-    off = np.zeros(H, bool) if dead is None else np.asarray(to_host(dead), bool).reshape(-1)
+    off = np.diag(matrix) == 0  # so blocks.correlations marks them, and blocks.cosines
+    if dead is not None:
+        off = np.asarray(to_host(dead), bool).reshape(-1)
     hidden = np.eye(H, dtype=bool) | off[:, None] | off[None, :]
     pairs = np.where(hidden, np.nan, matrix)
     limit = symmetric(pairs) if limit is None else limit
@@ -184,9 +196,26 @@ def similarity_gallery(
         similarity_matrix(ax, M, title=name, measure=measure, bar=False)
     for ax in flat[len(matrices) :]:
         ax.set_axis_off()
-    picture = flat[0].images[0]
-    bar = flat[0].figure.colorbar(picture, ax=flat, shrink=0.8, aspect=30, pad=0.01)
-    bar.set_label(measure)
-    bar.outline.set_visible(False)
-    bar.ax.set_label("")
+    color_bar(flat[: len(matrices)], flat[0].images[0], measure)
     return axes
+
+
+def gallery_picture(
+    matrices: Mapping[str, Array],
+    *,
+    measure: str = "correlation",
+    title: str = "",
+    kind: str = "light",
+) -> Picture:
+    """similarity_gallery on a page of its own, up to five matrices in a row; dead neurons are grey."""
+    if not matrices:
+        raise UsageError("a gallery without matrices has no picture")
+    down = -(-len(matrices) // MOST_ACROSS)
+    across = -(-len(matrices) // down)
+    with page(kind):
+        figure = new_figure(2.9 * across + 1.0, 3.2 * down + (0.4 if title else 0))
+        axes = figure.subplots(down, across, squeeze=False).ravel()
+        similarity_gallery(list(axes), matrices, measure=measure)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left")
+    return figure

@@ -22,6 +22,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from tinydiv.backend import Array, to_host
@@ -167,11 +168,15 @@ def symmetric(values: Floats, share: float = 1.0) -> float:
     return float(np.quantile(sizes, share)) or float(sizes.max()) or 1.0
 
 
+def row_ticks(axis: Axis, n: int, most: int = 16, start: int = 1) -> None:
+    """Whole numbers along an axis, from `start`, leaving out what has no room."""
+    axis.set_ticks(list(range(start, n + start, max(1, -(-n // most)))))
+
+
 def row_and_column_ticks(ax: Axes, shape: Sequence[int], most: int = 16) -> None:
-    """Number rows and columns of a matrix that was drawn by imshow, leaving out what has no room."""
+    """Number rows and columns of a matrix that was drawn by imshow."""
     for axis, n in ((ax.yaxis, shape[0]), (ax.xaxis, shape[1])):
-        step = max(1, -(-n // most))
-        axis.set_ticks(list(range(0, n, step)))
+        row_ticks(axis, n, most, start=0)
         axis.set_tick_params(length=0)
 
 

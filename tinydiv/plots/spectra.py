@@ -1,0 +1,99 @@
+"""How many different things do the neurons say, and which of them say nothing at all?"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from tinydiv.backend import Array, to_host
+from tinydiv.errors import UsageError
+from tinydiv.plots.curves import Band, curve
+from tinydiv.plots.style import DEAD, Floats, colour, describe, ink, one, row_ticks
+from tinydiv.techniques.blocks import ALIVE_STD
+
+SMALLEST = 1e-3
+"""Where the logarithmic axis of a spectrum ends: smaller eigenvalues are drawn there."""
+
+
+def correlation_spectrum(
+    ax: Axes, matrices: Mapping[str, Array] | Array, *, band: Band = "range"
+) -> Axes:
+    """The eigenvalues of the neurons' correlation matrix, largest first, on a logarithmic axis.
+
+    Independent neurons would all lie on the line at 1; one large value and a steep fall mean that
+    many neurons say the same. matrices: R (H, H), or (R, H, H) with a band over networks, or several
+    by name. Dead neurons (a zero on the diagonal) are left out. The legend says how many directions
+    carry the variance (participation ratio) out of the neurons alive. Returns the axis.
+    """
+    named = matrices if isinstance(matrices, Mapping) else {"": matrices}
+    said, most = [], 1
+    for place, (name, matrix) in enumerate(named.items()):
+        host = np.asarray(to_host(matrix), dtype=float)
+        if host.ndim not in (2, 3) or host.shape[-1] != host.shape[-2]:
+            raise UsageError(f"correlations are (H, H), or (R, H, H) for R networks: {host.shape}")
+        stack = host.reshape(-1, *host.shape[-2:])
+        values = np.array([eigenvalues(R) for R in stack])  # (R, H), NaN for the dead
+        alive = np.isfinite(values).sum(axis=1).mean()
+        ratio = float(np.mean([participation(row[np.isfinite(row)]) for row in values]))
+        words = f"{ratio:.1f} of {alive:.3g} directions"
+        label = f"{name}: {words}" if name else words
+        ranks = np.arange(1, values.shape[1] + 1, dtype=float)
+        curve(ax, ranks, np.maximum(values, SMALLEST).T, label=label, place=place, band=band)
+        said.append(label)
+        most = max(most, values.shape[1])
+    ax.axhline(1, color=ink(ax), linewidth=0.8, linestyle=":")
+    ax.annotate("independent", (most, 1), (0, 4), textcoords="offset points", ha="right")
+    ax.set_yscale("log")
+    row_ticks(ax.xaxis, most)
+    ax.set_xlabel("rank of the eigenvalue")
+    ax.set_ylabel("eigenvalue of the correlations")
+    ax.legend(fontsize="small")
+    describe(ax, f"Eigenvalues of the neurons' correlations: {'; '.join(said)}.")
+    return ax
+
+
+def eigenvalues(R: Floats) -> Floats:
+    """Of the living neurons' correlations, largest first, padded with NaN to (H,)."""
+    alive = np.diag(R) > 0
+    found = np.full(len(R), np.nan)
+    found[: alive.sum()] = np.linalg.eigvalsh(R[np.ix_(alive, alive)])[::-1]
+    return found
+
+
+def participation(values: Floats) -> float:
+    """(sum v)^2 / sum v^2: how many directions carry the variance; 0 for no values."""
+    squares = float((values**2).sum())
+    return float(values.sum()) ** 2 / squares if squares > 0 else 0.0
+
+
+def neuron_activity(ax: Axes, A: Array) -> Axes:
+    """How much each hidden neuron moves: its standard deviation over samples, on a logarithmic axis.
+
+    A (N, H) activations on the probe set, or (R, N, H) of which network 0 is shown. Neurons under the
+    dashed line at 1e-3 count as dead: their bars are grey and hatched. Returns the axis.
+    """
+    deviations = one(A, 2).std(axis=0)
+    dead = deviations < ALIVE_STD
+    floor = ALIVE_STD / 10
+    bars = ax.bar(
+        np.arange(len(deviations)),
+        np.maximum(deviations, 2 * floor) - floor,
+        bottom=floor,
+        color=[DEAD if gone else colour(0) for gone in dead],
+        edgecolor=ink(ax),
+        linewidth=0.6,
+    )
+    for bar, gone in zip(bars, dead, strict=True):
+        if gone:
+            bar.set_hatch("////")
+    ax.axhline(ALIVE_STD, color=ink(ax), linestyle="--", linewidth=1)
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=floor)
+    row_ticks(ax.xaxis, len(deviations), start=0)
+    ax.set_xlabel("hidden neuron")
+    ax.set_ylabel("standard deviation")
+    ax.set_title(
+        f"{dead.sum()} of {len(dead)} neurons dead (below {ALIVE_STD:g})", fontsize="medium"
+    )
+    describe(ax, f"How much each of {len(dead)} hidden neurons moves; {dead.sum()} are dead.")
+    return ax
