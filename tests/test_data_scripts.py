@@ -273,6 +273,12 @@ def test_after_a_bad_mirror_the_next_one_is_tried(server, tmp_path, capsys, faul
     assert capsys.readouterr().err.count("given up") == 4
 
 
+def test_redirects_are_followed_five_times_and_no_more(server, tmp_path):
+    server.asked.clear()
+    assert fetch(server, tmp_path, "loop") == 1
+    assert len(server.asked) == 1 + 5
+
+
 def test_a_server_that_is_not_there_is_a_sentence(tmp_path, capsys):
     assert download.main(["tiny", "--to", str(tmp_path), "--mirror", "http://127.0.0.1:9"]) == 1
     assert (
