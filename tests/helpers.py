@@ -44,5 +44,6 @@ def step(net, optimizer, X, Y, loss="cross-entropy", factor=1.0):
 
 
 def close(actual, desired, rtol=1e-9, atol=1e-12):
-    """assert_allclose for arrays of any backend."""
-    np.testing.assert_allclose(to_host(actual), to_host(desired), rtol=rtol, atol=atol)
+    """assert_allclose for arrays of any backend, and lists."""
+    actual, desired = (a if isinstance(a, list) else to_host(a) for a in (actual, desired))
+    np.testing.assert_allclose(actual, desired, rtol=rtol, atol=atol)

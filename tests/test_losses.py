@@ -1,0 +1,148 @@
+"""Losses: values and gradients against PyTorch, large logits, every form of targets, and mistakes."""
+
+import numpy as np
+import pytest
+from helpers import close, labels, numbers, targets_for
+
+from tinydiv import losses
+from tinydiv.backend import to_device, to_host, xp
+from tinydiv.errors import UsageError
+
+N, K, R = 6, 4, 3
+
+
+def probabilities(*shape, seed=0):
+    weights = np.random.default_rng(seed).random(shape)
+    return to_device(weights / weights.sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES)
+@pytest.mark.parametrize("lead", ["one network", "targets shared", "targets of their own"])
+def test_values_and_gradients_are_those_of_torch(backend, torch_reference, loss, lead):
+    outputs = numbers(N, K) if lead == "one network" else numbers(R, N, K)
+    targets = targets_for(loss, *((R, N, K) if "own" in lead else (N, K)), seed=1)
+    value, doutputs = losses.get(loss)(outputs, targets)
+    assert value.shape == outputs.shape[:-2]
+    assert doutputs.shape == outputs.shape
+    for r in range(R if lead != "one network" else 1):
+        pick = (lambda a: to_host(a)[r]) if lead != "one network" else to_host  # noqa: B023
+        mine = pick(targets) if "own" in lead else to_host(targets)
+        wanted, gradient = torch_reference.loss_and_gradient(loss, pick(outputs), mine)
+        close(pick(value), wanted)
+        close(pick(doutputs), gradient)
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64"])
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_class_numbers_stand_for_rows_with_a_one(backend, loss, kind):
+    outputs, classes = numbers(R, N, K), labels(N, classes=K).astype(kind)
+    rows = to_device(np.eye(K)[to_host(classes)])
+    by_number, by_row = (losses.get(loss)(outputs, t) for t in (classes, rows))
+    for one, other in zip(by_number, by_row, strict=True):
+        close(one, other)
+
+
+def test_cross_entropy_takes_rows_of_probabilities(backend, torch_reference):
+    logits, targets = numbers(N, K), probabilities(N, K)
+    value, dlogits = losses.cross_entropy(logits, targets)
+    wanted, gradient = torch_reference.loss_and_gradient(
+        "cross-entropy", to_host(logits), to_host(targets)
+    )
+    close(value, wanted)
+    close(dlogits, gradient)
+
+
+def test_cross_entropy_s_gradient_is_right_for_rows_that_do_not_add_up_to_one(
+    backend, torch_reference
+):
+    logits, targets = numbers(N, K), 2.5 * probabilities(N, K)
+    wanted, gradient = torch_reference.loss_and_gradient(
+        "cross-entropy", to_host(logits), to_host(targets)
+    )
+    value, dlogits = losses.cross_entropy(logits, targets)
+    close(value, wanted)
+    close(dlogits, gradient)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("large", [100.0, 1e4, 1e30])
+def test_cross_entropy_of_huge_logits_is_exact(backend, dtype, large):
+    logits = to_device([[large, 0.0, 0.0], [-large, 0.0, -large]], dtype=dtype)
+    sure, dsure = losses.cross_entropy(logits, to_device([0, 1]))
+    assert float(to_host(sure)) < 1e-40
+    assert np.abs(to_host(dsure)).max() < 1e-40
+    wrong, dwrong = losses.cross_entropy(logits, to_device([1, 1]))
+    close(wrong, large / 2, rtol=1e-6)
+    close(dwrong, [[0.5, -0.5, 0.0], [0.0, 0.0, 0.0]], atol=1e-40)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("large", [100.0, 1e4, 1e30])
+def test_binary_cross_entropy_of_huge_logits_is_exact(backend, dtype, large):
+    logits = to_device([[large, -large, large, -large]], dtype=dtype)
+    value, dlogits = losses.binary_cross_entropy(logits, to_device([[1, 0, 0, 1]], dtype=dtype))
+    close(value, 2 * large, rtol=1e-6)
+    close(dlogits, [[0, 0, 1, -1]], atol=1e-40)
+
+
+def test_a_wide_spread_of_logits_keeps_small_probabilities(backend):
+    """-log p of an improbable class in float32: exact, where log(softmax) would be log(0)."""
+    value, _ = losses.cross_entropy(
+        to_device([[0.0, -150.0]], dtype="float32"), to_device(np.array([1]))
+    )
+    close(value, 150.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_the_mean_over_samples_is_inside(backend, loss):
+    outputs, targets = numbers(N, K), targets_for(loss, N, K)
+    value, doutputs = losses.get(loss)(outputs, targets)
+    parts = [losses.get(loss)(outputs[i : i + 1], targets[i : i + 1]) for i in range(N)]
+    close(value, sum(to_host(v) for v, _ in parts) / N)
+    close(doutputs, np.concatenate([to_host(d) for _, d in parts]) / N)
+
+
+def test_the_outputs_and_targets_are_left_as_they_were(backend):
+    for loss in losses.LOSSES:
+        outputs, targets = numbers(N, K), targets_for(loss, N, K)
+        before = to_host(outputs).copy(), to_host(targets).copy()
+        losses.get(loss)(outputs, targets)
+        close(outputs, before[0], rtol=0, atol=0)
+        close(targets, before[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        lambda: labels(N + 1, classes=K),
+        lambda: labels(N, K, classes=K),
+        lambda: numbers(N, K + 1),
+        lambda: numbers(N + 1, K),
+        lambda: numbers(N),
+    ],
+)
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_targets_that_do_not_fit_are_one_sentence_with_both_shapes(backend, loss, targets):
+    targets = targets()
+    sentence = (
+        rf"outputs \({N}, {K}\) need targets .*got {targets.dtype} of shape \({targets.shape[0]},"
+    )
+    with pytest.raises(UsageError, match=sentence):
+        losses.get(loss)(numbers(N, K), targets)
+
+
+def test_a_loss_is_found_by_name_or_given():
+    assert losses.get("squared-error") is losses.squared_error
+    assert losses.get(losses.squared_error) is losses.squared_error
+    with pytest.raises(
+        UsageError, match="no loss called 'cross-entrpy': did you mean 'cross-entropy'"
+    ):
+        losses.get("cross-entrpy")
+
+
+def test_accuracy_is_the_share_of_right_answers_per_network(backend):
+    logits = xp.stack([to_device(np.eye(3)), to_device(np.eye(3)[[0, 2, 1]])])
+    shared = losses.accuracy(logits, to_device([0, 1, 2]))
+    close(shared, [1.0, 1 / 3])
+    own = losses.accuracy(logits, to_device([[0, 1, 1], [0, 2, 1]]))
+    close(own, [2 / 3, 1.0])

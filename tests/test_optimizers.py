@@ -1,0 +1,250 @@
+"""Optimizers: step by step those of PyTorch; decay, rates, blocks left alone, subnormal moments, state."""
+
+import numpy as np
+import pytest
+from helpers import close, network, numbers, step, targets_for
+
+from tinydiv import optimizers, schedules
+from tinydiv.backend import to_device, to_host, xp
+from tinydiv.errors import UsageError
+from tinydiv.mlp import MLP
+
+SIZES, STEPS = [4, 5, 3], 50
+
+
+def case(replicas=None, dtype="float64", seed=0):
+    net = network(SIZES, seed=seed, replicas=replicas, dtype=dtype)
+    return net, numbers(9, 4, seed=1, dtype=dtype), targets_for("cross-entropy", 9, 3, seed=2)
+
+
+def torchs(torch, name, parameters, lr, decay):
+    """PyTorch's optimizer; the weight matrices decay, the biases do not."""
+    make = {
+        "sgd": lambda groups: torch.optim.SGD(groups, lr=lr),
+        "momentum": lambda groups: torch.optim.SGD(groups, lr=lr, momentum=0.9),
+        "nesterov": lambda groups: torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True),
+        "adam": lambda groups: torch.optim.Adam(groups, lr=lr),
+        "adamw": lambda groups: torch.optim.AdamW(groups, lr=lr),
+    }[name]
+    W, b = parameters
+    return make([{"params": W, "weight_decay": decay}, {"params": b, "weight_decay": 0.0}])
+
+
+@pytest.mark.parametrize(("decay", "schedule"), [(0.0, "constant"), (0.03, "cosine:warmup=5")])
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_fifty_steps_are_those_of_torch(backend, torch_reference, name, decay, schedule):
+    """With schedules and decay, on a real loss: the gradients follow the weights."""
+    torch, tensor = torch_reference.torch, torch_reference.tensor
+    net, X, Y = case()
+    W, b = ([tensor(to_host(p), grad=True) for p in group] for group in (net.W, net.b))
+    lr, plan = 0.05, schedules.parse(schedule)
+    ours = optimizers.get(name)(net, lr, decay)
+    theirs = torchs(torch, name, (W, b), lr, decay)
+    for t in range(STEPS):
+        factor = plan(t, STEPS)
+        step(net, ours, X, Y, factor=factor)
+        for group in theirs.param_groups:
+            group["lr"] = lr * factor
+        theirs.zero_grad()
+        outputs = torch_reference.forward(W, b, tensor(to_host(X)), "relu")
+        torch_reference.cross_entropy(outputs, tensor(to_host(Y))).backward()
+        theirs.step()
+    for mine, other in zip([*net.W, *net.b], [*W, *b], strict=True):
+        close(mine, other.detach().numpy(), rtol=1e-9)
+
+
+# What each promises ------------------------------------------------------------------------------
+
+
+def with_gradient(value, replicas=None):
+    net = MLP(SIZES, replicas=replicas, dtype="float64")
+    net.theta[...] = 1.0
+    net.dtheta[...] = value
+    return net
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_the_first_step_goes_against_the_gradient_at_the_rate(backend, name):
+    net = with_gradient(2.0)
+    optimizers.get(name)(net, lr=0.1, weight_decay=0.0).step()
+    size = {"sgd": 0.2, "momentum": 0.2, "nesterov": 0.2 * 1.9, "adam": 0.1, "adamw": 0.1}[name]
+    close(net.theta, np.full(net.n_parameters, 1 - size), rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_weight_decay_pulls_on_weights_and_not_on_biases(backend, name):
+    net = with_gradient(0.0)
+    optimizers.get(name)(net, lr=0.1, weight_decay=0.5).step()
+    assert all((to_host(W) < 1.0 - 1e-3).all() for W in net.W)
+    assert all((to_host(b) == 1.0).all() for b in net.b)
+
+
+def test_adamw_s_decay_is_not_divided_by_the_root_of_v(backend):
+    """A gradient of 0 leaves only the decay: theta (1 - lr * decay), whatever v is."""
+    net = with_gradient(0.0)
+    optimizers.AdamW(net, lr=0.1, weight_decay=0.5).step()
+    close(net.W[0], np.full((4, 5), 1 - 0.1 * 0.5))
+    adam = with_gradient(0.0)
+    optimizers.Adam(adam, lr=0.1, weight_decay=0.5).step()
+    close(adam.W[0], np.full((4, 5), 1 - 0.1), rtol=1e-6)  # through v: a full step of Adam
+
+
+def test_adamw_decays_a_hundredth_unless_told_otherwise(backend):
+    net = with_gradient(0.0)
+    optimizers.AdamW(net, lr=1.0).step()
+    close(net.W[0], np.full((4, 5), 0.99))
+    assert optimizers.Adam(net).decay is None
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_a_factor_of_zero_stands_still(backend, name):
+    net = with_gradient(2.0)
+    optimizers.get(name)(net, weight_decay=0.1).step(0.0)
+    close(net.theta, np.ones(net.n_parameters), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_a_rate_per_network(backend, name):
+    rates = [0.0, 0.1, 0.2]
+    net = with_gradient(2.0, replicas=3)
+    optimizers.get(name)(net, lr=rates, weight_decay=0.0).step()
+    moved = 1 - to_host(net.theta)
+    close(moved, np.array(rates)[:, None] / 0.1 * moved[1], rtol=1e-12)
+    assert moved[1].min() > 0.05
+
+
+# A technique may own a block ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("blocks", [["W0"], ["b0"], ["W1", "W0"], ["b1"], ["W0", "b0", "W1", "b1"]])
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_a_released_block_stays_and_all_others_move_as_before(backend, name, blocks):
+    (net, *_), (free, *_) = case(replicas=2), case(replicas=2)
+    ours, other = (
+        optimizers.get(name)(n, [0.02, 0.03], weight_decay=[0.1, 0.2]) for n in (net, free)
+    )
+    for block in blocks:
+        ours.release(block)
+    for n, optimizer in ((net, ours), (free, other)):
+        n.dtheta[...] = numbers(*n.theta.shape, seed=4)
+        start = to_host(n.theta).copy()
+        optimizer.step()
+        optimizer.step(0.5)
+    for block in net.blocks:
+        mine, as_before = net.view(net.theta, block.name), net.view(free.theta, block.name)
+        if block.name in blocks:
+            close(mine, net.view(to_device(start), block.name), rtol=0, atol=0)
+            assert np.abs(to_host(mine) - to_host(as_before)).min() > 0
+        else:
+            close(mine, as_before, rtol=0, atol=0)
+
+
+# Subnormal moments -------------------------------------------------------------------------------
+
+
+def subnormal(a):
+    values = np.abs(to_host(a))
+    return int(((values > 0) & (values < np.finfo(values.dtype).tiny)).sum())
+
+
+@pytest.mark.parametrize("name", ["momentum", "nesterov", "adam", "adamw"])
+def test_moments_never_stay_subnormal_and_no_weight_notices(backend, monkeypatch, name):
+    """One gradient, and then none for long: moments decay through the subnormal numbers, on which a
+    CPU is several times slower, unless they are flushed."""
+    ends = {}
+    for every in (optimizers.FLUSH_EVERY, 10**9):
+        monkeypatch.setattr(optimizers, "FLUSH_EVERY", every)
+        net = network(SIZES, dtype="float32")
+        optimizer = optimizers.get(name)(net, lr=0.01)
+        net.dtheta[...] = numbers(*net.theta.shape, dtype="float32")
+        optimizer.step()
+        net.dtheta[...] = 0.0
+        seen = []
+        for _ in range(15 * 64):
+            optimizer.step()
+            seen.append(subnormal(optimizer.moments["m"]))
+        ends[every] = to_host(net.theta).copy(), seen
+    flushed, unflushed = ends.values()
+    assert max(unflushed[1]) > 20, "this run must meet subnormal moments, or it proves nothing"
+    assert max(flushed[1][62::64]) == 0  # right after each flush
+    assert sum(map(bool, flushed[1])) <= 128  # at most the way from one flush to the next
+    np.testing.assert_array_equal(flushed[0], unflushed[0])
+
+
+def test_the_flush_keeps_every_normal_number_and_zero(backend):
+    net = network([1, 6], dtype="float32")
+    optimizer = optimizers.Momentum(net)
+    tiny = float(np.finfo("float32").tiny)
+    kept = [tiny, -tiny, 1.0, -1e-30, 0.0, 3e38]
+    flushed = [tiny / 2, -tiny / 2, 1e-45, -1e-40, tiny * 0.999, 1e-41]
+    optimizer.moments["m"][...] = to_device(np.array(kept + flushed, "float32"))
+    optimizer.flush()
+    expected = np.array(kept + [0.0] * 6, "float32")
+    np.testing.assert_array_equal(to_host(optimizer.moments["m"]), expected)
+
+
+# State -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_state_taken_in_the_middle_continues_bit_for_bit(backend, name):
+    net, X, Y = case(replicas=2, dtype="float32")
+    through = optimizers.get(name)(net, lr=[0.01, 0.02])
+    for _ in range(5):
+        step(net, through, X, Y)
+    saved = {
+        key: value if isinstance(value, int) else to_host(value).copy()
+        for key, value in through.state().items()
+    }
+    theta = to_host(net.theta).copy()
+    for _ in range(5):
+        step(net, through, X, Y)
+
+    resumed_net, *_ = case(replicas=2, dtype="float32", seed=7)
+    resumed_net.theta[...] = to_device(theta)
+    resumed = optimizers.get(name)(resumed_net, lr=[0.01, 0.02])
+    resumed.load_state(saved)
+    assert resumed.steps == 5
+    for _ in range(5):
+        step(resumed_net, resumed, X, Y)
+    close(resumed_net.theta, net.theta, rtol=0, atol=0)
+    for key, moment in through.moments.items():
+        close(resumed.moments[key], moment, rtol=0, atol=0)
+
+
+# Mistakes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"lr": -0.1}, "the learning rate must be a finite number from 0 up, got -0.1"),
+        ({"lr": float("nan")}, "the learning rate must be a finite number from 0 up, got nan"),
+        ({"lr": float("inf")}, "the learning rate must be a finite number from 0 up, got inf"),
+        ({"lr": [0.1, 0.2]}, r"the learning rate is one number or one per network \(3\), got 2"),
+        ({"weight_decay": -1}, "the weight decay must be a finite number from 0 up, got -1"),
+        (
+            {"weight_decay": [1.0]},
+            r"the weight decay is one number or one per network \(3\), got 1",
+        ),
+    ],
+)
+def test_rates_that_cannot_be_are_one_sentence(settings, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        optimizers.Adam(network(SIZES, replicas=3), **settings)
+
+
+def test_an_optimizer_is_found_by_name():
+    assert optimizers.get("adam") is optimizers.Adam
+    with pytest.raises(UsageError, match="no optimizer called 'adm': did you mean 'adam'"):
+        optimizers.get("adm")
+    assert repr(optimizers.Adam(MLP([2, 1]))) == "Adam(MLP(2-1, relu, 3 parameters, float32))"
+
+
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_every_optimizer_has_a_default_rate_that_learns(backend, name):
+    net, X, Y = case(dtype="float32")
+    optimizer = optimizers.get(name)(net)
+    values = [to_host(step(net, optimizer, X, Y)).item() for _ in range(60)]
+    assert values[-1] < values[0] - 0.02
+    assert xp.isfinite(net.theta).all()
