@@ -104,8 +104,6 @@ def bca_interval(
         parts.append(_evaluate(statistic, columns, places))
     draws = np.concatenate(parts)
     rounding = 1e-12 * float(np.max(np.abs(draws)))
-    if np.ptp(draws) <= rounding:
-        return Interval(estimate, estimate, estimate, level)
 
     # On discrete data (accuracies are k / N) many t* equal t, so ties must count half each.
     below = np.count_nonzero(draws < estimate - rounding)
@@ -355,8 +353,9 @@ def spearman(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Interval:
 
     At |rho| = 1 the formula has no width, so the inner end is taken at the next value that ranks
     without ties can have, 1 - 12 / (n (n^2 - 1)): a perfect order of 5 pairs gives -.17 to 1.
-    Assumes independent pairs. The interval is good for n >= 25 and |rho| < .9, and too narrow
-    beyond; many ties make it rougher. Misleads for relations that are not monotone (a U has rho
+    Assumes independent pairs, and for its level roughly normal ones: with 25 of them a 95 %
+    interval holds the truth 96 % of the time up to rho = .85, but 92 % at .97 and 85 % at .99, and
+    many ties make it rougher. Misleads for relations that are not monotone (a U has rho
     near 0), and pooled arms can show a relation that no arm has.
 
     Raises UsageError for fewer than 4 pairs, unequal lengths, values that are not finite, or a
