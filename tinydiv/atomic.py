@@ -1,27 +1,31 @@
 """Files that are whole or not there: written beside their place, then moved into it.
 
 A reader of the folder never sees half a file, whatever happens to the writer: Ctrl-C, a kill, a full
-disk, a power cut. What a killed writer left behind is called .NAME.PID.part; `sweep` removes it.
+disk, a power cut. What a killed writer left behind is called .PID.part.NAME; `sweep` removes it.
 """
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tinydiv.errors import RunError
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, replacing what was there, wholly or not at all.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives the path of a file to write; when that is done, it takes the place of `path`.
 
-    Raises RunError with the cause (a full disk, no permission); the old file then stands as it was.
+    Raises RunError with the cause if that fails (a full disk, no permission); what was at `path`
+    then stands as it was.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(
+        f".{os.getpid()}.part.{path.name}"
+    )  # beside it: renaming cannot cross disks
     try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield part
+        with open(part, "rb+") as file:
             os.fsync(
                 file.fileno()
             )  # on the disk before it gets its name: a power cut leaves no hole
@@ -31,6 +35,12 @@ def write_bytes(path: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, replacing what was there. Raises RunError as `replacing` does."""
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -45,7 +55,7 @@ def write_json(path: Path, value: object) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what killed writers left in a folder."""
-    for part in folder.glob(".*.part"):
+    for part in folder.glob(".*.part.*"):
         with suppress(OSError):
             part.unlink()
 

@@ -24,24 +24,34 @@ class TrainConfig:
     """The settings of one run. None stands for a default that depends on another setting."""
 
     data: str = option(
-        "fashion-mini", text, "NAME", "data set; a toy's settings follow a colon: spirals:arms=3"
+        "fashion-mini",
+        text,
+        "NAME",
+        "data set (--list data); a toy's settings follow a colon: spirals:arms=3",
     )
     inputs: str = option("raw", text, "SCALING", "raw, centred or standardised inputs")
     hidden: tuple[int, ...] = option(
         (16,), sizes(64, 65_536), "H[,H...]", "neurons per hidden layer: 16, or 32,16, or none"
     )
-    activation: str = option("relu", text, "NAME", "activation of the hidden neurons")
-    init: str = option("he-normal", text, "NAME", "how the weights start")
+    activation: str = option(
+        "relu",
+        text,
+        "NAME",
+        "activation of the hidden neurons: relu, tanh, ... (--list activations)",
+    )
+    init: str = option("he-normal", text, "NAME", "how the weights start (--list initializers)")
     technique: tuple[str, ...] = option(
         (),
         words(""),
         "SPEC",
-        "a technique with its settings, decov:strength=0.1, or your own, mine.py:Mine:strength=0.1; "
-        "may be given several times",
+        "a technique with its settings, decov:strength=0.1 (--list techniques), or your own, "
+        "mine.py:Mine:strength=0.1; may be given several times",
         repeat=True,
     )
-    loss: str = option("cross-entropy", text, "NAME", "loss of the outputs")
-    optimizer: str = option("adam", text, "NAME", "what turns gradients into steps")
+    loss: str = option(
+        "cross-entropy", text, "NAME", "cross-entropy, binary-cross-entropy or squared-error"
+    )
+    optimizer: str = option("adam", text, "NAME", "sgd, momentum, adam, ... (--list optimizers)")
     lr: tuple[float, ...] | None = option(
         None,
         maybe(per_network(0, 1000)),
@@ -80,7 +90,7 @@ class TrainConfig:
         None,
         maybe(words(",")),
         "NAME[,NAME...]",
-        "diversity metrics to record, or none (default: all)",
+        "diversity metrics to record (--list metrics), or none (default: all)",
     )
     backend: str = option("numpy", text, "NAME", "numpy (CPU), cupy (GPU), or auto")
     dtype: str = option("float32", choice("float32", "float64"), "TYPE", "float32 or float64")

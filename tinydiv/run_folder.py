@@ -104,6 +104,14 @@ def write_config(folder: Path, run: Run) -> None:
     atomic.write_json(folder / CONFIG, facts)
 
 
+def abandon(folder: Path) -> None:
+    """Take a new folder away again if its run failed before its first checkpoint."""
+    if not (folder / checkpoint.NAME).is_file():
+        with suppress(OSError):
+            (folder / CONFIG).unlink(missing_ok=True)
+            folder.rmdir()
+
+
 def save_progress(folder: Path, run: Run) -> None:
     """Write checkpoint.npz, and metrics.csv with the epochs so far."""
     checkpoint.save_checkpoint(folder / checkpoint.NAME, run.standing, asdict(run.config))
@@ -177,3 +185,35 @@ def reopen(folder: Path, given: Mapping[str, object]) -> Run:
                 file=sys.stderr,
             )
     return run
+
+
+def result(folder: Path, run: Run) -> dict[str, object]:
+    """What --json prints: strict JSON, null where there is no number.
+
+    start is the record of the untrained networks, history has one record per epoch.
+    """
+    flat = [{key: finite(value) for key, value in record.flat().items()} for record in run.records]
+    last = run.records[-1]
+    return {
+        "config": asdict(run.config),
+        "start": flat[0],
+        "history": flat[1:],
+        "test_accuracy": finite(last.test_accuracy),
+        "train_loss": finite(last.train_loss),
+        "diverged": [
+            {"network": network, "step": step, "layer": layer}
+            for network, (step, layer) in enumerate(
+                zip(last.diverged_step, last.diverged_layer, strict=True)
+            )
+            if step >= 0
+        ],
+        "seconds": run.standing.loop.seconds,
+        "run_dir": str(folder),
+    }
+
+
+def finite(value: float | list[float]) -> float | list[float | None] | None:
+    """NaN and infinity as None, which JSON can say."""
+    if isinstance(value, list):
+        return [v if math.isfinite(v) else None for v in value]
+    return value if math.isfinite(value) else None

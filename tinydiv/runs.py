@@ -59,6 +59,12 @@ class Run:
         return replica_seeds(self.config.seed, self.net.replicas) if own else self.config.seed
 
     @property
+    def steps(self) -> int:
+        """How many steps are planned."""
+        assert self.config.batch_size is not None
+        return self.config.epochs * (self.data.n_train // self.config.batch_size)
+
+    @property
     def finished(self) -> bool:
         """Whether the last epoch is over."""
         return bool(self.records) and self.standing.loop.epoch >= self.config.epochs

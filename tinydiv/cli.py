@@ -1,0 +1,163 @@
+"""What every command of tinydiv has in common: flags, errors in one sentence, exit codes.
+
+    def main(argv=None):
+        return cli.run("tinydiv.train", command, argv)
+
+    exit code 0    done
+              1    this machine could not do it (RunError): no GPU, no such file, a full disk
+              2    what was asked for cannot be right (UsageError)
+              130  stopped by Ctrl-C
+
+Results go to stdout, everything else to stderr. Nobody meets a traceback by a mistake of their own;
+TINYDIV_TRACEBACK=1 shows it before the sentence. Nothing here imports NumPy: --help is quick.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from tinydiv import __version__
+from tinydiv.errors import RunError, UsageError, nearest
+from tinydiv.options import flag
+
+Command = Callable[[Sequence[str]], int | None]
+"""Does the work; returns an exit code, or None for 0."""
+
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises UsageError, with the nearest flag, where it would print and exit."""
+
+    def __init__(self, prog: str, description: str, examples: str = "") -> None:
+        super().__init__(
+            prog=f"python -m {prog}",
+            description=description,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument("--version", action="version", version=f"tinydiv {__version__}")
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for any mistake."""
+        raise UsageError(f"{message} (--help shows what is allowed)")
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The flags of a command line. Raises UsageError for one that does not exist."""
+        if any("\0" in word for word in argv):
+            raise UsageError("a flag or value holds a zero character, which no file or name can")
+        options, rest = self.parse_known_args(argv)
+        if rest:
+            wrong = rest[0].partition("=")[0]
+            if not wrong.startswith("-"):
+                raise UsageError(f"{wrong!r} stands where a flag should: --help lists them")
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            raise UsageError(f"there is no flag {wrong}: {nearest(wrong, known)}")
+        return options
+
+    def add_settings(self, settings: type) -> None:
+        """One flag per field of a settings dataclass (options.py), as text; absent if not given."""
+        group = self.add_argument_group("what is computed")
+        for field in dataclasses.fields(settings):
+            default = field.default
+            if isinstance(default, tuple):
+                default = ",".join(map(str, default)) or "none"
+            said = "" if default is None else f" (default: {default})"
+            group.add_argument(
+                flag(field.name),
+                metavar=field.metadata["metavar"],
+                help=(field.metadata["help"] + said).replace("%", "%%"),
+                action="append" if field.metadata["repeat"] else "store",
+                default=argparse.SUPPRESS,
+            )
+
+
+def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
+    """Run a command and turn whatever happens into an exit code, with one sentence on stderr."""
+    one_blas_thread()
+    try:
+        code = command(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return code or 0
+    except SystemExit as stop:  # --help and --version
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
+    except KeyboardInterrupt as stop:
+        complain(prog, str(stop) or "stopped")
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone, as in `| head`
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("TINYDIV_TRACEBACK", "") not in ("", "0"):
+            traceback.print_exc()
+        complain(prog, sentence(error))
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def one_blas_thread() -> None:
+    """Let products run on one thread, unless the user's environment says how many.
+
+    For networks of this size one thread is several times faster than two, and equal seeds then give
+    equal bits on machines with another number of cores. It works only before NumPy is loaded.
+    """
+    if "numpy" not in sys.modules and not any(name in os.environ for name in THREADS):
+        os.environ.update(dict.fromkeys(THREADS, "1"))
+
+
+def complain(prog: str, said: str) -> None:
+    """One line on stderr."""
+    with suppress(OSError, ValueError):
+        print(printable(f"{prog}: {said}", sys.stderr), file=sys.stderr, flush=True)
+
+
+def say(said: str) -> None:
+    """One result on stdout."""
+    print(printable(said, sys.stdout), flush=True)
+
+
+def printable(said: str, stream: TextIO) -> str:
+    """Text in the characters that a stream can take: a file's name may hold any."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return said.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, in one sentence that a reader can act on."""
+    said = " ".join(str(error).split())
+    if isinstance(error, UsageError | RunError):
+        return said
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({said or 'no more is given'}): use fewer --replicas"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = own_files()
+    theirs = [frame for frame in frames if frame.filename in own]
+    named = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    if theirs:
+        return f"{theirs[-1].filename}, line {theirs[-1].lineno}: {named}"
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}"
+    place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "tinydiv"
+    if own:
+        return (
+            f"{named}, in {place}, while {' and '.join(sorted(own))} was in use: examine it with "
+            "python -m tinydiv.check"
+        )
+    return (
+        f"{named}, in {place}: this is a fault of tinydiv's, please report it with what "
+        "TINYDIV_TRACEBACK=1 shows"
+    )
+
+
+def own_files() -> set[str]:
+    """The reader's own files that were loaded as techniques (techniques/registry.py)."""
+    modules = [m for name, m in list(sys.modules.items()) if name.startswith("tinydiv_own_")]
+    return {str(module.__file__) for module in modules}

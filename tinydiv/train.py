@@ -1,0 +1,301 @@
+"""Train networks and keep what came of it: python -m tinydiv.train
+
+With no flags: 784-16-10 on the embedded tenth of Fashion-MNIST, ten epochs of Adam, a few seconds. The
+run folder (run_folder.py says what is in it) can be taken up again after Ctrl-C, a kill or a full disk.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import redirect_stdout, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
+
+from tinydiv import cli
+from tinydiv.config import TrainConfig
+from tinydiv.errors import RunError, UsageError
+from tinydiv.options import flag, from_flags, from_toml, made, whole
+
+if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
+    from tinydiv.runs import Run
+    from tinydiv.training import Record
+
+PROG = "tinydiv.train"
+CHECKPOINT_SHARE = 0.05
+"""Checkpoints after epochs may take this share of the time: epochs of milliseconds skip some."""
+
+METRIC = "correlation"
+"""The measure of diversity that is shown while a run goes on; all of them are recorded."""
+
+EXAMPLES = """\
+examples:
+  python -m tinydiv.train                                         a first run, a few seconds
+  python -m tinydiv.train --technique decov:strength=0.1          with a penalty on covariance
+  python -m tinydiv.train --hidden 32,16 --activation tanh --epochs 20
+  python -m tinydiv.train --replicas 8 --lr 1e-3                  eight networks from eight starts
+  python -m tinydiv.train --replicas 3 --lr 1e-4/1e-3/1e-2        a rate for each network
+  python -m tinydiv.train --technique mine.py:Mine:strength=0.1   a technique of your own
+  python -m tinydiv.train --data spirals:arms=3 --hidden 32 --seed 7
+  python -m tinydiv.train --config run.toml --epochs 3            flags win over the file
+  python -m tinydiv.train --resume runs/20261121-143015-3f2a      go on after Ctrl-C or a kill
+  python -m tinydiv.train --list techniques                       every technique, with its paper
+
+A config file has the flags' names as keys: hidden = [32, 16], technique = ["decov:strength=0.1"].
+Products run on one CPU thread, which is fastest for small networks and gives equal bits on every
+number of cores; OPENBLAS_NUM_THREADS=4 (or OMP_, MKL_) asks for more.
+Exit codes: 0 done, 1 could not be done here, 2 wrong usage, 130 stopped by Ctrl-C.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(PROG, command, argv)
+
+
+def parser() -> cli.Parser:
+    """Every flag of the command."""
+    flags = cli.Parser(PROG, "Train networks, and keep what came of it in a run folder.", EXAMPLES)
+    flags.add_settings(TrainConfig)
+    group = flags.add_argument_group("how it is run")
+    group.add_argument("--config", metavar="FILE.toml", help="read settings from a file")
+    group.add_argument(
+        "--out", metavar="DIR", help="the run's folder, new or empty (default: runs/DATE-TIME-ID)"
+    )
+    group.add_argument(
+        "--resume", metavar="RUN_DIR", help="go on with a run that was stopped, to the same bits"
+    )
+    group.add_argument(
+        "--checkpoint-every",
+        metavar="STEPS",
+        help="keep where the run stands every so many steps (default: after epochs)",
+    )
+    group.add_argument("--no-plot", action="store_true", help="leave out the picture")
+    group.add_argument(
+        "--json", action="store_true", help="print the result as one JSON object on stdout"
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress, no line per epoch")
+    group.add_argument(
+        "--list",
+        nargs="?",
+        const="all",
+        metavar="KIND",
+        help="show every name with one line and its paper, and stop: techniques, initializers, data, "
+        "activations, losses, optimizers, schedules, metrics, backends, or all; with --json as data",
+    )
+    return flags
+
+
+def command(argv: Sequence[str]) -> None:
+    """Do what the flags say: list names, or train and report."""
+    options = parser().parse(argv)
+    if options.list is not None:
+        from tinydiv import listing
+
+        found = listing.entries(options.list)
+        cli.say(json.dumps(found, indent=2) if options.json else listing.as_text(found))
+        return
+    given = from_toml(TrainConfig, options.config) if options.config is not None else {}
+    given |= from_flags(TrainConfig, vars(options))
+    every = options.checkpoint_every
+    every = None if every is None else whole(1, 10**9)("--checkpoint-every", every)
+    for name in ("out", "resume"):
+        if getattr(options, name) is not None and not getattr(options, name).strip():
+            raise UsageError(f"{flag(name)} needs the name of a folder")
+    if options.out is not None and options.resume is not None:
+        raise UsageError("--resume goes on in the run's own folder: leave out --out")
+    if not options.no_plot and find_spec("matplotlib") is None:
+        raise RunError(
+            "the picture needs matplotlib: python -m pip install matplotlib, or --no-plot"
+        )
+    from tinydiv.run_folder import abandon, result
+
+    with redirect_stdout(sys.stderr):  # whatever an own technique prints is no result
+        folder, run = begin(options, given)
+        try:
+            train(folder, run, every, options.quiet)
+        except Exception:
+            abandon(folder)  # if nothing was learned, --out may be used again
+            raise
+        finish(folder, run, plot=not options.no_plot)
+    cli.say(json.dumps(result(folder, run)) if options.json else summary(folder, run))
+
+
+def begin(options: Namespace, given: dict[str, object]) -> "tuple[Path, Run]":
+    """A new run in a folder of its own, or the one that --resume names, where it stood."""
+    from tinydiv import run_folder
+    from tinydiv.runs import build
+
+    if options.resume is not None:
+        folder = Path(options.resume)
+        return folder, run_folder.reopen(folder, given)
+    run = build(made(TrainConfig, given))
+    folder = run_folder.make_folder(options.out)
+    run_folder.write_config(folder, run)
+    return folder, run
+
+
+def train(folder: Path, run: "Run", every: int | None, quiet: bool) -> None:
+    """Train to the end, with a progress bar, a line per epoch, and checkpoints on the way.
+
+    Ctrl-C stops at the end of the step, after a checkpoint; a second one stops at once.
+    """
+    from tqdm import tqdm
+
+    from tinydiv.run_folder import save_progress
+
+    if run.finished:
+        return
+    loop, last = run.standing.loop, run.config.epochs
+    pace = Pace(CHECKPOINT_SHARE)
+    if not quiet:
+        cli.complain(PROG, f"{run.net!r} on {run.config.data}, in {folder}")
+    bar = tqdm(
+        total=run.steps,
+        initial=loop.step,
+        unit="step",
+        leave=False,
+        file=sys.stderr,
+        disable=True if quiet else None,  # None: only where stderr is a terminal
+    )
+
+    def stop_if_asked() -> None:
+        if interrupt.asked:
+            save_progress(folder, run)
+            raise KeyboardInterrupt(
+                f"stopped after step {loop.step:,} of {run.steps:,}; to go on: "
+                f"python -m {PROG} --resume {folder}"
+            )
+
+    def on_step(step: int, total: int) -> None:
+        bar.update()
+        if every is not None and step % every == 0:
+            save_progress(folder, run)
+        stop_if_asked()
+
+    def on_epoch(record: "Record") -> None:
+        if not quiet:
+            bar.write(line(record, last), file=sys.stderr)
+        if record.epoch == last or (record.epoch > 0 and pace.allows()):
+            with pace:
+                save_progress(folder, run)
+        stop_if_asked()
+
+    with bar, Interrupt() as interrupt:
+        run.train(on_step, on_epoch)
+    if not quiet:
+        report_divergence(run)
+
+
+def line(record: "Record", epochs: int) -> str:
+    """One epoch in one line; means over the networks that did not diverge."""
+    parts = [
+        f"epoch {record.epoch:{len(str(epochs))}}/{epochs}",
+        f"loss {mean(record.train_loss)}",
+        f"accuracy {mean(record.test_accuracy)}",
+    ]
+    shown = [mean(v) for key, v in record.diversity.items() if key.partition(".")[0] == METRIC]
+    if shown:
+        parts.append(f"{METRIC} {' '.join(shown)}")
+    return "  ".join([*parts, f"{record.seconds:.1f} s"])
+
+
+def mean(values: "list[float]") -> str:
+    """The mean over networks that have a number, for a line."""
+    numbers = [v for v in values if v == v]
+    return f"{sum(numbers) / len(numbers):.4f}" if numbers else "none (diverged)"
+
+
+def report_divergence(run: "Run") -> None:
+    """Say which networks diverged, and where."""
+    last = run.records[-1]
+    for network, step in enumerate(last.diverged_step):
+        if step >= 0:
+            layer = last.diverged_layer[network]
+            place = f"in layer {layer}" if layer else "in its gradient"
+            cli.complain(
+                PROG,
+                f"network {network} diverged at step {step} {place} and was frozen: a smaller --lr "
+                "may help",
+            )
+
+
+def finish(folder: Path, run: "Run", plot: bool) -> None:
+    """Write the trained network, and the picture if it is wanted."""
+    from tinydiv import atomic, run_folder
+
+    run_folder.save_model(folder, run)
+    if plot:
+        from tinydiv.plots import run_picture, save
+
+        with atomic.replacing(folder / run_folder.PICTURE) as part:
+            save(run_picture(run.records, run.net, run.data), part)
+
+
+def summary(folder: Path, run: "Run") -> str:
+    """The result in two lines."""
+    last = run.records[-1]
+    healthy = [a for a in last.test_accuracy if a == a]
+    spread = f" ({min(healthy):.4f} to {max(healthy):.4f})" if len(healthy) > 1 else ""
+    many = f", mean of {len(healthy)} networks" if len(last.test_accuracy) > 1 else ""
+    return (
+        f"test accuracy {mean(last.test_accuracy)}{many}{spread} after {last.epoch} epochs in "
+        f"{run.standing.loop.seconds:.1f} s\nrun folder {folder}"
+    )
+
+
+class Interrupt:
+    """While it is entered, the first Ctrl-C only asks to stop; the second stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> "Interrupt":
+        try:
+            self.before = signal.signal(signal.SIGINT, self.ask)
+        except ValueError:  # not in the main thread: Ctrl-C is not ours to catch
+            self.before = None
+        return self
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """What Ctrl-C calls."""
+        if self.asked:
+            raise KeyboardInterrupt("stopped at once; the last checkpoint stands")
+        self.asked = True
+        with suppress(OSError):  # no print: the signal may have come in the middle of one
+            os.write(2, b"\nstopping after this step (Ctrl-C again: at once)\n")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+
+
+class Pace:
+    """Keeps the time spent on something below a share of all time."""
+
+    def __init__(self, share: float) -> None:
+        self.share, self.began, self.spent = share, time.perf_counter(), 0.0
+
+    def allows(self) -> bool:
+        """Whether there is time for it now."""
+        return self.spent <= self.share * (time.perf_counter() - self.began)
+
+    def __enter__(self) -> None:
+        self.entered = time.perf_counter()
+
+    def __exit__(self, *ending: object) -> None:
+        self.spent += time.perf_counter() - self.entered
+
+
+if __name__ == "__main__":
+    sys.exit(main())
