@@ -24,7 +24,7 @@ from typing import NoReturn, TextIO
 
 from tinydiv import __version__
 from tinydiv.errors import RunError, UsageError, nearest
-from tinydiv.options import flag
+from tinydiv.options import flag as flag_of
 
 Command = Callable[[Sequence[str]], int | None]
 """Does the work; returns an exit code, or None for 0."""
@@ -47,6 +47,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for any mistake."""
+        flag, _, rest = message.removeprefix("argument ").partition(": ")
+        if rest == "expected one argument":
+            raise UsageError(f"{flag} needs a value: {flag} VALUE, or {flag}=VALUE")
         raise UsageError(f"{message} (--help shows what is allowed)")
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
@@ -71,7 +74,7 @@ class Parser(argparse.ArgumentParser):
                 default = ",".join(map(str, default)) or "none"
             said = "" if default is None else f" (default: {default})"
             group.add_argument(
-                flag(field.name),
+                flag_of(field.name),
                 metavar=field.metadata["metavar"],
                 help=(field.metadata["help"] + said).replace("%", "%%"),
                 action="append" if field.metadata["repeat"] else "store",

@@ -122,7 +122,7 @@ def sizes(most: int, largest: int) -> Reader[tuple[int, ...]]:
         parts = listed(what, value, ",")
         if len(parts) > most:
             raise UsageError(f"{what} may have up to {most} numbers, got {len(parts)}")
-        return tuple(whole(1, largest)(what, part) for part in parts)
+        return tuple(whole(1, largest)(f"every number of {what}", part) for part in parts)
 
     return read
 

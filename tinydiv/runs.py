@@ -102,8 +102,8 @@ def build(config: TrainConfig) -> Run:
     for key, values in (("lr", config.lr), ("weight_decay", config.weight_decay)):
         if values is not None and len(values) not in (1, config.replicas):
             raise UsageError(
-                f"{flag(key)} names {len(values)} numbers for {config.replicas} networks: give one, "
-                f"or say --replicas {len(values)}"
+                f"{flag(key)} names {len(values)} numbers, and --replicas is {config.replicas}: give one "
+                f"number, or --replicas {len(values)}"
             )
     losses.get(config.loss)
     parse(config.schedule)

@@ -244,8 +244,8 @@ def summary(folder: Path, run: "Run") -> str:
     spread = f" ({min(healthy):.4f} to {max(healthy):.4f})" if len(healthy) > 1 else ""
     many = f", mean of {len(healthy)} networks" if len(last.test_accuracy) > 1 else ""
     return (
-        f"test accuracy {mean(last.test_accuracy)}{many}{spread} after {last.epoch} epochs in "
-        f"{run.standing.loop.seconds:.1f} s\nrun folder {folder}"
+        f"test accuracy {mean(last.test_accuracy)}{many}{spread} after {last.epoch} "
+        f"epoch{'s' * (last.epoch != 1)} in {run.standing.loop.seconds:.1f} s\nrun folder {folder}"
     )
 
 
