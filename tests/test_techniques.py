@@ -90,7 +90,7 @@ def test_strength_per_network_is_each_network_alone(name, backend):
     text = f"{name}:strength=" + "/".join(map(str, strengths))
     together, step = gradient([text], R, sizes=sizes)
     for r, strength in enumerate(strengths):
-        net, opt, techniques, X, Y = make([f"{name}:strength={strength}"], None, sizes)
+        net, opt, techniques, X, Y = make([f"{name}:strength={strength}"], sizes=sizes, seeds=[r])
         initialize(net, "glorot-normal", seed=3 + r)
         alone = one_step(net, opt, techniques, X, Y)
         np.testing.assert_allclose(together[r], to_host(net.dtheta), rtol=1e-9, atol=1e-12)

@@ -32,6 +32,8 @@ class Trace:
     """Z[l] (..., N, n_{l+1}): what the activation function was applied to."""
     caches: dict[tuple[str, int, int], Array] = field(default_factory=dict)
     """What layers keep for their backward, by (place, depth, position)."""
+    inputs: Array = None
+    """X as it was given; A[0] is X after the layers at the inputs, if there are any."""
 
     @property
     def logits(self) -> Array:
@@ -155,7 +157,7 @@ class MLP:
         """
         self._check_inputs(X)
         context = context or Context()
-        trace = Trace([], [])
+        trace = Trace([], [], inputs=X)
         trace.A.append(self._through("inputs", 0, X, trace, context))
         for l in range(self.depth):
             Z = matmul(trace.A[l], self.W[l])

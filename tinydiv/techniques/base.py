@@ -23,12 +23,29 @@ from dataclasses import dataclass, field
 from typing import ClassVar, dataclass_transform
 
 from tinydiv.backend import Array, xp
-from tinydiv.layers import Layer
+from tinydiv.layers import Context, Layer
 from tinydiv.losses import Loss
 from tinydiv.mlp import MLP, Trace
 from tinydiv.optimizers import Optimizer
 from tinydiv.philox import Draws
+from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.settings import setting
+
+
+@dataclass
+class View:
+    """A second forward pass of a step, on changed inputs, with seeds of its own for its backward pass.
+
+    Backward is linear in its seeds and can add to dtheta, so what a technique computes from two passes
+    is sent down both.
+    """
+
+    trace: Trace
+    dA: dict[int, Array] = field(default_factory=dict)
+
+    def add_dA(self, layer: int, dA: Array) -> None:
+        """Put a seed in at A[layer] of this view."""
+        self.dA[layer] = self.dA[layer] + dA if layer in self.dA else dA
 
 
 @dataclass
@@ -56,6 +73,10 @@ class Step:
     optimizer: Optimizer | None = None
     draws: Draws | None = None
     """Random numbers, by step and layer (philox.py)."""
+    noise: Draws | None = None
+    """The same from a stream of their own, for noise on the inputs."""
+    views: dict[float, View] = field(default_factory=dict)
+    """Second passes by the noise on their inputs; each gets a backward pass of its own."""
     probe_inputs: Array | None = None
     penalties: dict[str, Array] = field(default_factory=dict)
     """Each penalty's value per network, strength included, for the record."""
@@ -67,7 +88,7 @@ class Step:
     def probe(self) -> Trace:
         """A forward pass on the fixed probe set, in evaluation mode, computed once per step."""
         if self._probe is None:
-            inputs = self.trace.A[0] if self.probe_inputs is None else self.probe_inputs
+            inputs = self.trace.inputs if self.probe_inputs is None else self.probe_inputs
             self._probe = self.net.forward(inputs)
         return self._probe
 
@@ -78,6 +99,18 @@ class Step:
     def add_dA(self, layer: int, dA: Array) -> None:
         """Put a seed in at A[layer]."""
         self.dA[layer] = self.dA[layer] + dA if layer in self.dA else dA
+
+    def noisy_view(self, deviation: float) -> View:
+        """The network's pass on inputs with noise of that standard deviation: made once per step, so
+        that techniques that ask for the same noise share it."""
+        if deviation not in self.views:
+            assert self.noise is not None
+            X = self.trace.inputs
+            noise = self.noise.symmetric(X.shape[-2:], self.number, 0, self.net.dtype)
+            noisy = X + deviation * noise
+            trace = self.net.forward(noisy, Context(training=True, step=self.number))
+            self.views[deviation] = View(trace)
+        return self.views[deviation]
 
     def reset_moments(self, layer: int, chosen: Array) -> None:
         """Forget the moments of chosen neurons of a hidden layer: chosen (..., H) is True for them.
@@ -133,9 +166,13 @@ class Technique:
     def load_state(self, state: dict[str, Array]) -> None:
         """Take back what `state` gave."""
 
+    def flops(self, at: Shape) -> float | None:
+        """Arithmetic per training step at one hidden layer (cost.py says how it is counted)."""
+        return None
+
 
 class Penalty(Technique):
-    """A value per network and its gradients, at unit strength. Subclass one of the four below.
+    """A value per network and its gradients, at unit strength. Subclass one of the six below.
 
     default_strength: used where the user names none. strength_limits: what is allowed, with the
     reason for an upper or lower end that mathematics sets.
@@ -178,6 +215,26 @@ class ActivationPenalty(Penalty):
         return strength.of_values * value
 
 
+class TwoViewPenalty(Penalty):
+    """A penalty on a hidden layer's answers to the same inputs, clean and with noise.
+
+    Fill in __call__(A, B, step) -> (value, dA, dB): A (..., N, H) from the step's own pass, B (..., N, H)
+    from a second pass on X + noise * (random numbers of variance 1), which is sent backward too.
+    """
+
+    noise: float = setting(0.1, low=0, help="standard deviation of the noise on the inputs")
+
+    def __call__(self, A: Array, B: Array, step: Step) -> tuple[Array, Array, Array]:
+        raise NotImplementedError
+
+    def apply(self, step: Step, layer: int, strength: Strength) -> Array:
+        view = step.noisy_view(self.noise)
+        value, dA, dB = self(step.trace.A[layer], view.trace.A[layer], step)
+        step.add_dA(layer, strength.of_matrices * dA)
+        view.add_dA(layer, strength.of_matrices * dB)
+        return strength.of_values * value
+
+
 class WeightPenalty(Penalty):
     """A penalty on the incoming weights of a hidden layer: fill in __call__(W, step) -> (value, dW).
 
@@ -190,6 +247,24 @@ class WeightPenalty(Penalty):
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         value, dW = self(step.net.W[layer - 1], step)
         step.late.append((step.net.dW[layer - 1], strength.of_matrices * dW))
+        return strength.of_values * value
+
+
+class NeuronPenalty(Penalty):
+    """A penalty on what goes into and out of the neurons of a hidden layer.
+
+    Fill in __call__(W, V, step) -> (value, dW, dV): W (..., D, H) incoming weights, neuron h has column
+    h; V (..., H, K) outgoing weights, neuron h has row h.
+    """
+
+    def __call__(self, W: Array, V: Array, step: Step) -> tuple[Array, Array, Array]:
+        raise NotImplementedError
+
+    def apply(self, step: Step, layer: int, strength: Strength) -> Array:
+        net = step.net
+        value, dW, dV = self(net.W[layer - 1], net.W[layer], step)
+        step.late.append((net.dW[layer - 1], strength.of_matrices * dW))
+        step.late.append((net.dW[layer], strength.of_matrices * dV))
         return strength.of_values * value
 
 

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tinydiv import schedules
-from tinydiv.backend import Array, to_device
+from tinydiv.backend import Array, to_device, xp
 from tinydiv.errors import UsageError, nearest
 from tinydiv.losses import Loss, cross_entropy
 from tinydiv.mlp import MLP, Trace
@@ -91,6 +91,9 @@ def place(spec: "str | Technique | Placed") -> Placed:
     kind = kind_of(cls)
     alias = getattr(cls, "strength_alias", None)
     keys = (*COMMON[kind], alias.key) if alias else COMMON[kind]
+    for key in cls.__dataclass_fields__:  # type: ignore[attr-defined]
+        if key in keys:
+            raise UsageError(f"{cls.name} declares {key!r}, which every {kind} has: rename its own")
     common = {key: value for key, value in parts.settings.items() if key in keys}
     own = {key: value for key, value in parts.settings.items() if key not in keys}
     for key in own:
@@ -195,7 +198,9 @@ class Techniques:
         self.net, self.optimizer, self.loss = net, optimizer, loss
         self.probe_inputs, self.total = probe_inputs, total
         self.placed = [place(spec) for spec in specs]
-        self.draws = Draws(seeds or range(net.replicas or 1), "redraw", net.replicas is not None)
+        seeds, replicated = seeds or range(net.replicas or 1), net.replicas is not None
+        self.draws = Draws(seeds, "redraw", replicated)
+        self.noise = Draws(seeds, "noise", replicated)
         self.layers_at = [self._layers(p) for p in self.placed]
         refuse_conflicts(self.placed, self.layers_at)
         self.strengths = [self._strength(p) for p in self.placed]
@@ -233,7 +238,7 @@ class Techniques:
 
     def _strength(self, placed: Placed) -> float | Array:
         values = placed.strength
-        if len(values) == 1:
+        if len(values) == 1 and self.net.replicas != 1:
             return values[0]
         if len(values) != (self.net.replicas or 1):
             raise UsageError(
@@ -273,6 +278,7 @@ class Techniques:
             factor=factor,
             optimizer=self.optimizer,
             draws=self.draws,
+            noise=self.noise,
             probe_inputs=self.probe_inputs,
             others=[p.technique for p in self.placed],
         )
@@ -295,9 +301,12 @@ class Techniques:
                 step.penalties[label] = value
 
     def after_backward(self, step: Step) -> None:
-        """Add the gradients of weights to dtheta; let interventions edit dtheta."""
+        """Add to dtheta the gradients of weights and those from second passes; let interventions edit."""
         for block, gradient in step.late:
             block += gradient
+        for view in step.views.values():
+            nothing = xp.zeros_like(view.trace.logits)
+            self.net.backward(view.trace, nothing, view.dA, accumulate=True)
         for p, layers, _, _ in self._all():
             if isinstance(p.technique, Intervention):
                 for layer in layers:
