@@ -29,9 +29,12 @@ class Metric:
 
 
 def weight_cosine(W: Array, A: Array) -> Array:
-    """Mean |cos(w_i, w_j)| over pairs of neurons. Random weights give sqrt(2 / (pi D))."""
-    H = W.shape[-1]
-    return xp.sum(abs(off_diagonal(cosines(W).G)), axis=(-2, -1)) / max(H * (H - 1), 1)
+    """Mean |cos(w_i, w_j)| over pairs of neurons. Random weights give sqrt(2 / (pi D)).
+
+    A neuron whose weights are all zero has no direction and is left out.
+    """
+    c = cosines(W)
+    return xp.sum(abs(off_diagonal(c.G)), axis=(-2, -1)) / c.pairs
 
 
 def weight_cosine_max(W: Array, A: Array) -> Array:
@@ -39,16 +42,10 @@ def weight_cosine_max(W: Array, A: Array) -> Array:
     return xp.max(abs(off_diagonal(cosines(W).G)), axis=(-2, -1))
 
 
-def alive_pairs(alive: Array) -> Array:
-    """How many ordered pairs of alive neurons there are, at least 1: alive (..., 1, H) -> (...,)."""
-    n = xp.sum(alive, axis=(-2, -1))
-    return xp.maximum(n * (n - 1), 1)
-
-
 def correlation(W: Array, A: Array) -> Array:
     """Mean |r_ij| over pairs of alive neurons, r the Pearson correlation of their activations."""
     c = correlations(A, TINY_EPS)
-    return xp.sum(abs(off_diagonal(c.R)), axis=(-2, -1)) / alive_pairs(c.alive)
+    return xp.sum(abs(off_diagonal(c.R)), axis=(-2, -1)) / c.pairs
 
 
 def correlation_squared(W: Array, A: Array) -> Array:
@@ -58,7 +55,7 @@ def correlation_squared(W: Array, A: Array) -> Array:
     It can fall a little below zero.
     """
     c = correlations(A, TINY_EPS)
-    mean = xp.sum(off_diagonal(c.R) ** 2, axis=(-2, -1)) / alive_pairs(c.alive)
+    mean = xp.sum(off_diagonal(c.R) ** 2, axis=(-2, -1)) / c.pairs
     chance = 1 / max(A.shape[-2] - 1, 2)
     return (mean - chance) / (1 - chance)
 
