@@ -5,6 +5,7 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.techniques.base import ActivationPenalty, Step
 from tinydiv.techniques.blocks import off_diagonal
+from tinydiv.techniques.cost import Shape
 
 
 class DeCov(ActivationPenalty):
@@ -15,9 +16,11 @@ class DeCov(ActivationPenalty):
     A (..., N, H) activations; S (..., H, H); off() sets the diagonal to zero. The mean's own
     derivative drops out, because the columns of C off(S) already sum to zero.
 
-    How a network cheats it: L is of degree 4 in A, so a ReLU network lowers it for free by smaller
-    activations and larger outgoing weights. For independent neurons of unit variance L is on average
-    H (H-1) (N-1) / (2 N^2), so a strength belongs to a batch size. Cost: two products of N H^2.
+    What it teaches: the shortest decorrelation there is, and why scale must be watched.
+    How a network cheats it: L is of degree 4 in A (<A, dA> = 4 L), so a ReLU network lowers it for free
+    by smaller activations and larger outgoing weights; and a neuron that dies has no covariance. For
+    independent neurons of unit variance L is on average H (H-1) (N-1) / (2 N^2), not zero, so a strength
+    belongs to a batch size. Cost: two products of N H^2.
     """
 
     name: ClassVar[str] = "decov"
@@ -33,3 +36,6 @@ class DeCov(ActivationPenalty):
         value = xp.sum(off_S**2, axis=(-2, -1)) / 2
         dA = (2 / N) * matmul(C, off_S)
         return value, dA
+
+    def flops(self, at: Shape) -> float:
+        return 4 * at.N * at.H**2 + 3 * at.N * at.H + 4 * at.H**2

@@ -1,0 +1,102 @@
+"""Spanning-tree persistence: only the closest ties between neurons count."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, xp
+from tinydiv.techniques.base import ActivationPenalty, Step
+from tinydiv.techniques.blocks import as_matrix, correlation_flops, correlations, pair_mask
+from tinydiv.techniques.cost import Shape
+from tinydiv.techniques.settings import setting
+
+FAR = 4.0
+"""Stands for the distance to a neuron that is not alive; real ones lie in [0, 1]."""
+
+
+def minimum_spanning_tree(distance: Array, alive: Array) -> Array:
+    """The edges of the shortest tree that joins all alive neurons, for every network at once.
+
+    Prim's way: begin at one neuron and add, H - 1 times, the neuron that is nearest to the tree. Each
+    addition is a handful of whole-array operations, and nothing asks the host which neuron it was.
+
+    distance (..., H, H) symmetric, alive (..., 1, H). Returns (..., H, H) with a one per edge, in one
+    order of its two ends only: row, the neuron that joined; column, the one that it joined to.
+    """
+    H = distance.shape[-1]
+    neurons = xp.arange(H)
+    mask = pair_mask(alive)
+    distance = xp.where(mask > 0, distance, FAR).astype(distance.dtype)
+
+    def row(chosen: Array) -> Array:
+        """The distances of one neuron per network, chosen (..., 1) -> (..., H)."""
+        return xp.take_along_axis(distance, chosen[..., None], axis=-2)[..., 0, :]
+
+    chosen = xp.argmax(alive[..., 0, :], axis=-1)[..., None]
+    inside = neurons == chosen
+    nearest, source = row(chosen), chosen + 0 * neurons
+    tree = xp.zeros_like(distance)
+    for _ in range(H - 1):
+        chosen = xp.argmin(xp.where(inside, xp.inf, nearest), axis=-1)[..., None]
+        joined = neurons == chosen
+        to = neurons == xp.take_along_axis(source, chosen, axis=-1)
+        tree = tree + joined[..., :, None] * to[..., None, :]
+        inside = inside | joined
+        offered = row(chosen)
+        source = xp.where(offered < nearest, chosen, source)
+        nearest = xp.minimum(offered, nearest)
+    return tree * mask
+
+
+class SpanningTree(ActivationPenalty):
+    """Persistence of the neurons' correlation (Ballester, Casacuberta and Escalera, 2023).
+
+        d_ij = 1 - |r_ij|;   e runs over the m = H - 1 edges of the minimum spanning tree under d
+        t1:  L = -sum_e d_e                              dL/dd_e = -1
+        t2:  L = balance std_e d - (1 - balance) mean_e d
+             dL/dd_e = balance (d_e - mean d) / (m std d) - (1 - balance) / m
+        M = dL/dR = -sign(r_e) dL/dd_e on the edges, each in one order;  then Correlations.backward
+
+    A (..., N, H), R as in Pearson; std divides by m. The lengths of the tree's edges are the times at
+    which clusters of neurons merge when a threshold on d rises: zero-dimensional persistent homology.
+    t1 pulls every neuron away from its nearest tie, t2 also makes ties equally long. Neurons that hardly
+    move stay out of the tree: as "uncorrelated" ones they would give the longest edges of all.
+
+    What it teaches: H - 1 of the H (H - 1) / 2 pairs carry the gradient, the ones that matter for
+    connectedness. How a network cheats it: pairs off the tree may stay correlated, just less than
+    those on it; t2 with much balance is pleased by ties that are equally *short*. Which edges form the
+    tree changes in jumps: kinks. Cost: two products of N H^2, and H rounds of small operations that a
+    GPU feels as launches.
+    """
+
+    name: ClassVar[str] = "spanning-tree"
+    family: ClassVar[str] = "activations"
+    summary: ClassVar[str] = "lengthens the shortest tree of correlations that joins all neurons"
+    paper: ClassVar[str] = "Ballester, Casacuberta and Escalera, PMLR 228, 2023"
+    default_strength: ClassVar[float] = 0.03
+
+    form: str = setting("t1", choices=("t1", "t2"), help="sum of edges, or their mean and spread")
+    balance: float = setting(0.5, low=0, high=1, help="t2: weight of the spread against the mean")
+    eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
+
+    def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
+        c = correlations(A, self.eps)
+        distance = 1 - abs(c.R)
+        tree = minimum_spanning_tree(distance, c.alive)
+        edges = tree * distance
+        total = xp.sum(edges, axis=(-2, -1))
+        if self.form == "t1":
+            value, slope = -total, -tree
+        else:
+            m = xp.maximum(xp.sum(tree, axis=(-2, -1)), 1)
+            mean = total / m
+            deviation = tree * (distance - as_matrix(mean))
+            std = xp.sqrt(xp.sum(deviation**2, axis=(-2, -1)) / m)
+            value = self.balance * std - (1 - self.balance) * mean
+            some = std > xp.finfo(A.dtype).eps  # edges all of one length: a kink, zero is right
+            steepness = xp.where(some, self.balance / (m * xp.where(some, std, 1)), 0)
+            slope = as_matrix(steepness) * deviation - as_matrix((1 - self.balance) / m) * tree
+        return value, c.backward(-xp.sign(c.R) * slope)
+
+    def flops(self, at: Shape) -> float:
+        tree = 2 * at.H**3 + 10 * at.H**2
+        rest = 8 if self.form == "t1" else 14
+        return correlation_flops(at.N, at.H) + tree + rest * at.H**2

@@ -1,0 +1,36 @@
+"""Spectral decoupling: small outputs, so that no feature of the data starves the others."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, xp
+from tinydiv.techniques.base import OutputPenalty, Step
+from tinydiv.techniques.cost import Shape
+
+
+class SpectralDecoupling(OutputPenalty):
+    """Half the mean squared length of the logits (Pezeshki et al., NeurIPS 2021).
+
+        L = 1/(2N) sum_nk logits_nk^2;   dL/dlogits = logits / N
+
+    logits (..., N, K). Cross-entropy stops caring for a sample once one strong feature decides it, so
+    weaker features are never learned: gradient starvation. This keeps the outputs small, and the
+    gradient alive, until all features had their turn.
+
+    What it teaches: diversity need not be asked of neurons; it may follow from not being finished too
+    soon. How a network cheats it: it cannot, but it pays: outputs are shrunk, so confidence is too, and a
+    large strength is label smoothing by another name. It says nothing of *which* neurons differ, and
+    with squared error it only biases the fit. Cost: two passes over the outputs.
+    """
+
+    name: ClassVar[str] = "spectral-decoupling"
+    family: ClassVar[str] = "activations"
+    summary: ClassVar[str] = "small logits, so that weak features are still learned"
+    paper: ClassVar[str] = "Pezeshki et al., NeurIPS 2021"
+    default_strength: ClassVar[float] = 0.01
+
+    def __call__(self, logits: Array, step: Step) -> tuple[Array, Array]:
+        N = logits.shape[-2]
+        return xp.sum(logits**2, axis=(-2, -1)) / (2 * N), logits / N
+
+    def flops(self, at: Shape) -> float:
+        return 3 * at.N * at.K

@@ -1,0 +1,93 @@
+"""WLD-Reg: how alike two neurons answer, by a Gaussian of the distance between their activations."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.techniques.base import ActivationPenalty, Step
+from tinydiv.techniques.blocks import off_diagonal
+from tinydiv.techniques.cost import Shape
+from tinydiv.techniques.settings import setting
+
+DELTA = 1e-3
+"""Added to the diagonal of S under a determinant: neurons that coincide make S singular."""
+
+
+class WLDReg(ActivationPenalty):
+    """Within-layer diversity by a Gaussian similarity (Laakom et al., AAAI 2023).
+
+        E_bnm = exp(-gamma (a_bn - a_bm)^2);   S_nm = mean_b E_bnm
+        direct       L = sum_{n != m} S_nm              M = 1
+        det          L = -det(S + delta I)              M = -det(S + delta I) (S + delta I)^-1
+        logdet       L = -logdet(S + delta I)           M = -(S + delta I)^-1
+                     dA_bn = -4 gamma / N sum_m M_nm E_bnm (a_bn - a_bm)
+        aggregated   L = sum_{n != m} exp(-gamma mean_b (a_bn - a_bm)^2)      the distance is averaged
+                     Q = off(exp(...));  dA_bn = -4 gamma / N sum_m Q_nm (a_bn - a_bm)
+
+    A (..., N, H), M = dL/dS, delta = 1e-3. aggregated is our cheap form: no array of N H^2.
+
+    What it teaches: difference is not independence. Two neurons that are copies but for a constant, or
+    for a factor, are far apart here. How a network cheats it: by biases and scale, for the same reason:
+    spread the neurons' means, or enlarge everything, and every similarity falls to zero. The opposite of
+    DeCov's cheat, and a dead neuron is far from a lively one. det has next to no gradient where
+    redundancy is large: the determinant is a product of many small numbers.
+    Cost: a dozen passes over N H^2 (aggregated: two products of N H^2), the determinants H^3.
+    """
+
+    name: ClassVar[str] = "wld-reg"
+    family: ClassVar[str] = "activations"
+    summary: ClassVar[str] = "Gaussian similarity of neurons' activations"
+    paper: ClassVar[str] = "Laakom et al., AAAI 2023"
+    default_strength: ClassVar[float] = 0.001
+
+    form: str = setting(
+        "direct",
+        choices=("direct", "det", "logdet", "aggregated"),
+        help="sum of similarities, their determinant, its logarithm; or distances averaged first",
+    )
+    gamma: float = setting(10.0, above=0, help="how fast similarity falls with distance squared")
+
+    def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
+        return self.aggregated(A) if self.form == "aggregated" else self.of_samples(A)
+
+    def of_samples(self, A: Array) -> tuple[Array, Array]:
+        """The forms that average similarities: direct, det, logdet."""
+        N, H = A.shape[-2:]
+        difference = A[..., :, :, None] - A[..., :, None, :]  # (..., N, H, H)
+        E = xp.exp(-self.gamma * difference**2)
+        S = xp.mean(E, axis=-3)
+        if self.form == "direct":
+            value, M = xp.sum(off_diagonal(S), axis=(-2, -1)), None
+        else:
+            regular = S + DELTA * xp.eye(H, dtype=A.dtype)
+            _, logdet = xp.linalg.slogdet(regular)
+            M = -xp.linalg.inv(regular)
+            value = -logdet
+            if self.form == "det":
+                value = -xp.exp(logdet)  # the matrix has no negative eigenvalue, so no sign
+                M = M * xp.exp(logdet)[..., None, None]
+        weighted = E * difference
+        if M is not None:
+            weighted = weighted * M[..., None, :, :]
+        return value, (-4 * self.gamma / N) * xp.sum(weighted, axis=-1)
+
+    def aggregated(self, A: Array) -> tuple[Array, Array]:
+        """One distance per pair of neurons: variances, a covariance, and means."""
+        N = A.shape[-2]
+        mean = xp.mean(A, axis=-2, keepdims=True)
+        C = A - mean
+        S = matmul(C.mT, C) / N
+        variance = xp.mean(C**2, axis=-2, keepdims=True)
+        apart = (
+            variance + variance.mT - 2 * S + (mean - mean.mT) ** 2
+        )  # centred first: no lost digits
+        Q = off_diagonal(xp.exp(-self.gamma * xp.maximum(apart, 0)))
+        value = xp.sum(Q, axis=(-2, -1))
+        dA = A * xp.sum(Q, axis=-2, keepdims=True) - matmul(A, Q)
+        return value, (-4 * self.gamma / N) * dA
+
+    def flops(self, at: Shape) -> float:
+        if self.form == "aggregated":
+            return 4 * at.N * at.H**2 + 8 * at.N * at.H + 14 * at.H**2
+        if self.form == "direct":
+            return 7 * at.N * at.H**2 + at.N * at.H + 3 * at.H**2
+        return 8 * at.N * at.H**2 + at.N * at.H + 8 / 3 * at.H**3 + 4 * at.H**2
