@@ -4,22 +4,24 @@ from typing import ClassVar
 
 from tinydiv.backend import Array, xp
 from tinydiv.techniques.base import Step, WeightPenalty
-from tinydiv.techniques.blocks import cosines, off_diagonal
+from tinydiv.techniques.blocks import as_matrix, cosine_flops, cosines, off_diagonal
+from tinydiv.techniques.cost import Shape
 
 
 class CosineSquared(WeightPenalty):
     """Mean squared cosine between the incoming weights of hidden neurons.
 
-        G_ij = cos(w_i, w_j);  L = |off G|^2 / (H (H - 1));  M = dL/dG = 2 off(G) / (H (H - 1))
+        G_ij = cos(w_i, w_j);  L = |off G|^2 / P;  M = dL/dG = 2 off(G) / P
         dL/dW from M as in blocks.Cosines.backward
 
-    W (..., D, H). A plain measure with many fathers; the surroundings are in Rodriguez et al., ICLR
-    2017, and Bansal et al., NeurIPS 2018.
+    W (..., D, H); P = H (H - 1) ordered pairs, columns of zeros left out. A plain measure with many
+    fathers; the surroundings are in Rodriguez et al., ICLR 2017, and Bansal et al., NeurIPS 2018.
 
     What it teaches: with D much larger than H random weights are orthogonal already, E|cos| =
-    sqrt(2 / (pi D)), .028 at D = 784, so there is almost nothing to gain. How a network cheats it: the
-    gradient is at right angles to every w, so descent lengthens the weights, which lowers the
-    effective rate. Cost: two products of D H^2, whatever the batch.
+    sqrt(2 / (pi D)), .028 at D = 784, so there is almost nothing to gain. The square matters: the mean
+    of the *signed* cosines reaches its minimum -1/(H-1) with all neurons on one line, half of them
+    flipped. How a network cheats it: the gradient is at right angles to every w, so descent lengthens
+    the weights, which lowers the effective rate. Cost: two products of D H^2, whatever the batch.
     """
 
     name: ClassVar[str] = "cosine"
@@ -29,10 +31,11 @@ class CosineSquared(WeightPenalty):
     default_strength: ClassVar[float] = 1.0
 
     def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
-        H = W.shape[-1]
-        pairs = max(H * (H - 1), 1)
         c = cosines(W)
         off_G = off_diagonal(c.G)
-        value = xp.sum(off_G**2, axis=(-2, -1)) / pairs
-        dW = c.backward((2 / pairs) * off_G)
+        value = xp.sum(off_G**2, axis=(-2, -1)) / c.pairs
+        dW = c.backward(2 * off_G / as_matrix(c.pairs))
         return value, dW
+
+    def flops(self, at: Shape) -> float:
+        return cosine_flops(at.D, at.H) + 6 * at.H**2

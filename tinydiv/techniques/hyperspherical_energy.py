@@ -1,0 +1,76 @@
+"""Hyperspherical energy: neurons' directions as charges on a sphere that repel each other."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, xp
+from tinydiv.techniques.base import Step, WeightPenalty
+from tinydiv.techniques.blocks import as_matrix, cosine_flops, cosines, pair_mask
+from tinydiv.techniques.cost import Shape
+from tinydiv.techniques.settings import setting
+
+FLOOR = 1e-6
+"""Added to squared distances: neurons closer than about .001 repel no harder."""
+
+
+def squared_distances(U: Array, sign: float) -> Array:
+    """|u_i + sign u_j|^2 between unit columns of U (..., D, H) -> (..., H, H).
+
+    From differences, one shift of the columns at a time: the shortcut 2 + 2 sign cos loses in float32
+    all its digits where the distance is small, which is where it matters. The diagonal stays zero.
+    """
+    H = U.shape[-1]
+    identity = xp.eye(H, dtype=U.dtype)
+    found = xp.zeros((*U.shape[:-2], H, H), dtype=U.dtype)
+    for shift in range(1, H // 2 + 1):
+        square = xp.sum((U + sign * xp.roll(U, -shift, axis=-1)) ** 2, axis=-2)  # i with i + shift
+        found = found + square[..., :, None] * xp.roll(identity, shift, axis=-1)
+    return xp.maximum(found, found.mT)  # each pair was met in one order, or in both
+
+
+class HypersphericalEnergy(WeightPenalty):
+    """Minimum hyperspherical energy of weight directions (Liu et al., NeurIPS 2018).
+
+        u = w / |w|;  d_ij = |u_i - u_j|, e_ij = |u_i + u_j|;  P = H (H - 1) ordered pairs
+        full   L = sum_{i != j} d^-s / P                   s = 0: -log d in place of d^-s
+        half   L = sum_{i != j} (d^-s + e^-s) / (2 P)      every neuron with its mirror image
+        M = dL/dG = s d^-(s+2) / P, half: s (d^-(s+2) - e^-(s+2)) / (2 P);  s = 0: without the factor s
+        dL/dW from M as in blocks.Cosines.backward
+
+    W (..., D, H); d^2 carries a floor of 1e-6. Columns of zeros are left out.
+
+    What it teaches: the force between neighbours grows without bound, so the nearest pairs part
+    first; and space matters. full *rewards* antipodal pairs, its minimum for two neurons; for tanh those
+    are duplicates, so use half there. For ReLU they are not. How a network cheats it: lengths grow as
+    with cosine; twins that agree exactly feel no force at all. Cost: two products of D H^2, and 3/2 D H^2
+    for the distances (half: 3 D H^2).
+    """
+
+    name: ClassVar[str] = "hyperspherical-energy"
+    family: ClassVar[str] = "weights"
+    summary: ClassVar[str] = "neurons' directions repel each other as charges on a sphere"
+    paper: ClassVar[str] = "Liu et al., NeurIPS 2018"
+    default_strength: ClassVar[float] = 1.0
+
+    space: str = setting("full", choices=("full", "half"), help="half: mirror images count too")
+    s: int = setting(2, low=0, high=2, help="power of the inverse distance; 0 is the logarithm")
+
+    def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
+        c = cosines(W)
+        mask = pair_mask(c.alive)
+        energy, slope = self.repulsion(squared_distances(c.U, -1.0), mask)
+        if self.space == "half":
+            mirrored, mirrored_slope = self.repulsion(squared_distances(c.U, 1.0), mask)
+            energy, slope = (energy + mirrored) / 2, (slope - mirrored_slope) / 2
+        return energy / c.pairs, c.backward(slope / as_matrix(c.pairs))
+
+    def repulsion(self, square: Array, mask: Array) -> tuple[Array, Array]:
+        """The sum of d^-s over pairs (...,), and its derivative by the cosine (..., H, H)."""
+        square = xp.where(mask > 0, square + FLOOR, 1)
+        if self.s == 0:
+            return -xp.sum(mask * xp.log(square), axis=(-2, -1)) / 2, mask / square
+        potential = mask * square ** (-self.s / 2)
+        return xp.sum(potential, axis=(-2, -1)), self.s * potential / square
+
+    def flops(self, at: Shape) -> float:
+        one = at.H // 2 * (4 * at.D * at.H + 2 * at.H**2) + 8 * at.H**2
+        return cosine_flops(at.D, at.H) + (one if self.space == "full" else 2 * one)

@@ -1,0 +1,54 @@
+"""L1 gates: a price for every neuron that is open."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, xp
+from tinydiv.techniques.base import NeuronPenalty, Step
+from tinydiv.techniques.cost import Shape
+from tinydiv.techniques.settings import setting
+
+
+class L1Gates(NeuronPenalty):
+    """The sum of the neurons' gates, each implied by the weights.
+
+        a gate per neuron:   outputs = sum_h g_h a_h v_h + c,   |v_h| = 1,  g_h >= 0
+        is an MLP with V_h = g_h v_h, so the gate can be read off:
+        outgoing   g_h = |V_h|          dV_h = V_h / |V_h|
+        path       g_h = |w_h| |V_h|    dV_h = |w_h| V_h / |V_h|,   dw_h = |V_h| w_h / |w_h|
+        L = sum_h g_h
+
+    W (..., D, H), V (..., H, K); a gate of exactly zero gets no gradient. Our definition:
+    learned connectivity (Yuan et al., 2020) puts an L1 price on trainable edges; one per neuron is, without
+    new parameters, the group lasso on outgoing weights (Yuan and Lin, 2006).
+
+    What it teaches: the opposite of diversification, and its baseline. Redundancy can be pruned as well
+    as repaired: of two neurons that say the same, one is closed. How a network cheats it: with
+    outgoing, a ReLU network moves its scale into the incoming weights, which cost nothing; path is
+    unchanged by that. Plain descent never rests at zero: a closed gate trembles by about the rate times
+    the strength, so prune below that. Cost: two passes over the weights.
+    """
+
+    name: ClassVar[str] = "l1-gates"
+    family: ClassVar[str] = "weights"
+    summary: ClassVar[str] = "a price on every neuron's gate (length of its weights): prunes"
+    paper: ClassVar[str] = "ours, after Yuan and Lin, 2006; Yuan et al., 2020"
+    default_strength: ClassVar[float] = 0.01
+
+    gate: str = setting(
+        "outgoing", choices=("outgoing", "path"), help="length of outgoing, or of both"
+    )
+
+    def __call__(self, W: Array, V: Array, step: Step) -> tuple[Array, Array, Array]:
+        outgoing = xp.sqrt(xp.sum(V**2, axis=-1, keepdims=True))  # (..., H, 1)
+        v = V / xp.where(outgoing > 0, outgoing, 1)
+        if self.gate == "outgoing":
+            return xp.sum(outgoing, axis=(-2, -1)), xp.zeros_like(W), v
+        incoming = xp.sqrt(xp.sum(W**2, axis=-2, keepdims=True))  # (..., 1, H)
+        w = W / xp.where(incoming > 0, incoming, 1)
+        value = xp.sum(incoming * outgoing.mT, axis=(-2, -1))
+        return value, outgoing.mT * w, incoming.mT * v
+
+    def flops(self, at: Shape) -> float:
+        if self.gate == "outgoing":
+            return 3 * at.H * at.K
+        return 4 * at.H * (at.D + at.K)

@@ -1,0 +1,44 @@
+"""OrthoReg: only neurons that point the same way push each other apart."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, xp
+from tinydiv.techniques.base import Step, WeightPenalty
+from tinydiv.techniques.blocks import cosine_flops, cosines, pair_mask
+from tinydiv.techniques.cost import Shape
+from tinydiv.techniques.settings import setting
+
+
+class OrthoReg(WeightPenalty):
+    """Locally enforced orthogonality of weights (Rodriguez et al., ICLR 2017).
+
+        G_ij = cos(w_i, w_j);  L = sum_{i != j} log(1 + exp(sharpness (G_ij - 1)))
+        M = dL/dG = sharpness sigmoid(sharpness (G_ij - 1)), off the diagonal
+        dL/dW from M as in blocks.Cosines.backward
+
+    W (..., D, H); columns of zeros are left out. sharpness is the paper's lambda, 10: the force is 5
+    at cos 1, .07 at cos .5, and as good as gone for negative cosines.
+
+    What it teaches: a negative cosine is not the opposite of a problem. For ReLU, w and -w are active on
+    different halves of the inputs and no duplicates at all; for tanh they are duplicates, and
+    cosine or half-space energy is the right choice. How a network cheats it: antipodal pairs are free;
+    lengths grow as with cosine. Cost: two products of D H^2.
+    """
+
+    name: ClassVar[str] = "orthoreg"
+    family: ClassVar[str] = "weights"
+    summary: ClassVar[str] = "pushes apart weights of positive cosine only"
+    paper: ClassVar[str] = "Rodriguez et al., ICLR 2017"
+    default_strength: ClassVar[float] = 0.01
+
+    sharpness: float = setting(10.0, above=0, help="how fast the force fades below cosine 1")
+
+    def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
+        c = cosines(W)
+        mask = pair_mask(c.alive)
+        E = xp.exp(self.sharpness * xp.minimum(c.G - 1, 0))  # rounding may lift a cosine above 1
+        value = xp.sum(mask * xp.log1p(E), axis=(-2, -1))
+        return value, c.backward(self.sharpness * mask * E / (1 + E))
+
+    def flops(self, at: Shape) -> float:
+        return cosine_flops(at.D, at.H) + 14 * at.H**2

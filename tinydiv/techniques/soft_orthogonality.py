@@ -1,0 +1,115 @@
+"""Soft orthogonality and SRIP: how far W'W is from a multiple of the identity."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.techniques.base import Step, WeightPenalty
+from tinydiv.techniques.blocks import as_matrix
+from tinydiv.techniques.cost import Shape
+from tinydiv.techniques.settings import setting
+
+
+def from_isometry(W: Array, scaled: bool = True) -> Array:
+    """W'W - a I (..., H, H), with a = |W|^2 / H, the mean squared length, or a = 1."""
+    S = matmul(W.mT, W)
+    H = W.shape[-1]
+    a = as_matrix(xp.sum(W**2, axis=(-2, -1)) / H) if scaled else 1
+    return S - a * xp.eye(H, dtype=W.dtype)
+
+
+class SoftOrthogonality(WeightPenalty):
+    """Squared distance of W'W from a multiple of the identity (Bansal, Chen and Wang, NeurIPS 2018).
+
+        E = W'W - a I,  a = |W|^2 / H (scaled) or 1 (as in the paper);  L = |E|^2;  dL/dW = 4 W E
+
+    W (..., D, H). a's own derivative drops out: trace E is zero when a is the mean of the diagonal.
+
+    What it teaches: orthogonality and equal lengths are two wishes. With a = 1 the penalty first drags
+    all lengths to 1, which for 784 inputs is far from where networks live; scaled asks only that they
+    be equal. The paper's "double" form |W'W - I|^2 + |WW' - I|^2 is 2 L + (D - H) exactly and says
+    nothing new. How a network cheats it: scaled, L is of degree 4 in W (<W, dW> = 4 L), so shorter weights
+    lower it. Where H > D the minimum is not zero but, scaled, |W|^4 (1/D - 1/H).
+    Cost: two products of D H^2, whatever the batch.
+    """
+
+    name: ClassVar[str] = "soft-orthogonality"
+    family: ClassVar[str] = "weights"
+    summary: ClassVar[str] = "distance of W'W from a multiple of the identity"
+    paper: ClassVar[str] = "Bansal, Chen and Wang, NeurIPS 2018"
+    default_strength: ClassVar[float] = 0.01
+
+    scaled: bool = setting(True, help="compare with the mean squared length instead of 1")
+
+    def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
+        E = from_isometry(W, self.scaled)
+        return xp.sum(E**2, axis=(-2, -1)), 4 * matmul(W, E)
+
+    def flops(self, at: Shape) -> float:
+        scale = 2 * at.D * at.H if self.scaled else 0
+        return 4 * at.D * at.H**2 + at.D * at.H + 4 * at.H**2 + scale
+
+
+class SRIP(WeightPenalty):
+    """Spectral restricted isometry: the largest |eigenvalue| of W'W - a I (Bansal et al., NeurIPS 2018).
+
+        E = W'W - a I,  a = |W|^2 / H;   E v = sigma v, |sigma| the largest;   L = |sigma|
+        dL/dW = 2 sgn(sigma) [W v v' - W / H]
+
+    W (..., D, H). The paper has I for a I, which mostly fights the lengths.
+    iterations=0: v from an eigendecomposition, the gradient is exact. iterations=n: v from n power steps
+    v <- E v / |E v|, begun at E's longest column, sigma = v'E v. The gradient takes v as given, which is
+    right at an eigenvector only: at 784-16, He draws, it differs from the exact one by about 50 % after
+    the paper's 2 steps, and the value falls short by about 10 %; both vanish as (|sigma_2|/|sigma_1|)^n.
+
+    What it teaches: the worst direction instead of all pairs, and what a cheap eigenvector costs. How
+    a network cheats it: by shorter weights, as soft orthogonality; and all directions but one get no
+    attention. Two eigenvalues of one size are a kink. Cost: one product of D H^2 and 9 H^3 for the
+    eigenvectors, or 2 n H^2.
+    """
+
+    name: ClassVar[str] = "srip"
+    family: ClassVar[str] = "weights"
+    summary: ClassVar[str] = "the worst direction of W'W against a multiple of the identity"
+    paper: ClassVar[str] = "Bansal, Chen and Wang, NeurIPS 2018"
+    default_strength: ClassVar[float] = 0.1
+
+    iterations: int = setting(0, low=0, help="power iterations; 0 computes the eigenvector exactly")
+
+    def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
+        E = from_isometry(W)
+        v = power_vector(E, self.iterations) if self.iterations else extreme_vector(E)
+        sigma = xp.sum(v * matmul(E, v), axis=(-2, -1))
+        rest = matmul(matmul(W, v), v.mT) - W / W.shape[-1]
+        return abs(sigma), 2 * as_matrix(xp.sign(sigma)) * rest
+
+    def flops(self, at: Shape) -> float:
+        vector = (2 * self.iterations + 6) * at.H**2 if self.iterations else 9 * at.H**3
+        return 2 * at.D * at.H**2 + 10 * at.D * at.H + 4 * at.H**2 + vector
+
+
+def extreme_vector(E: Array) -> Array:
+    """The eigenvector (..., H, 1) of symmetric E whose eigenvalue is largest in size."""
+    # One diverged network must not make the routine fail for all.
+    E = xp.where(xp.isfinite(xp.sum(E, axis=(-2, -1), keepdims=True)), E, 0)
+    values, vectors = xp.linalg.eigh(E)
+    largest = xp.argmax(abs(values), axis=-1)
+    return xp.take_along_axis(vectors, as_matrix(largest), axis=-1)
+
+
+def power_vector(E: Array, steps: int) -> Array:
+    """The same by power iteration, begun at E's longest column.
+
+    That start keeps the order of the neurons out of the result, and is no stranger to any pair: a
+    vector of ones would be blind to w and -w.
+    """
+    longest = xp.argmax(xp.sum(E**2, axis=-2), axis=-1)
+    v = xp.take_along_axis(E, as_matrix(longest), axis=-1)
+    for _ in range(steps):
+        v = matmul(E, unit(v))
+    return unit(v)
+
+
+def unit(v: Array) -> Array:
+    """A column (..., H, 1) of length 1; zeros stay zeros."""
+    length = xp.sqrt(xp.sum(v**2, axis=-2, keepdims=True))
+    return v / xp.where(length > 0, length, 1)
