@@ -5,6 +5,7 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.techniques.alias import StrengthAlias
 from tinydiv.techniques.base import EnsemblePenalty, Step
+from tinydiv.techniques.cost import Shape
 
 
 class NegativeCorrelation(EnsemblePenalty):
@@ -24,8 +25,12 @@ class NegativeCorrelation(EnsemblePenalty):
         dA[:, h] = G_h V_h' - (G V')[:, h];   dV_h = a_h' G_h - a_h' G;   dc = mean_h sum G_h - sum G
 
     A (..., N, H), V (..., H, K), c (..., 1, K). lambda above 1 (a negative strength) would reward
-    disagreement without bound, and is refused. What it teaches: to train an ensemble's members as one
-    is already to trade their agreement for their accuracy. Cost: H losses of the outputs, N H K.
+    disagreement without bound, and is refused.
+
+    What it teaches: backpropagation through a hidden layer *is* negative correlation learning at its
+    far end: to train an ensemble's members as one is already to trade their agreement for their
+    accuracy, and every strength above 0 asks for less diversity, not for more. How a network cheats it:
+    members that agree because all but the bias c is small. Cost: H losses of the outputs, N H K each.
     """
 
     name: ClassVar[str] = "negative-correlation"
@@ -59,6 +64,10 @@ class NegativeCorrelation(EnsemblePenalty):
         dV = xp.sum(D * A.mT[..., :, :, None], axis=-2)
         dc = xp.sum(xp.mean(D, axis=-3), axis=-2, keepdims=True)
         return value, dA, dV, dc
+
+    def flops(self, at: Shape) -> float:
+        members = at.N * at.H * at.K
+        return 20 * members + 2 * members + at.N * (at.H + 12 * at.K)
 
 
 def outputs(A: Array, V: Array, c: Array) -> Array:

@@ -6,18 +6,39 @@ import sys
 from pathlib import Path
 
 from tinydiv.errors import UsageError, nearest, unknown
+from tinydiv.techniques.barlow import Barlow
 from tinydiv.techniques.base import Technique
 from tinydiv.techniques.batch_norm import BatchNorm
+from tinydiv.techniques.class_decov import ClassDeCov
+from tinydiv.techniques.coherence import Coherence
+from tinydiv.techniques.contributions import ContributionCoherence, ContributionGram
 from tinydiv.techniques.cosine import CosineSquared
 from tinydiv.techniques.decov import DeCov
+from tinydiv.techniques.hyperspherical_energy import HypersphericalEnergy
+from tinydiv.techniques.l1_gates import L1Gates
+from tinydiv.techniques.logdet import LogdetCorrelation, LogdetWeights
 from tinydiv.techniques.merge_recycle import MergeRecycle
 from tinydiv.techniques.muon import Muon
 from tinydiv.techniques.negative_correlation import NegativeCorrelation
+from tinydiv.techniques.orthoreg import OrthoReg
+from tinydiv.techniques.pearson import MeanAbsPearson, Pearson
+from tinydiv.techniques.soft_orthogonality import SRIP, SoftOrthogonality
+from tinydiv.techniques.spanning_tree import SpanningTree
+from tinydiv.techniques.spectral_decoupling import SpectralDecoupling
+from tinydiv.techniques.vicreg import VICReg
+from tinydiv.techniques.wld_reg import WLDReg
 
-TECHNIQUES: dict[str, type[Technique]] = {
-    cls.name: cls
-    for cls in (DeCov, CosineSquared, NegativeCorrelation, BatchNorm, Muon, MergeRecycle)
-}
+PENALTIES: tuple[type[Technique], ...] = (
+    *(DeCov, Pearson, MeanAbsPearson, VICReg, LogdetCorrelation, WLDReg, SpanningTree),
+    *(ClassDeCov, Barlow, SpectralDecoupling),
+    *(CosineSquared, OrthoReg, SoftOrthogonality, SRIP, Coherence, HypersphericalEnergy),
+    *(LogdetWeights, L1Gates),
+    *(NegativeCorrelation, ContributionCoherence, ContributionGram),
+)
+OTHERS: tuple[type[Technique], ...] = (BatchNorm, Muon, MergeRecycle)
+"""Layers and interventions."""
+
+TECHNIQUES: dict[str, type[Technique]] = {cls.name: cls for cls in (*PENALTIES, *OTHERS)}
 
 
 def technique_class(name: str, file: str | None = None) -> type[Technique]:

@@ -1,0 +1,88 @@
+"""Two bounded views of the neurons as an ensemble: how much their contributions agree."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.techniques.base import EnsemblePenalty, Step
+from tinydiv.techniques.blocks import as_matrix, off_diagonal
+from tinydiv.techniques.cost import Shape
+
+
+class ContributionCoherence(EnsemblePenalty):
+    """How far the neurons' contributions to the outputs point the same way, in [0, 1]; ours.
+
+        neuron h contributes a_h V_h;   q = |A V|^2 / D,   D = n sum_{bh} a_bh^2 |V_h|^2
+        dA = 2/D [A V V' - q n A |V|^2],   dV = 2/D [A'A V - q n (sum_b a^2) V],   dc = 0
+
+    A (..., N, H), V (..., H, K); n neurons that contribute at all. Ambiguity (Krogh and Vedelsby, 1995)
+    is D - |A V|^2 summed over the batch; as a reward it is unbounded, and larger weights win it. q is the
+    same comparison as a ratio: 1 if all contributions are equal, 1/n if they are orthogonal, 0 if they
+    cancel.
+
+    What it teaches: a bounded form of "disagree" that cannot be had by scale: <A, dA> = 0. How a network
+    cheats it: by cancelling. The smallest q is a network that says nothing (the bias c answers for all),
+    so the task must hold against it. Cost: as the output layer's forward and backward, and as much again.
+    """
+
+    name: ClassVar[str] = "contribution-coherence"
+    family: ClassVar[str] = "ensemble"
+    summary: ClassVar[str] = "share of the neurons' contributions that points the same way"
+    paper: ClassVar[str] = "ours, after Krogh and Vedelsby, 1995"
+    default_strength: ClassVar[float] = 0.1
+
+    def __call__(
+        self, A: Array, V: Array, c: Array, step: Step
+    ) -> tuple[Array, Array, Array, Array]:
+        lengths = xp.sum(V**2, axis=-1)[..., None, :]  # (..., 1, H)
+        squares = xp.sum(A**2, axis=-2, keepdims=True)  # (..., 1, H)
+        energy = squares * lengths
+        n = xp.sum((energy > 0).astype(A.dtype), axis=(-2, -1))
+        total = n * xp.sum(energy, axis=(-2, -1))
+        total = xp.where(total > 0, total, 1)  # nobody contributes: q is 0
+        together = matmul(A, V)  # (..., N, K)
+        q = xp.sum(together**2, axis=(-2, -1)) / total
+        scale, qn = as_matrix(2 / total), as_matrix(q * n)
+        dA = scale * (matmul(together, V.mT) - qn * A * lengths)
+        dV = scale * (matmul(A.mT, together) - qn * squares.mT * V)
+        return q, dA, dV, xp.zeros_like(c)
+
+    def flops(self, at: Shape) -> float:
+        return 6 * at.N * at.H * at.K + 6 * at.N * at.H + 2 * at.N * at.K + 6 * at.H * at.K
+
+
+class ContributionGram(EnsemblePenalty):
+    """Overlap between the neurons' contributions, pair by pair; ours.
+
+        Gamma = (A'A / N) * (V V');   L = 1/2 |off Gamma|^2 >= 0
+        dA = 2/N A (off(Gamma) * V V'),   dV = 2 (off(Gamma) * A'A / N) V,   dc = 0
+
+    A (..., N, H), V (..., H, K); Gamma_ij is the mean over samples of <a_i V_i, a_j V_j>. DeCov looks at
+    what neurons hear, cosine at how they listen; this looks at what they *say*.
+
+    What it teaches: two neurons may fire together if they speak of different classes, and speak of the
+    same class if they never fire together; either factor near zero is enough. How a network cheats it:
+    by scale, it is of degree 4 in A and in V; a neuron that says nothing overlaps with nobody; and
+    A is not centred, so activations that are never negative always overlap. Cost: three products of N H^2
+    or fewer.
+    """
+
+    name: ClassVar[str] = "contribution-gram"
+    family: ClassVar[str] = "ensemble"
+    summary: ClassVar[str] = "overlap between what pairs of neurons say to the outputs"
+    paper: ClassVar[str] = "ours, after Krogh and Vedelsby, 1995; Cogswell et al., ICLR 2016"
+    default_strength: ClassVar[float] = 0.1
+
+    def __call__(
+        self, A: Array, V: Array, c: Array, step: Step
+    ) -> tuple[Array, Array, Array, Array]:
+        N = A.shape[-2]
+        heard = matmul(A.mT, A) / N
+        said = matmul(V, V.mT)
+        overlap = off_diagonal(heard * said)
+        value = xp.sum(overlap**2, axis=(-2, -1)) / 2
+        dA = (2 / N) * matmul(A, overlap * said)
+        dV = 2 * matmul(overlap * heard, V)
+        return value, dA, dV, xp.zeros_like(c)
+
+    def flops(self, at: Shape) -> float:
+        return 4 * at.N * at.H**2 + 4 * at.H**2 * at.K + at.N * at.H + 8 * at.H**2
