@@ -43,7 +43,10 @@ def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, object
 def read(path: Path) -> tuple[dict[str, Array], dict[str, Array]]:
     """(arrays, metadata) of a file that `write` made. Raises RunError if it cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as found:
+        content = io.BytesIO(path.read_bytes())
+        if not zipfile.is_zipfile(content):
+            raise ValueError("it is no zip archive")
+        with np.load(content, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
         metadata = json.loads(str(arrays.pop(METADATA)))
     except OSError as error:

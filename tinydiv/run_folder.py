@@ -94,14 +94,20 @@ def own_files(config: TrainConfig) -> dict[str, str]:
     }
 
 
-def write_config(folder: Path, run: Run) -> None:
-    """Write config.json."""
+def begin(out: str | None, run: Run) -> Path:
+    """Make the run's folder, with config.json in it. Raises what make_folder raises."""
+    folder = make_folder(out)
     facts = {
         "config": asdict(run.config),
         "environment": environment(),
         "own_files": own_files(run.config),
     }
-    atomic.write_json(folder / CONFIG, facts)
+    try:
+        atomic.write_json(folder / CONFIG, facts)
+    except RunError:
+        abandon(folder)
+        raise
+    return folder
 
 
 def abandon(folder: Path) -> None:

@@ -135,9 +135,7 @@ def begin(options: Namespace, given: dict[str, object]) -> "tuple[Path, Run]":
         folder = Path(options.resume)
         return folder, run_folder.reopen(folder, given)
     run = build(made(TrainConfig, given))
-    folder = run_folder.make_folder(options.out)
-    run_folder.write_config(folder, run)
-    return folder, run
+    return run_folder.begin(options.out, run), run
 
 
 def train(folder: Path, run: "Run", every: int | None, quiet: bool) -> None:
