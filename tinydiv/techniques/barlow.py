@@ -26,7 +26,7 @@ class Barlow(TwoViewPenalty):
     diagonal), and differs from all others. With one view (noise=0) and eps near 0 the first wish is
     granted for nothing, and L is redundancy H (H - 1) times Pearson's. How a network cheats it: small
     noise makes the diagonal free; a constant neuron costs 1 and gets no gradient, so the dead stay dead.
-    Cost: a second forward and backward pass, which doubles the step.
+    Cost: a second forward and backward pass, and the noise: more than another step.
     """
 
     name: ClassVar[str] = "barlow"
@@ -52,5 +52,5 @@ class Barlow(TwoViewPenalty):
         return value, dA, dB
 
     def flops(self, at: Shape) -> float:
-        noise = 60 * at.N * at.D  # ten rounds of Philox per four numbers, and the sum
+        noise = 32 * at.N * at.D  # ten rounds of Philox per four numbers, and the sum
         return at.step + noise + 10 * at.N * at.H**2 + 26 * at.N * at.H + 12 * at.H**2

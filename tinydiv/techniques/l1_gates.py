@@ -25,7 +25,7 @@ class L1Gates(NeuronPenalty):
     as repaired: of two neurons that say the same, one is closed. How a network cheats it: with
     outgoing, a ReLU network moves its scale into the incoming weights, which cost nothing; path is
     unchanged by that. Plain descent never rests at zero: a closed gate trembles by about the rate times
-    the strength, so prune below that. Cost: two passes over the weights.
+    the strength, so prune below that. Cost: a few passes over the weights.
     """
 
     name: ClassVar[str] = "l1-gates"
@@ -49,6 +49,5 @@ class L1Gates(NeuronPenalty):
         return value, outgoing.mT * w, incoming.mT * v
 
     def flops(self, at: Shape) -> float:
-        if self.gate == "outgoing":
-            return 3 * at.H * at.K
-        return 4 * at.H * (at.D + at.K)
+        incoming = 1 if self.gate == "outgoing" else 5
+        return at.H * (incoming * at.D + 5 * at.K)

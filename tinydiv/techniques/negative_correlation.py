@@ -66,8 +66,7 @@ class NegativeCorrelation(EnsemblePenalty):
         return value, dA, dV, dc
 
     def flops(self, at: Shape) -> float:
-        members = at.N * at.H * at.K
-        return 20 * members + 2 * members + at.N * (at.H + 12 * at.K)
+        return 21 * at.N * at.H * at.K
 
 
 def outputs(A: Array, V: Array, c: Array) -> Array:

@@ -83,7 +83,7 @@ class SRIP(WeightPenalty):
         return abs(sigma), 2 * as_matrix(xp.sign(sigma)) * rest
 
     def flops(self, at: Shape) -> float:
-        vector = (2 * self.iterations + 6) * at.H**2 if self.iterations else 9 * at.H**3
+        vector = (2 * at.H + 3) * at.H * (self.iterations + 1) if self.iterations else 9 * at.H**3
         return 2 * at.D * at.H**2 + 10 * at.D * at.H + 4 * at.H**2 + vector
 
 

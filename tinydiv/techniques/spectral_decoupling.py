@@ -33,4 +33,4 @@ class SpectralDecoupling(OutputPenalty):
         return xp.sum(logits**2, axis=(-2, -1)) / (2 * N), logits / N
 
     def flops(self, at: Shape) -> float:
-        return 3 * at.N * at.K
+        return 5 * at.N * at.K
