@@ -15,7 +15,8 @@ even if it is one number. And it counts:
     uploads   host data turned into device arrays
     stops     whatever waits for the device: float(), bool(), printing, .get(), masks as indices, ...
 
-A call is not always one kernel (a variance is several), so these are counts to hold, not a profile.
+It also notes the dtypes of all arrays that were made (counts.dtypes). A call is not always one
+kernel (a variance is several), so these are counts to hold, not a profile.
 """
 
 import functools

@@ -18,10 +18,14 @@ KINDS = ("launches", "copies", "uploads", "stops")
 
 
 class Counts:
-    """How often each thing happened: counts.stops in total, counts.names["stops"] by name."""
+    """How often each thing happened: counts.stops in total, counts.names["stops"] by name.
+
+    counts.dtypes are the dtypes of all arrays that were made, temporary ones included.
+    """
 
     def __init__(self):
         self.names = {kind: Counter() for kind in KINDS}
+        self.dtypes = set()
 
     def __getattr__(self, kind):
         if kind not in KINDS:
@@ -120,6 +124,8 @@ class ndarray:  # noqa: N801
 
     def __init__(self, values):
         self._host = np.asarray(values)
+        for counts in _listeners:
+            counts.dtypes.add(self._host.dtype.name)
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError("Implicit conversion to a NumPy array is not allowed: use backend.to_host")

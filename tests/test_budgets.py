@@ -63,6 +63,17 @@ def test_each_loss(on_standin, loss):
     assert (counts.stops, counts.copies, counts.uploads) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("activation", FORWARD)
+@pytest.mark.parametrize("loss", LOSS)
+@pytest.mark.parametrize("optimizer", OPTIMIZER)
+def test_no_temporary_array_of_a_float32_step_is_float64(on_standin, activation, loss, optimizer):
+    net, X, Y = prepared(activation, loss, replicas=3)
+    each = [0.01, 0.02, 0.03]
+    moves = optimizers.get(optimizer)(net, each, weight_decay=each)
+    counts = counted(on_standin, lambda: (step(net, moves, X, Y, loss, 0.5), moves.flush()))
+    assert counts.dtypes <= {"float32", "int32", "int64", "bool"}
+
+
 def test_every_replica_count_costs_the_same_launches(on_standin):
     costs = []
     for replicas in (None, 1, 2, 40):

@@ -152,10 +152,24 @@ class Gain(Layer):
         return self.parameters["g"] * dy, {"g": dg}
 
 
+class GainOfSquare(Gain):
+    """y = gain * x^2: does not commute with Gain, so their order shows."""
+
+    label = "gain-of-square"
+
+    def forward(self, x, context):
+        return self.parameters["g"] * x**2, x
+
+    def backward(self, dy, cache):
+        dg = xp.sum(dy * cache**2, axis=-2, keepdims=True)
+        return self.parameters["g"] * 2 * cache * dy, {"g": dg}
+
+
+@pytest.mark.parametrize("kinds", [[Gain], [Gain, GainOfSquare], [GainOfSquare, Gain]])
 @pytest.mark.parametrize("place", ["inputs", "before", "after"])
 @pytest.mark.parametrize("replicas", [None, 3])
-def test_a_layer_takes_part_in_backward_wherever_it_stands(backend, place, replicas):
-    net = MLP([4, 5, 3, 2], "tanh", replicas, "float64", layers=[Gain(place)])
+def test_layers_take_part_in_backward_wherever_they_stand(backend, replicas, place, kinds):
+    net = MLP([4, 5, 3, 2], "tanh", replicas, "float64", layers=[kind(place) for kind in kinds])
     learned = net.theta + numbers(*net.theta.shape, seed=0) * 0.3
     X, Y = numbers(N, 4, seed=1), labels(N, classes=2, seed=2)
 

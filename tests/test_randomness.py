@@ -172,6 +172,13 @@ def test_masks_keep_the_asked_share(probability):
     assert mask.dtype == bool
 
 
+def test_a_mask_keeps_exactly_the_uniform_numbers_below_the_probability():
+    draws = Draws([0], "mask", replicated=False)
+    first = float(draws.uniform((9,), 0, 0, "float64")[0])
+    for probability, kept in ((first, False), (first + 2.0**-24, True)):
+        assert draws.keep(probability, (9,), 0, 0)[0] == kept
+
+
 def test_symmetric_numbers_have_mean_0_and_variance_1():
     values = Draws([0], "noise", replicated=False).symmetric((MANY,), 0, 0, "float64")
     assert abs(values.mean()) < 4 / MANY**0.5
