@@ -72,6 +72,26 @@ def test_plain_numbers_are_on_the_host_already(backend, number):
     assert to_host(number) == number
 
 
+def test_synchronize_waits_for_the_device_and_is_nothing_on_a_cpu(monkeypatch):
+    waited = []
+    module = types.ModuleType("waiting")
+    stream = types.SimpleNamespace(synchronize=lambda: waited.append(True))
+    module.cuda = types.SimpleNamespace(get_current_stream=lambda: stream)
+    module.matmul = np.matmul
+    use(module)
+    backend.synchronize()
+    use("numpy")
+    backend.synchronize()
+    assert waited == [True]
+
+
+def test_quiet_code_overflows_without_a_warning():
+    with backend.quiet():
+        assert np.isinf(np.exp(np.array([1000.0]))).all()
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        np.exp(np.array([1000.0]))
+
+
 # fuse --------------------------------------------------------------------------------------------
 
 

@@ -15,23 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "tinydiv"
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 
-HOST = {  # files and folders that may use NumPy, and why
-    "backend.py": "the switch itself",
-    "products.py": "the two numbers that cuBLAS reads from the host",
-    "randomness.py": "starts and shuffles are drawn on the host",
-    "initializers/__init__.py": "starts are drawn on the host",
-    "initializers/classic.py": "starts are drawn on the host",
-    "data/": "sets are read and made on the host, then moved",
-    "checkpoint.py": "files",
-    "npz.py": "files",
-    "run_folder.py": "files",
-    "runs.py": "results, after training",
-    "stats.py": "results, after training",
-    "studies/": "results, after training",
-    "plots/": "pictures of results",
-    "bench.py": "a command; hands the same data to other frameworks",
-}
-RANKS = {  # an import must point to the same rank or below
+RANKS = {  # the core: an import must point to the same rank or below
     "errors": 0,
     "products": 1,
     "backend": 2,
@@ -52,10 +36,22 @@ RANKS = {  # an import must point to the same rank or below
 }
 TOP = 8
 """Everything else: runs, files, pictures, commands."""
+HOST = {  # files of the core that may use NumPy, and why
+    "backend.py": "the switch itself",
+    "products.py": "the two numbers that cuBLAS reads from the host",
+    "randomness.py": "starts and shuffles are drawn on the host",
+    "initializers/__init__.py": "starts are drawn on the host",
+    "initializers/classic.py": "starts are drawn on the host",
+    "data/": "sets are read and made on the host, then moved",
+}
 
 
-def core_files():
-    return [name for name in FILES if not name.startswith(tuple(HOST))]
+def module_of(name):
+    """ "techniques" for techniques/decov.py, "mlp" for mlp.py."""
+    return name.split("/")[0].removesuffix(".py")
+
+
+CORE = [name for name in FILES if module_of(name) in RANKS]
 
 
 def tree(name):
@@ -131,7 +127,7 @@ def test_the_scan_sees_names_and_keywords():
     assert {"exp", "sum", "maximum"} <= {u for name in FILES for u in uses_of_xp(tree(name))}
 
 
-@pytest.mark.parametrize("name", core_files())
+@pytest.mark.parametrize("name", [n for n in CORE if not n.startswith(tuple(HOST))])
 def test_the_core_uses_xp_and_never_numpy(name):
     for node in ast.walk(tree(name)):
         assert not any(m.split(".")[0] in ("numpy", "cupy") for m in imported(node)), (
@@ -144,12 +140,7 @@ def test_random_numbers_never_come_from_xp(name):
     assert not [used for used in uses_of_xp(tree(name)) if used.startswith("random")]
 
 
-def module_of(name):
-    """ "techniques" for techniques/decov.py, "mlp" for mlp.py."""
-    return name.split("/")[0].removesuffix(".py")
-
-
-@pytest.mark.parametrize("name", [name for name in FILES if module_of(name) in RANKS])
+@pytest.mark.parametrize("name", CORE)
 def test_imports_point_down(name):
     rank = RANKS[module_of(name)]
     for node in ast.walk(tree(name)):
