@@ -231,7 +231,10 @@ class Diary(Intervention):
     def __post_init__(self):
         self.days = []
 
-    def edit(self, step, layer):
+    def watch(self, step, layer):
+        self.days.append(("watch", step.number, layer))
+
+    def edit(self, step, layer, mask):
         self.days.append(("edit", step.number, layer))
 
     def move(self, step, layer, mask):
@@ -246,7 +249,8 @@ def test_interventions_act_every_k_steps_after_an_epoch(backend):
     for number in range(6):
         one_step(net, opt, techniques, X, Y, number, epoch=number // 2)
     assert [d for d in diary.days if d[0] == "move"] == [("move", 3, 2), ("move", 5, 2)]
-    assert [d for d in diary.days if d[0] == "edit"] == [("edit", n, 2) for n in range(6)]
+    assert [d for d in diary.days if d[0] == "edit"] == [("edit", 3, 2), ("edit", 5, 2)]
+    assert [d for d in diary.days if d[0] == "watch"] == [("watch", n, 2) for n in range(6)]
 
 
 def test_moments_are_reset_around_chosen_neurons_only(backend):

@@ -67,6 +67,9 @@ class Layer:
         """Learn the network's leading axes and dtype; running statistics are made here."""
         self.lead, self.dtype = lead, dtype
 
+    def seed(self, seeds: Sequence[int]) -> None:
+        """Take one seed per network, for layers that draw: Techniques hands over the run's."""
+
     @property
     def tag(self) -> str:
         """What makes this layer's blocks in theta unique: gamma[batch-norm.1]."""
@@ -95,6 +98,12 @@ class Layer:
         the one after it for "inputs" and "after".
         """
         raise UsageError(f"{self.label} cannot be folded into weights")
+
+    def renew(self, chosen: Array, Z: Array) -> None:
+        """Forget what is remembered about chosen neurons (..., H): their weights were replaced.
+
+        Z (..., N, H): what arrives at this layer from the probe set, with the new weights.
+        """
 
     def state(self) -> dict[str, Array]:
         """Running statistics, by name: what a checkpoint must keep."""

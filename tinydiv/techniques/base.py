@@ -22,7 +22,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import ClassVar, dataclass_transform
 
-from tinydiv.backend import Array, xp
+from tinydiv.backend import Array, matmul, xp
 from tinydiv.layers import Context, Layer
 from tinydiv.losses import Loss
 from tinydiv.mlp import MLP, Trace
@@ -115,28 +115,43 @@ class Step:
     def reset_moments(self, layer: int, chosen: Array) -> None:
         """Forget the moments of chosen neurons of a hidden layer: chosen (..., H) is True for them.
 
-        Incoming weights, bias and outgoing weights; in the optimizer, and in every technique that
-        keeps moments of its own. After surgery, old moments would push the new neuron along the
-        path of the old one.
+        Incoming weights, bias, outgoing weights and what a layer before the activation learned about
+        them; in the optimizer, and in every technique that keeps moments of its own. After surgery,
+        old moments would push the new neuron along the path of the old one.
         """
         buffers = list(self.optimizer.moments.values()) if self.optimizer else []
-        parts = [(m, f"{kind}{l}") for m in buffers for kind, l in self.around(layer)]
-        pieces = [(self.net.view(m, name), name) for m, name in parts]
+        names = self.around(layer)
+        pieces = [(self.net.view(m, name), name) for m in buffers for name in names]
         for technique in self.others:
-            pieces += [
-                (m, name)
-                for name, m in technique.moments.items()
-                if name in {f"{kind}{l}" for kind, l in self.around(layer)}
-            ]
+            pieces += [(m, name) for name, m in technique.moments.items() if name in names]
         for piece, name in pieces:
             incoming = name != f"W{layer}"
             mask = chosen[..., None, :] if incoming else chosen[..., :, None]
             piece[...] = xp.where(mask, xp.zeros_like(piece), piece)
 
-    @staticmethod
-    def around(layer: int) -> list[tuple[str, int]]:
-        """The blocks that touch the neurons of a hidden layer: incoming W and b, outgoing W."""
-        return [("W", layer - 1), ("b", layer - 1), ("W", layer)]
+    def renew_layers(self, layer: int, chosen: Array) -> None:
+        """Let batch norm and its like begin anew for chosen neurons (..., H) whose weights changed.
+
+        What such a layer remembers about a neuron is about the old one. The probe set says what the new
+        one's pre-activations look like.
+        """
+        found = [one for one in self.net.layers if (one.place, one.depth) == ("before", layer - 1)]
+        if found:
+            self.weights_moved()
+            X = self.probe().A[layer - 1]
+            Z = matmul(X, self.net.W[layer - 1]) + self.net.b[layer - 1]
+            for one in found:
+                one.renew(chosen, Z)
+            self.weights_moved()
+
+    def around(self, layer: int) -> list[str]:
+        """The blocks of theta that touch the neurons of a hidden layer."""
+        return [f"W{layer - 1}", f"b{layer - 1}", f"W{layer}"] + [
+            f"{key}{one.tag}"
+            for one in self.net.layers
+            for key in one.shapes
+            if (one.place, one.depth) == ("before", layer - 1)
+        ]
 
 
 @dataclass_transform(field_specifiers=(setting, dataclasses.field))
@@ -315,15 +330,16 @@ class LayerTechnique(Technique, Layer):
 
 
 class Intervention(Technique):
-    """A deed during training. Override any of the five moments; all get every network at once.
+    """A deed during training. Override any of the six moments; all get every network at once.
 
     `layer` is a hidden layer's number (1 is the first), `mask` (...,) says which networks are meant
     (None: all): blend with xp.where, weights and moments alike. `invariant` names, in words, what
-    the deed keeps; a test holds it.
+    the deed keeps; a test holds it. `edits_first`: its edit comes before those of all others.
     """
 
     invariant: ClassVar[str] = ""
     default_every: ClassVar[int] = 1
+    edits_first: ClassVar[bool] = False
 
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
         """Once, before the first step."""
@@ -332,8 +348,11 @@ class Intervention(Technique):
         """Blocks of theta whose update is this technique's: the optimizer leaves them alone."""
         return []
 
-    def edit(self, step: Step, layer: int) -> None:
-        """After backward, before the optimizer: change dtheta."""
+    def watch(self, step: Step, layer: int) -> None:
+        """In every step, after backward: take in what has to be remembered."""
+
+    def edit(self, step: Step, layer: int, mask: Array | None) -> None:
+        """After backward, before the optimizer, when the trigger says so: change dtheta."""
 
     def update(self, step: Step, layer: int) -> None:
         """In the optimizer's place, for the blocks that are owned."""

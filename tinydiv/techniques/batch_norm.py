@@ -77,6 +77,15 @@ class BatchNorm(LayerTechnique):
         scale = self.parameters["gamma"] / xp.sqrt(self.variance + self.eps)
         return W * scale, (b - self.mean) * scale + self.parameters["beta"]
 
+    def renew(self, chosen: Array, Z: Array) -> None:
+        chosen = chosen[..., None, :]
+        mean = xp.mean(Z, axis=-2, keepdims=True)
+        variance = xp.mean((Z - mean) ** 2, axis=-2, keepdims=True)
+        self.mean[...] = xp.where(chosen, mean, self.mean)
+        self.variance[...] = xp.where(chosen, variance, self.variance)
+        for key, first in (("gamma", 1), ("beta", 0)):
+            self.parameters[key][...] = xp.where(chosen, first, self.parameters[key])
+
     def state(self) -> dict[str, Array]:
         return {"mean": self.mean, "variance": self.variance}
 

@@ -203,6 +203,8 @@ class Techniques:
         self.noise = Draws(seeds, "noise", replicated)
         self.layers_at = [self._layers(p) for p in self.placed]
         refuse_conflicts(self.placed, self.layers_at)
+        for layer in net.layers:
+            layer.seed(seeds)
         self.strengths = [self._strength(p) for p in self.placed]
         self.plateaus = [
             Plateau(p.patience, net) if "plateau" in (p.schedule, p.when) else None
@@ -307,27 +309,39 @@ class Techniques:
         for view in step.views.values():
             nothing = xp.zeros_like(view.trace.logits)
             self.net.backward(view.trace, nothing, view.dA, accumulate=True)
-        for p, layers, _, _ in self._all():
-            if isinstance(p.technique, Intervention):
+        deeds = [
+            (p, p.technique, layers, plateau)
+            for p, layers, _, plateau in self._all()
+            if isinstance(p.technique, Intervention)
+        ]
+        for p, technique, layers, plateau in sorted(deeds, key=lambda d: not d[1].edits_first):
+            for layer in layers:
+                technique.watch(step, layer)
+            if self._due(p, step):
+                mask = None if plateau is None else plateau.reached()
                 for layer in layers:
-                    p.technique.edit(step, layer)
+                    technique.edit(step, layer, mask)
 
     def after_update(self, step: Step) -> None:
         """Run owned updates; let interventions move weights when their trigger says so."""
+        step.weights_moved()
         for p, layers, _, plateau in self._all():
             if not isinstance(p.technique, Intervention):
                 continue
             for layer in layers:
                 p.technique.update(step, layer)
-            due = (step.number + 1) % p.every == 0 and step.epoch >= p.after
-            if not due:
+            if not self._due(p, step) or type(p.technique).move is Intervention.move:
                 continue
             mask = None if plateau is None else plateau.reached()
             for layer in layers:
                 p.technique.move(step, layer, mask)
                 step.weights_moved()
-            if plateau is not None:
+            if plateau is not None:  # a deed was done, wait for the next; an edit goes on meanwhile
                 plateau.restart(mask)
+
+    def _due(self, placed: Placed, step: Step) -> bool:
+        """Whether an intervention's trigger lets it act in this step."""
+        return (step.number + 1) % placed.every == 0 and step.epoch >= placed.after
 
     def _all(self) -> list[tuple[Placed, tuple[int, ...], float | Array, Plateau | None]]:
         return list(zip(self.placed, self.layers_at, self.strengths, self.plateaus, strict=True))
