@@ -4,29 +4,45 @@ import hashlib
 import importlib.util
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from tinydiv.errors import UsageError, nearest, unknown
 from tinydiv.techniques.barlow import Barlow
 from tinydiv.techniques.base import Technique
 from tinydiv.techniques.batch_norm import BatchNorm
+from tinydiv.techniques.cayley import Cayley
 from tinydiv.techniques.class_decov import ClassDeCov
 from tinydiv.techniques.coherence import Coherence
+from tinydiv.techniques.consensus import Consensus
+from tinydiv.techniques.continual_backprop import ContinualBackprop
 from tinydiv.techniques.contributions import ContributionCoherence, ContributionGram
 from tinydiv.techniques.cosine import CosineSquared
+from tinydiv.techniques.decorrelated_inputs import DecorrelatedInputs
 from tinydiv.techniques.decov import DeCov
+from tinydiv.techniques.dropout import Dropout
+from tinydiv.techniques.gradient_projection import GradientProjection
 from tinydiv.techniques.hyperspherical_energy import HypersphericalEnergy
+from tinydiv.techniques.iter_norm import IterNorm
 from tinydiv.techniques.l1_gates import L1Gates
+from tinydiv.techniques.local_alignment import LocalAlignment
 from tinydiv.techniques.logdet import LogdetCorrelation, LogdetWeights
 from tinydiv.techniques.merge_recycle import MergeRecycle
 from tinydiv.techniques.muon import Muon
 from tinydiv.techniques.negative_correlation import NegativeCorrelation
+from tinydiv.techniques.orthogonal_gradient import OrthogonalGradient
+from tinydiv.techniques.orthogonal_noise import OrthogonalNoise
 from tinydiv.techniques.orthoreg import OrthoReg
 from tinydiv.techniques.pearson import MeanAbsPearson, Pearson
+from tinydiv.techniques.redo import ReDo
+from tinydiv.techniques.reorthogonalise import Reorthogonalise
+from tinydiv.techniques.shared_direction import SharedDirection
 from tinydiv.techniques.soft_orthogonality import SRIP, SoftOrthogonality
 from tinydiv.techniques.spanning_tree import SpanningTree
 from tinydiv.techniques.spectral_decoupling import SpectralDecoupling
+from tinydiv.techniques.toeplitz import Toeplitz
 from tinydiv.techniques.vicreg import VICReg
 from tinydiv.techniques.wld_reg import WLDReg
+from tinydiv.techniques.zca_norm import ZCANorm
 
 PENALTIES: tuple[type[Technique], ...] = (
     *(DeCov, Pearson, MeanAbsPearson, VICReg, LogdetCorrelation, WLDReg, SpanningTree),
@@ -35,7 +51,17 @@ PENALTIES: tuple[type[Technique], ...] = (
     *(LogdetWeights, L1Gates),
     *(NegativeCorrelation, ContributionCoherence, ContributionGram),
 )
-OTHERS: tuple[type[Technique], ...] = (BatchNorm, Muon, MergeRecycle)
+LAYERS: tuple[type[Technique], ...] = (
+    *(DecorrelatedInputs, BatchNorm, ZCANorm, IterNorm, Dropout),
+)
+INTERVENTIONS: tuple[type[Technique], ...] = (
+    *(Muon, OrthogonalGradient, SharedDirection, GradientProjection),
+    *(Cayley, Reorthogonalise, OrthogonalNoise),
+    *(MergeRecycle, ReDo, ContinualBackprop),
+)
+EXHIBITS: tuple[type[Technique], ...] = (Toeplitz, Consensus, LocalAlignment)
+"""Interventions that show something, and are no proposal."""
+OTHERS = (*LAYERS, *INTERVENTIONS, *EXHIBITS)
 """Layers and interventions."""
 
 TECHNIQUES: dict[str, type[Technique]] = {cls.name: cls for cls in (*PENALTIES, *OTHERS)}
@@ -61,6 +87,18 @@ def class_from_file(file: str, name: str) -> type[Technique]:
 
 def classes_in_file(file: str) -> dict[str, type[Technique]]:
     """All techniques that a file defines, by class name."""
+    module = module_of_file(file)
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, Technique)
+        and value.__module__ == module.__name__
+    }
+
+
+def module_of_file(file: str) -> ModuleType:
+    """A reader's own file, imported. Raises UsageError if it is not there or its code fails."""
     path = Path(file)
     if not path.is_file():
         raise UsageError(f"there is no file {file}")
@@ -68,19 +106,13 @@ def classes_in_file(file: str) -> dict[str, type[Technique]]:
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     module_name = f"tinydiv_own_{path.stem}_{key}"
     spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{file} is no Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
-    return {
-        key: value
-        for key, value in vars(module).items()
-        if isinstance(value, type)
-        and issubclass(value, Technique)
-        and value.__module__ == module_name
-    }
+    return module
