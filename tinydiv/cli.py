@@ -26,6 +26,9 @@ from tinydiv import __version__
 from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.options import flag as flag_of
 
+TECHNIQUES = Path(__file__).parent / "techniques"
+"""The folder whose files call the techniques, a reader's own among them."""
+
 Command = Callable[[Sequence[str]], int | None]
 """Does the work; returns an exit code, or None for 0."""
 
@@ -89,8 +92,6 @@ def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
         code = command(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
         return code or 0
-    except SystemExit as stop:  # --help and --version
-        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 2
     except KeyboardInterrupt as stop:
         complain(prog, str(stop) or "stopped")
         return 130
@@ -98,7 +99,9 @@ def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and not line_in_own_file(error):  # --help and --version
+            return error.code if isinstance(error.code, int) else 0
         if os.environ.get("TINYDIV_TRACEBACK", "") not in ("", "0"):
             traceback.print_exc()
         complain(prog, sentence(error))
@@ -132,24 +135,24 @@ def printable(said: str, stream: TextIO) -> str:
     return said.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def sentence(error: Exception) -> str:
+def sentence(error: BaseException) -> str:
     """What went wrong, in one sentence that a reader can act on."""
     said = " ".join(str(error).split())
     if isinstance(error, UsageError | RunError):
         return said
     if isinstance(error, MemoryError):
         return f"there is not enough memory ({said or 'no more is given'}): use fewer --replicas"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = own_files()
-    theirs = [frame for frame in frames if frame.filename in own]
     named = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    if theirs:
-        return f"{theirs[-1].filename}, line {theirs[-1].lineno}: {named}"
+    line = line_in_own_file(error)
+    if line:
+        return f"{line}: {named}"
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}"
+    frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "tinydiv"
-    if own:
+    own = own_files()
+    if own and any(Path(frame.filename).parent == TECHNIQUES for frame in frames):
         return (
             f"{named}, in {place}, while {' and '.join(sorted(own))} was in use: examine it with "
             "python -m tinydiv.check"
@@ -158,6 +161,15 @@ def sentence(error: Exception) -> str:
         f"{named}, in {place}: this is a fault of tinydiv's, please report it with what "
         "TINYDIV_TRACEBACK=1 shows"
     )
+
+
+def line_in_own_file(error: BaseException) -> str:
+    """ "mine.py, line 7", where an error passed through a reader's own file last; "" if it did not."""
+    own = own_files()
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in own:
+            return f"{frame.filename}, line {frame.lineno}"
+    return ""
 
 
 def own_files() -> set[str]:

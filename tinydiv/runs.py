@@ -165,11 +165,16 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     for name in metrics:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
+    n = len(dataset.train_x)
+    if config.batch_size is not None and config.batch_size > n:
+        raise UsageError(
+            f"--batch-size must lie between 1 and {n} (the training set), got {config.batch_size}"
+        )
     return replace(
         config,
         lr=config.lr or (optimizer.default_lr,),
         weight_decay=config.weight_decay or (optimizer.default_weight_decay,),
-        batch_size=config.batch_size or min(USUAL_BATCH, len(dataset.train_x)),
+        batch_size=config.batch_size or min(USUAL_BATCH, n),
         metrics=metrics,
         technique=tuple(with_full_path(spec) for spec in config.technique),
     )

@@ -119,7 +119,7 @@ def command(argv: Sequence[str]) -> None:
         folder, run = begin(options, given)
         try:
             train(folder, run, every, options.quiet)
-        except Exception:
+        except (Exception, SystemExit):
             abandon(folder)  # if nothing was learned, --out may be used again
             raise
         finish(folder, run, plot=not options.no_plot)
