@@ -1,0 +1,73 @@
+"""Energy, where a counter of the hardware counts it, and nothing where none does.
+
+RAPL     Intel's and AMD's counters of the processor packages, /sys/class/powercap on Linux; reading
+         them often needs a right that an ordinary user lacks
+NVML     NVIDIA's counter of the whole board, through the package nvidia-ml-py if it is installed
+
+No figure is ever made from a time and a wattage: where there is no counter, the answer is None.
+"""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from tinydiv.backend import Array
+
+POWERCAP = Path("/sys/class/powercap")
+
+Counter = tuple[Callable[[], float], float]
+"""(joules so far, joules after which it starts again from 0)"""
+
+
+def rapl(base: Path = POWERCAP) -> list[Counter]:
+    """One counter per processor package that this user may read."""
+    found: list[Counter] = []
+    for zone in sorted(base.glob("*-rapl:[0-9]")) + sorted(base.glob("*-rapl:[0-9][0-9]")):
+        energy = zone / "energy_uj"
+        try:
+            if not (zone / "name").read_text().startswith("package"):
+                continue
+            int(energy.read_text())
+            around = int((zone / "max_energy_range_uj").read_text()) / 1e6
+        except (OSError, ValueError):
+            continue
+        found.append((lambda file=energy: int(file.read_text()) / 1e6, around))  # type: ignore[misc]
+    return found
+
+
+def nvml() -> list[Counter]:
+    """One counter per GPU whose board has one."""
+    found: list[Counter] = []
+    try:
+        pynvml: Array = importlib.import_module("pynvml")
+        pynvml.nvmlInit()
+        for i in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(i)
+            pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+            found.append(
+                (lambda h=handle: pynvml.nvmlDeviceGetTotalEnergyConsumption(h) / 1e3, float("inf"))  # type: ignore[misc]
+            )
+    except Exception:  # no package, no driver, a board without the counter: then nothing is known
+        return []
+    return found
+
+
+class Meter:
+    """Counts from when it is made. joules() is None if this machine has no counter to read."""
+
+    def __init__(self, counters: list[Counter] | None = None) -> None:
+        self.counters = rapl() + nvml() if counters is None else counters
+        self.begun = [read() for read, _ in self.counters]
+
+    def joules(self) -> float | None:
+        """What all counters together counted so far; None where there is none or one fails."""
+        if not self.counters:
+            return None
+        total = 0.0
+        try:
+            for (read, around), begun in zip(self.counters, self.begun, strict=True):
+                now = read()
+                total += now - begun if now >= begun else now - begun + around
+        except (OSError, ValueError):
+            return None
+        return total

@@ -1,0 +1,94 @@
+"""How far a study is, and how long the rest takes: a bar on a terminal, a line now and then in a log."""
+
+import sys
+import time
+from typing import TextIO
+
+from tqdm.auto import tqdm
+
+LINE_EVERY = 30.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class Progress:
+    """Counts networks, weighed by the work that each one is.
+
+    show: False for silence. Lines and bars go to stderr, so that stdout holds results alone.
+    """
+
+    def __init__(self, networks: int, work: float, show: bool = True, file: TextIO | None = None):
+        self.file = file or sys.stderr
+        self.networks, self.work, self.show = networks, max(work, 1e-9), show
+        self.done_networks, self.done_work = 0, 0.0
+        self.began = self.spoke = time.monotonic()
+        self.bar = None
+        if show and self.file.isatty():
+            self.bar = tqdm(
+                total=100.0,
+                file=self.file,
+                bar_format="{l_bar}{bar}| {postfix} [{elapsed}, {remaining} left]",
+                dynamic_ncols=True,
+            )
+            self._tell()
+
+    def step(self, networks: int, work: float) -> None:
+        """So many networks are done, and so much work with them."""
+        self.done_networks += networks
+        self.done_work += work
+        self._tell()
+
+    def more(self, networks: int, work: float) -> None:
+        """There is more to do than was said."""
+        self.networks += networks
+        self.work += work
+        self._tell()
+
+    @property
+    def share(self) -> float:
+        """Share of the work that is done."""
+        return min(self.done_work / self.work, 1.0)
+
+    def left(self) -> float:
+        """Seconds until the end at the pace so far; NaN before anything is done."""
+        spent = time.monotonic() - self.began
+        return spent * (1 - self.share) / self.share if self.share else float("nan")
+
+    def _tell(self) -> None:
+        words = f"{self.done_networks} of {self.networks} networks"
+        if self.bar is not None:
+            self.bar.set_postfix_str(words, refresh=False)
+            self.bar.n = round(100 * self.share, 1)
+            self.bar.refresh()
+        elif self.show and time.monotonic() - self.spoke >= LINE_EVERY:
+            self.spoke = time.monotonic()
+            print(
+                f"{words}, {100 * self.share:.0f} %, about {in_words(self.left())} left",
+                file=self.file,
+                flush=True,
+            )
+
+    def say(self, sentence: str) -> None:
+        """One line that does not tear the bar."""
+        if not self.show:
+            return
+        if self.bar is not None:
+            tqdm.write(sentence, file=self.file)
+        else:
+            print(sentence, file=self.file, flush=True)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def in_words(seconds: float) -> str:
+    """A time that a person reads: "45 s", "3 min 20 s", "2 h 5 min", "?"."""
+    if not seconds < float("inf"):
+        return "?"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

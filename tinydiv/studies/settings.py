@@ -1,0 +1,176 @@
+"""What a study's tables may say, each setting with its default, its bounds and one line.
+
+    [train]     Training    how networks are trained; arms and settings change single keys of it
+    [measure]   Measure     what is read off, and when
+    [tuning]    Tuning      how rates and strengths are chosen in the tuned regime
+    [controls]  Controls    comparisons whose answer is known beforehand
+
+The keys of [train] are the flags of python -m tinydiv.train, with a few that only comparisons need.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tinydiv.errors import UsageError
+from tinydiv.options import Reader, choice, maybe, number, option, shown, sizes, text, whole, words
+
+PLACEHOLDER = "{strength}"
+"""Stands in a technique's settings for the number that is fixed by `strength` and may be tuned."""
+
+
+def numbers(low: float, high: float, most: int = 100) -> Reader[tuple[float, ...]]:
+    """A list of numbers, one or more."""
+    one = number(low, high)
+
+    def read(what: str, value: object) -> tuple[float, ...]:
+        parts = value if isinstance(value, list | tuple) else [value]
+        if not 1 <= len(parts) <= most:
+            raise UsageError(f"{what} takes 1 to {most} numbers, got {len(parts)}")
+        return tuple(one(what, part) for part in parts)
+
+    return read
+
+
+@dataclass(frozen=True)
+class ByOptimizer:
+    """Rates by optimizer; it becomes one number when it is known which optimizer trains."""
+
+    rates: Mapping[str, float]
+
+
+def rate(what: str, value: object) -> float | ByOptimizer:
+    """A learning rate: one number, or a table of them by optimizer, {sgd = 0.1, adam = 0.001}."""
+    one = number(0, 1000)
+    if isinstance(value, Mapping):
+        return ByOptimizer({str(key): one(f"{key} in {what}", v) for key, v in value.items()})
+    return one(what, value)
+
+
+BASE: float | str = "base"
+
+
+def target(what: str, value: object) -> float | str:
+    """An accuracy to be reached: a share above 0, or "base", or "none"."""
+    if value in ("base", "none"):
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise UsageError(
+            f'{what} is an accuracy above 0 and up to 1, or "base" (where the base arm ends), or '
+            f'"none", got {shown(value)}'
+        )
+    return float(value)
+
+
+def truth(what: str, value: object) -> bool:
+    """true or false."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{what} is true or false, got {shown(value)}")
+    return value
+
+
+def steps(what: str, value: object) -> tuple[int, ...]:
+    """Step numbers, rising; an empty list for none."""
+    if not isinstance(value, list | tuple):
+        raise UsageError(f"{what} is a list of step numbers, got {shown(value)}")
+    found = tuple(whole(1, 100_000_000)(what, one) for one in value)
+    if list(found) != sorted(set(found)):
+        raise UsageError(f"{what} must rise from step to step, got {shown(value)}")
+    return found
+
+
+@dataclass(frozen=True)
+class Training:
+    """One way to train, but for the seed. None stands for a default that another setting decides."""
+
+    data: str = option(
+        "fashion-mini",
+        text,
+        "NAME",
+        "data set; a toy's settings follow a colon: spirals:arms=3,seed=1",
+    )
+    n_train: int | None = option(
+        None, maybe(whole(1, 10_000_000)), "N", "only the first N training samples, in class shares"
+    )
+    n_test: int | None = option(
+        None, maybe(whole(1, 10_000_000)), "N", "the same for the test part"
+    )
+    inputs: str = option("raw", text, "SCALING", "raw, centred or standardised inputs")
+    hidden: tuple[int, ...] = option((16,), sizes(64, 65_536), "H,...", "neurons per hidden layer")
+    activation: str = option("relu", text, "NAME", "activation of the hidden neurons")
+    init: str = option("he-normal", text, "NAME", "how the weights start")
+    scale: tuple[float, ...] = option(
+        (1.0, 1.0),
+        numbers(0, 1000, most=2),
+        "IN,OUT",
+        "factors on the starting weights: of the hidden layers, and of the output layer",
+    )
+    technique: tuple[str, ...] = option(
+        (), words(""), "SPEC", "techniques, as for train; {strength} stands for the tuned number"
+    )
+    strength: float | None = option(None, maybe(number(0, 1e9)), "X", "the number for {strength}")
+    loss: str = option("cross-entropy", text, "NAME", "loss of the outputs")
+    optimizer: str = option("sgd", text, "NAME", "what turns gradients into steps")
+    lr: float | ByOptimizer | None = option(  # noqa: RUF009
+        None, maybe(rate), "RATE", "learning rate, one number or a table by optimizer"
+    )
+    weight_decay: float | None = option(
+        None, maybe(number(0, 1000)), "DECAY", "decay of the weights (default: the optimizer's)"
+    )
+    schedule: str = option("constant", text, "SHAPE", "the rate over time")
+    batch_size: int = option(
+        64, whole(1, 10_000_000), "B", "samples per step, at most the training set"
+    )
+    epochs: int = option(5, whole(1, 1_000_000), "N", "passes over the training set")
+    head_start: int = option(0, whole(0, 1000), "N", "epochs trained before the count begins")
+    dtype: str = option("float32", choice("float32", "float64"), "TYPE", "float32 or float64")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is read off each network, and when."""
+
+    steps: tuple[int, ...] = option((50, 100, 200), steps, "N,...", "steps after which to look")
+    every: int = option(1, whole(1, 1_000_000), "N", "epochs between two further looks")
+    metrics: tuple[str, ...] = option(
+        ("correlation", "weight_cosine", "effective_rank", "dead_fraction"),
+        words(","),
+        "NAME,...",
+        "diversity metrics, measured at the same moments",
+    )
+    early: int = option(5, whole(1, 1000), "N", "the headline is the mean over epochs 1 to N")
+    target: float | str = option(
+        BASE, target, "ACCURACY", 'accuracy whose first passing is timed; "base" or "none"'
+    )
+    success: float = option(1.0, number(0, 1), "ACCURACY", "a run that ends here has succeeded")
+    readouts: tuple[str, ...] = option(
+        (), words(","), "NAME,...", "readouts in the tables (default: all that the runs allow)"
+    )
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How rates and strengths are chosen: one grid, equal budgets, seeds and samples of their own."""
+
+    rates: tuple[float, ...] = option(
+        (0.1, 0.3, 1.0, 3.0, 10.0), numbers(0, 1e6), "X,...", "factors on an arm's own rate"
+    )
+    strengths: tuple[float, ...] = option(
+        (0.1, 1.0, 10.0), numbers(0, 1e6), "X,...", "factors on an arm's own strength"
+    )
+    seeds: int = option(2, whole(1, 10_000), "N", "tuning seeds per candidate, at the least")
+    validation: int = option(
+        1000,
+        whole(0, 1_000_000),
+        "N",
+        "training samples held out to choose by; 0 chooses by the training part itself",
+    )
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Comparisons whose answer is known: the study must find it, or it cannot be believed."""
+
+    aa: bool = option(True, truth, "", "the base arm against itself under other seeds: no effect")
+    planted: bool = option(
+        True, truth, "", "the base arm with one epoch's head start: an effect that must be found"
+    )
