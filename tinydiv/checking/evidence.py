@@ -1,0 +1,84 @@
+"""What the doctor looks at: an array as it was derived and as it was measured, and what is known.
+
+NumPy arrays on the host: nothing here is part of a training step.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+CLOSE = 2e-6
+"""Two arrays are the same if they differ by less than this times the largest entry."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong: a short code for machines, a sentence for readers."""
+
+    code: str
+    words: str
+
+
+@dataclass
+class Facts:
+    """What is known about a case beside its arrays. Everything may be left out."""
+
+    samples: int = 0
+    """N, the batch size."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Other sizes that a factor could be, by what they are: {"the number of neurons": 4}."""
+    rows: Mapping[str, str] = field(default_factory=dict)
+    """What the rows (axis -2) of an array are: "samples" or "inputs"."""
+    lead: bool = False
+    """Do the arrays carry a leading axis of networks?"""
+    strengths: np.ndarray | None = None
+    """One strength per network, (R,)."""
+    off: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Where neurons are off, for arrays that are laid out as activations."""
+    extras: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """Other arrays of the same shape that may have got in, by array and by what they are."""
+    variants: Sequence[tuple[Finding, Mapping[str, np.ndarray]]] = ()
+    """What known faults would give, for all arrays at once."""
+
+
+@dataclass
+class Evidence:
+    """One array as it was derived (a) and as it was measured (n)."""
+
+    name: str
+    a: np.ndarray
+    n: np.ndarray
+    kinks: np.ndarray
+    x: np.ndarray
+    facts: Facts = field(default_factory=Facts)
+    others: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """The measured gradients of the other arrays, by name."""
+
+    @property
+    def scale(self) -> float:
+        return float(max(np.abs(self.a).max(initial=0), np.abs(self.n).max(initial=0)))
+
+    def same(self, p: np.ndarray, q: np.ndarray) -> bool:
+        """Are two arrays equal, kinks apart, to what can be measured?"""
+        if p.shape != q.shape:
+            return False
+        p, q = p[~self.kinks], q[~self.kinks]
+        size = max(np.abs(p).max(initial=0), np.abs(q).max(initial=0))
+        return bool(np.abs(p - q).max(initial=0) <= CLOSE * size)
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Which entries differ."""
+        entries: np.ndarray = (np.abs(self.a - self.n) > CLOSE * self.scale) & ~self.kinks
+        return entries
+
+    @property
+    def right(self) -> bool:
+        return not self.wrong.any()
+
+
+def part(e: Evidence, index: tuple[slice | np.ndarray, ...]) -> Evidence:
+    """The same question about a part of the arrays; what fits the whole only is left behind."""
+    kept = replace(e.facts, extras={}, off={}, strengths=None, variants=())
+    return Evidence(e.name, e.a[index], e.n[index], e.kinks[index], e.x[index], kept)

@@ -1,0 +1,161 @@
+"""Everything that the package claims to differentiate, by name, and the check of it.
+
+report = run()                      all of it
+report = run(only=["decov"])        one name, or a group: activations, losses, network, penalties, ...
+report = check_technique(Mine)      a class of your own
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from tinydiv import activations, losses
+from tinydiv.activations import Activation
+from tinydiv.checking.judge import Case, Verdict, judge
+from tinydiv.checking.losses import loss_cases
+from tinydiv.checking.network import Backward, activation_cases, network_cases
+from tinydiv.checking.report import Held, Report
+from tinydiv.checking.techniques import layer_cases, penalty_cases
+from tinydiv.errors import UsageError, nearest
+from tinydiv.losses import Loss
+from tinydiv.mlp import MLP
+from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
+from tinydiv.techniques.registry import TECHNIQUES
+
+Told = Callable[[str, Report], None]
+"""Called with (subject, report) once a subject is done."""
+
+GROUPS = ("network", "activations", "losses", "penalties", "layers", "interventions")
+
+
+def group_of(cls: type[Technique]) -> str:
+    """The plural of a technique's kind."""
+    if issubclass(cls, Penalty):
+        return "penalties"
+    return "interventions" if issubclass(cls, Intervention) else "layers"
+
+
+def subjects() -> dict[str, str]:
+    """Every name that can be checked, with its group, in the order of the report."""
+    found = {"network": "network"}
+    found |= dict.fromkeys(activations.ACTIVATIONS, "activations")
+    found |= dict.fromkeys(losses.LOSSES, "losses")
+    kinds = {name: group_of(cls) for name, cls in TECHNIQUES.items()}
+    for group in GROUPS[3:]:
+        found |= {name: kind for name, kind in kinds.items() if kind == group}
+    return found
+
+
+def chosen(only: Sequence[str]) -> list[str]:
+    """The subjects that some names and groups stand for. Raises UsageError for an unknown one."""
+    known = subjects()
+    for name in only:
+        if name not in known and name not in GROUPS:
+            raise UsageError(
+                f"there is nothing called {name!r} to check: {nearest(name, [*GROUPS, *known])}"
+            )
+    return [n for n, group in known.items() if not only or n in only or group in only]
+
+
+def run(only: Sequence[str] = (), seed: int = 0, told: Told | None = None) -> Report:
+    """Check what the package offers: everything, or some names and groups.
+
+    Raises UsageError for a name that does not exist.
+    """
+    report, began = Report(seed), time.perf_counter()
+    for name in chosen(only):
+        check_into(report, name, seed)
+        report.seconds = time.perf_counter() - began
+        if told is not None:
+            told(name, report)
+    return report
+
+
+def check_into(report: Report, name: str, seed: int) -> None:
+    """Check one built-in subject and add what was found to a report."""
+    group = subjects()[name]
+    if group == "network":
+        report.add(judged(network_cases(seed), seed))
+    elif group == "activations":
+        report.add(judged(activation_cases(activations.get(name), seed), seed))
+    elif group == "losses":
+        report.add(judged(loss_cases(losses.get(name), name, seed), seed))
+    else:
+        technique_into(report, TECHNIQUES[name], seed)
+
+
+def technique_into(
+    report: Report,
+    cls: type[Technique],
+    seed: int,
+    name: str = "",
+    settings: dict[str, object] | None = None,
+) -> None:
+    """Check one technique, of whatever kind; with given settings, or with all that change its maths."""
+    name = name or cls.name
+    if issubclass(cls, Penalty):
+        for group in penalty_cases(cls, seed, name, settings):
+            report.add(first_active(group, seed))
+    elif issubclass(cls, Intervention):
+        report.held.append(Held(name, cls.invariant))
+    elif issubclass(cls, LayerTechnique):
+        report.add(judged(layer_cases(cls, seed, name, settings), seed))
+
+
+def judged(cases: Iterable[Case], seed: int) -> Iterator[Verdict]:
+    for case in cases:
+        yield from judge(case, seed)
+
+
+def first_active(cases: Sequence[Case], seed: int) -> list[Verdict]:
+    """The verdicts at the first point where no gradient is zero for lack of action.
+
+    A hinge may be inactive at one scale and active at another. If it is inactive at all of them, the
+    first point's verdict stands: it proves nothing, and fails.
+    """
+    first: list[Verdict] = []
+    for case in cases:
+        verdicts = judge(case, seed)
+        if not any(v.status in ("zero", "kink") for v in verdicts):
+            return verdicts
+        first = first or verdicts
+    return first
+
+
+# One thing alone ---------------------------------------------------------------------------------
+
+
+def timed(fill: Callable[[Report], None], seed: int) -> Report:
+    report, began = Report(seed), time.perf_counter()
+    fill(report)
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def check_technique(cls: type[Technique], seed: int = 0) -> Report:
+    """Check a technique's gradients, in every setting that changes its maths."""
+    return timed(lambda report: technique_into(report, cls, seed), seed)
+
+
+def check_activation(activation: Activation, seed: int = 0) -> Report:
+    """Check an activation function's derivative."""
+    name = activation.name or type(activation).__name__
+    return timed(lambda r: r.add(judged(activation_cases(activation, seed, name), seed)), seed)
+
+
+def check_loss(loss: Loss, seed: int = 0) -> Report:
+    """Check a loss's gradient: loss(outputs, targets) -> (value, doutputs)."""
+    name = getattr(loss, "__name__", "loss")
+    return timed(lambda report: report.add(judged(loss_cases(loss, name, seed), seed)), seed)
+
+
+def check_backward(backward: Backward, seed: int = 0, kind: type[MLP] = MLP) -> Report:
+    """Check a backward pass in place of the network's own: backward(net, trace, dlogits, dA=None)."""
+    name = getattr(backward, "__name__", "backward")
+    cases = network_cases(seed, kind, backward, name)
+    return timed(lambda report: report.add(judged(cases, seed)), seed)
+
+
+def check_network(kind: type[MLP], seed: int = 0) -> Report:
+    """Check a class of networks: a subclass of MLP, or an edited copy of it."""
+    cases = network_cases(seed, kind, subject=kind.__name__)
+    return timed(lambda report: report.add(judged(cases, seed)), seed)
