@@ -1,0 +1,34 @@
+"""Decorrelated batch normalisation: whitening by eigenvectors, back through them without a pole."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.techniques.whitening import Whitening
+
+
+class ZCANorm(Whitening):
+    """Whiten pre-activations by S^(-1/2), the least change that decorrelates (Huang et al., CVPR 2018).
+
+        S = U diag(l) U',   M = U diag(l^-1/2) U'
+        backward of M:   K_ij = -1 / (sqrt(l_i l_j) (sqrt(l_i) + sqrt(l_j)))
+                         gS = U (K * (U' sym(gM) U)) U'
+
+    S (..., H, H) with eps on its diagonal. The usual backward through eigenvectors divides by
+    l_i - l_j; for a function of the whole matrix those poles cancel, and K is what is left: repeated
+    eigenvalues do no harm. Cost: an H x H eigendecomposition, 7 products of N H^2 or H^3.
+    """
+
+    name: ClassVar[str] = "zca-norm"
+    summary: ClassVar[str] = "whiten the hidden pre-activations over the batch (eigenvectors)"
+    paper: ClassVar[str] = "Huang, Yang, Lang and Deng, CVPR 2018"
+
+    def matrix(self, S: Array) -> tuple[Array, Array]:
+        values, U = xp.linalg.eigh(S)
+        roots = xp.sqrt(xp.maximum(values, self.eps / 2))[..., None, :]  # (..., 1, H)
+        return matmul(U / roots, U.mT), (U, roots)
+
+    def back(self, gM: Array, cache: Array) -> Array:
+        U, roots = cache
+        K = -1 / (roots.mT * roots * (roots.mT + roots))
+        inner = matmul(matmul(U.mT, (gM + gM.mT) / 2), U)
+        return matmul(matmul(U, K * inner), U.mT)
