@@ -162,6 +162,8 @@ class Technique:
     family: ClassVar[str] = "own"
     summary: ClassVar[str] = ""
     paper: ClassVar[str] = ""
+    acts_on: ClassVar[str] = "hidden layers"
+    """What else a technique acts on, it cannot be told by layers=."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -196,7 +198,6 @@ class Penalty(Technique):
     default_strength: ClassVar[float] = 0.1
     strength_limits: ClassVar[tuple[float, float]] = (0.0, float("inf"))
     strength_reason: ClassVar[str] = "a negative strength would reward what the penalty punishes"
-    acts_on: ClassVar[str] = "hidden layers"
 
     def apply(self, step: Step, layer: int, strength: "Strength") -> Array:
         """Evaluate at one hidden layer, add the gradients where they belong, return the value."""
@@ -334,11 +335,14 @@ class Intervention(Technique):
 
     `layer` is a hidden layer's number (1 is the first), `mask` (...,) says which networks are meant
     (None: all): blend with xp.where, weights and moments alike. `invariant` names, in words, what
-    the deed keeps; a test holds it. `edits_first`: its edit comes before those of all others.
+    the deed keeps; a test holds it. One that acts_on the "whole network" is called once, with layer 1.
+    `edits_first`: its edit comes before those of all others.
     """
 
     invariant: ClassVar[str] = ""
     default_every: ClassVar[int] = 1
+    in_every_step: ClassVar[bool] = False
+    """Whether it takes no trigger: it owns an update, or keeps what must hold after every step."""
     edits_first: ClassVar[bool] = False
 
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:

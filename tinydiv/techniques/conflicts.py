@@ -10,16 +10,62 @@ from tinydiv.techniques.base import Intervention
 if TYPE_CHECKING:
     from tinydiv.techniques.framework import Placed
 
-CONFLICTS: dict[frozenset[str], str] = {}
+RECYCLERS = ("merge-recycle", "redo", "continual-backprop")
+MOVERS = (*RECYCLERS, "orthogonal-noise", "reorthogonalise")
+"""Interventions that move weights of single neurons, or of all in a layer, between two steps."""
+
+
+def pairs(
+    firsts: tuple[str, ...], seconds: tuple[str, ...], reason: str
+) -> dict[frozenset[str], str]:
+    """The same reason for every pair of one of these with one of those."""
+    return {frozenset((a, b)): reason for a in firsts for b in seconds if a != b}
+
+
+NORMS = ("batch-norm", "zca-norm", "iter-norm")
+CONFLICTS: dict[frozenset[str], str] = {
+    **pairs(NORMS, NORMS, "both normalise the same pre-activations, so choose one"),
+    **pairs(
+        ("zca-norm", "iter-norm"),
+        RECYCLERS,
+        "whitening mixes all neurons of a layer, so none can be replaced without changing the others",
+    ),
+    **pairs(
+        ("cayley",),
+        (*MOVERS, "consensus"),
+        "cayley keeps the weights orthogonal, and moving them between its steps would end that",
+    ),
+    **pairs(
+        ("toeplitz",),
+        (*MOVERS, "muon", "cayley", "orthogonal-gradient", "shared-direction"),
+        "toeplitz neurons are shifts of one another, and would not stay so",
+    ),
+    **pairs(("muon",), ("orthogonal-gradient",), "muon orthogonalises the gradient already"),
+    **pairs(
+        ("local-alignment",),
+        ("gradient-projection",),
+        "local-alignment puts its own updates in the place of the gradient that would be protected",
+    ),
+    **pairs(
+        ("local-alignment",),
+        ("toeplitz",),
+        "both replace the gradient of the hidden weights, each by its own rule",
+    ),
+}
 """Pairs by name, with the reason. Two owners of one update need no entry: that is checked below."""
 
 
 def refuse_conflicts(placed: list[Placed], layers_at: list[tuple[int, ...]]) -> None:
-    """Raise UsageError for the first pair that cannot work together."""
+    """Raise UsageError for the first pair that cannot work together, or a trigger that cannot wait."""
     owner: dict[str, str] = {}
     for p, layers in zip(placed, layers_at, strict=True):
         if not isinstance(p.technique, Intervention):
             continue
+        waits = (p.every, p.after, p.when) != (1, 0, "always")
+        if p.technique.in_every_step and waits:
+            raise UsageError(
+                f"{p.label} works in every step or not at all: it takes no every, after or when"
+            )
         for block in (block for layer in layers for block in p.technique.owns(layer)):
             if block in owner:
                 raise UsageError(

@@ -28,7 +28,7 @@ class ContributionCoherence(EnsemblePenalty):
     family: ClassVar[str] = "ensemble"
     summary: ClassVar[str] = "share of the neurons' contributions that points the same way"
     paper: ClassVar[str] = "ours, after Krogh and Vedelsby, 1995"
-    default_strength: ClassVar[float] = 0.1
+    default_strength: ClassVar[float] = 0.5
 
     def __call__(
         self, A: Array, V: Array, c: Array, step: Step
@@ -70,7 +70,7 @@ class ContributionGram(EnsemblePenalty):
     family: ClassVar[str] = "ensemble"
     summary: ClassVar[str] = "overlap between what pairs of neurons say to the outputs"
     paper: ClassVar[str] = "ours, after Krogh and Vedelsby, 1995; Cogswell et al., ICLR 2016"
-    default_strength: ClassVar[float] = 0.1
+    default_strength: ClassVar[float] = 0.03
 
     def __call__(
         self, A: Array, V: Array, c: Array, step: Step

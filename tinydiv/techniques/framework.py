@@ -159,7 +159,7 @@ def _read_common(placed: Placed, common: dict[str, str]) -> None:
                     f"{name}'s strength must lie in [{low:g}, {high:g}], got {value:g}: "
                     f"{technique.strength_reason}"
                 )
-    if placed.layers is not None and isinstance(technique, EnsemblePenalty | OutputPenalty):
+    if placed.layers is not None and technique.acts_on != "hidden layers":
         raise UsageError(f"{name} acts on the {technique.acts_on}: it takes no layers")
 
 
@@ -230,6 +230,8 @@ class Techniques:
             raise UsageError(f"{placed.label} acts on hidden layers, and this network has none")
         if isinstance(technique, EnsemblePenalty):
             return (hidden[-1],)
+        if isinstance(technique, Intervention) and technique.acts_on == "whole network":
+            return (1,)
         for layer in placed.layers or ():
             if layer not in hidden:
                 raise UsageError(

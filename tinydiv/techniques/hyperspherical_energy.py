@@ -49,7 +49,7 @@ class HypersphericalEnergy(WeightPenalty):
     family: ClassVar[str] = "weights"
     summary: ClassVar[str] = "neurons' directions repel each other as charges on a sphere"
     paper: ClassVar[str] = "Liu et al., NeurIPS 2018"
-    default_strength: ClassVar[float] = 1.0
+    default_strength: ClassVar[float] = 0.3
 
     space: str = setting("full", choices=("full", "half"), help="half: mirror images count too")
     s: int = setting(2, low=0, high=2, help="power of the inverse distance; 0 is the logarithm")

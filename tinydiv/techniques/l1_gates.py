@@ -32,7 +32,7 @@ class L1Gates(NeuronPenalty):
     family: ClassVar[str] = "weights"
     summary: ClassVar[str] = "a price on every neuron's gate (length of its weights): prunes"
     paper: ClassVar[str] = "ours, after Yuan and Lin, 2006; Yuan et al., 2020"
-    default_strength: ClassVar[float] = 0.01
+    default_strength: ClassVar[float] = 0.03
 
     gate: str = setting(
         "outgoing", choices=("outgoing", "path"), help="length of outgoing, or of both"

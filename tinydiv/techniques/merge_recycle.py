@@ -5,6 +5,7 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.blocks import correlations, off_diagonal
+from tinydiv.techniques.recycling import centring_bias, lengths, usual_length
 from tinydiv.techniques.settings import setting
 
 
@@ -70,6 +71,7 @@ class MergeRecycle(Intervention):
         W[...] = xp.where(act2 & (drop.mT > 0), w, W)
         b[...] = xp.where(act2 & (drop.mT > 0), bias, b)
         step.reset_moments(layer, act & ((drop + keep)[..., 0] > 0))
+        step.renew_layers(layer, act & (drop[..., 0] > 0))
 
     @staticmethod
     def pair(A: Array, V: Array) -> tuple[Array, Array, Array]:
@@ -115,9 +117,7 @@ class MergeRecycle(Intervention):
         q = matmul(Zc.mT, matmul(Xc, w)) / N
         t = xp.linalg.solve(S + (ridge + drop * trace / H) * identity, q) * others
         w = w - matmul(W, t)
-        length = xp.sqrt(xp.sum(matmul(W, drop) ** 2, axis=-2, keepdims=True))
-        floor = xp.sqrt(xp.mean(xp.sum(W**2, axis=-2, keepdims=True), axis=-1, keepdims=True))
-        length = xp.where(length > 0, length, floor)  # a neuron of length zero takes the mean's
-        w = w * (length / xp.sqrt(xp.sum(w**2, axis=-2, keepdims=True)))
-        bias = -xp.mean(matmul(X, w), axis=-2, keepdims=True)
-        return w, bias
+        length = lengths(matmul(W, drop))
+        length = xp.where(length > 0, length, usual_length(W))
+        w = w * (length / lengths(w))
+        return w, centring_bias(X, w)

@@ -46,6 +46,7 @@ class Muon(Intervention):
     invariant: ClassVar[str] = (
         "the update of W has all its singular values between 0.6 and 1.3 times lr max(1, H/D)^1/2"
     )
+    in_every_step: ClassVar[bool] = True
 
     lr: float = setting(0.02, above=0, help="learning rate of the hidden weights")
     momentum: float = setting(0.95, low=0, high=0.9999, help="mu")

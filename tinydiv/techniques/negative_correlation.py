@@ -37,7 +37,7 @@ class NegativeCorrelation(EnsemblePenalty):
     family: ClassVar[str] = "ensemble"
     summary: ClassVar[str] = "each neuron as a member of an ensemble; lambda=1 is plain backprop"
     paper: ClassVar[str] = "Liu and Yao, 1999; Buschjaeger et al., 2020"
-    default_strength: ClassVar[float] = 0.1
+    default_strength: ClassVar[float] = 0.01
     strength_limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
     strength_reason: ClassVar[str] = (
         "strength is 1 - lambda; lambda above 1 rewards disagreement without bound, below 0 turns "

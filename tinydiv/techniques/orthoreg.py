@@ -29,7 +29,7 @@ class OrthoReg(WeightPenalty):
     family: ClassVar[str] = "weights"
     summary: ClassVar[str] = "pushes apart weights of positive cosine only"
     paper: ClassVar[str] = "Rodriguez et al., ICLR 2017"
-    default_strength: ClassVar[float] = 0.01
+    default_strength: ClassVar[float] = 0.03
 
     sharpness: float = setting(10.0, above=0, help="how fast the force fades below cosine 1")
 

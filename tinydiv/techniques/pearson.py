@@ -33,7 +33,7 @@ class Pearson(ActivationPenalty):
     family: ClassVar[str] = "activations"
     summary: ClassVar[str] = "squared correlation between hidden neurons"
     paper: ClassVar[str] = "Bao et al., 2013"
-    default_strength: ClassVar[float] = 1.0
+    default_strength: ClassVar[float] = 0.2
 
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
     debiased: bool = setting(False, help="take out the part that chance gives")
@@ -71,7 +71,7 @@ class MeanAbsPearson(ActivationPenalty):
     family: ClassVar[str] = "activations"
     summary: ClassVar[str] = "absolute correlation between hidden neurons"
     paper: ClassVar[str] = "after Bao et al., 2013"
-    default_strength: ClassVar[float] = 0.3
+    default_strength: ClassVar[float] = 0.1
 
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
 

@@ -72,7 +72,7 @@ class SRIP(WeightPenalty):
     family: ClassVar[str] = "weights"
     summary: ClassVar[str] = "the worst direction of W'W against a multiple of the identity"
     paper: ClassVar[str] = "Bansal, Chen and Wang, NeurIPS 2018"
-    default_strength: ClassVar[float] = 0.1
+    default_strength: ClassVar[float] = 0.03
 
     iterations: int = setting(0, low=0, help="power iterations; 0 computes the eigenvector exactly")
 

@@ -71,7 +71,7 @@ class SpanningTree(ActivationPenalty):
     family: ClassVar[str] = "activations"
     summary: ClassVar[str] = "lengthens the shortest tree of correlations that joins all neurons"
     paper: ClassVar[str] = "Ballester, Casacuberta and Escalera, PMLR 228, 2023"
-    default_strength: ClassVar[float] = 0.03
+    default_strength: ClassVar[float] = 0.01
 
     form: str = setting("t1", choices=("t1", "t2"), help="sum of edges, or their mean and spread")
     balance: float = setting(0.5, low=0, high=1, help="t2: weight of the spread against the mean")

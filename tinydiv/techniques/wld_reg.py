@@ -37,7 +37,7 @@ class WLDReg(ActivationPenalty):
     family: ClassVar[str] = "activations"
     summary: ClassVar[str] = "Gaussian similarity of neurons' activations"
     paper: ClassVar[str] = "Laakom et al., AAAI 2023"
-    default_strength: ClassVar[float] = 0.001
+    default_strength: ClassVar[float] = 0.003
 
     form: str = setting(
         "direct",

@@ -1,0 +1,52 @@
+"""Consensus averaging, an exhibit: networks that imitate each other lose their diversity."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, xp
+from tinydiv.errors import UsageError
+from tinydiv.mlp import MLP
+from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.settings import setting
+
+
+class Consensus(Intervention):
+    """Networks that are trained together average their weights (peer-to-peer learning, 2024).
+
+        theta_r <- (1 - gamma) theta_r + gamma mean of its peers          theta <- A theta
+
+    theta (R, P). peers=all: the mean over all networks; peers=ring: over the two neighbours r - 1 and
+    r + 1. A is doubly stochastic, so the networks' mean stays what it was while their differences
+    shrink: by 1 - gamma with peers=all. A network that diverged is nobody's peer.
+    The one technique under which a network's path depends on the networks beside it.
+    """
+
+    name: ClassVar[str] = "consensus"
+    family: ClassVar[str] = "exhibits"
+    summary: ClassVar[str] = "networks average their weights: diversity between them goes"
+    paper: ClassVar[str] = "after Peer-to-Peer Learning Dynamics of Wide Neural Networks, 2024"
+    invariant: ClassVar[str] = "the mean of the networks' weights"
+    acts_on: ClassVar[str] = "whole network"
+
+    gamma: float = setting(0.1, low=0, high=1, help="how far towards the peers")
+    peers: str = setting("all", choices=("all", "ring"), help="all networks, or two neighbours")
+
+    def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
+        if (net.replicas or 1) < 2:
+            raise UsageError(
+                f"{self.name} averages over networks trained together: train at least 2 (replicas)"
+            )
+
+    def move(self, step: Step, layer: int, mask: Array | None) -> None:
+        theta = step.net.theta
+        finite = xp.isfinite(xp.sum(theta, axis=-1, keepdims=True))  # (R, 1)
+        healthy = xp.where(finite, theta, xp.zeros_like(theta))
+        if self.peers == "all":
+            count = xp.maximum(xp.sum(finite, axis=0, keepdims=True), 1)
+            mean = xp.sum(healthy, axis=0, keepdims=True) / count.astype(theta.dtype)
+        else:
+            mean = sum(  # in place of a neighbour that diverged, the network itself
+                xp.where(xp.roll(finite, shift, 0), xp.roll(healthy, shift, 0), theta) / 2
+                for shift in (1, -1)
+            )
+        act = finite if mask is None else finite & mask[:, None]
+        theta[...] = xp.where(act, theta + self.gamma * (mean - theta), theta)

@@ -1,0 +1,44 @@
+"""Gradient projection: where diversity works against the task, the task wins."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, xp
+from tinydiv.techniques.base import Intervention, Step
+
+
+class GradientProjection(Intervention):
+    """Keep the penalties' gradient from working against the task's (after Yu et al., NeurIPS 2020).
+
+        g_task: the task's gradient alone;   g_div: what all penalties add to it
+        if <g_task, g_div> < 0:    g_div <- g_div - <g_task, g_div> / |g_task|^2 g_task
+        dtheta <- g_task + g_div
+
+    All of theta counts, one inner product per network. The task is protected: <dtheta, g_task> is never
+    less than |g_task|^2, so a small step always lowers the batch's task loss. (The other way round, g_task
+    would be projected, and the task sacrificed.) Backward is linear in its seeds, so the task's
+    gradient is a second backward pass with the task's seed alone. Without penalties nothing changes.
+    It acts before other interventions edit the gradient. Cost: one more backward pass.
+    """
+
+    name: ClassVar[str] = "gradient-projection"
+    family: ClassVar[str] = "interventions"
+    summary: ClassVar[str] = "penalties may not push against the task's gradient"
+    paper: ClassVar[str] = "after Yu et al. (gradient surgery), NeurIPS 2020"
+    invariant: ClassVar[str] = (
+        "the task's gradient: its inner product with the sum is at least its own square, and nothing "
+        "changes where penalties do not work against it"
+    )
+    acts_on: ClassVar[str] = "whole network"
+    edits_first: ClassVar[bool] = True
+
+    def edit(self, step: Step, layer: int, mask: Array | None) -> None:
+        net = step.net
+        both = net.dtheta.copy()
+        net.backward(step.trace, step.task_dlogits)
+        task = net.dtheta
+        diversity = both - task
+        against = xp.minimum(xp.sum(task * diversity, axis=-1, keepdims=True), 0)
+        if mask is not None:
+            against = xp.where(mask[..., None], against, xp.zeros_like(against))
+        square = xp.maximum(xp.sum(task**2, axis=-1, keepdims=True), xp.finfo(net.dtype).tiny)
+        net.dtheta[...] = both - against / square * task

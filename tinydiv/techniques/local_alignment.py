@@ -1,0 +1,83 @@
+"""Local representation alignment, an exhibit: credit for hidden neurons without backprop."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, matmul, to_device, xp
+from tinydiv.errors import UsageError
+from tinydiv.mlp import MLP
+from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.settings import setting
+
+
+class LocalAlignment(Intervention):
+    """Hidden layers learn from targets of their own, no weight is read backwards (our definition).
+
+    After local representation alignment (Ororbia and Mali, 2019; Ororbia et al., 2020), with feedback
+    E[l] (n_{l+1}, n_l) that is drawn once and stays fixed:
+
+        e[last] = dlogits
+        target[l] = f(Z[l-1] - beta e[l+1] E[l]),   e[l] = (A[l] - target[l]) / beta
+        dW[l-1] = A[l-1]' e[l],   db[l-1] = sum e[l]
+
+    A small step along the feedback says what the layer should have answered; the difference to what it
+    did answer is the layer's own error. For beta -> 0 e[l] -> f'(Z) * (e[l+1] E[l]): feedback alignment
+    (Lillicrap et al., 2016), and backprop itself if E were W'. E's entries have the size of a Glorot
+    draw. Penalties on activations stay local, so they are added to e[l]; the output layer keeps its
+    gradient. Cost: that of the backward pass, whose hidden part is not used.
+    """
+
+    name: ClassVar[str] = "local-alignment"
+    family: ClassVar[str] = "exhibits"
+    summary: ClassVar[str] = "hidden layers learn from local targets, not by backprop"
+    paper: ClassVar[str] = "after Ororbia and Mali, AAAI 2019; Ororbia et al., 2020"
+    invariant: ClassVar[str] = "no gradient of a hidden layer depends on the weights above it"
+    acts_on: ClassVar[str] = "whole network"
+    edits_first: ClassVar[bool] = True
+
+    beta: float = setting(0.1, above=0, high=10, help="length of the step that makes the target")
+
+    @property
+    def feedback(self) -> dict[str, Array]:
+        """E (..., n_{l+1}, n_l) of every hidden layer l, by name: made in the first step."""
+        feedback: dict[str, Array] = self.__dict__.setdefault("_feedback", {})
+        return feedback
+
+    def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
+        inside = [one.label for one in net.layers if one.place != "inputs"]
+        if inside:
+            raise UsageError(
+                f"{self.name} knows no way through {inside[0]}: it replaces the backward pass of "
+                f"plain hidden layers"
+            )
+
+    def edit(self, step: Step, layer: int, mask: Array | None) -> None:
+        net, trace = step.net, step.trace
+        e = step.dlogits
+        for l in reversed(range(1, net.depth)):
+            Z, A = trace.Z[l - 1], trace.A[l]
+            target = net.activation(Z - self.beta * matmul(e, self.matrix(step, l)))
+            e = (A - target) / self.beta
+            if l in step.dA:
+                e = e + step.dA[l] * net.activation.derivative(Z)
+            dW, db = matmul(trace.A[l - 1].mT, e), xp.sum(e, axis=-2, keepdims=True)
+            for own, new in ((net.dW[l - 1], dW), (net.db[l - 1], db)):
+                own[...] = new if mask is None else xp.where(mask[..., None, None], new, own)
+
+    def matrix(self, step: Step, l: int) -> Array:
+        """E[l], drawn in the first step: from the networks' seeds, as all that training draws."""
+        if f"E{l}" not in self.feedback:
+            assert step.draws is not None
+            n_in, n_out = step.net.sizes[l + 1], step.net.sizes[l]
+            size = (2 / (n_in + n_out)) ** 0.5
+            draw = step.draws.symmetric((n_in, n_out), 0, STREAM + l, step.net.dtype)
+            self.feedback[f"E{l}"] = size * draw
+        return self.feedback[f"E{l}"]
+
+    def state(self) -> dict[str, Array]:
+        return dict(self.feedback)
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        self.feedback.update({key: to_device(value) for key, value in state.items()})
+
+
+STREAM = 4000

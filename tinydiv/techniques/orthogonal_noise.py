@@ -1,0 +1,95 @@
+"""Orthogonal noise: the two most similar neurons are turned apart, by a stated angle."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.errors import UsageError
+from tinydiv.mlp import MLP
+from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.blocks import cosines, off_diagonal
+from tinydiv.techniques.recycling import lengths
+from tinydiv.techniques.settings import setting
+
+STREAM = 3000
+
+
+class OrthogonalNoise(Intervention):
+    """Turn one of the two most similar neurons away from the other, at random and by a known amount.
+
+    Our definition: for the pair i, j of a layer with the largest |cos(w_i, w_j)|, if it reaches
+    `threshold`,
+
+        n = a random vector, made orthogonal to w_i and w_j, |n| = kappa |w_i|
+        w_i <- (w_i + n) / sqrt(1 + kappa^2)
+
+    Then |w_i| is what it was and the new cosine is exactly cos / sqrt(1 + kappa^2): nothing is left to
+    luck but the direction. W (..., D, H); D >= 3, for in a plane no direction is orthogonal to both.
+    i is the one whose outgoing weights are shorter, so that the function changes less. Noise at random
+    breaks ties that a gradient cannot: exact twins get equal gradients for ever.
+    Cost, every `every` steps: one product of D H^2.
+    """
+
+    name: ClassVar[str] = "orthogonal-noise"
+    family: ClassVar[str] = "interventions"
+    summary: ClassVar[str] = "noise turns the two most similar neurons apart, by a stated angle"
+    paper: ClassVar[str] = "ours"
+    invariant: ClassVar[str] = (
+        "the length of every neuron's weights; the pair's new cosine is cos / sqrt(1 + kappa^2)"
+    )
+    default_every: ClassVar[int] = 20
+
+    kappa: float = setting(0.1, above=0, high=10, help="length of the noise beside the neuron's")
+    threshold: float = setting(0.0, low=0, high=1, help="smallest |cosine| that is acted upon")
+
+    def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
+        if net.sizes[layer - 1] < 3:
+            raise UsageError(
+                f"{self.name} needs a direction orthogonal to two neurons, so at least 3 inputs per "
+                f"neuron, and layer {layer} has {net.sizes[layer - 1]}"
+            )
+
+    def move(self, step: Step, layer: int, mask: Array | None) -> None:
+        assert step.draws is not None
+        W, V = step.net.W[layer - 1], step.net.W[layer]
+        D, H = W.shape[-2:]
+        if H < 2:
+            return
+        similarity = abs(off_diagonal(cosines(W).G))
+        flat = similarity.reshape(*similarity.shape[:-2], H * H)
+        best = xp.argmax(flat, axis=-1)[..., None]  # (..., 1)
+        first, second = xp.arange(H) == best // H, xp.arange(H) == best % H  # (..., H)
+        speech = xp.sum(V**2, axis=-1)
+        loud = [xp.sum(speech * one, axis=-1, keepdims=True) for one in (first, second)]
+        turned = xp.where(loud[0] <= loud[1], first, second)
+        other = xp.where(loud[0] <= loud[1], second, first)
+        act = xp.max(flat, axis=-1)[..., None] >= self.threshold
+        if mask is not None:
+            act = act & mask[..., None]
+
+        w, w_other = (matmul(W, one.astype(W.dtype)[..., None]) for one in (turned, other))
+        n = step.draws.symmetric((D, 1), step.number, STREAM + layer, step.net.dtype)
+        n = orthogonal_to(n, w, w_other)
+        length = lengths(w)
+        new = (w + self.kappa * length * n) / (1 + self.kappa**2) ** 0.5
+        new = new * (length / xp.maximum(lengths(new), xp.finfo(W.dtype).tiny))
+        W[...] = xp.where((turned & act)[..., None, :], new, W)
+
+
+def orthogonal_to(n: Array, first: Array, second: Array) -> Array:
+    """n (..., D, 1) without its parts along two vectors, at length 1.
+
+    Gram-Schmidt, twice: where the two are nearly parallel, one pass leaves rounding errors behind.
+    """
+    a = unit(first)
+    b = second - a * matmul(a.mT, second)
+    b = unit(b - a * matmul(a.mT, b))
+    for _ in range(2):
+        n = unit(n)
+        n = n - a * matmul(a.mT, n)
+        n = n - b * matmul(b.mT, n)
+    return unit(n)
+
+
+def unit(v: Array) -> Array:
+    """v at length 1; a vector of zeros stays one."""
+    return v / xp.maximum(lengths(v), xp.finfo(v.dtype).tiny)

@@ -1,0 +1,52 @@
+"""ReDo: neurons that fell asleep are recycled."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, xp
+from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.recycling import recycle
+from tinydiv.techniques.settings import setting
+
+STREAM = 1000
+"""Added to the layer's number: draws that no other technique uses."""
+
+
+def dormancy(A: Array) -> Array:
+    """ReDo's score of every neuron, (..., N, H) -> (..., H): its mean |a| over the layer's mean |a|.
+
+    1 is usual, 0 is silent. In a layer that is silent as a whole every score is 0.
+    """
+    size = xp.mean(abs(A), axis=-2)
+    usual = xp.mean(size, axis=-1, keepdims=True)
+    return size / xp.maximum(usual, xp.finfo(A.dtype).tiny)
+
+
+class ReDo(Intervention):
+    """Recycle dormant neurons (Sokar, Agarwal, Castro and Evci, ICML 2023).
+
+        score_h = mean_n |a_nh| / mean_k mean_n |a_nk|;          dormant where score_h <= tau
+        w_h <- new random weights;   b_h <- - mean(X w_h);   V_h <- 0;   moments <- 0
+
+    A (..., N, H) on the probe set. New weights are as long as the layer's usually are; the bias is
+    ours (theirs starts at zero): with it no recycled ReLU neuron is born dead. At tau = 0 only silent
+    neurons are dormant and no output changes; above, outputs lose what dormant neurons had said.
+    Cost, every `every` steps: a forward pass on the probe set.
+    """
+
+    name: ClassVar[str] = "redo"
+    family: ClassVar[str] = "interventions"
+    summary: ClassVar[str] = "neurons that hardly speak are drawn anew"
+    paper: ClassVar[str] = "Sokar, Agarwal, Castro and Evci, ICML 2023"
+    invariant: ClassVar[str] = (
+        "the outputs on the probe set, but for what dormant neurons had said: exactly at tau = 0; "
+        "afterwards no neuron of the layer is dormant for good"
+    )
+    default_every: ClassVar[int] = 100
+
+    tau: float = setting(0.025, low=0, high=0.999, help="largest score of a dormant neuron")
+
+    def move(self, step: Step, layer: int, mask: Array | None) -> None:
+        dormant = dormancy(step.probe().A[layer]) <= self.tau
+        if mask is not None:
+            dormant = dormant & mask[..., None]
+        recycle(step, layer, dormant, STREAM)

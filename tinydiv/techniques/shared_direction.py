@@ -1,0 +1,39 @@
+"""Shared-direction removal: what all neurons' gradients have in common counts less."""
+
+from typing import ClassVar
+
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.settings import setting
+
+
+class SharedDirection(Intervention):
+    """Take a part of the neurons' common direction out of their gradients (our definition).
+
+        m = mean_h dW_h / |mean_h dW_h|;        dW <- dW - alpha m m'dW
+
+    dW (..., D, H), one column per neuron. Neurons that all follow the mean gradient become alike; at
+    alpha = 1 none follows it. A cheap relative of gradient orthogonalisation, which treats all
+    directions so. Where neurons' gradients cancel out there is no common direction: nothing happens.
+    Cost: two passes over dW.
+    """
+
+    name: ClassVar[str] = "shared-direction"
+    family: ClassVar[str] = "interventions"
+    summary: ClassVar[str] = "a part of the neurons' common direction leaves their gradients"
+    paper: ClassVar[str] = "ours, a rank-one form of Tuddenham et al., 2022"
+    invariant: ClassVar[str] = (
+        "the gradient's part orthogonal to the neurons' mean; the part along it shrinks by 1 - alpha"
+    )
+
+    alpha: float = setting(0.5, low=0, high=1, help="which part of it is taken out")
+
+    def edit(self, step: Step, layer: int, mask: Array | None) -> None:
+        dW = step.net.dW[layer - 1]
+        m = xp.mean(dW, axis=-1, keepdims=True)  # (..., D, 1)
+        size = xp.sqrt(xp.sum(m**2, axis=-2, keepdims=True))
+        m = m / xp.maximum(size, xp.finfo(dW.dtype).tiny)
+        common = self.alpha * m * matmul(m.mT, dW)
+        if mask is not None:
+            common = xp.where(mask[..., None, None], common, xp.zeros_like(common))
+        dW -= common
