@@ -21,6 +21,7 @@ from tinydiv.plots.neurons import (
 from tinydiv.plots.plane import decision_regions, neurons_parting
 from tinydiv.plots.run import run_picture
 from tinydiv.plots.spectra import correlation_spectrum, neuron_activity
+from tinydiv.plots.step import step_picture
 from tinydiv.plots.studies import forest, heat_map, paired_dots
 from tinydiv.plots.style import alt_text, page, save
 
@@ -44,4 +45,5 @@ __all__ = [
     "save",
     "similarity_gallery",
     "similarity_matrix",
+    "step_picture",
 ]

@@ -13,6 +13,7 @@ from tinydiv.plots.style import (
     DIVERGING,
     SEQUENTIAL,
     Floats,
+    brightness,
     colour,
     describe,
     frame,
@@ -186,8 +187,3 @@ def heat_map(
     top = f"largest {table[i, j]:.3g} at {rows[i]}, {columns[j]}"
     describe(ax, f"{label or 'Values'} for {len(rows)} rows and {len(columns)} columns; {top}.")
     return ax
-
-
-def brightness(rgba: Floats) -> float:
-    """How bright a colour looks, 0 to 1 (weights of ITU-R BT.709)."""
-    return float(np.dot((0.2126, 0.7152, 0.0722), rgba[:3]))

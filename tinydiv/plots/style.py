@@ -180,6 +180,11 @@ def row_and_column_ticks(ax: Axes, shape: Sequence[int], most: int = 16) -> None
         axis.set_tick_params(length=0)
 
 
+def brightness(rgba: Floats) -> float:
+    """How bright a colour looks, 0 to 1 (weights of ITU-R BT.709)."""
+    return float(np.dot((0.2126, 0.7152, 0.0722), rgba[:3]))
+
+
 Side = Literal["left", "right", "top", "bottom"]
 
 

@@ -1,0 +1,68 @@
+"""Seeing what passes through a network: layers that change nothing, and remember."""
+
+from tinydiv.backend import Array
+from tinydiv.layers import Context, Layer
+from tinydiv.mlp import MLP, Trace
+
+
+class Watch(Layer):
+    """Hands on what it gets and keeps a copy: x on the way forward, dx on the way back.
+
+    The copies lie in its cache, and that lies in the trace of the pass: two passes do not mix.
+    """
+
+    label = "watch"
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+
+    def forward(self, x: Array, context: Context) -> tuple[Array, Array]:
+        return x, {"x": x.copy()}
+
+    def backward(self, dy: Array, cache: Array) -> tuple[Array, dict[str, Array]]:
+        cache["dx"] = dy.copy()
+        return dy, {}
+
+
+class WatchBefore(Watch):
+    """Before the activation function."""
+
+    place = "before"
+
+
+class WatchAfter(Watch):
+    """After it."""
+
+    place = "after"
+
+
+class Watched:
+    """A network with a Watch on both sides of its layers, at every place, while `with` lasts."""
+
+    def __init__(self, net: MLP) -> None:
+        self.net, self.layers = net, net.layers
+
+    def __enter__(self) -> "Watched":
+        kinds: tuple[type[Watch], ...] = (WatchBefore, WatchAfter)
+        hidden = range(self.net.depth - 1)
+        first: list[Layer] = [kind(l) for kind in kinds for l in hidden]
+        last: list[Layer] = [kind(l) for kind in kinds for l in hidden]
+        self.net.layers = [*first, *self.layers, *last]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.net.layers = self.layers
+
+    def at(self, place: str, depth: int) -> list[str]:
+        """The names of the network's own layers at one place, in the order of the forward pass."""
+        return [
+            layer.label for layer in self.layers if (layer.place, layer.depth) == (place, depth)
+        ]
+
+    def entering(self, trace: Trace, place: str, depth: int) -> Array:
+        """What was seen before the layers at a place: {"x": ..., "dx": ...}."""
+        return trace.caches[place, depth, 0]
+
+    def leaving(self, trace: Trace, place: str, depth: int) -> Array:
+        """What was seen behind them."""
+        return trace.caches[place, depth, 1 + len(self.at(place, depth))]
