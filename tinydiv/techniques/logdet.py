@@ -28,10 +28,11 @@ class LogdetCorrelation(ActivationPenalty):
 
     What it teaches: redundancy of the whole set and not of pairs: three neurons with c = a + b have
     moderate correlations but a determinant of zero. Its gradient is largest in the thinnest
-    direction of the activations. How a network cheats it: a neuron that fell silent has left the count
-    (on its way there it is dear: eps eats its place on the diagonal). With fewer samples than neurons
-    the matrix is singular whatever the network does, and L sits near a floor of log(1/delta) for every
-    missing direction. delta below 1e-3 is unsafe in float32.
+    direction of the activations. How a network cheats it: a neuron that fell silent has left the count;
+    but on its way there it is dear, because eps eats its place on the diagonal, and no ReLU neuron dies
+    where Pearson kills many. With fewer samples than neurons the matrix is singular whatever the
+    network does, and L sits near a floor of log(1/delta) for every missing direction. delta below 1e-3
+    is unsafe in float32.
     Cost: two products of N H^2, one factorisation and one inverse of H^3.
     """
 

@@ -26,10 +26,11 @@ class WLDReg(ActivationPenalty):
     A (..., N, H), M = dL/dS, delta = 1e-3. aggregated is our cheap form: no array of N H^2.
 
     What it teaches: difference is not independence. Two neurons that are copies but for a constant, or
-    for a factor, are far apart here. How a network cheats it: by biases and scale, for the same reason:
-    spread the neurons' means, or enlarge everything, and every similarity falls to zero. The opposite of
-    DeCov's cheat, and a dead neuron is far from a lively one. det has next to no gradient where
-    redundancy is large: the determinant is a product of many small numbers.
+    for a factor, are far apart here; on images it *raises* the neurons' correlation. How a network
+    cheats it: by biases and scale, for the same reason: spread the neurons' means, or enlarge
+    everything, and every similarity falls to zero. It is the opposite of DeCov's cheat, and a dead neuron
+    is far from a lively one. det has next to no gradient where redundancy is large: the determinant is a
+    product of many small numbers.
     Cost: a dozen passes over N H^2 (aggregated: two products of N H^2), the determinants H^3.
     """
 

@@ -1,0 +1,105 @@
+"""The gallery: one network per technique, the same start, a matrix each; and what it lets us see."""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from tinydiv.config import TrainConfig
+from tinydiv.errors import UsageError
+from tinydiv.gallery import GalleryConfig, gallery, main, table
+from tinydiv.runs import build
+from tinydiv.techniques import TECHNIQUES
+
+SMALL = {"data": "life", "hidden": (6,), "epochs": 3}
+
+
+@pytest.mark.parametrize("measure", ["correlation", "cosine", "overlap"])
+@pytest.mark.parametrize("family", ["activations", "weights", "ensemble"])
+def test_a_family_is_shown_whole(family, measure):
+    shown = gallery(GalleryConfig(family=family, measure=measure, **SMALL))
+    names = [name for name, cls in TECHNIQUES.items() if cls.family == family]
+    assert [one.spec for one in shown] == ["none", *names]
+    for one in shown:
+        assert one.similarity.shape == (6, 6)
+        assert np.isfinite(one.similarity).all()
+        assert np.abs(one.similarity).max() <= 1 + 1e-5
+        np.testing.assert_allclose(one.similarity, one.similarity.T, atol=1e-5)
+        assert 0 <= one.accuracy <= 1
+    text = table(shown, measure)
+    assert all(name in text for name in names)
+    assert len(text.splitlines()) == len(names) + 2
+
+
+def test_all_begin_alike():
+    """After no epoch at all every matrix is that of the plain network."""
+    shown = gallery(GalleryConfig(**{**SMALL, "epochs": 0}))
+    for one in shown[1:]:
+        np.testing.assert_array_equal(one.similarity, shown[0].similarity)
+
+
+def test_the_command_draws_and_prints(tmp_path, capsys):
+    out = tmp_path / "two.png"
+    flags = ["--data", "life", "--hidden", "5", "--epochs", "2", "--out", str(out)]
+    assert main([*flags, "--technique", "decov", "--technique", "cosine:strength=3"]) == 0
+    assert min(imread(out).shape[:2]) > 200
+    assert imread(out)[..., :3].std() > 0.02  # something was drawn
+    printed = capsys.readouterr().out
+    assert "cosine:strength=3" in printed
+    assert "+" in printed
+    assert str(out) in printed
+    assert [p.name for p in tmp_path.iterdir()] == ["two.png"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "says"),
+    [
+        (["--family", "wieghts"], 2, "did you mean 'weights'"),
+        (["--technique", "devoc"], 2, "did you mean 'decov'"),
+        (["--measure", "similarity"], 2, "correlation"),
+        (["--out", "picture.jpeg"], 2, ".png, .svg or .pdf"),
+        (["--out", "/no/such/folder/a.png"], 1, "no folder"),
+        (["--hidden", "none"], 2, "leaves no neurons"),
+        (["--epochs", "-1"], 2, "whole number"),
+    ],
+)
+def test_mistakes_get_a_sentence_and_a_code(flags, code, says, capsys):
+    assert main(flags) == code
+    said = capsys.readouterr()
+    assert says in said.err
+    assert "Traceback" not in said.err
+    assert not said.out
+
+
+def test_a_network_without_neurons_cannot_be_compared():
+    with pytest.raises(UsageError, match="leaves no neurons"):
+        gallery(GalleryConfig(hidden=()))
+
+
+# What the pictures show, over four networks ------------------------------------------------------
+
+
+def after_training(spec):
+    """Means over four networks: share of dead neurons, correlation, accuracy."""
+    run = build(TrainConfig(technique=(spec,) if spec else (), epochs=5, replicas=4))
+    run.train()
+    last = run.records[-1]
+    found = {key: np.mean(last.diversity[key]) for key in ("dead_fraction", "correlation")}
+    return found | {"accuracy": np.mean(last.test_accuracy)}
+
+
+def test_correlation_penalties_kill_relu_neurons_and_logdet_does_not():
+    """Their gradient grows as 1/s: the docstrings of Pearson and LogdetCorrelation."""
+    plain, pearson = after_training(""), after_training("pearson:strength=1")
+    logdet = after_training("logdet-correlation")
+    assert pearson["dead_fraction"] > plain["dead_fraction"] + 0.15
+    assert logdet["dead_fraction"] <= plain["dead_fraction"]
+    assert logdet["correlation"] < 0.7 * plain["correlation"]
+    assert logdet["accuracy"] > plain["accuracy"] - 0.01
+
+
+def test_wld_parts_neurons_without_decorrelating_them():
+    """Difference is not independence: at ten times its usual strength it raises the correlation."""
+    assert (
+        after_training("wld-reg:strength=0.03")["correlation"]
+        > after_training("")["correlation"] + 0.05
+    )
