@@ -40,8 +40,7 @@ HOST = {  # files of the core that may use NumPy, and why
     "backend.py": "the switch itself",
     "products.py": "the two numbers that cuBLAS reads from the host",
     "randomness.py": "starts and shuffles are drawn on the host",
-    "initializers/__init__.py": "starts are drawn on the host",
-    "initializers/classic.py": "starts are drawn on the host",
+    "initializers/": "starts are drawn and computed on the host, in float64, then moved",
     "data/": "sets are read and made on the host, then moved",
 }
 

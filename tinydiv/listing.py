@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from tinydiv import activations, data, diversity, losses, optimizers, schedules
 from tinydiv.errors import UsageError, nearest
-from tinydiv.initializers import BASES
+from tinydiv.initializers import BASES, SCHEMES
 from tinydiv.techniques import TECHNIQUES, Technique
 from tinydiv.techniques.cost import cost_text, relative_cost
 from tinydiv.techniques.framework import COMMON, kind_of
@@ -67,7 +67,9 @@ def techniques() -> list[Entry]:
 
 KINDS: dict[str, Callable[[], list[Entry]]] = {
     "techniques": techniques,
-    "initializers": lambda: [entry(b.name, b.summary, b.paper) for b in BASES.values()],
+    "initializers": lambda: [
+        entry(one.name, one.summary, one.paper) for one in (*SCHEMES.values(), *BASES.values())
+    ],
     "data": lambda: [entry(*found) for found in data.describe()],
     "activations": lambda: [
         entry(a.name, a.summary, a.paper) for a in activations.ACTIVATIONS.values()

@@ -22,7 +22,7 @@ from tinydiv.data.dataset import Dataset
 from tinydiv.divergence import Guard
 from tinydiv.diversity import METRICS
 from tinydiv.errors import RunError, UsageError, unknown
-from tinydiv.initializers import initialize
+from tinydiv.initializers import PROBE, initialize, needs_data
 from tinydiv.mlp import MLP
 from tinydiv.options import flag, shown
 from tinydiv.randomness import replica_seeds
@@ -121,11 +121,12 @@ def build(config: TrainConfig) -> Run:
         dtype=config.dtype,
         layers=layers_of(placed),
     )
-    initialize(net, config.init, config.seed)
+    on_device = DeviceData(dataset, config.dtype)
+    sample = on_device.probe(PROBE) if needs_data(config.init) else None
+    initialize(net, config.init, config.seed, sample)
     assert config.lr is not None
     assert config.weight_decay is not None
     optimizer = optimizer_class(net, one_or_all(config.lr), one_or_all(config.weight_decay))
-    on_device = DeviceData(dataset, config.dtype)
     techniques = Techniques(
         net,
         placed,

@@ -1,40 +1,110 @@
-"""Starts by name: initialize(net, "he-normal", seed=0) fills a network's weights and biases.
+"""Starts by name: initialize(net, "decorrelated", seed=0, X=probe) fills a network's weights and biases.
 
 Everything is drawn on the host, network r of a run with seed s from seed s + r, and then moved: equal
-seeds give equal starts on every backend, for one network or as one of many.
+seeds give equal starts on every backend, for one network or as one of many. Read in this order:
+classic.py (base draws), scheme.py (what a scheme is), by_weights.py, by_responses.py, decorrelated.py.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from tinydiv.backend import to_device
-from tinydiv.errors import unknown
+from tinydiv.backend import Array, to_device, to_host
+from tinydiv.errors import UsageError
 from tinydiv.initializers.classic import BASES, Base
+from tinydiv.initializers.scheme import Inputs, Place, Scheme
+from tinydiv.initializers.specs import SCHEMES, Start, needs_data, parse
 from tinydiv.mlp import MLP
 from tinydiv.randomness import generator, replica_seeds
 
-__all__ = ["BASES", "DEFAULT", "Base", "initialize"]
+__all__ = ["BASES", "DEFAULT", "PROBE", "SCHEMES", "Base", "Scheme", "initialize", "needs_data"]
 
 DEFAULT = "he-normal"
+PROBE = 4096
+"""How many training samples a start that reads data is given: DeviceData.probe(PROBE)."""
+
+AT_ONCE = 16
+"""How many networks are worked on at once: their arrays then take some hundred MB at most."""
 
 
-def initialize(net: MLP, name: str = DEFAULT, seed: int | Sequence[int] = 0) -> None:
-    """Fill W and b of every layer by the named scheme; parameters of layers get their first values.
+def initialize(
+    net: MLP, spec: str = DEFAULT, seed: int | Sequence[int] = 0, X: Array | None = None
+) -> None:
+    """Fill W and b of every layer by a spec such as "response-zca@glorot-uniform" (specs.py).
 
-    seed: one number (network r uses seed + r) or one per network. Raises UsageError for an unknown
-    name or a seed that is no whole number from 0 up.
+    seed: one number (network r uses seed + r) or one per network. X (N, n_0): a probe batch of training
+    inputs, for starts that read data; needs_data(spec) says whether it does. Layers are filled in
+    order, each by what it sees after those before it; what stands between them (batch norm, dropout)
+    counts as not there. Parameters of such layers get their first values.
+
+    Weights that do not depend on data are equal bit for bit on every backend; so are the others where
+    X is, but for deep networks, where the device computes activations (relative 1e-5 in float32).
+
+    Raises UsageError for an unknown name or setting, a seed that is no whole number from 0 up, and
+    inputs that are missing, of another width, or not finite.
     """
-    if name not in BASES:
-        raise unknown("initializer", name, BASES)
-    base = BASES[name]
+    start = parse(spec)
+    seeds = replica_seeds(seed, net.replicas)
+    inputs = probe_inputs(net, spec, X) if start.needs_data else None
     theta = np.zeros((net.replicas or 1, net.n_parameters))
-    for r, s in enumerate(replica_seeds(seed, net.replicas)):
-        rng = generator(s, "start")
-        for l, (n_in, n_out) in enumerate(zip(net.sizes, net.sizes[1:], strict=False)):
-            W, b = base.draw(rng, n_in, n_out)
-            for block, values in ((net.block(f"W{l}"), W), (net.block(f"b{l}"), b)):
-                theta[r, block.start : block.stop] = values.ravel()
+    for begin in range(0, len(seeds), AT_ONCE):
+        rows = slice(begin, begin + AT_ONCE)
+        for name, values in begun(net, start, seeds[rows], inputs).items():
+            block = net.block(name)
+            theta[rows, block.start : block.stop] = values.reshape(len(values), -1)
     net.theta[...] = to_device(theta.astype(net.dtype).reshape(net.theta.shape))
     for layer in net.layers:
         layer.reset_parameters()
+
+
+def probe_inputs(net: MLP, spec: str, X: Array | None) -> Inputs:
+    """The probe batch on the host, as what the first layer of all networks sees."""
+    if X is None:
+        raise UsageError(
+            f"the start {spec!r} reads data: give initialize a batch of training inputs, X=..., "
+            f"of about {PROBE} rows"
+        )
+    rows = to_host(X)
+    if rows.ndim != 2 or rows.shape[0] < 1 or rows.shape[1] != net.sizes[0]:
+        raise UsageError(
+            f"a probe batch has the shape (N, {net.sizes[0]}) for this network, got {rows.shape}"
+        )
+    if not np.isfinite(rows).all():
+        raise UsageError(
+            "the probe batch holds numbers that are not finite: clean the inputs first"
+        )
+    return Inputs(lambda: rows[None])
+
+
+def begun(
+    net: MLP, start: Start, seeds: Sequence[int], first: Inputs | None
+) -> dict[str, np.ndarray]:
+    """W0, b0, W1, ... of some networks (R, ., .): all base draws, then the schemes, layer by layer."""
+    rngs = [generator(seed, "start") for seed in seeds]
+    drawn = [
+        [
+            start.base.draw(rng, n_in, n_out)
+            for n_in, n_out in zip(net.sizes, net.sizes[1:], strict=False)
+        ]
+        for rng in rngs
+    ]
+    filled: dict[str, np.ndarray] = {}
+    inputs = first
+    for l in range(net.depth):
+        W = np.stack([layers[l][0] for layers in drawn])
+        b = np.stack([layers[l][1] for layers in drawn])
+        for i, scheme in enumerate(start.schemes):
+            at = Place(rngs, start.bare and i == 0, l, net.depth, net.sizes[-1], inputs, first)
+            W, b = (scheme.output if l == net.depth - 1 else scheme.hidden)(W, b, at)
+        filled[f"W{l}"], filled[f"b{l}"] = W, b
+        if inputs is not None and l < net.depth - 1:
+            inputs = Inputs(partial(responses, net, inputs, W, b))
+    return filled
+
+
+def responses(net: MLP, inputs: Inputs, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """What the next layer sees, f(A W + b) (R, N, n_out), in the network's own precision."""
+    A = inputs.A.astype(net.dtype, copy=False)
+    Z = A @ W.astype(net.dtype) + b.astype(net.dtype)
+    return np.asarray(to_host(net.activation(to_device(Z))))

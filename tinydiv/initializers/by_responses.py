@@ -1,0 +1,187 @@
+"""Schemes that look at a probe batch: at the responses (pre-activations) Z = A W + b of a layer.
+
+a- is the mean of the layer's inputs over the batch, S their covariance; Cov(Z) = W' S W. The labels are
+not looked at.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinydiv.initializers.scheme import (
+    Inputs,
+    Place,
+    Scheme,
+    directions,
+    inverse_root,
+    norms,
+    polar,
+    with_norms,
+)
+from tinydiv.techniques.settings import setting
+
+GREEDY_ROWS = 512
+"""How many rows of the probe batch a greedy choice by responses reads."""
+
+
+class DataScheme(Scheme):
+    """A scheme that cannot do without a probe batch."""
+
+    @property
+    def needs_data(self) -> bool:
+        return True
+
+
+def centring_bias(W: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """b = -(mean of the inputs) W: every pre-activation has mean 0 on the batch."""
+    return np.asarray(-(inputs.mean @ W))
+
+
+def uncorrelated(W: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """W Cov(Z)^{-1/2}, each neuron back at its norm: responses without correlation on the batch.
+
+    Where the inputs vary in fewer directions than there are neurons, the correlations become those of a
+    tight frame, which is all that there is room for.
+    """
+    return with_norms(W @ inverse_root(inputs.response_covariance(W)), norms(W), W)
+
+
+@dataclass(frozen=True)
+class Centring(DataScheme):
+    """The base's weights; hidden biases such that every pre-activation has mean 0 on the batch.
+
+        b = - a- W
+
+    Keeps all weights of its base. It is the control for every scheme that looks at data: what it gains
+    is no gain of decorrelation.
+    """
+
+    name = "centring"
+    summary = "the control for data: hidden biases that centre the pre-activations, nothing else"
+    paper = "a control of this project's; centring: LeCun, Bottou, Orr and Mueller, 1998"
+
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        return W, centring_bias(W, at.seen)
+
+
+@dataclass(frozen=True)
+class ResponseZCA(DataScheme):
+    """Responses that start uncorrelated, by the smallest change of the draw.
+
+        Z = (A - a-) W0,   W = n direction of (W0 Cov(Z)^{-1/2}),   b = - a- W
+
+    Keeps each neuron's norm and the outgoing weights of its base. ZCA is the whitening nearest to what
+    it whitens, so the draw stays random. After ReLU a little correlation returns.
+    """
+
+    name = "response-zca"
+    summary = "pre-activations uncorrelated on a batch, by the smallest change of the draw"
+    paper = "this project's; ZCA: Bell and Sejnowski, 1997"
+
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        W = uncorrelated(W, at.seen)
+        return W, centring_bias(W, at.seen)
+
+
+@dataclass(frozen=True)
+class PCAWhite(DataScheme):
+    """The top principal directions of the inputs, whitened and rotated at random.
+
+        S = P L P',   W = n direction of (P_r L_r^{-1/2} O),   b = - a- W
+
+    O (r, H) is a random rotation, r = min(H, rank of S); the responses are uncorrelated where H <= r.
+    white=no leaves L out: plain principal directions, rotated. Keeps each neuron's norm and the
+    outgoing weights of its base.
+    """
+
+    name = "pca-white"
+    summary = "top principal directions of the inputs, whitened, times a random rotation"
+    paper = "principal components: Pearson, 1901; Hotelling, 1933"
+    white: bool = setting(True, help="whiten before rotating")
+
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        inputs, n_out = at.seen, W.shape[-1]
+        variances, P = inputs.principal
+        r = min(n_out, inputs.rank)
+        if r == 0:  # the inputs are constant: there is no direction to prefer
+            return W, centring_bias(W, inputs)
+        O = polar(np.stack([rng.standard_normal((r, n_out)) for rng in at.rngs]))
+        top = P[..., :r] / np.sqrt(variances[..., None, :r]) if self.white else P[..., :r]
+        W = with_norms(top @ O, norms(W), W)
+        return W, centring_bias(W, inputs)
+
+
+@dataclass(frozen=True)
+class LSUV(DataScheme):
+    """Layer-sequential unit variance (Mishkin and Matas, ICLR 2016): orthogonal, then scaled.
+
+        W <- W / s,  b <- b / s,   s^2 = the variance of all of a layer's Z on the batch
+
+    Its definition is a scale, of every layer and of the output layer too, so it keeps no norm of its
+    base, only the directions. With no base named it stands on `orthogonal`, as in the paper.
+    """
+
+    name = "lsuv"
+    summary = "orthogonal, then every layer scaled to unit variance on a batch"
+    paper = "Mishkin and Matas, ICLR 2016"
+    base = "orthogonal"
+
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        s = layer_deviation(W, b, at.seen)
+        s = np.where(s > 0, s, 1)
+        return W / s, b / s
+
+    output = hidden
+
+
+def layer_deviation(W: np.ndarray, b: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """The standard deviation (., 1, 1) of a layer's pre-activations, over samples and neurons."""
+    within = np.einsum("...ih,...ih->...h", W, inputs.covariance @ W).mean(axis=-1)
+    between = (inputs.mean @ W + b).var(axis=(-2, -1))
+    return np.asarray(np.sqrt(within + between)[..., None, None])
+
+
+@dataclass(frozen=True)
+class Greedy(Scheme):
+    """Neuron after neuron, the candidate that is least like those already placed.
+
+    The candidates of a neuron are its base draw and random directions. Likeness is the largest
+    |cosine| of weights (by=weights) or the largest |correlation| of pre-activations on up to 512 rows of
+    the batch (by=responses). Keeps norms, biases and outgoing weights of its base.
+    """
+
+    name = "greedy"
+    summary = "neuron after neuron, the candidate least like those already placed"
+    paper = "best-candidate sampling: Mitchell, 1991"
+    by: str = setting("weights", choices=("weights", "responses"), help="what is compared")
+    candidates: int = setting(8, low=1, high=10_000, help="how many to choose from")
+
+    @property
+    def needs_data(self) -> bool:
+        return self.by == "responses"
+
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        rows = None
+        if self.by == "responses":
+            rows = (at.seen.A[:, :GREEDY_ROWS] - at.seen.mean).astype(np.float64)
+        chosen = [
+            self.choose(rng, W[r], None if rows is None else rows[r % len(rows)])
+            for r, rng in enumerate(at.rngs)
+        ]
+        return with_norms(np.stack(chosen), norms(W), W), b
+
+    def choose(
+        self, rng: np.random.Generator, W: np.ndarray, rows: np.ndarray | None
+    ) -> np.ndarray:
+        """The chosen directions of one network, (n_in, n_out)."""
+        (n_in, n_out), K = W.shape, self.candidates
+        drawn = rng.standard_normal((n_in, n_out, K - 1))
+        pool = directions(np.concatenate([W[:, :, None], drawn], axis=-1).reshape(n_in, -1))
+        seen = pool if rows is None else directions(rows @ pool)
+        likeness = np.abs(seen.T @ seen).reshape(n_out, K, n_out, K)
+        nearest = np.zeros((n_out, K))  # of every candidate: to what is placed so far
+        picks = []
+        for h in range(n_out):
+            picks.append(int(np.argmin(nearest[h])))
+            nearest = np.maximum(nearest, likeness[:, :, h, picks[-1]])
+        return np.asarray(pool.reshape(n_in, n_out, K)[:, np.arange(n_out), picks])

@@ -1,0 +1,96 @@
+"""The project's own start: decorrelated on both sides of the hidden neurons, yet drawn at random.
+
+Neurons learn the same thing if they answer alike or if they are corrected alike. The first is decided by
+the incoming weights, the second by the outgoing ones: the gradient that reaches neuron h is dlogits V_h'.
+So both are decorrelated. The paper's claim for a decorrelated, stochastic start is tested under this
+definition, which is ours.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinydiv.initializers.by_responses import DataScheme, centring_bias, uncorrelated
+from tinydiv.initializers.scheme import Inputs, Place, norms, polar, with_norms
+from tinydiv.techniques.settings import setting
+
+
+@dataclass(frozen=True)
+class Decorrelated(DataScheme):
+    """Uncorrelated responses, uncorrelated outgoing weights, and a scale that is read off the data.
+
+        incoming   W = direction of (S + shrink mean(diag S) I)^{-1/2} W0 M,   M: W' S W diagonal
+        biases     b = - a- W: every pre-activation has mean 0 on the batch
+        outgoing   V = v Q,   Q'Q = I and 1'Q = 0:  Q the polar factor of V0 - (mean over the neurons)
+
+    W0 and V0 are the base's draws, S the covariance of the layer's inputs, a- their mean. 1'Q = 0 keeps
+    what all neurons have in common (after ReLU: a positive mean) out of every output. H - 1 < K neurons
+    leave no room for K orthogonal columns; their V is the nearest frame in the room there is.
+
+    decorrelated@base keeps each neuron's incoming norm and the Frobenius norm of the outgoing weights,
+    not their directions: outgoing=no keeps those too. With no base named the scale is read off the data:
+
+        every pre-activation of the first layer has standard deviation `deviation` on the batch;
+        V (in deep networks V and all inner layers) gets the singular value (or neuron norm) g with
+        g^(2 (depth - 1)) = curvature K / lambda,   lambda the largest eigenvalue of E[x x']
+
+    `curvature` is thereby the scale of the loss's second derivative along the first layer's weights,
+    which bounds a gradient step: one rule for data of any scaling.
+    """
+
+    name = "decorrelated"
+    summary = "decorrelated responses and outgoing weights; alone, with a scale read off the data"
+    paper = "this project's; the claim: Kovalenko, Kordik and Friedjungova, ICANN 2021"
+    incoming: bool = setting(True, help="decorrelate the responses")
+    centre: bool = setting(True, help="centre the pre-activations by the hidden biases")
+    outgoing: bool = setting(True, help="decorrelate the outgoing weights")
+    shrink: float = setting(0.01, above=0, help="floor under the inputs' variances, on their mean")
+    deviation: float = setting(0.05, above=0, help="of the first responses; only without a base")
+    curvature: float = setting(160.0, above=0, help="along the first layer; only without a base")
+
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        wanted = norms(W)
+        if self.incoming:
+            W = uncorrelated(self.whitened(W, at.seen), at.seen)
+        W = with_norms(W, wanted, W)
+        if at.bare and at.layer == 0:
+            variances = np.diagonal(at.seen.response_covariance(W), axis1=-2, axis2=-1)
+            found = np.sqrt(np.maximum(variances, 0))[..., None, :]
+            W = np.where(found > 0, W * (self.deviation / np.where(found > 0, found, 1)), W)
+        elif at.bare:
+            W = with_norms(W, self.gain(at), W)
+        return W, centring_bias(W, at.seen) if self.centre else b
+
+    def output(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        if at.depth == 1:  # no hidden neurons: nothing to tell apart
+            return W, b
+        V = separated(W) if self.outgoing else W
+        if not at.bare:
+            return V, b
+        largest = np.linalg.norm(V, ord=2, axis=(-2, -1), keepdims=True)
+        return V * (self.gain(at) / largest), np.zeros_like(b)
+
+    def whitened(self, W: np.ndarray, inputs: Inputs) -> np.ndarray:
+        """(S + shrink mean(diag S) I)^{-1/2} W: every direction of the inputs answered equally."""
+        variances, P = inputs.principal
+        floor = self.shrink * variances.mean(axis=-1, keepdims=True)
+        root = 1 / np.sqrt(np.where(variances + floor > 0, variances + floor, 1))
+        return np.asarray((P * root[..., None, :]) @ (P.mT @ W))
+
+    def gain(self, at: Place) -> np.ndarray:
+        """g (., 1, 1): what every layer beyond the first multiplies by."""
+        assert at.first is not None
+        lam = np.where(at.first.peak > 0, at.first.peak, 1)
+        return np.asarray((self.curvature * at.outputs / lam) ** (0.5 / (at.depth - 1)))[
+            ..., None, None
+        ]
+
+
+def separated(V: np.ndarray) -> np.ndarray:
+    """V (., H, K) without its mean over the neurons, columns orthogonal, its Frobenius norm kept."""
+    H = V.shape[-2]
+    if H == 1:
+        return V
+    Q = polar(V - V.mean(axis=-2, keepdims=True))
+    size = np.linalg.norm(V, axis=(-2, -1), keepdims=True)
+    return np.asarray(Q * (size / np.linalg.norm(Q, axis=(-2, -1), keepdims=True)))

@@ -1,0 +1,30 @@
+"""Factors on any start: the control that tells scale from everything else."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinydiv.initializers.scheme import Place, Scheme
+from tinydiv.techniques.settings import setting
+
+
+@dataclass(frozen=True)
+class Scaled(Scheme):
+    """The start that stands behind it, with all weights and biases of a layer times a factor.
+
+        hidden layers:  W <- inner W,  b <- inner b         output layer:  V <- outer V,  c <- outer c
+
+    Biases are scaled too: a centred pre-activation stays centred.
+    """
+
+    name = "scaled"
+    summary = "another start with its hidden and output layers times a factor"
+    paper = "a control of this project's"
+    inner: float = setting(1.0, above=0, help="factor on the hidden layers")
+    outer: float = setting(1.0, above=0, help="factor on the output layer")
+
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        return W * self.inner, b * self.inner
+
+    def output(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        return W * self.outer, b * self.outer

@@ -1,0 +1,78 @@
+"""Specs of starts: scheme:key=value@base, read from the right: a base draw, then what changes it.
+
+he-normal                                a base draw
+response-zca                             a scheme on the base that it names itself
+lowdin:mix=0.5@glorot-uniform            a scheme with a setting, on a base
+scaled:inner=0.25,outer=3@response-zca@pytorch    schemes on schemes
+"""
+
+from dataclasses import dataclass
+
+from tinydiv.errors import UsageError, nearest
+from tinydiv.initializers.by_responses import LSUV, Centring, Greedy, PCAWhite, ResponseZCA
+from tinydiv.initializers.by_weights import Adversarial, CosineDescent, Lowdin, Orthogonal, Simplex
+from tinydiv.initializers.classic import BASES, Base
+from tinydiv.initializers.decorrelated import Decorrelated
+from tinydiv.initializers.scaled import Scaled
+from tinydiv.initializers.scheme import Scheme
+from tinydiv.techniques.settings import convert, split
+
+SCHEMES: dict[str, type[Scheme]] = {
+    scheme.name: scheme
+    for scheme in (
+        *(Decorrelated, ResponseZCA, PCAWhite, Centring, LSUV),
+        *(Orthogonal, Lowdin, CosineDescent, Simplex, Greedy),
+        *(Adversarial, Scaled),
+    )
+}
+"""Every scheme by name."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A spec taken apart: the base draw, and the schemes that change it, innermost first."""
+
+    base: Base
+    schemes: tuple[Scheme, ...]
+    bare: bool
+    """Whether the innermost scheme chose its base itself, and with it may choose its scale."""
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether a probe batch of inputs is needed."""
+        return any(scheme.needs_data for scheme in self.schemes)
+
+
+def parse(spec: str) -> Start:
+    """Take a spec apart. Raises UsageError for unknown names, settings and values."""
+    parts = [part.strip() for part in spec.split("@")]
+    schemes: list[Scheme] = []
+    for part in parts:
+        name = part.partition(":")[0]
+        if name in BASES and part == parts[-1]:
+            if ":" in part:
+                raise UsageError(f"in {spec!r}, the base draw {name!r} has no settings")
+            return Start(BASES[name], tuple(reversed(schemes)), bare=False)
+        schemes.append(scheme(part, spec, last=part == parts[-1]))
+    while schemes[-1].base not in BASES:
+        schemes.append(SCHEMES[schemes[-1].base]())
+    return Start(BASES[schemes[-1].base], tuple(reversed(schemes)), bare=True)
+
+
+def scheme(part: str, spec: str, last: bool) -> Scheme:
+    """One scheme with its settings, from name:key=value,..."""
+    name = part.partition(":")[0]
+    if name not in SCHEMES:
+        where = "" if part == spec else f" (in {spec!r})"
+        if name in BASES and not last:
+            raise UsageError(f"in {spec!r}, {name!r} is a base draw: it can only stand last")
+        raise UsageError(
+            f"there is no initializer called {name!r}{where}: {nearest(name, (*SCHEMES, *BASES))}"
+        )
+    cls = SCHEMES[name]
+    return cls(**convert(name, cls, split(part).settings))
+
+
+def needs_data(spec: str) -> bool:
+    """Whether this start needs a probe batch of inputs. Raises UsageError as parse does."""
+    return parse(spec).needs_data
