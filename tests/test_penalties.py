@@ -152,6 +152,57 @@ def test_task_and_penalty_can_be_told_apart(spec):
     np.testing.assert_allclose(task + net.dtheta, both, rtol=1e-12, atol=1e-15)
 
 
+def penalty_part(spec, number=0, total=1, waited=0):
+    """What one penalty adds to dtheta in one step of a run of `total` steps, by block of theta.
+
+    waited: steps with the same loss that came before.
+    """
+    net = network([5, 4, 4, 3], seed=11, activation="tanh", dtype="float64")
+    X, Y = numbers(8, 5, seed=12), labels(8, classes=3, seed=13)
+    techniques = Techniques(net, [spec], total=total)
+    trace = net.forward(X)
+    for _ in range(waited + 1):
+        step = techniques.step(trace, Y, *losses.cross_entropy(trace.logits, Y), number)
+        techniques.before_backward(step)
+    net.backward(trace, step.dlogits, step.dA)
+    techniques.after_backward(step)
+    part = net.dtheta.copy()
+    net.backward(trace, step.task_dlogits)
+    part -= net.dtheta
+    return {block.name: part[block.start : block.stop] for block in net.blocks}
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "barlow"])
+def test_a_schedule_scales_it(name):
+    """Half-way through, linear decay leaves half of it; before a plateau there is nothing, at it all.
+
+    Barlow is left out: it draws other noise in another step.
+    """
+    full = penalty_part(name)
+    half = penalty_part(f"{name}:schedule=linear", number=5, total=10)
+    none = penalty_part(f"{name}:schedule=plateau,patience=3", waited=2)
+    stuck = penalty_part(f"{name}:schedule=plateau,patience=3", waited=3)
+    assert max(np.abs(part).max() for part in full.values()) > 1e-6
+    for block, part in full.items():
+        np.testing.assert_allclose(half[block], part / 2, rtol=1e-9, atol=1e-14)
+        assert np.abs(none[block]).max() < 1e-14
+        np.testing.assert_allclose(stuck[block], part, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", FAMILIES["activations"] + FAMILIES["weights"])
+def test_layers_choose_where_it_acts(name):
+    """At layer 1 alone it cannot touch what leads from layer 2 to the outputs, and the other way on."""
+    if made(name).acts_on != "hidden layers":
+        return
+    both = penalty_part(name)
+    first, second = penalty_part(f"{name}:layers=1"), penalty_part(f"{name}:layers=2")
+    for block, part in both.items():
+        np.testing.assert_allclose(first[block] + second[block], part, rtol=1e-9, atol=1e-14)
+    assert np.abs(first["W0"]).max() > 1e-9 or name == "l1-gates"  # which looks at outgoing weights
+    assert not np.abs(first["W2"]).max() > 1e-14
+    assert np.abs(second["W1"]).max() > 1e-9 or name == "l1-gates"
+
+
 # Odd neurons -------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """Techniques that keep hidden neurons diverse: one file each, registered by name.
 
-base.py says what a technique is; framework.py what surrounds it; blocks.py holds the two gradients that
-most penalties share.
+base.py says what a technique is; framework.py what surrounds it; blocks.py holds the gradients that
+most penalties share; cost.py what a technique costs beside a plain step.
 """
 
 from tinydiv.techniques.base import (
@@ -9,10 +9,12 @@ from tinydiv.techniques.base import (
     EnsemblePenalty,
     Intervention,
     LayerTechnique,
+    NeuronPenalty,
     OutputPenalty,
     Penalty,
     Step,
     Technique,
+    TwoViewPenalty,
     WeightPenalty,
 )
 from tinydiv.techniques.framework import Placed, Techniques, layers_of, place
@@ -25,12 +27,14 @@ __all__ = [
     "EnsemblePenalty",
     "Intervention",
     "LayerTechnique",
+    "NeuronPenalty",
     "OutputPenalty",
     "Penalty",
     "Placed",
     "Step",
     "Technique",
     "Techniques",
+    "TwoViewPenalty",
     "WeightPenalty",
     "layers_of",
     "place",

@@ -102,7 +102,8 @@ class Step:
 
     def noisy_view(self, deviation: float) -> View:
         """The network's pass on inputs with noise of that standard deviation: made once per step, so
-        that techniques that ask for the same noise share it."""
+        that techniques that ask for the same noise share it. Layers take it for a pass in training:
+        the same masks, and running statistics that see both passes."""
         if deviation not in self.views:
             assert self.noise is not None
             X = self.trace.inputs
