@@ -75,5 +75,12 @@ def refuse_conflicts(placed: list[Placed], layers_at: list[tuple[int, ...]]) -> 
     for i, first in enumerate(placed):
         for second in placed[i + 1 :]:
             reason = CONFLICTS.get(frozenset((first.label, second.label)))
-            if reason:
+            if reason and meet(first, second):
                 raise UsageError(f"{first.label} and {second.label} exclude each other: {reason}")
+
+
+def meet(first: Placed, second: Placed) -> bool:
+    """Whether two techniques act on a hidden layer that both name (no layers: on all of them)."""
+    if first.layers is None or second.layers is None:
+        return True
+    return bool(set(first.layers) & set(second.layers))
