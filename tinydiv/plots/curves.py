@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError, unknown
-from tinydiv.plots.style import Floats, colour, dash, describe, mark
+from tinydiv.plots.style import Floats, colour, dash, describe, in_its_ink, mark, title_of
 from tinydiv.stats import bca_interval
 from tinydiv.training import Record
 
@@ -50,6 +50,7 @@ def in_words(key: str) -> str:
     return name.replace("_", " ") + (f", layer {layer}" if layer else "")
 
 
+@in_its_ink
 def curve(
     ax: Axes,
     x: Sequence[float] | Floats,
@@ -99,6 +100,7 @@ def spread(seen: Floats, band: Band) -> tuple[float, float, float]:
     return middle, found.low, found.high
 
 
+@in_its_ink
 def learning_curves(
     ax: Axes,
     runs: Runs,
@@ -164,23 +166,24 @@ def finish(
     ax.grid(True, axis="y", linewidth=0.6)
     many = {n for n in networks if n > 1}
     count = str(many.pop()) if len(many) == 1 else "the"
-    words = f"mean of {count} networks,\nband: {BANDS[band]}" if networks - {1} else ""
-    if legend:
-        legend_beside(ax, words)
-    elif words:
+    words = f"mean of {count} networks, band: {BANDS[band]}" if networks - {1} else ""
+    if words:
         ax.set_title(words, fontsize="small")
+    if legend:
+        legend_beside(ax)
 
 
-def legend_beside(ax: Axes, title: str = "") -> None:
+def legend_beside(ax: Axes) -> None:
     """A legend inside the axis while it is short, to the right of it when it would hide the lines."""
     _, labels = ax.get_legend_handles_labels()
-    legend = ax.legend(title=title or None, title_fontsize="small", alignment="left")
+    legend = ax.legend()
     if len(labels) > MOST_INSIDE:
         legend.set_loc("upper left")
         legend.set_bbox_to_anchor((1.01, 1.0))
         legend.set_frame_on(False)
 
 
+@in_its_ink
 def diversity_over_training(
     ax: Axes, runs: Runs, *, metric: str = "correlation", band: Band = "range"
 ) -> Axes:
@@ -191,11 +194,12 @@ def diversity_over_training(
     learning_curves(ax, runs, value=metric, band=band)
     if metric in METRICS:
         ax.set_ylabel(in_words(metric))
-        below = ax.get_title(loc="left")
+        below = title_of(ax)
         ax.set_title(METRICS[metric].summary + (f"\n{below}" if below else ""), fontsize="small")
     return ax
 
 
+@in_its_ink
 def dead_units(ax: Axes, runs: Runs, *, band: Band = "range") -> Axes:
     """The share of hidden neurons that are constant on the probe set, after each epoch.
 

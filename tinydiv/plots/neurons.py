@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from tinydiv.backend import Array, to_host
+from tinydiv.backend import Array
 from tinydiv.errors import UsageError
 from tinydiv.plots.style import (
     DEAD,
@@ -15,7 +15,9 @@ from tinydiv.plots.style import (
     Floats,
     Picture,
     describe,
+    flags,
     frame,
+    in_its_ink,
     new_figure,
     one,
     page,
@@ -31,12 +33,13 @@ MOST_MINUS_SIGNS = 24
 """Larger matrices have no room for a minus in each negative cell."""
 
 
+@in_its_ink
 def neuron_weights(
     ax: Axes,
     W: Array,
     *,
     image_shape: tuple[int, int] | None = None,
-    dead: Array | None = None,
+    dead: Array | Sequence[bool] | None = None,
     most: int = 64,
     columns: int | None = None,
     bar: bool = True,
@@ -51,7 +54,7 @@ def neuron_weights(
     """
     weights = one(W, 2)
     D, H = weights.shape
-    off = np.zeros(H, bool) if dead is None else np.asarray(to_host(dead), bool).reshape(-1)
+    off = flags(dead, H)
     limit = symmetric(weights, 0.995)
     if image_shape is None:
         picture = signed_image(ax, weights, limit)
@@ -134,11 +137,12 @@ def color_bar(
     bar.ax.set_label("")
 
 
+@in_its_ink
 def similarity_matrix(
     ax: Axes,
     M: Array,
     *,
-    dead: Array | None = None,
+    dead: Array | Sequence[bool] | None = None,
     title: str = "similarity of hidden neurons",
     measure: str = "correlation",
     limit: float | None = 1.0,
@@ -157,9 +161,8 @@ def similarity_matrix(
     H = len(matrix)
     if matrix.shape != (H, H):
         raise UsageError(f"similarities of H neurons are an H x H matrix, got {matrix.shape}")
-    off = np.diag(matrix) == 0  # so blocks.correlations marks them, and blocks.cosines
-    if dead is not None:
-        off = np.asarray(to_host(dead), bool).reshape(-1)
+    # A zero on the diagonal: so blocks.correlations and blocks.cosines mark a neuron without any.
+    off = np.diag(matrix) == 0 if dead is None else flags(dead, H)
     hidden = np.eye(H, dtype=bool) | off[:, None] | off[None, :]
     pairs = np.where(hidden, np.nan, matrix)
     limit = symmetric(pairs) if limit is None else limit
@@ -196,8 +199,14 @@ def similarity_gallery(
         similarity_matrix(ax, M, title=name, measure=measure, bar=False)
     for ax in flat[len(matrices) :]:
         ax.set_axis_off()
-    color_bar(flat[: len(matrices)], flat[0].images[0], measure)
+    shared_bar(flat[0], flat[: len(matrices)], measure)
     return axes
+
+
+@in_its_ink
+def shared_bar(ax: Axes, axes: list[Axes], label: str) -> None:
+    """One colour bar for several axes with the limits of the first."""
+    color_bar(axes, ax.images[0], label)
 
 
 def gallery_picture(

@@ -7,11 +7,23 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
 
-from tinydiv.backend import Array, to_device, to_host
+from tinydiv.backend import Array, to_device
 from tinydiv.data.dataset import Dataset
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
-from tinydiv.plots.style import DEAD, Dash, Floats, colour, dash, describe, ink, mark, one
+from tinydiv.plots.style import (
+    DEAD,
+    Dash,
+    Floats,
+    colour,
+    dash,
+    describe,
+    flags,
+    in_its_ink,
+    ink,
+    mark,
+    one,
+)
 
 GRID = 201
 """Points along each side of the plane on which the network is asked."""
@@ -19,6 +31,7 @@ MOST_POINTS = 600
 """Samples that are drawn, the first of the test part; more would hide the regions."""
 
 
+@in_its_ink
 def decision_regions(
     ax: Axes, net: MLP, dataset: Dataset, *, replica: int = 0, neurons: bool = True
 ) -> Axes:
@@ -114,8 +127,9 @@ def zero_line(
         )
 
 
+@in_its_ink
 def neurons_parting(
-    ax: Axes, snapshots: Sequence[Array] | Array, *, dead: Array | None = None
+    ax: Axes, snapshots: Sequence[Array] | Array, *, dead: Array | Sequence[bool] | None = None
 ) -> Axes:
     """How the hidden neurons' weights move apart while a network learns: a path per neuron.
 
@@ -137,7 +151,7 @@ def neurons_parting(
         kept = (sizes[:2] ** 2).sum() / max((sizes**2).sum(), np.finfo(float).tiny)
         paths = np.einsum("dk,tdh->tkh", directions, paths)
         names = ("first principal direction", f"second (both: {kept:.0%} of the last weights)")
-    off = np.zeros(H, bool) if dead is None else np.asarray(to_host(dead), bool).reshape(-1)
+    off = flags(dead, H)
     for h in range(H):
         shade = DEAD if off[h] else colour(h)
         ax.plot(*paths[:, :, h].T, color=shade, linestyle=dash(h), linewidth=1.2)

@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 from tinydiv.backend import Array, to_host
 from tinydiv.errors import UsageError
 from tinydiv.plots.curves import Band, curve
-from tinydiv.plots.style import DEAD, Floats, colour, describe, ink, one, row_ticks
+from tinydiv.plots.style import DEAD, Floats, colour, describe, in_its_ink, ink, one, row_ticks
 from tinydiv.techniques.blocks import ALIVE_STD
 
 SMALLEST = 1e-3
 """Where the logarithmic axis of a spectrum ends: smaller eigenvalues are drawn there."""
 
 
+@in_its_ink
 def correlation_spectrum(
     ax: Axes, matrices: Mapping[str, Array] | Array, *, band: Band = "range"
 ) -> Axes:
@@ -66,6 +67,7 @@ def participation(values: Floats) -> float:
     return float(values.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
+@in_its_ink
 def neuron_activity(ax: Axes, A: Array) -> Axes:
     """How much each hidden neuron moves: its standard deviation over samples, on a logarithmic axis.
 

@@ -17,6 +17,7 @@ from tinydiv.plots.style import (
     colour,
     describe,
     frame,
+    in_its_ink,
     ink,
     mark,
     symmetric,
@@ -27,6 +28,7 @@ MOST_JOINED = 60
 """Seeds that are joined by lines; more would be a grey area."""
 
 
+@in_its_ink
 def forest(
     ax: Axes,
     names: Sequence[str],
@@ -90,6 +92,7 @@ def spread_out(n: int) -> Floats:
     return np.array([2 * (k * 0.6180339887498949 % 1) - 1 for k in range(n)])
 
 
+@in_its_ink
 def paired_dots(
     ax: Axes,
     arms: Mapping[str, ArrayLike],
@@ -140,6 +143,7 @@ def paired_dots(
     return ax
 
 
+@in_its_ink
 def heat_map(
     ax: Axes,
     values: ArrayLike,

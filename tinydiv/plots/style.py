@@ -12,17 +12,19 @@ dark) and returns the axis. It leaves behind a sentence with what can be seen, f
 `alt_text(figure)` collects them, and `save` writes them into the file.
 """
 
+import functools
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from tinydiv.backend import Array, to_host
@@ -87,13 +89,8 @@ def page(kind: str = "light") -> Iterator[None]:
     """
     if kind not in PAGES:
         raise unknown("page", kind, PAGES)
-    face, ink, faint = (PAGES[kind][key] for key in ("face", "ink", "faint"))
-    inks = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor")
-    ticks = ("xtick.color", "ytick.color", "xtick.labelcolor", "ytick.labelcolor")
     settings: dict[str, object] = {
-        **dict.fromkeys((*inks, *ticks, "legend.labelcolor"), ink),
-        **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), face),
-        **{"grid.color": faint, "legend.facecolor": face, "legend.edgecolor": faint},
+        **inks(*(PAGES[kind][key] for key in ("face", "ink", "faint"))),
         **{"font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11, "legend.fontsize": 10},
         **{"xtick.labelsize": 10, "ytick.labelsize": 10, "lines.linewidth": 1.8},
         **{"axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left"},
@@ -101,6 +98,43 @@ def page(kind: str = "light") -> Iterator[None]:
     }
     with matplotlib.rc_context(settings):  # type: ignore[arg-type]
         yield
+
+
+def inks(face: str, ink: str, faint: str) -> dict[str, object]:
+    """matplotlib's settings for a page of that colour and an ink that is seen on it."""
+    words = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor")
+    ticks = ("xtick.color", "ytick.color", "xtick.labelcolor", "ytick.labelcolor")
+    faces = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
+    return {
+        **dict.fromkeys((*words, *ticks, "legend.labelcolor"), ink),
+        **dict.fromkeys(faces, face),
+        **{"grid.color": faint, "legend.edgecolor": faint},
+    }
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_its_ink(draw: Callable[Concatenate[Axes, P], T]) -> Callable[Concatenate[Axes, P], T]:
+    """For a function that draws: legends, bars and words take the ink of the axis they belong to.
+
+    matplotlib would take that of the settings at the moment, which may be those of another page.
+    """
+
+    @functools.wraps(draw)
+    def call(ax: Axes, *args: P.args, **kwargs: P.kwargs) -> T:
+        face, own = to_hex(ax.figure.get_facecolor()), ink(ax)
+        faint = PAGES["light" if brightness(np.array(to_rgb(face))) > 0.5 else "dark"]["faint"]
+        with matplotlib.rc_context(inks(face, own, faint)):  # type: ignore[arg-type]
+            return draw(ax, *args, **kwargs)
+
+    return call  # type: ignore[return-value]  # named or not, an axis comes first
+
+
+def title_of(ax: Axes) -> str:
+    """An axis's title, wherever it stands."""
+    return ax.get_title(loc="left") or ax.get_title() or ax.get_title(loc="right")
 
 
 def new_figure(width: float, height: float) -> Picture:
@@ -160,6 +194,16 @@ def one(a: Array, axes: int, replica: int = 0) -> Floats:
     return part
 
 
+def flags(marked: Array | Sequence[bool] | None, n: int) -> npt.NDArray[np.bool_]:
+    """Which of n neurons are marked (dead, say): (n,), a list, or None for none of them."""
+    if marked is None:
+        return np.zeros(n, bool)
+    found = np.asarray(marked if isinstance(marked, list | tuple) else to_host(marked), bool)
+    if found.size != n:
+        raise UsageError(f"{n} neurons need {n} marks, got an array of shape {found.shape}")
+    return found.reshape(n)
+
+
 def symmetric(values: Floats, share: float = 1.0) -> float:
     """m for colour limits -m to m: the |value| that a share of the values stays within; never 0."""
     sizes = np.abs(values[np.isfinite(values)])
@@ -168,12 +212,12 @@ def symmetric(values: Floats, share: float = 1.0) -> float:
     return float(np.quantile(sizes, share)) or float(sizes.max()) or 1.0
 
 
-def row_ticks(axis: Axis, n: int, most: int = 16, start: int = 1) -> None:
+def row_ticks(axis: Axis, n: int, most: int = 10, start: int = 1) -> None:
     """Whole numbers along an axis, from `start`, leaving out what has no room."""
     axis.set_ticks(list(range(start, n + start, max(1, -(-n // most)))))
 
 
-def row_and_column_ticks(ax: Axes, shape: Sequence[int], most: int = 16) -> None:
+def row_and_column_ticks(ax: Axes, shape: Sequence[int], most: int = 12) -> None:
     """Number rows and columns of a matrix that was drawn by imshow."""
     for axis, n in ((ax.yaxis, shape[0]), (ax.xaxis, shape[1])):
         row_ticks(axis, n, most, start=0)
