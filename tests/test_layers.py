@@ -1,5 +1,7 @@
 """Layers: backward passes against PyTorch, evaluation mode, running statistics, folding, odd batches."""
 
+import itertools
+
 import numpy as np
 import pytest
 from helpers import close, labels, network, numbers
@@ -379,7 +381,7 @@ def test_it_moves_every_k_steps_only():
     for step in range(7):
         layer.forward(correlated(9, 5), Context(training=True, step=step))
         seen.append(to_host(layer.R))
-    moved = [not np.array_equal(a, b) for a, b in zip(seen, seen[1:], strict=False)]
+    moved = [not np.array_equal(a, b) for a, b in itertools.pairwise(seen)]
     assert moved == [True, False, False, True, False, False, True]
     layer.forward(correlated(9, 5), Context(training=False, step=0))
     np.testing.assert_array_equal(to_host(layer.R), seen[-1])
@@ -438,5 +440,5 @@ def test_places_that_do_not_exist_are_one_sentence():
         net_with("dropout:layers=3")
     with pytest.raises(UsageError, match="stands twice"):
         net_with("dropout", "dropout")
-    with pytest.raises(UsageError, match="at most 0.99"):
+    with pytest.raises(UsageError, match=r"at most 0\.99"):
         net_with("dropout:p=1")

@@ -126,7 +126,8 @@ class MLP:
                 size *= n
             blocks.append(Block(name, start, start + size, shape))
             start += size
-        names = [layer.tag for layer in self.layers]
+        names = [block.name for block in blocks]
+        names += [layer.tag for layer in self.layers if not layer.shapes]
         if len(set(names)) < len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise UsageError(f"the same layer stands twice at one place: {', '.join(twice)}")
