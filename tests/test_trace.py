@@ -9,11 +9,15 @@ import pytest
 from formulas import evaluate
 
 from tinydiv import trace
-from tinydiv.backend import to_host
+from tinydiv.backend import to_device, to_host
 from tinydiv.config import TrainConfig
+from tinydiv.divergence import Guard
 from tinydiv.errors import UsageError
+from tinydiv.initializers import initialize
+from tinydiv.mlp import MLP
+from tinydiv.optimizers import Adam
 from tinydiv.runs import build
-from tinydiv.techniques import Intervention, Techniques
+from tinydiv.techniques import Intervention, Techniques, layers_of
 from tinydiv.trace import TraceConfig, traced
 from tinydiv.tracing import STAGES, as_json, as_text, trace_step
 from tinydiv.tracing.text import aligned, matrix, number
@@ -365,3 +369,17 @@ def test_settings_are_those_of_training():
     differ = {k for k, v in vars(config).items() if v != getattr(usual, k)}
     assert differ == {"data", "hidden", "optimizer", "dtype", "metrics"}
     assert isinstance(build(config).standing.techniques, Techniques)
+
+
+def test_a_step_is_traced_on_any_backend(backend):
+    """Host arrays are made at the edge: the same step, the same numbers, wherever it was computed."""
+    net = MLP([2, 4, 2], "tanh", replicas=2, dtype="float64", layers=layers_of(["batch-norm"]))
+    initialize(net, seed=3)
+    optimizer = Adam(net, lr=[0.1, 0.2], weight_decay=[0.1, 0.0])
+    techniques = Techniques(net, ["decov:strength=0.1/0.5", "cosine"], optimizer)
+    X = to_device(np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]))
+    Y = to_device(np.array([1, 1, 0], dtype="int32"))
+    shown = trace_step(net, optimizer, techniques, X, Y, network=1, guard=Guard(net))
+    for entry, value in recompute(shown):
+        np.testing.assert_allclose(entry.values, value, rtol=1e-9, atol=1e-12, err_msg=entry.name)
+    as_text(shown)
