@@ -1,0 +1,765 @@
+"""Interventions: each keeps the invariant that it names, for every network alone, and is undone by none.
+
+What is common to all: R networks are each alone, masks hold, triggers, state, no stop at the host.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from helpers import close, labels, network, numbers
+
+from tinydiv.backend import to_device, to_host
+from tinydiv.errors import UsageError
+from tinydiv.layers import Context
+from tinydiv.losses import cross_entropy
+from tinydiv.optimizers import SGD, Adam, Momentum
+from tinydiv.techniques import TECHNIQUES, Techniques, layers_of, place
+from tinydiv.techniques.conflicts import CONFLICTS
+from tinydiv.techniques.framework import kind_of
+from tinydiv.techniques.orthogonal_gradient import polar_factor
+from tinydiv.techniques.redo import dormancy
+
+NAMES = sorted(name for name, cls in TECHNIQUES.items() if kind_of(cls) == "intervention")
+TOGETHER = {"consensus"}
+"""These mix networks on purpose."""
+ACTIVE = {
+    "merge-recycle": "threshold=0,every=1",
+    "redo": "tau=0.9,every=1",
+    "continual-backprop": "rate=0.2,maturity=2",
+    "orthogonal-noise": "every=1",
+    "reorthogonalise": "every=1",
+    "consensus": "gamma=0.3",
+}
+"""Settings with which an intervention acts in (nearly) every step."""
+
+
+def active(name, more=""):
+    settings = ",".join(filter(None, (ACTIVE.get(name, ""), more)))
+    return f"{name}:{settings}" if settings else name
+
+
+class Lab:
+    """A network with its techniques, that can take steps."""
+
+    def __init__(self, *specs, sizes=(8, 6, 5, 3), replicas=None, optimizer=SGD, lr=0.1, **more):
+        settings = {"dtype": "float64", "activation": "tanh"} | more.pop("net", {})
+        seeds = more.pop("seeds", None)
+        layers = layers_of(specs)
+        self.net = network(list(sizes), replicas=replicas, layers=layers, **settings)
+        self.X = numbers(40, sizes[0], seed=21, dtype=settings["dtype"]) + 0.3
+        self.Y = labels(40, classes=sizes[-1], seed=22)
+        theta = more.pop("theta", None)
+        if theta is not None:
+            self.net.theta[...] = to_device(theta)
+        self.optimizer = optimizer(self.net, lr)
+        self.techniques = Techniques(
+            self.net, specs, self.optimizer, probe_inputs=self.X, seeds=seeds, **more
+        )
+
+    def step(self, number=0, epoch=0, loss=None, until="end"):
+        trace = self.net.forward(self.X, Context(training=True, step=number))
+        task, dlogits = cross_entropy(trace.logits, self.Y)
+        loss = task if loss is None else to_device(np.asarray(loss, dtype="float64"))
+        step = self.techniques.step(trace, self.Y, loss, dlogits, number, epoch)
+        self.techniques.before_backward(step)
+        self.net.backward(trace, step.dlogits, step.dA)
+        if until == "backward":
+            return step
+        self.techniques.after_backward(step)
+        if until == "edit":
+            return step
+        self.optimizer.step()
+        self.techniques.after_update(step)
+        return step
+
+    def move(self, number=0, mask=None):
+        """Only the weights' move, at rest: no optimizer in between. Returns theta before and after."""
+        before = to_host(self.net.theta).copy()
+        trace = self.net.forward(self.X)
+        task, dlogits = cross_entropy(trace.logits, self.Y)
+        step = self.techniques.step(trace, self.Y, task, dlogits, number)
+        for p, layers, _, _ in self.techniques._all():
+            for layer in layers:
+                p.technique.move(step, layer, mask)
+                step.weights_moved()
+        return before, to_host(self.net.theta).copy()
+
+    def W(self, l=0):
+        return to_host(self.net.W[l]).copy()
+
+
+def column_lengths(W):
+    return np.linalg.norm(W, axis=-2)
+
+
+# Common to all -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - TOGETHER))
+def test_many_networks_are_each_alone(name, backend):
+    R = 6  # as wide as a hidden layer
+    theta = np.random.default_rng(0).normal(scale=0.5, size=(R, Lab().net.n_parameters))
+    spec = active(name)
+    many = Lab(
+        spec, "decov:strength=1", replicas=R, optimizer=Adam, seeds=range(5, 5 + R), theta=theta
+    )
+    for number in range(5):
+        many.step(number)
+    for r in (0, 4):
+        alone = Lab(spec, "decov:strength=1", optimizer=Adam, seeds=[5 + r], theta=theta[r])
+        for number in range(5):
+            alone.step(number)
+        close(many.net.theta[r], alone.net.theta, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_acts_and_only_where_the_mask_says(name, backend):
+    """An intervention that waits for a plateau leaves other networks as they would have been."""
+    cls = TECHNIQUES[name]
+    if cls.in_every_step:
+        with pytest.raises(UsageError, match="takes no every, after or when"):
+            Lab(f"{name}:when=plateau")
+        return
+    spec = active(name, "when=plateau,patience=3")
+    penalty = "decov:strength=5"
+    plain, lab = Lab(penalty, replicas=2), Lab(spec, penalty, replicas=2)
+    for number in range(6):  # the first network's loss stalls, the second's falls
+        losses = [1.0, 0.5**number]
+        for one in (plain, lab):
+            one.step(number, loss=losses)
+    moved = np.abs(to_host(lab.net.theta) - to_host(plain.net.theta)).max(axis=-1)
+    assert moved[0] > 1e-6
+    assert moved[1] == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_never_waits_uploads_or_copies(name, on_standin):
+    lab = Lab(active(name), "decov", replicas=3, optimizer=Adam)
+    lab.step(0)
+    with on_standin.counting() as counts:
+        lab.step(1)
+    assert (counts.stops, counts.uploads, counts.copies) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_goes_round(name, backend):
+    spec = active(name)
+    first, second = (Lab(spec, replicas=2, optimizer=Adam) for _ in range(2))
+    for number in range(4):
+        first.step(number)
+    second.net.theta[...] = to_device(to_host(first.net.theta))
+    second.optimizer.load_state({k: to_host(v) for k, v in first.optimizer.state().items()})
+    second.techniques.load_state({k: to_host(v) for k, v in first.techniques.state().items()})
+    for lab in (first, second):
+        for number in range(4, 7):
+            lab.step(number)
+    np.testing.assert_array_equal(to_host(first.net.theta), to_host(second.net.theta))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_single_precision_stays_single_and_finite(name):
+    lab = Lab(active(name), replicas=2, optimizer=Momentum, net={"dtype": "float32"})
+    for number in range(5):
+        lab.step(number)
+    assert lab.net.theta.dtype == "float32"
+    assert np.isfinite(to_host(lab.net.theta)).all()
+    for key, value in lab.techniques.state().items():
+        assert to_host(value).dtype == "float32", key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_neurons_and_networks_that_are_all_zero_do_no_harm(name):
+    """Dead ReLU neurons with weights of zero, and a whole network of zeros."""
+    lab = Lab(active(name), replicas=3, net={"activation": "relu"})
+    theta = to_host(lab.net.theta).copy()
+    for block in ("W0", "b0"):
+        lab.net.view(lab.net.theta, block)[0, ..., 2] = 0
+    lab.net.theta[1] = 0
+    for number in range(4):
+        lab.step(number)
+    assert np.isfinite(to_host(lab.net.theta)).all()
+    assert np.abs(to_host(lab.net.theta)[2] - theta[2]).max() > 0
+
+
+@pytest.mark.parametrize("when", ["every=3", "after=2,every=1"])
+def test_triggers(when, backend):
+    lab, plain = Lab(f"reorthogonalise:{when}"), Lab()
+    acted = []
+    for number in range(9):
+        lab.net.theta[...] = plain.net.theta
+        lab.step(number, epoch=number // 3)
+        plain.step(number)
+        acted.append(np.abs(to_host(lab.net.theta) - to_host(plain.net.theta)).max() > 1e-9)
+    assert acted == [(n + 1) % 3 == 0 if "3" in when else n >= 6 for n in range(9)]
+
+
+def test_a_plateau_is_waited_for_anew_after_a_deed(backend):
+    lab = Lab("redo:tau=0.9,every=1,when=plateau,patience=3")
+    deeds = []
+    for number in range(12):
+        before = to_host(lab.net.theta).copy()
+        lab.optimizer.lr = 0.0
+        lab.step(number, loss=1.0)
+        deeds.append(bool((to_host(lab.net.theta) != before).any()))
+    assert deeds.count(True) == 3
+    assert all(b - a >= 3 for a, b in itertools.pairwise(np.flatnonzero(deeds)))
+
+
+# Recyclers ---------------------------------------------------------------------------------------
+
+
+def outputs(lab):
+    return to_host(lab.net.forward(lab.X).logits)
+
+
+def twins(lab, factor=0.8, noise=0.005):
+    """Make neuron 3 of the first hidden layer nearly neuron 1, times a factor."""
+    W, b = to_host(lab.net.W[0]).copy(), to_host(lab.net.b[0]).copy()
+    rng = np.random.default_rng(5)
+    W[..., 3] = factor * W[..., 1] * (1 + noise * rng.normal(size=W[..., 3].shape))
+    b[..., 3] = factor * b[..., 1]
+    lab.net.W[0][...], lab.net.b[0][...] = to_device(W), to_device(b)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("layers", [(), ("batch-norm",)])
+def test_merging_near_duplicates_keeps_the_function(activation, layers, backend):
+    spec = "merge-recycle:threshold=0.98,layers=1"
+    lab = Lab(spec, *layers, replicas=3, net={"activation": activation})
+    twins(lab, -1 if activation == "tanh" and not layers else 0.8)  # tanh is odd, not homogeneous
+    if layers:  # batch norm takes the factor out; give it statistics that are these neurons' own
+        for part in lab.net.layers[0].parameters.values():
+            part[..., 3] = part[..., 1]
+        for number in range(40):
+            lab.net.forward(lab.X, Context(training=True, step=number))
+    before = outputs(lab)
+    old = lab.W()
+    lab.move()
+    change = np.linalg.norm(outputs(lab) - before, axis=(-2, -1))
+    assert (change / np.linalg.norm(before, axis=(-2, -1)) <= 1e-2).all()
+    redrawn = np.abs(lab.W() - old).max(axis=-2) > 0.05
+    assert (redrawn.sum(axis=-1) == 1).all()
+    assert not to_host(lab.net.W[1])[redrawn].any()
+    close(column_lengths(lab.W())[redrawn], column_lengths(old)[redrawn], rtol=1e-9)
+
+
+def test_deleting_or_forgetting_beta_would_change_it_far_more():
+    """What the regression is for: the same merge without it, by hand."""
+    lab = Lab("merge-recycle:threshold=0.98,layers=1", net={"activation": "relu"})
+    twins(lab)
+    before = outputs(lab)
+    A = to_host(lab.net.forward(lab.X).A[1])
+    V = to_host(lab.net.W[1])
+    x, y = A[:, 1], A[:, 3]
+    alpha = np.cov(x, y, bias=True)[0, 1] / x.var()
+    beta = y.mean() - alpha * x.mean()
+    merged, deleted = V.copy(), V.copy()
+    merged[1] += alpha * V[3]
+    merged[3] = deleted[3] = 0
+
+    def rest(A1, c=0.0):
+        h = np.maximum(A1 + to_host(lab.net.b[1]) + c, 0)
+        return h @ to_host(lab.net.W[2]) + to_host(lab.net.b[2])
+
+    lab.move()
+    # The freed neuron has no outgoing weights, so this is the whole function after the merge.
+    close(outputs(lab), rest(A @ merged, beta * V[3]), rtol=1e-9, atol=1e-12)
+    size = np.linalg.norm(before)
+    assert np.linalg.norm(outputs(lab) - before) / size < 0.01
+    assert np.linalg.norm(rest(A @ deleted) - before) / size > 0.05
+
+
+def test_the_freed_neuron_says_something_new(backend):
+    """Its responses on the probe set are uncorrelated with all others', before the activation."""
+    lab = Lab("merge-recycle:threshold=0,layers=1", replicas=2)
+    old = lab.W()
+    lab.move()
+    redrawn = np.abs(lab.W() - old).max(axis=-2) > 0
+    Z = to_host(lab.X @ lab.net.W[0] + lab.net.b[0])
+    for r in range(2):
+        (j,) = np.flatnonzero(redrawn[r])
+        correlations = np.delete(np.corrcoef(Z[r].T)[j], j)
+        assert np.abs(correlations).max() < 1e-3
+        assert abs(Z[r][:, j].mean()) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["merge-recycle", "redo", "continual-backprop"])
+def test_moments_of_replaced_neurons_are_reset_and_no_others(name, backend):
+    lab = Lab(active(name, "layers=1"), replicas=2, optimizer=Adam, lr=1e-4)
+    ever = np.zeros((2, 6), bool)
+    for number in range(7):
+        old = lab.W()
+        lab.step(number)
+        replaced = np.abs(lab.W() - old).max(axis=-2) > 0.01
+        ever |= replaced
+        if number < 1 or not replaced.any():
+            continue
+        for moment in lab.optimizer.moments.values():
+            incoming = (to_host(lab.net.view(moment, "W0")) == 0).all(axis=-2)
+            outgoing = (to_host(lab.net.view(moment, "W1")) == 0).all(axis=-1)
+            bias = to_host(lab.net.view(moment, "b0"))[..., 0, :] == 0
+            for gone in (incoming, outgoing, bias):
+                assert gone[replaced].all()
+                assert not gone.all()
+                if name != "merge-recycle":  # there the other of the pair forgets as well
+                    assert not gone[~ever].any()
+        assert not to_host(lab.net.view(lab.optimizer.moments["m"], "W2") == 0).any()
+        return
+    raise AssertionError("no neuron was replaced")
+
+
+def with_dead_neurons(spec):
+    """Three networks of ReLU neurons; some never fire."""
+    lab = Lab(spec, replicas=3, net={"activation": "relu"})
+    dead = np.zeros((3, 6), bool)
+    dead[0, 1], dead[1, [0, 4]] = True, True
+    b = to_host(lab.net.b[0]).copy()
+    b[..., 0, :][dead] = -1000
+    lab.net.b[0][...] = to_device(b)
+    return lab, dead
+
+
+def test_redo_replaces_dormant_neurons_and_keeps_the_function(backend):
+    lab, dead = with_dead_neurons("redo:tau=0,layers=1")
+    before, old, V = outputs(lab), lab.W(), to_host(lab.net.W[1]).copy()
+    lab.move()
+    close(outputs(lab), before, rtol=1e-9, atol=1e-12)
+    changed = np.abs(lab.W() - old).max(axis=-2) > 0
+    np.testing.assert_array_equal(changed, dead)
+    assert not to_host(lab.net.W[1])[dead].any()
+    np.testing.assert_array_equal(to_host(lab.net.W[1])[~dead], V[~dead])
+    usual = np.sqrt((old**2).sum(axis=-2).mean(axis=-1, keepdims=True)) * np.ones((1, 6))
+    close(column_lengths(lab.W())[dead], usual[dead], rtol=1e-9)
+
+
+def test_redo_leaves_no_neuron_dead_for_good(backend):
+    """Recycled neurons fire on the probe set, hear from their outgoing weights, and speak again."""
+    lab, dead = with_dead_neurons("redo:every=5,layers=1")
+    for number in range(30):
+        lab.step(number)
+    score = to_host(dormancy(lab.net.forward(lab.X).A[1]))
+    assert (score > 0.025).all()
+    speaks = np.abs(to_host(lab.net.W[1])).max(axis=-1)
+    assert (speaks[dead] > 1e-3).all()
+    plain, _ = with_dead_neurons("decov:strength=0")
+    for number in range(30):
+        plain.step(number)
+    score = to_host(dormancy(plain.net.forward(plain.X).A[1]))
+    np.testing.assert_array_equal(score == 0, dead)  # without it they stay dead
+
+
+def test_dormancy_is_the_papers_score():
+    A = np.abs(np.random.default_rng(0).normal(size=(2, 30, 4))) * [1, 2, 0, 0.01]
+    size = np.abs(A).mean(axis=1)
+    close(dormancy(to_device(A)), size / size.mean(axis=1, keepdims=True))
+    close(dormancy(to_device(A * 0)), np.zeros((2, 4)))
+
+
+def test_continual_backprop_by_hand():
+    """The paper's loop in plain Python, beside it for a hundred steps: who is replaced, and when?"""
+    lab = Lab(
+        "continual-backprop:rate=0.02,maturity=10,eta=0.9,layers=1", net={"activation": "relu"}
+    )
+    u, age, due = np.zeros(6), np.zeros(6), 0.0
+    replaced_at = []
+    for number in range(100):
+        A = to_host(lab.net.forward(lab.X).A[1])
+        V, old = to_host(lab.net.W[1]), lab.W().copy()
+        age += 1
+        u = 0.9 * u + 0.1 * np.abs(A).mean(0) * np.abs(V).sum(1)
+        ripe = np.flatnonzero(age > 10)
+        due += 0.02 * len(ripe)
+        lab.step(number)
+        jumped = np.flatnonzero(np.abs(lab.W() - old).max(axis=0) > 0.2)
+        if due >= 1 and len(ripe):
+            scores = u[ripe] / (1 - 0.9 ** age[ripe])
+            worst = ripe[np.argmin(scores)]
+            assert jumped.tolist() == [worst]
+            u[worst] = age[worst] = 0
+            due -= 1
+            replaced_at.append(number)
+        else:
+            assert jumped.size == 0
+    assert len(replaced_at) > 5
+    assert replaced_at[0] >= 10
+
+
+def test_continual_backprop_keeps_the_mean_of_what_comes_next(backend):
+    lab = Lab("continual-backprop:rate=0.9,maturity=1,layers=1", replicas=2)
+    for number in range(3):
+        lab.step(number)
+    before = to_host(lab.net.forward(lab.X).Z[1])
+    old = lab.W()
+    technique = lab.techniques.placed[0].technique
+    technique.kept["due1"][...] = 1.5
+    lab.move(number=3)
+    assert (np.abs(lab.W() - old).max(axis=-2) > 0).sum() == 2  # one neuron in each network
+    after = to_host(lab.net.forward(lab.X).Z[1])
+    close(after.mean(axis=-2), before.mean(axis=-2), rtol=1e-9, atol=1e-12)
+    assert np.abs(after - before).max() > 1e-3
+
+
+# Turning weights ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("kappa", [0.1, 1.0])
+def test_orthogonal_noise_turns_the_closest_pair_by_the_stated_angle(kappa, dtype, backend):
+    lab = Lab(f"orthogonal-noise:kappa={kappa},layers=1", replicas=3, net={"dtype": dtype})
+    W = lab.W().copy()
+    W[1, :, 4] = -2 * W[1, :, 0]  # antipodal, exactly: |cos| = 1
+    lab.net.W[0][...] = to_device(W)
+    G = cosines_of(W)
+    lab.move()
+    after, tolerance = cosines_of(lab.W()), 1e-12 if dtype == "float64" else 2e-6
+    close(column_lengths(lab.W()), column_lengths(W), rtol=tolerance)
+    for r in range(3):
+        i, j = np.unravel_index(np.argmax(np.abs(G[r] - np.eye(6))), (6, 6))
+        assert abs(after[r, i, j] - G[r, i, j] / (1 + kappa**2) ** 0.5) < tolerance
+        changed = np.flatnonzero(np.abs(lab.W()[r] - W[r]).max(axis=0) > 0)
+        assert len(changed) == 1
+        assert changed[0] in (i, j)
+        V = column_lengths(to_host(lab.net.W[1])[r].T)
+        assert changed[0] == min((i, j), key=lambda h: V[h])
+
+
+def cosines_of(W):
+    U = W / column_lengths(W)[..., None, :]
+    return np.swapaxes(U, -1, -2) @ U
+
+
+def test_orthogonal_noise_respects_its_threshold_and_needs_room():
+    lab = Lab("orthogonal-noise:threshold=0.9999,layers=1")
+    before, after = lab.move()
+    np.testing.assert_array_equal(before, after)
+    with pytest.raises(UsageError, match="at least 3 inputs"):
+        Lab("orthogonal-noise", sizes=(2, 4, 3))
+
+
+def test_reorthogonalise_goes_to_the_nearest_frame(backend):
+    from scipy.linalg import polar
+
+    lab = Lab("reorthogonalise:iterations=30", replicas=2)
+    W, W1 = lab.W().copy(), lab.W(1).copy()
+    lab.move()
+    for old, new in ((W, lab.W()), (W1, lab.W(1))):
+        close(column_lengths(new), column_lengths(old), rtol=1e-9)
+        for r in range(2):
+            lengths = column_lengths(old[r])
+            frame, _ = polar(old[r] / lengths)
+            close(new[r], frame * lengths, rtol=1e-7, atol=1e-7)
+
+
+def test_reorthogonalise_part_of_the_way():
+    lab = Lab("reorthogonalise:kappa=0.3,layers=1")
+    W = lab.W().copy()
+    lab.move()
+    close(column_lengths(lab.W()), column_lengths(W), rtol=1e-9)
+
+    def off(W):
+        return np.abs(cosines_of(W) - np.eye(6)).sum()
+
+    assert 0.1 * off(W) < off(lab.W()) < 0.95 * off(W)
+
+
+def test_a_column_of_zeros_stays_and_more_neurons_than_inputs_are_refused():
+    lab = Lab("reorthogonalise:layers=1")
+    lab.net.W[0][:, 2] = 0
+    lab.move()
+    assert not lab.W()[:, 2].any()
+    for name in ("reorthogonalise", "cayley"):
+        with pytest.raises(UsageError, match="9 neurons cannot be with 8 inputs"):
+            Lab(name, sizes=(8, 9, 3))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_cayley_never_leaves_the_frames(dtype, backend):
+    lab = Lab("cayley:lr=0.5", replicas=2, net={"dtype": dtype})
+    raw = network([8, 6, 5, 3], replicas=2, dtype=dtype, activation="tanh")
+    scale = (to_host(raw.W[0]) ** 2).sum(axis=(-2, -1)) / 6
+    start = lab.W().copy()
+    for number in range(60):
+        lab.step(number)
+    gram = np.swapaxes(lab.W(), -1, -2) @ lab.W()
+    wanted = scale[:, None, None] * np.eye(6)
+    close(gram, wanted, rtol=0, atol=1e-10 if dtype == "float64" else 1e-5)
+    assert np.abs(lab.W() - start).max() > 0.1
+
+
+def test_cayley_is_the_transform_of_the_textbook():
+    lab = Lab("cayley:lr=0.2,layers=1")
+    s = float(to_host(lab.techniques.placed[0].technique.scales["scale1"]).item())
+    Q = lab.W() / s
+    step = lab.step(until="backward")
+    g = s * to_host(lab.net.dW[0])
+    A = g @ Q.T - Q @ g.T
+    wanted = np.linalg.solve(np.eye(8) + 0.1 * A, (np.eye(8) - 0.1 * A) @ Q)
+    lab.techniques.after_update(step)
+    close(lab.W() / s, wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_cayley_goes_downhill():
+    lab = Lab("cayley:lr=0.05", optimizer=SGD, lr=0.0)
+    values = [float(to_host(lab.step(n).loss)) for n in range(40)]
+    assert values[-1] < 0.9 * values[0]
+    assert all(b < a for a, b in itertools.pairwise(values))
+
+
+# Edited gradients --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(20, 6), (6, 20), (7, 7)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_polar_factor_is_the_svds(shape, dtype, backend):
+    G = np.random.default_rng(3).normal(size=(2, *shape))
+    G[1] *= np.linspace(0.03, 1, shape[1])
+    U, _, Vt = np.linalg.svd(G, full_matrices=False)
+    close(polar_factor(to_device(G.astype(dtype))), U @ Vt, rtol=0, atol=1e-4)
+
+
+def test_orthogonal_gradient_makes_singular_values_equal(backend):
+    for scale in ("unit", "kept"):
+        lab = Lab(f"orthogonal-gradient:scale={scale},layers=1", replicas=2)
+        lab.step(until="backward")
+        dW, others = to_host(lab.net.dW[0]).copy(), to_host(lab.net.dW[1]).copy()
+        lab.step(until="edit")
+        U, sizes, Vt = np.linalg.svd(dW, full_matrices=False)
+        new = to_host(lab.net.dW[0])
+        values = np.linalg.svd(new, compute_uv=False)
+        size = 1 if scale == "unit" else np.linalg.norm(sizes, axis=-1)[:, None] / 6**0.5
+        close(values, np.ones_like(values) * size, rtol=1e-4)
+        close(new, U @ Vt * np.reshape(size, (-1, 1, 1) if scale == "kept" else ()), atol=1e-3)
+        close(lab.net.dW[1], others)
+
+
+def test_muons_update_has_nearly_equal_singular_values(backend):
+    lab = Lab("muon:lr=0.03,layers=1", replicas=2)
+    for number in range(4):
+        old = lab.W().copy()
+        lab.step(number)
+        values = np.linalg.svd(lab.W() - old, compute_uv=False) / 0.03
+        assert (values > 0.6).all()
+        assert (values < 1.3).all()
+
+
+def test_muon_is_torch_optim_like_momentum_when_it_does_not_orthogonalise(monkeypatch, torch):
+    """The momentum around the orthogonalisation, by PyTorch's SGD with Nesterov momentum."""
+    from tinydiv.techniques import muon
+
+    monkeypatch.setattr(muon, "orthogonalise", lambda G: G)
+    lab = Lab("muon:lr=0.03,momentum=0.9,layers=1")
+    W = torch.tensor(lab.W().copy(), requires_grad=True)
+    judge = torch.optim.SGD([W], lr=0.03, momentum=0.9, nesterov=True)
+    for number in range(5):
+        lab.step(number)
+        W.grad = torch.tensor(to_host(lab.net.dW[0]).copy())
+        judge.step()
+    close(lab.W(), W.detach().numpy())
+
+
+def test_shared_direction_shrinks_the_mean_and_nothing_else(backend):
+    lab = Lab("shared-direction:alpha=0.4", replicas=2)
+    lab.step(until="backward")
+    old = [to_host(dW).copy() for dW in lab.net.dW]
+    lab.step(until="edit")
+    for l in (0, 1):
+        new = to_host(lab.net.dW[l])
+        m = old[l].mean(axis=-1, keepdims=True)
+        m /= np.linalg.norm(m, axis=-2, keepdims=True)
+
+        def along(G, m=m):
+            return np.swapaxes(m, -1, -2) @ G
+
+        close(along(new), 0.6 * along(old[l]), rtol=1e-9, atol=1e-12)
+        close(new - m @ along(new), old[l] - m @ along(old[l]), rtol=1e-9, atol=1e-12)
+    close(lab.net.dW[2], old[2])
+
+
+def test_gradient_projection_protects_the_task(backend):
+    """Per network: untouched where they agree, projected where they do not, both cases met."""
+    penalties = ["decov:strength=1", "cosine:strength=0.5", "negative-correlation:lambda=0.3"]
+    signs = []
+    for seed in range(6):
+        net = {"seed": seed, "scale": 1.2}
+        lab, plain = (
+            Lab(*first, *penalties, replicas=4, net=net)
+            for first in (("shared-direction:alpha=0", "gradient-projection"), ())
+        )
+        step = plain.step(until="edit")
+        both = to_host(plain.net.dtheta).copy()
+        plain.net.backward(step.trace, step.task_dlogits)
+        task = to_host(plain.net.dtheta).copy()
+        lab.step(until="edit")
+        new = to_host(lab.net.dtheta)
+        for g, d, found in zip(task, both - task, new, strict=True):
+            against = g @ d < 0
+            wanted = g + d - (g @ d / (g @ g) * g if against else 0)
+            close(found, wanted, rtol=1e-9, atol=1e-12)
+            assert found @ g >= g @ g * (1 - 1e-9)
+            signs.append(against)
+    assert 0 < sum(signs) < len(signs)
+
+
+def test_gradient_projection_comes_before_other_edits():
+    penalty = "decov:strength=20"
+    first, last = (
+        Lab(*pair, penalty)
+        for pair in (
+            ("gradient-projection", "orthogonal-gradient"),
+            ("orthogonal-gradient", "gradient-projection"),
+        )
+    )
+    for lab in (first, last):
+        lab.step(until="edit")
+    close(first.net.dtheta, last.net.dtheta)
+
+
+# Exhibits ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", [SGD, Momentum, Adam])
+def test_toeplitz_neurons_stay_shifts_of_one_another(optimizer, backend):
+    lab = Lab("toeplitz:layers=1", replicas=2, optimizer=optimizer, lr=0.01)
+    start = lab.W().copy()
+    for number in range(8):
+        lab.step(number)
+    W = lab.W()
+    np.testing.assert_array_equal(W[..., 1:, 1:], W[..., :-1, :-1])
+    assert np.abs(W - start).max() > 1e-3
+
+
+def test_toeplitz_gradient_is_that_of_the_shared_numbers(torch):
+    lab = Lab("toeplitz:layers=1")
+    W = lab.W().copy()
+    t = torch.tensor(np.concatenate([W[0, :0:-1], W[:, 0]]), requires_grad=True)
+    place = np.arange(8)[:, None] - np.arange(6)[None] + 5
+    A = torch.tensor(to_host(lab.X)) @ t[place] + torch.tensor(to_host(lab.net.b[0]))
+    for l in (1, 2):
+        W_, b_ = torch.tensor(to_host(lab.net.W[l])), torch.tensor(to_host(lab.net.b[l]))
+        A = torch.tanh(A) @ W_ + b_
+    Y = torch.tensor(to_host(lab.Y), dtype=torch.int64)
+    torch.nn.functional.cross_entropy(A, Y).backward()
+    lab.step(until="edit")
+    close(lab.net.dW[0], t.grad.numpy()[place], rtol=1e-9)
+
+
+@pytest.mark.parametrize("peers", ["all", "ring"])
+def test_consensus_keeps_the_mean_and_takes_diversity(peers, backend):
+    lab = Lab(f"consensus:gamma=0.4,peers={peers}", replicas=5)
+    before, after = lab.move()
+    close(after.mean(axis=0), before.mean(axis=0), rtol=1e-9, atol=1e-12)
+    A = 0.6 * np.eye(5)
+    A = (
+        A + 0.4 / 5
+        if peers == "all"
+        else A + 0.2 * (np.roll(np.eye(5), 1, 0) + np.roll(np.eye(5), -1, 0))
+    )
+    close(A.sum(axis=0), np.ones(5))
+    close(after, A @ before, rtol=1e-9, atol=1e-12)
+    assert after.std(axis=0).sum() < 0.8 * before.std(axis=0).sum()
+
+
+@pytest.mark.parametrize("peers", ["all", "ring"])
+def test_consensus_does_not_spread_what_diverged(peers, backend):
+    lab = Lab(f"consensus:peers={peers}", replicas=4)
+    theta = to_host(lab.net.theta).copy()
+    theta[2] = np.nan
+    lab.net.theta[...] = to_device(theta)
+    lab.move()
+    np.testing.assert_array_equal(np.isfinite(to_host(lab.net.theta)).all(axis=1), [1, 1, 0, 1])
+    with pytest.raises(UsageError, match="at least 2"):
+        Lab("consensus")
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+def test_local_alignment_is_backprop_if_its_feedback_were_the_weights(activation, backend):
+    lab = Lab("local-alignment:beta=1e-5", replicas=2, net={"activation": activation})
+    feedback = lab.techniques.placed[0].technique.feedback
+    for l in (1, 2):
+        feedback[f"E{l}"] = lab.net.W[l].mT.copy()
+    lab.step(until="backward")
+    wanted = to_host(lab.net.dtheta).copy()
+    lab.step(until="edit")
+    close(lab.net.dtheta, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
+
+
+def test_local_alignment_reads_no_weight_backwards(backend):
+    """Other weights above, with the same error at the outputs: the same updates below."""
+    found = []
+    for factor in (1.0, -3.0):
+        lab = Lab("local-alignment", "decov:strength=0")
+        trace = lab.net.forward(lab.X)
+        task, dlogits = cross_entropy(trace.logits, lab.Y)
+        lab.net.W[1][...] *= factor
+        lab.net.W[2][...] *= factor
+        step = lab.techniques.step(trace, lab.Y, task, dlogits)
+        lab.net.backward(trace, dlogits)
+        lab.techniques.after_backward(step)
+        found.append([to_host(lab.net.dW[l]).copy() for l in (0, 1)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert np.abs(one).max() > 1e-4
+
+
+def test_local_alignment_learns_and_refuses_layers_it_cannot_pass():
+    lab = Lab("local-alignment", lr=0.3)
+    values = [float(to_host(lab.step(n).loss)) for n in range(80)]
+    assert values[-1] < 0.75 * values[0]
+    with pytest.raises(UsageError, match="knows no way through batch-norm"):
+        Lab("local-alignment", "batch-norm")
+
+
+# Together ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pair", sorted(map(sorted, CONFLICTS)))
+def test_pairs_that_exclude_each_other_are_refused_in_one_sentence(pair):
+    with pytest.raises(UsageError) as caught:
+        Lab(*pair, replicas=2)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert "exclude each other" in said or "both own" in said
+    assert all(name in said for name in pair)
+
+
+def test_settings_that_would_be_silently_ignored_are_refused():
+    for spec in ("gradient-projection:layers=1", "consensus:layers=2", "local-alignment:layers=1"):
+        with pytest.raises(UsageError, match="acts on the whole network: it takes no layers"):
+            Lab(spec, replicas=2)
+
+
+def test_on_different_layers_they_are_allowed():
+    Lab("batch-norm:layers=1", "zca-norm:layers=2").step()
+    Lab("muon:layers=1", "cayley:layers=2").step()
+    with pytest.raises(UsageError, match="both own the update of W1"):
+        Lab("muon", "cayley:layers=2")
+
+
+CHOSEN = [*NAMES, "decov", "negative-correlation", "batch-norm", "zca-norm", "dropout"]
+
+
+@pytest.mark.parametrize("first", NAMES)
+def test_allowed_pairs_work_together(first):
+    """Every intervention beside every other technique that it allows: it trains, finite, no worse."""
+    for second in CHOSEN:
+        if second == first or frozenset((first, second)) in CONFLICTS:
+            continue
+        try:
+            lab = Lab(active(first), active(second), replicas=2, optimizer=Adam, lr=0.01)
+        except UsageError as error:
+            if "own the update" in str(error) or "knows no way through" in str(error):
+                continue
+            raise
+        for number in range(4):
+            lab.step(number)
+        assert np.isfinite(to_host(lab.net.theta)).all(), second
+
+
+def test_every_invariant_is_named_and_every_own_setting_has_help():
+    for name in NAMES:
+        assert TECHNIQUES[name].invariant, name
+        for field in dataclasses.fields(TECHNIQUES[name]):
+            assert field.metadata.get("help") or field.type is bool, (name, field.name)
+    assert place("redo").every == 100
