@@ -5,6 +5,7 @@
     techniques.*              what techniques, plateaus and layers remember
     guard.*                   which networks diverged, and where
     loop.sum_loss, loop.sums.*    losses and penalties of the epoch in progress, summed
+    loop.between.*            metrics measured since the last record, a row per moment
     records                   the records so far, as JSON in bytes
     metadata                  a JSON string: epoch, step, seconds, and the settings of the run
 
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from tinydiv import npz
-from tinydiv.backend import Array, to_device
+from tinydiv.backend import Array, to_device, xp
 from tinydiv.divergence import Guard
 from tinydiv.errors import RunError, UsageError
 from tinydiv.mlp import MLP
@@ -56,6 +57,7 @@ def save_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
     if loop.sum_loss is not None:
         arrays["loop.sum_loss"] = loop.sum_loss
     arrays |= _named("loop.sums", loop.sums)
+    arrays |= {f"loop.between.{key}": xp.stack(rows) for key, rows in loop.between.items()}
     records = json.dumps([asdict(record) for record in loop.records])
     arrays["records"] = np.frombuffer(records.encode(), dtype="uint8")
     metadata = {
@@ -63,6 +65,7 @@ def save_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
         "epoch": loop.epoch,
         "step": loop.step,
         "seconds": loop.seconds,
+        "between_steps": loop.between_steps,
         "config": dict(config),
     }
     npz.write(path, arrays, metadata)
@@ -94,6 +97,8 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
         loop.records[:] = [Record(**r) for r in json.loads(arrays["records"].tobytes())]
         loop.sum_loss = to_device(arrays["loop.sum_loss"]) if "loop.sum_loss" in arrays else None
         loop.sums = {name: to_device(value) for name, value in part("loop.sums").items()}
+        loop.between_steps = list(facts.get("between_steps", []))
+        loop.between = {name: list(to_device(v)) for name, v in part("loop.between").items()}
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{path} does not fit the run that it belongs to: {error!r}") from error
 

@@ -92,5 +92,11 @@ class TrainConfig:
         "NAME[,NAME...]",
         "diversity metrics to record (--list metrics), or none (default: all)",
     )
+    metrics_every: int | None = option(
+        None,
+        maybe(whole(1, 1_000_000_000)),
+        "STEPS",
+        "measure them every so many steps too (default: after epochs only)",
+    )
     backend: str = option("numpy", text, "NAME", "numpy (CPU), cupy (GPU), or auto")
     dtype: str = option("float32", choice("float32", "float64"), "TYPE", "float32 or float64")

@@ -3,7 +3,7 @@
     runs/20261121-143015-3f2a/
         config.json       every setting, and the environment that results may depend on
         checkpoint.npz    where the run stands (checkpoint.py): --resume goes on from it
-        metrics.csv       one row per epoch and network
+        metrics.csv       one row per epoch (or moment, --metrics-every) and network
         model.npz         the trained network (model_file.py): tinydiv.load reads it
         picture.png       learning curve, neurons' weights, their similarity
 
@@ -131,14 +131,17 @@ def save_model(folder: Path, run: Run) -> None:
 
 
 def metrics_csv(records: Sequence[Record]) -> str:
-    """One row per epoch and network; empty where there is no number (a network that diverged)."""
-    rows = [record.flat() for record in records]
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    """One row per moment and network; empty where there is no number (a network that diverged).
+
+    A moment is the end of an epoch, or one within it at which only diversity was measured.
+    """
+    rows = [row for record in records for row in (*record.between, record.flat())]
+    columns = list(dict.fromkeys(key for record in records for key in record.flat()))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["network", *columns])
-    for record, row in zip(records, rows, strict=True):
-        for network in range(len(record.train_loss)):
+    for row in rows:
+        for network in range(len(records[0].train_loss)):
             writer.writerow([network, *(cell(row.get(key), network) for key in columns)])
     return file.getvalue()
 

@@ -85,6 +85,7 @@ class Run:
             loss=config.loss,
             schedule=config.schedule,
             metrics=config.metrics,
+            metrics_every=config.metrics_every,
             on_step=on_step,
             on_epoch=on_epoch,
             loop=now.loop,

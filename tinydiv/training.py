@@ -59,8 +59,14 @@ class DeviceData:
 
         From the training part, because interventions act on what they see here.
         """
-        chosen = randomness.generator(0, "probe").permutation(self.n_train)[:rows]
-        return self.floats(self.train_x[to_device(chosen)])
+        return self.floats(self.train_x[self._probe_rows(rows)])
+
+    def probe_labels(self, rows: int = PROBE_ROWS) -> Array:
+        """The classes of the probe set, (rows,)."""
+        return self.train_y[self._probe_rows(rows)]
+
+    def _probe_rows(self, rows: int) -> Array:
+        return to_device(randomness.generator(0, "probe").permutation(self.n_train)[:rows])
 
 
 def batches(
@@ -105,6 +111,9 @@ class Record:
     diverged_step: list[int] = field(default_factory=list)
     """The step at which each network diverged, -1 where it did not (see divergence.py)."""
     diverged_layer: list[int] = field(default_factory=list)
+    between: list[dict[str, float | list[float]]] = field(default_factory=list)
+    """Diversity within the epochs since the last record, if it was asked for: step, epoch (a broken
+    number), and metrics by name."""
 
     def flat(self) -> dict[str, float | list[float]]:
         """One level deep: epoch, train_loss, ..., then metrics by name and penalty.NAME."""
@@ -154,6 +163,22 @@ class Loop:
     """The task's loss summed over this epoch's steps so far, per network; None between epochs."""
     sums: dict[str, Array] = field(default_factory=dict)
     """The same for the value of each penalty."""
+    between_steps: list[int] = field(default_factory=list)
+    """Steps at which diversity was measured since the last record."""
+    between: dict[str, list[Array]] = field(default_factory=dict)
+    """What was found, per network and still on the device: read when the next record is made."""
+
+
+def read_between(loop: Loop, per_epoch: int) -> list[dict[str, float | list[float]]]:
+    """Fetch what was measured between two records, and begin to collect anew: one stop per metric."""
+    columns = {name: to_host(xp.stack(values)) for name, values in loop.between.items()}
+    rows: list[dict[str, float | list[float]]] = [
+        {"step": step, "epoch": step / per_epoch}
+        | {name: [float(v) for v in table[i].reshape(-1)] for name, table in columns.items()}
+        for i, step in enumerate(loop.between_steps)
+    ]
+    loop.between_steps, loop.between = [], {}
+    return rows
 
 
 def train(
@@ -168,6 +193,7 @@ def train(
     loss: str | Loss = "cross-entropy",
     schedule: str | schedules.Schedule = "constant",
     metrics: Sequence[str] | None = None,
+    metrics_every: int | None = None,
     every: int = 1,
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[Record], None] | None = None,
@@ -178,9 +204,10 @@ def train(
 
     seed: one number, all networks see the same batches in the same order; or one per network.
     schedule: a factor on the rate over all planned steps. metrics: names of diversity metrics, measured
-    on the probe set after each epoch; None for all. every: epochs between two records; the first and the
-    last are always kept. on_step(step, total) and on_epoch(record) are called along the way. loop and
-    guard: where to go on, at any step (checkpoints).
+    on the probe set after each epoch; None for all. metrics_every: measure them every so many steps
+    too, for Record.between; what is found stays on the device until the record is made. every: epochs
+    between two records; the first and the last are always kept. on_step(step, total) and
+    on_epoch(record) are called along the way. loop and guard: where to go on, at any step (checkpoints).
 
     A network that diverges is frozen, its records are NaN, and diverged_step and diverged_layer say
     where it happened; the others go on.
@@ -189,7 +216,7 @@ def train(
     loss_function, plan = losses.get(loss), schedules.parse(schedule)
     per_epoch = data.n_train // batch_size if batch_size > 0 else 0
     total = epochs * per_epoch
-    probe = data.probe()
+    probe, probe_labels = data.probe(), data.probe_labels()
     if techniques is None:
         techniques = Techniques(net, [], optimizer, loss=loss_function)
     techniques.total, techniques.loss = max(total, 1), loss_function
@@ -200,7 +227,8 @@ def train(
 
     def record(train_loss: Array, sums: dict[str, Array], steps: int, rate: float) -> Record:
         test_loss, accuracy = evaluate(net, data.test_x, data.test_y, data, loss_function)
-        diversity = measure(net, net.forward(probe), metrics)
+        diversity = measure(net, net.forward(probe), metrics, probe_labels)
+        between = read_between(loop, per_epoch)
         loop.seconds = time.perf_counter() - began
         return Record(
             loop.epoch,
@@ -214,6 +242,7 @@ def train(
             {key: listed(guard.marked(value / steps)) for key, value in sums.items()},
             [int(v) for v in listed(guard.step)],
             [int(v) for v in listed(guard.layer)],
+            between,
         )
 
     def keep(new: Record) -> None:
@@ -254,6 +283,11 @@ def train(
                 for name, value in step.penalties.items():
                     loop.sums[name] = loop.sums[name] + value if name in loop.sums else value
                 loop.step += 1
+                if metrics_every is not None and loop.step % metrics_every == 0:
+                    found = measure(net, net.forward(probe), metrics, probe_labels)
+                    loop.between_steps.append(loop.step)
+                    for name, value in found.items():
+                        loop.between.setdefault(name, []).append(guard.marked(value))
                 loop.seconds = time.perf_counter() - began
                 if on_step is not None:
                     on_step(loop.step, total)

@@ -1,0 +1,69 @@
+"""What a measure of diversity may look at: one hidden layer's neurons on the probe set."""
+
+from dataclasses import dataclass
+
+from tinydiv.backend import Array, matmul, xp
+
+TINY_EPS = 1e-12
+"""Keeps 0/0 away; far below the variance of any neuron that counts as alive."""
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """One hidden layer: what goes into its neurons, what they answer, what goes out of them."""
+
+    W: Array
+    """(..., D, H) incoming weights, one column per neuron."""
+    b: Array
+    """(..., 1, H) biases."""
+    A: Array
+    """(..., N, H) activations on the probe set."""
+    V: Array
+    """(..., H, K) outgoing weights, one row per neuron."""
+    labels: Array = None
+    """(N,) the probe set's classes, None where they are not known."""
+    classes: int = 0
+    """How many classes there are."""
+
+    @property
+    def H(self) -> int:
+        return int(self.A.shape[-1])
+
+    @property
+    def C(self) -> Array:
+        """Centred activations, A - mean."""
+        return self.A - xp.mean(self.A, axis=-2, keepdims=True)
+
+    @property
+    def S(self) -> Array:
+        """Their covariance C'C / N, (..., H, H)."""
+        C = self.C
+        return matmul(C.mT, C) / C.shape[-2]
+
+
+def eigenvalues(S: Array) -> Array:
+    """Eigenvalues of symmetric matrices with none below zero, smallest first, (..., H).
+
+    One diverged network must not make the routine fail for all: its eigenvalues count as zero.
+    """
+    finite = xp.isfinite(xp.sum(S, axis=(-2, -1), keepdims=True))
+    return xp.maximum(xp.linalg.eigvalsh(xp.where(finite, S, xp.zeros_like(S))), 0)
+
+
+def safe(x: Array) -> Array:
+    """x, at least the smallest normal number: for denominators."""
+    return xp.maximum(x, xp.finfo(x.dtype).tiny)
+
+
+def count_groups(linked: Array, counted: Array) -> Array:
+    """How many connected groups a graph has: linked (..., H, H) 0 or 1, symmetric; counted (..., H).
+
+    Whoever can be reached in two steps becomes a neighbour, again and again, until everybody of a group
+    is everybody's neighbour; then each member counts as one over its group's size. No walk over the
+    graph, so no stop at the host. Neurons that are not counted must have no links.
+    """
+    H = linked.shape[-1]
+    reach = xp.maximum(linked, xp.eye(H, dtype=linked.dtype))
+    for _ in range(max(H - 1, 1).bit_length()):
+        reach = (matmul(reach, reach) > 0).astype(linked.dtype)
+    return xp.sum(counted / xp.sum(reach, axis=-1), axis=-1)

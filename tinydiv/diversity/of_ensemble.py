@@ -1,0 +1,31 @@
+"""The neurons read as an ensemble: neuron h answers o_h = H a_h V_h, the network's answer is their mean."""
+
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.diversity.neurons import Neurons, safe
+
+
+def spoken(n: Neurons) -> tuple[Array, Array]:
+    """(mean_h |o_h|^2, |mean_h o_h|^2) summed over outputs, averaged over samples: each (...,)."""
+    sizes = xp.sum(n.V**2, axis=-1)[..., None, :]  # (..., 1, H)
+    apart = n.H * xp.mean(xp.sum(n.A**2 * sizes, axis=-1), axis=-1)
+    together = xp.mean(xp.sum(matmul(n.A, n.V) ** 2, axis=-1), axis=-1)
+    return apart, together
+
+
+def ambiguity(n: Neurons) -> Array:
+    """mean_h |o_h - f|^2 over the probe set: how much the members disagree with their mean.
+
+    H sum_h a_h^2 |V_h|^2 - |sum_h a_h V_h|^2 (Krogh and Vedelsby, 1995). It grows with the outputs'
+    scale: compare networks of like scale, or look at coherence.
+    """
+    apart, together = spoken(n)
+    return apart - together
+
+
+def coherence(n: Neurons) -> Array:
+    """|mean_h o_h|^2 / mean_h |o_h|^2, in [0, 1]: 1 if all members answer alike, 1/H if at right angles.
+
+    Ambiguity on a scale of its own: ambiguity = (1 - coherence) mean_h |o_h|^2.
+    """
+    apart, together = spoken(n)
+    return together / safe(apart)

@@ -1,0 +1,69 @@
+"""How different are neurons' weights?"""
+
+from tinydiv.backend import Array, matmul, xp
+from tinydiv.diversity.neurons import Neurons, count_groups, eigenvalues, safe
+from tinydiv.techniques.blocks import cosines, off_diagonal, pair_mask
+from tinydiv.techniques.hyperspherical_energy import FLOOR, squared_distances
+
+SAME = 0.95
+"""Neurons whose cosine exceeds this count as one (condensation, codes)."""
+
+
+def weight_cosine(n: Neurons) -> Array:
+    """Mean |cos(w_i, w_j)| over pairs of neurons. Random weights give sqrt(2 / (pi D)).
+
+    A neuron whose weights are all zero has no direction and is left out.
+    """
+    c = cosines(n.W)
+    return xp.sum(abs(off_diagonal(c.G)), axis=(-2, -1)) / c.pairs
+
+
+def weight_cosine_max(n: Neurons) -> Array:
+    """Largest |cos(w_i, w_j)| over pairs of neurons."""
+    return xp.max(abs(off_diagonal(cosines(n.W).G)), axis=(-2, -1))
+
+
+def stable_rank(n: Neurons) -> Array:
+    """|W|^2 / sigma_1^2: how many directions the weights fill, without counting small ones.
+
+    1 if all neurons lie on a line, min(D, H) if W is orthogonal; 0 if W is zero.
+    """
+    W = n.W if n.W.shape[-2] >= n.W.shape[-1] else n.W.mT
+    values = eigenvalues(matmul(W.mT, W))
+    return xp.sum(values, axis=-1) / safe(values[..., -1])
+
+
+def energy(n: Neurons, half: bool) -> Array:
+    """Mean of 1 / d_ij over pairs, d the distance of two neurons' directions on the unit sphere.
+
+    half: every neuron with its mirror image, (1/d + 1/e) / 2, e the distance from u_i to -u_j.
+    """
+    c = cosines(n.W)
+    mask = pair_mask(c.alive)
+
+    def inverse(sign: float) -> Array:
+        return mask / xp.sqrt(squared_distances(c.U, sign) + FLOOR)
+
+    potential = (inverse(-1.0) + inverse(1.0)) / 2 if half else inverse(-1.0)
+    return xp.sum(potential, axis=(-2, -1)) / c.pairs
+
+
+def hyperspherical_energy(n: Neurons) -> Array:
+    """Mean inverse distance of neurons' directions: low where they spread out over the sphere."""
+    return energy(n, half=False)
+
+
+def half_space_energy(n: Neurons) -> Array:
+    """The same with mirror images, for activations such as tanh where -w says what w says."""
+    return energy(n, half=True)
+
+
+def condensation(n: Neurons) -> Array:
+    """How many groups of neurons there are, joined where cos([w_i; b_i], [w_j; b_j]) > 0.95.
+
+    The bias counts as the weight of one more input. H where no two neurons point the same way, 1 where
+    chains of similar neurons join them all. Neurons of zero weights are not counted.
+    """
+    c = cosines(xp.concatenate([n.W, n.b], axis=-2))
+    linked = pair_mask(c.alive) * (c.G > SAME)
+    return count_groups(linked, c.alive[..., 0, :])
