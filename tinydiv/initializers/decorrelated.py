@@ -35,7 +35,10 @@ class Decorrelated(DataScheme):
         g^(2 (depth - 1)) = curvature K / lambda,   lambda the largest eigenvalue of E[x x']
 
     `curvature` is thereby the scale of the loss's second derivative along the first layer's weights,
-    which bounds a gradient step: one rule for data of any scaling.
+    which bounds a gradient step: one rule for data of any scaling. 24 leaves room for plain gradient
+    descent at rates up to about 0.1 (on images, 160 learns faster at 0.01 and breaks at 0.1).
+
+    Chosen on tuning seeds and a validation split of the training sets of Fashion-MNIST and MNIST.
     """
 
     name = "decorrelated"
@@ -44,9 +47,9 @@ class Decorrelated(DataScheme):
     incoming: bool = setting(True, help="decorrelate the responses")
     centre: bool = setting(True, help="centre the pre-activations by the hidden biases")
     outgoing: bool = setting(True, help="decorrelate the outgoing weights")
-    shrink: float = setting(0.01, above=0, help="floor under the inputs' variances, on their mean")
+    shrink: float = setting(0.1, above=0, help="floor under the inputs' variances, on their mean")
     deviation: float = setting(0.05, above=0, help="of the first responses; only without a base")
-    curvature: float = setting(160.0, above=0, help="along the first layer; only without a base")
+    curvature: float = setting(24.0, above=0, help="along the first layer; only without a base")
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
         wanted = norms(W)
