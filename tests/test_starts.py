@@ -1,0 +1,47 @@
+"""python -m tinydiv.starts: pictures of what a start does, and numbers that can be believed."""
+
+import pytest
+
+from tinydiv import starts
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The command, run once on few steps: (exit code, what it said, folder)."""
+    import contextlib
+    import io
+
+    folder, said = tmp_path_factory.mktemp("starts") / "pictures", io.StringIO()
+    specs = ["--init", "lowdin:mix=0.5@pytorch", "--init", "decorrelated", "--init", "adversarial"]
+    with contextlib.redirect_stdout(said):
+        code = starts.main([*specs, "--steps", "40", "--networks", "4", "--out", str(folder)])
+    return code, said.getvalue(), folder
+
+
+def test_a_picture_per_start(drawn):
+    code, _, folder = drawn
+    assert code == 0
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"lowdin-mix-0.5-on-pytorch.png", "decorrelated.png", "adversarial.png"}
+    for path in folder.iterdir():
+        assert path.read_bytes()[:4] == b"\x89PNG"
+        assert b"Histogram, correlation of two neurons' responses" in path.read_bytes()
+
+
+def test_the_table_tells_starts_apart(drawn):
+    rows = {line.split()[0]: [float(cell) for cell in line.split()[1:]] for line in lines(drawn)}
+    assert rows["he-normal"][0] == pytest.approx((2 / (3.14159 * 784)) ** 0.5, rel=0.15)
+    assert rows["he-normal"][1] > 0.15 > 0.05 > rows["decorrelated"][1]
+    assert rows["adversarial"][0] > 0.95
+    assert rows["decorrelated"][2] == pytest.approx(0.05, rel=0.3)
+    assert rows["decorrelated"][3] > rows["he-normal"][3] > 0.1
+
+
+def lines(drawn):
+    return [line for line in drawn[1].splitlines()[1:] if not line.endswith("pictures")][:5]
+
+
+def test_a_wrong_start_is_refused_before_anything_is_drawn(tmp_path, capsys):
+    assert starts.main(["--init", "lodwin", "--out", str(tmp_path / "none")]) == 2
+    assert "did you mean 'lowdin'" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
