@@ -20,17 +20,20 @@ from tinydiv import backend as backends
 from tinydiv.data.dataset import Dataset, check_inputs_name
 from tinydiv.errors import RunError, UsageError, unknown
 from tinydiv.options import whole
-from tinydiv.studies import sharing, tables
+from tinydiv.studies import page, sharing, tables
 from tinydiv.studies.blocks import Block, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
-from tinydiv.studies.cost import step_cost
-from tinydiv.studies.executors import carry_out_all, opened, usable_cores
-from tinydiv.studies.plan import TEST, Run, check_parts, own_candidate
+from tinydiv.studies.cost import start_key, start_seconds, step_cost, step_seconds
+from tinydiv.studies.executors import Pool, carry_out_all, opened, usable_cores
+from tinydiv.studies.plan import TEST, Run, check_parts, own_candidate, specs_for
 from tinydiv.studies.progress import Progress, in_words
 from tinydiv.studies.results import DataFacts, Results, check_readable, data_key, entropy
 from tinydiv.studies.running import Outcome, Task, build
+from tinydiv.studies.settings import Training
 from tinydiv.studies.sharing import Origin, Source
 from tinydiv.studies.specification import Study, plain
 from tinydiv.studies.store import Store
+from tinydiv.techniques import place
+from tinydiv.techniques.consensus import Consensus
 from tinydiv.training import DeviceData, train
 
 TABLES_EVERY = 60.0
@@ -49,7 +52,7 @@ class Report:
 
     def markdown(self) -> str:
         """The tables, as in table.md."""
-        return tables.markdown(self.results)
+        return page.markdown(self.results)
 
 
 def run_study(
@@ -85,15 +88,16 @@ def run_study(
     results = Results(study, store.curves, facts)
     check_readable(results)
     check_trainable(results, loaded)
-    with store.locked():
+    check_candidates(results)
+    which = executor or ("serial" if backend == "cupy" else "processes")
+    with opened(which, workers or usable_cores()) as pool, store.locked():
         going_on = store.begin(study, backend, plain(facts), resume)  # type: ignore[arg-type]
         worker = Worker(results, store, backend, show, block_size)
         worker.greet(going_on, resume)
         with shared_data(study, loaded, store.folder / ".data") as sources:
             loaded.clear()
             results.costs |= count_costs(results, sources, store.folder / COSTS_FILE)
-            which = executor or ("serial" if backend == "cupy" else "processes")
-            worker.work(sources, which, workers or usable_cores())
+            worker.work(sources, pool)
         tables.write(results, store.folder, figures=figures)
     return Report(results, store.folder)
 
@@ -166,6 +170,7 @@ def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset
             tried.add(f"{run.shape} {training.init}")
             try:
                 check_inputs_name(training.inputs)
+                check_independent(training)
                 key = data_key(training.data, training.n_train, training.n_test)
                 if (key, training.inputs) not in small:
                     few = loaded[key][1]
@@ -187,6 +192,30 @@ def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset
             except UsageError as error:
                 place = "" if setting.name == "all" else f" in {setting.name!r}"
                 raise UsageError(f"the arm {arm.name!r}{place}: {error}") from None
+
+
+def check_candidates(results: Results) -> None:
+    """Raises UsageError for a rate or strength of the grid that a technique does not allow."""
+    for (setting, arm), tried in results.tuning.items():
+        for runs in tried.values():
+            training = runs[0].training
+            try:
+                for spec in specs_for(training, [training.strength]):
+                    place(spec)
+            except UsageError as error:
+                where = "" if setting == "all" else f" in {setting!r}"
+                raise UsageError(f"the tuning grid of the arm {arm!r}{where}: {error}") from None
+
+
+def check_independent(training: Training) -> None:
+    """Raises UsageError for a technique under which networks depend on those beside them."""
+    for spec in training.technique:
+        name = spec.partition(":")[0]
+        if name == Consensus.name:
+            raise UsageError(
+                f"{name} lets networks depend on the networks beside them, so that they are no "
+                "independent runs: it has no place in a study"
+            )
 
 
 @contextmanager
@@ -217,10 +246,15 @@ def count_costs(
             candidate = own_candidate(results.study, setting, arm)
             training = candidate.put(results.study.training(setting, arm))
             run = Run(training, results.study.first_seed, results.study.measure)
+            source = sources[Origin.of(training, TEST)]
             if run.shape not in costs:
-                counts = step_cost(run, sources[Origin.of(training, TEST)])
-                costs[run.shape] = dict(vars(counts))
-    atomic.write_json(path, costs)
+                costs[run.shape] = {
+                    **vars(step_cost(run, source)),
+                    "step_seconds": step_seconds(run, source),
+                }
+            if start_key(run) not in costs:
+                costs[start_key(run)] = {"start_seconds": start_seconds(run, source)}
+            atomic.write_json(path, costs)
     return costs
 
 
@@ -258,35 +292,29 @@ class Worker:
             self._say(f"{path.name} was damaged: its networks are trained again")
 
     def _say(self, sentence: str) -> None:
-        Progress(0, 0.0, self.show and bool(sentence)).say(
-            sentence
-        ) if not self.progress.show else (self.progress.say(sentence))
+        Progress(0, 0.0, self.show).say(sentence)
 
-    def work(
-        self, sources: Mapping[Origin, Source], executor: str | Executor, workers: int
-    ) -> None:
+    def work(self, sources: Mapping[Origin, Source], pool: Pool) -> None:
         """Both waves. Raises what carry_out_all raises; Ctrl-C with a sentence."""
         first, second = self.first_wave(), self.second_wave_at_most()
         networks = len(first) + second
         work = sum(map(self.work_of, first)) * networks / max(len(first), 1)
-        with opened(executor, workers) as pool:
-            self.progress = Progress(networks, work, self.show)
+        self.progress = Progress(networks, work, self.show)
 
-            def task_for(block: Block) -> Task:
-                run = block.runs[0]
-                source = sources[Origin.of(run.training, run.validation)]
-                return Task(block, source, self.backend, alone=pool.name == "serial")
+        def task_for(block: Block) -> Task:
+            run = block.runs[0]
+            source = sources[Origin.of(run.training, run.validation)]
+            return Task(block, source, self.backend, alone=pool.name == "serial")
 
-            try:
-                carry_out_all(self.blocks(first, pool.workers), task_for, pool, self.keep)
-                rest = self.missing(self.final_runs())
-                self.progress.networks = self.progress.done_networks + len(rest)
-                self.progress.work = self.progress.done_work + sum(map(self.work_of, rest))
-                carry_out_all(self.blocks(rest, pool.workers), task_for, pool, self.keep)
-            except KeyboardInterrupt as stop:
-                raise KeyboardInterrupt(self.farewell(str(stop))) from None
-            finally:
-                self.progress.close()
+        try:
+            carry_out_all(self.blocks(first, pool.workers), task_for, pool, self.keep)
+            rest = self.missing(self.final_runs())
+            self.progress.expect(len(rest), sum(map(self.work_of, rest)))
+            carry_out_all(self.blocks(rest, pool.workers), task_for, pool, self.keep)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(self.farewell(str(stop))) from None
+        finally:
+            self.progress.close()
 
     def farewell(self, why: str) -> str:
         """What to say to somebody who stops a study."""
@@ -328,7 +356,7 @@ class Worker:
         batch = min(t.batch_size, facts.n_train)
         size = parameters(t, facts.n_inputs, facts.n_classes)
         steps = (t.epochs + t.head_start) * (facts.n_train // batch)
-        return steps * (3e-5 + 6e-10 * batch * size * (1 + 0.2 * len(t.technique)))
+        return steps * (3e-5 + 2e-10 * batch * size * (1 + 0.2 * len(t.technique)))
 
     def blocks(self, runs: Sequence[Run], workers: int) -> list[Block]:
         """Runs cut as suits this machine."""
@@ -366,6 +394,7 @@ def plan_text(study: Study) -> str:
     results = Results(study, {}, facts)
     check_readable(results)
     check_trainable(results, loaded)
+    check_candidates(results)
     worker = Worker(results, Store(Path()), "numpy", False, None)
     first, second = worker.first_wave(), worker.second_wave_at_most()
     seconds = sum(map(worker.work_of, first)) * (len(first) + second) / max(len(first), 1)

@@ -18,8 +18,8 @@ from tinydiv import atomic, plots
 from tinydiv.errors import RunError
 from tinydiv.plots.style import describe, new_figure
 from tinydiv.studies.comparing import Comparison, compare_all
+from tinydiv.studies.page import title
 from tinydiv.studies.results import Results
-from tinydiv.studies.tables import title
 
 MOST_CURVES = 8
 """Lines in one picture of curves; more would hide each other."""
@@ -184,10 +184,18 @@ def heat_picture(results: Results, regime: str) -> Figure | None:
         cell = arms.index(arm), settings.index(setting)
         table[cell] = one.readout.scale * one.paired.difference
         shown[cell] = one.paired.shown
-    figure = new_figure(3.5 + 1.0 * len(settings), 2.2 + 0.42 * len(arms))
+    below = 0.05 * max(map(len, settings))
+    figure = new_figure(3.5 + 0.85 * len(settings), 1.8 + below + 0.42 * len(arms))
     ax = figure.add_subplot()
     primary = results.readout(settings[0], results.study.primary)
-    label = f"difference to the partner: {primary.title}, {primary.unit}".rstrip(", ")
-    plots.heat_map(ax, table, arms, settings, marked=shown, label=label, digits=1)
-    ax.set_title(f"{regime} regime; framed: shown after Holm's correction", fontsize="small")
+    unit = primary.unit or primary.name
+    plots.heat_map(ax, table, arms, settings, marked=shown, label=f"Δ {unit}", digits=1)
+    if max(map(len, settings)) > 10:
+        for label in ax.get_xticklabels():
+            label.set(rotation=40, horizontalalignment="right", rotation_mode="anchor")
+    ax.set_title(
+        f"{regime} regime: {primary.title}, difference to the partner\n"
+        "framed: shown after Holm's correction (controls: without it)",
+        fontsize="small",
+    )
     return figure

@@ -60,7 +60,6 @@ def shared(training: Training) -> Training:
     return replace(
         training,
         init="",
-        scale=(1.0, 1.0),
         lr=0.0,
         technique=tuple(_written(spec, training.strength) for spec in training.technique),
         strength=None,

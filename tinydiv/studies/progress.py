@@ -22,7 +22,7 @@ class Progress:
         self.done_networks, self.done_work = 0, 0.0
         self.began = self.spoke = time.monotonic()
         self.bar = None
-        if show and self.file.isatty():
+        if show and networks and self.file.isatty():
             self.bar = tqdm(
                 total=100.0,
                 file=self.file,
@@ -37,10 +37,10 @@ class Progress:
         self.done_work += work
         self._tell()
 
-    def more(self, networks: int, work: float) -> None:
-        """There is more to do than was said."""
-        self.networks += networks
-        self.work += work
+    def expect(self, networks: int, work: float) -> None:
+        """So much is left, as is known by now."""
+        self.networks = self.done_networks + networks
+        self.work = max(self.done_work + work, 1e-9)
         self._tell()
 
     @property

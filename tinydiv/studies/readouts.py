@@ -7,7 +7,7 @@
     success           1 if the run ends at measure.success or above, else 0
     reached           1 if the run ever passes the target accuracy, else 0
     steps_to_target   steps until it does, along straight lines between looks
-    seconds_to_target the same in seconds: steps times the arm's measured time per step
+    seconds_to_target the same in seconds: steps times the arm's time per step (cost.py)
     plateau           steps until the test loss is a tenth below the best constant answer's
     METRIC@step100    a diversity metric at that moment; METRIC@epoch1, METRIC@final
 

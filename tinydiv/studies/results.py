@@ -240,8 +240,10 @@ class Results:
         return float(seen.mean()) if seen.size else NAN
 
     def seconds_per_step(self, place: Place) -> float:
-        """Median over an arm's blocks of the time of one step of one network."""
-        return median_fact(self.found(place), "seconds_per_step")
+        """Measured time of one step of one network of an arm, see cost.step_seconds."""
+        runs = self.runs(place)
+        cost = self.costs.get(runs[0].shape, {}) if runs else {}
+        return cost.get("step_seconds", NAN)
 
     def joules_per_step(self, place: Place) -> float:
         """The same for energy; NaN where no counter counted it for this arm alone."""
@@ -263,13 +265,6 @@ class Results:
 def read_all(curves: Sequence[Curve | None], readout: Readout, here: Circumstances) -> Floats:
     """One number per curve, NaN where there is none."""
     return np.array([NAN if curve is None else readout.read(curve, here) for curve in curves])
-
-
-def median_fact(curves: Sequence[Curve | None], name: str) -> float:
-    """Median of a block's fact over curves; NaN where it is not known."""
-    known = [curve.facts.get(name) for curve in curves if curve is not None]
-    numbers = [float(fact) for fact in known if isinstance(fact, int | float)]
-    return float(np.median(numbers)) if numbers else NAN
 
 
 def data_key(data: str, n_train: int | None, n_test: int | None) -> str:

@@ -19,7 +19,7 @@ from tinydiv.backend import Array, to_host
 from tinydiv.cli import THREADS
 from tinydiv.divergence import Guard
 from tinydiv.diversity import measure
-from tinydiv.initializers import initialize
+from tinydiv.initializers import PROBE, initialize, needs_data
 from tinydiv.mlp import MLP
 from tinydiv.stats import Floats
 from tinydiv.studies import sharing
@@ -68,8 +68,12 @@ def carry_out(task: Task) -> Outcome:
         backend.use(task.backend)
     runs, shared = task.block.runs, task.block.runs[0].training
     data = sharing.on_device(task.source, shared.inputs, shared.dtype, task.backend)
-    seeds = [run.seed for run in runs]
     batch_size = min(shared.batch_size, data.n_train)
+    order: int | list[int] = [run.seed for run in runs]
+    if batch_size == data.n_train:
+        order = 0  # every batch is the whole set: its order means nothing, and one serves all
+    elif task.block.one_seed:
+        order = runs[0].seed
     net, optimizer, techniques = build(runs, data)
     watch = Watch(runs, net, data, data.n_train // batch_size)
     meter = Meter() if task.alone else None
@@ -77,7 +81,7 @@ def carry_out(task: Task) -> Outcome:
         *(net, data, optimizer, techniques),
         epochs=shared.head_start + shared.epochs,
         batch_size=batch_size,
-        seed=seeds[0] if task.block.one_seed else seeds,
+        seed=order,
         loss=shared.loss,
         schedule=shared.schedule,
         metrics=runs[0].measure.metrics,
@@ -101,7 +105,7 @@ def build(runs: Sequence[Run], data: DeviceData) -> tuple[MLP, optimizers.Optimi
         dtype=shared.dtype,
         layers=layers_of(specs),
     )
-    start(net, runs)
+    start(net, runs, data)
     optimizer = optimizers.get(shared.optimizer)(
         net,
         [rate_of(run) for run in runs],
@@ -124,30 +128,24 @@ def rate_of(run: Run) -> float:
     return run.training.lr
 
 
-def start(net: MLP, runs: Sequence[Run]) -> None:
-    """Fill every network by the scheme and the seed of its own run, times its factors of scale."""
+def start(net: MLP, runs: Sequence[Run], data: DeviceData) -> None:
+    """Fill every network by the start and the seed of its own run."""
     groups: dict[str, list[int]] = {}
     for r, run in enumerate(runs):
         groups.setdefault(run.training.init, []).append(r)
-    for scheme, rows in groups.items():
+    for spec, rows in groups.items():
         seeds = [runs[r].seed for r in rows]
+        X = data.probe(PROBE) if needs_data(spec) else None
         if len(rows) == len(runs):
-            initialize(net, scheme, seeds)
-            break
-        # Other networks start by other schemes: fill a net of these alone, and copy its rows.
+            initialize(net, spec, seeds, X)
+            return
+        # Networks beside them start otherwise: fill a net of these alone, and copy its rows.
         part = MLP(net.sizes, net.activation, replicas=len(rows), dtype=net.dtype)
-        initialize(part, scheme, seeds)
-        plain = part.n_parameters
+        initialize(part, spec, seeds, X)
         for i, r in enumerate(rows):
-            net.theta[r, :plain] = part.theta[i]
+            net.theta[r, : part.n_parameters] = part.theta[i]
     for layer in net.layers:
         layer.reset_parameters()
-    for r, run in enumerate(runs):
-        factors = run.training.scale
-        for l in range(net.depth):
-            factor = factors[-1] if l == net.depth - 1 else factors[0]
-            if factor != 1.0:
-                net.W[l][r] *= factor
 
 
 @dataclass
@@ -187,7 +185,8 @@ class Watch:
         net, data = self.net, self.data
         loss, accuracy = evaluate(net, data.test_x, data.test_y, data, self.loss)
         found = {"test_loss": loss, "test_accuracy": accuracy}
-        found |= measure(net, net.forward(self.probe), self.runs[0].measure.metrics)
+        names, labels = self.runs[0].measure.metrics, self.data.probe_labels()
+        found |= measure(net, net.forward(self.probe), names, labels)
         values = {name: self.listed(self.guard.marked(value)) for name, value in found.items()}
         self.moments.append((step, -1, values))
 

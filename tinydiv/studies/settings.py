@@ -98,12 +98,6 @@ class Training:
     hidden: tuple[int, ...] = option((16,), sizes(64, 65_536), "H,...", "neurons per hidden layer")
     activation: str = option("relu", text, "NAME", "activation of the hidden neurons")
     init: str = option("he-normal", text, "NAME", "how the weights start")
-    scale: tuple[float, ...] = option(
-        (1.0, 1.0),
-        numbers(0, 1000, most=2),
-        "IN,OUT",
-        "factors on the starting weights: of the hidden layers, and of the output layer",
-    )
     technique: tuple[str, ...] = option(
         (), words(""), "SPEC", "techniques, as for train; {strength} stands for the tuned number"
     )

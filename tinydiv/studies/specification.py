@@ -148,7 +148,11 @@ class Study:
         listed = list(self.settings) or [Setting("")]
         found = []
         for setting, combination in product(listed, combinations):
-            words = [f"{key} {in_words(value)}" for key, value in combination.items()]
+            words = [
+                value if isinstance(value, str) else f"{key} {in_words(value)}"
+                for key, value in combination.items()
+                if len(self.grid[key]) > 1  # what never changes tells no setting from another
+            ]
             name = ", ".join(part for part in (setting.name, *words) if part)
             found.append(Setting(name or "all", {**combination, **setting.changes}))
         names_apart("setting", [setting.name for setting in found])

@@ -205,7 +205,7 @@ class Store:
 def own_settings(training: object) -> dict[str, object]:
     """What one network of a block has for itself."""
     assert isinstance(training, dict)
-    return {key: training[key] for key in ("init", "scale", "lr", "strength")}
+    return {key: training[key] for key in ("init", "lr", "strength")}
 
 
 def difference(then: object, now: object, where: str) -> str | None:
