@@ -75,9 +75,12 @@ def group_cka(n: Neurons) -> Array:
     """
     C = n.C
     order = xp.argsort(-xp.sum(C**2, axis=-2), axis=-1)[..., None, :]
-    C = xp.take_along_axis(C, xp.broadcast_to(order, C.shape), axis=-1)
-    P, Q = C[..., 0::2], C[..., 1::2]
-    return hsic(P, Q) / xp.sqrt(safe(hsic(P, P)) * safe(hsic(Q, Q)))
+    P, Q = (xp.take_along_axis(C, half, axis=-1) for half in (order[..., 0::2], order[..., 1::2]))
+    own, other = hsic(P, P), hsic(Q, Q)
+    some = (own > 0) & (other > 0)  # with too few samples the estimate can fail to be
+    ones = xp.ones_like(own)
+    size = xp.sqrt(xp.where(some, own, ones)) * xp.sqrt(xp.where(some, other, ones))
+    return xp.where(some, hsic(P, Q) / size, 0 * ones)
 
 
 def hsic(P: Array, Q: Array) -> Array:
@@ -103,13 +106,13 @@ def codes(n: Neurons) -> Array:
     code and add none. Needs the probe set's labels.
     """
     belongs = (n.labels[:, None] == xp.arange(n.classes)[None, :]).astype(n.A.dtype)  # (N, K)
-    share = belongs / xp.maximum(xp.sum(belongs, axis=0, keepdims=True), 1)
-    seen = xp.sum(belongs, axis=0)[:, None] > 0  # a class without samples says nothing
-    means = matmul(share.mT, n.A)  # (..., K, H)
-    count = xp.maximum(xp.sum(seen), 1)
-    code = xp.where(seen, means - xp.sum(means, axis=-2, keepdims=True) / count, 0 * means)
+    size = xp.sum(belongs, axis=0)[:, None]  # (K, 1)
+    seen = (size > 0).astype(n.A.dtype)  # a class without samples says nothing
+    means = matmul(belongs.mT, n.A) / xp.maximum(size, 1)  # (..., K, H)
+    middle = xp.sum(means, axis=-2, keepdims=True) / xp.maximum(xp.sum(seen), 1)
+    code = seen * (means - middle)
     c = cosines(code)
-    size = xp.sqrt(xp.mean(n.A**2, axis=-2, keepdims=True))
-    speaks = c.alive * (c.n > 1e-5 * size)  # rounding errors are no code
+    loudness = xp.sqrt(xp.mean(n.A**2, axis=-2, keepdims=True))
+    speaks = c.alive * (c.n > 1e-5 * loudness)  # rounding errors are no code
     linked = pair_mask(speaks) * (c.G > SAME)
     return count_groups(linked, speaks[..., 0, :]) / n.H

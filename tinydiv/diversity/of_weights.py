@@ -36,7 +36,8 @@ def stable_rank(n: Neurons) -> Array:
 def energy(n: Neurons, half: bool) -> Array:
     """Mean of 1 / d_ij over pairs, d the distance of two neurons' directions on the unit sphere.
 
-    half: every neuron with its mirror image, (1/d + 1/e) / 2, e the distance from u_i to -u_j.
+    half: every neuron with its mirror image, (1/d + 1/e) / 2, e the distance from u_i to -u_j. Squared
+    distances carry a floor of 1e-6, so twins count 1000 and not infinity.
     """
     c = cosines(n.W)
     mask = pair_mask(c.alive)
