@@ -222,7 +222,7 @@ def test_no_metric_changes_when_neurons_are_permuted(seed, H, kind):
     order = np.random.default_rng(seed + 1).permutation(max(H, 3))
     moved = parts | {k: parts[k][:, order] for k in "WbA"} | {"V": parts["V"][order]}
     for name in METRICS:
-        close(value(name, moved), value(name, parts), rtol=1e-8, atol=1e-10)
+        close(value(name, moved), value(name, parts), rtol=1e-8, atol=1e-7)
 
 
 def test_networks_are_measured_each_alone(backend):
