@@ -440,7 +440,7 @@ def test_toys_take_settings_and_a_seed(result):
 
 REGISTRIES = {
     "techniques": TECHNIQUES,
-    "initializers": initializers.BASES,
+    "initializers": {**initializers.SCHEMES, **initializers.BASES},
     "data": NAMES,
     "activations": activations.ACTIVATIONS,
     "losses": losses.LOSSES,

@@ -39,7 +39,7 @@ class TrainConfig:
         "NAME",
         "activation of the hidden neurons: relu, tanh, ... (--list activations)",
     )
-    init: str = option("he-normal", text, "NAME", "how the weights start (--list initializers)")
+    init: str = option("decorrelated", text, "NAME", "how the weights start (--list initializers)")
     technique: tuple[str, ...] = option(
         (),
         words(""),
