@@ -42,7 +42,15 @@ def gemm_strided_batched(number):
 HANDLE = 4711
 
 
-def install(monkeypatch, *, devices=1, driver_error=None, kernel_error=None, wrong_by=0.0):
+def install(
+    monkeypatch,
+    *,
+    devices=1,
+    driver_error=None,
+    kernel_error=None,
+    solver_error=None,
+    wrong_by=0.0,
+):
     """Make `import cupy` find this. devices: how many GPUs. The errors are raised where they belong."""
 
     def device_count():
@@ -54,6 +62,11 @@ def install(monkeypatch, *, devices=1, driver_error=None, kernel_error=None, wro
         if kernel_error:
             raise OSError(kernel_error)
         return standin.ones(shape, dtype=dtype) + wrong_by
+
+    def eigvalsh(a):
+        if solver_error:
+            raise ImportError(solver_error)
+        return standin.linalg.eigvalsh(a)
 
     cublas = types.SimpleNamespace(
         CUBLAS_OP_N=0,
@@ -68,6 +81,9 @@ def install(monkeypatch, *, devices=1, driver_error=None, kernel_error=None, wro
     cupy, cuda = types.ModuleType("cupy"), types.ModuleType("cupy.cuda")
     cupy.__getattr__ = lambda name: getattr(standin, name)
     cupy.cuda, cupy.ones = cuda, ones
+    cupy.linalg = types.ModuleType("cupy.linalg")
+    cupy.linalg.__getattr__ = lambda name: getattr(standin.linalg, name)
+    cupy.linalg.eigvalsh = eigvalsh
     cuda.runtime = types.SimpleNamespace(getDeviceCount=device_count)
     cuda.cublas, cuda.device = cublas, types.SimpleNamespace(get_cublas_handle=lambda: HANDLE)
     cuda.pointer_mode = pointer_mode

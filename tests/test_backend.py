@@ -151,6 +151,10 @@ FAILURES = {
         with_failure(kernel_error="libnvrtc.so.13: cannot open shared object file"),
         r"toolkit's libraries do not work \(libnvrtc.so.13: cannot open shared object file\).*pip",
     ),
+    "no solver": (
+        with_failure(solver_error="libcusolver.so.12: cannot open shared object file"),
+        r"toolkit's libraries do not work \(libcusolver.so.12: cannot open.*pip",
+    ),
     "wrong numbers": (with_failure(wrong_by=0.5), r"computes wrongly \(a sum gave 10.0.*reinstall"),
 }
 

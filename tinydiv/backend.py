@@ -84,10 +84,10 @@ def name() -> str:
 
 
 def _working_cupy() -> types.ModuleType:
-    """Import CuPy and try one tiny kernel and one product, or say in one sentence what is missing.
+    """Import CuPy and try a tiny kernel, product and eigenvalue, or say in one sentence what is missing.
 
     Importing is no proof: `import cupy` succeeds without a driver, and a driver without the toolkit's
-    libraries fails only at the first kernel or the first product.
+    libraries (a compiler, cuBLAS, cuSOLVER) fails only at the first kernel, product or eigenvalue.
     """
     extras = 'python -m pip install "tinydiv[cuda13]" (or [cuda12], to match the driver)'
     try:
@@ -116,15 +116,17 @@ def _working_cupy() -> types.ModuleType:
         ones = cupy.ones((2, 2), dtype=cupy.float32)
         kernel = float((ones + 1).sum())
         product = float(cublas_gemm_probe(cupy, ones))
+        largest = float(cupy.linalg.eigvalsh(ones)[1])
     except Exception as error:
         raise RunError(
             f"CuPy sees a GPU but the CUDA toolkit's libraries do not work ({_first_line(error)}): "
             f"install the toolkit that matches the driver, {extras}"
         ) from None
-    if kernel != 8.0 or product != 8.0:
+    if kernel != 8.0 or product != 8.0 or abs(largest - 2.0) > 1e-5:
         raise RunError(
             f"CuPy runs but computes wrongly (a sum gave {kernel}, a product {product}, both should "
-            f"be 8): the CUDA toolkit and the driver do not fit together; reinstall, {extras}"
+            f"be 8; an eigenvalue {largest:g}, it should be 2): the CUDA toolkit and the driver do "
+            f"not fit together; reinstall, {extras}"
         )
     module: types.ModuleType = cupy
     return module
