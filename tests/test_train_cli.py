@@ -608,9 +608,11 @@ def test_a_config_file_that_cannot_be_read_is_one_sentence(command, monkeypatch)
         ("--technique decof", "no technique called 'decof': did you mean 'decov'?"),
         (
             "--technique decov:strenght=1",
-            "decov has no setting 'strenght': did you mean 'strength'?",
+            "decov has no setting 'strenght': did you mean 'strength'? "
+            "Allowed: strength, layers, schedule, steps, patience",
         ),
-        ("--technique decov:strength=-1", "strength must lie in [0, inf], got -1"),
+        ("--technique decov:strength=-1", "strength must be a number from 0 up, got -1"),
+        ("--technique decov:strength=nan", "strength must be a finite number, got nan"),
         ("--technique decov:strength=1/2", "one number or one per network (1), got 2"),
         ("--technique decov:layers=2", "the hidden layers are 1"),
         ("--technique muon --technique muon", "both own the update of W0"),

@@ -77,14 +77,15 @@ def check(options: argparse.Namespace, seed: int) -> int:
     suite.chosen(options.only)  # complain before anything starts
     backend.use(options.backend)
 
+    heading = [HEADER]  # above the first result, not above a refusal
+
     def told(subject: str, report: Report) -> None:
         if options.json:
             print(f"{subject} ({report.seconds:.1f} s)", file=sys.stderr)
         elif rows := report.of(subject):
-            cli.say(block(rows))
+            cli.say("\n".join([*heading, block(rows)]))
+            heading.clear()
 
-    if not options.json:
-        cli.say(HEADER)
     what = options.file
     report = check_file(what, seed, told) if what else suite.run(options.only, seed, told)
     if options.json:

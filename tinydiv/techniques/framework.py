@@ -18,7 +18,8 @@ Settings that every technique of a kind understands:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import inf, isfinite
 
 from tinydiv import schedules
 from tinydiv.backend import Array, to_device, xp
@@ -97,7 +98,7 @@ def place(spec: "str | Technique | Placed") -> Placed:
     common = {key: value for key, value in parts.settings.items() if key in keys}
     own = {key: value for key, value in parts.settings.items() if key not in keys}
     for key in own:
-        declared = [*cls.__dataclass_fields__, *keys]  # type: ignore[attr-defined]
+        declared = [*(field.name for field in fields(cls)), *keys]
         if key not in declared:
             raise UsageError(f"{cls.name} has no setting {key!r}: {nearest(key, declared)}")
     placed = _defaults(cls(**convert(cls.name, cls, own)), spec)
@@ -154,9 +155,12 @@ def _read_common(placed: Placed, common: dict[str, str]) -> None:
     if isinstance(technique, Penalty):
         low, high = technique.strength_limits
         for value in placed.strength:
-            if not low <= value <= high or value == float("inf"):
+            if not isfinite(value):
+                raise UsageError(f"{name}'s strength must be a finite number, got {value:g}")
+            if not low <= value <= high:
+                allowed = f"from {low:g} up" if high == inf else f"from {low:g} to {high:g}"
                 raise UsageError(
-                    f"{name}'s strength must lie in [{low:g}, {high:g}], got {value:g}: "
+                    f"{name}'s strength must be a number {allowed}, got {value:g}: "
                     f"{technique.strength_reason}"
                 )
     if placed.layers is not None and technique.acts_on != "hidden layers":
