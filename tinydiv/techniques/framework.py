@@ -98,7 +98,7 @@ def place(spec: "str | Technique | Placed") -> Placed:
     common = {key: value for key, value in parts.settings.items() if key in keys}
     own = {key: value for key, value in parts.settings.items() if key not in keys}
     for key in own:
-        declared = [*(field.name for field in fields(cls)), *keys]
+        declared = [*(field.name for field in fields(cls)), *keys]  # type: ignore[arg-type]
         if key not in declared:
             raise UsageError(f"{cls.name} has no setting {key!r}: {nearest(key, declared)}")
     placed = _defaults(cls(**convert(cls.name, cls, own)), spec)
@@ -158,9 +158,9 @@ def _read_common(placed: Placed, common: dict[str, str]) -> None:
             if not isfinite(value):
                 raise UsageError(f"{name}'s strength must be a finite number, got {value:g}")
             if not low <= value <= high:
-                allowed = f"from {low:g} up" if high == inf else f"from {low:g} to {high:g}"
+                bounds = f"from {low:g} up" if high == inf else f"from {low:g} to {high:g}"
                 raise UsageError(
-                    f"{name}'s strength must be a number {allowed}, got {value:g}: "
+                    f"{name}'s strength must be a number {bounds}, got {value:g}: "
                     f"{technique.strength_reason}"
                 )
     if placed.layers is not None and technique.acts_on != "hidden layers":
