@@ -178,8 +178,14 @@ def block(rows: Sequence[Row]) -> str:
         lines.append(f"  {name:30}{numbers}  {mark}{row.words}")
         if not row.right:
             lines.append(f"  {'':30}{row.where}")
-    layers = [row for row in rows if not row.right and row.array[-1] == "]"]
-    if len(layers) > 1:
+    wrong = [row for row in rows if not row.right]
+    own = [row for row in wrong if row.kind != "objective"]
+    layers = [row for row in wrong if row.array[-1] == "]"]
+    if own and len(own) < len(wrong):
+        lines.append(
+            f"  Begin with {own[0].array}: the objective takes it in, and whatever is wrong with it."
+        )
+    elif len(layers) > 1:
         first = max(layers, key=lambda row: row.array[row.array.index("[") :])
         lines.append(
             f"  Begin with {first.array}: the gradient comes down from the outputs, and takes a fault "
