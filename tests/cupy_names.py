@@ -7,6 +7,7 @@ a copy of CuPy 14.2's, elsewhere. `python tests/cupy_names.py` writes the copy a
 import functools
 import inspect
 import json
+import re
 from pathlib import Path
 
 FROZEN = Path(__file__).with_name("cupy_names.json")
@@ -18,8 +19,19 @@ def parameters(thing):
     try:
         found = inspect.signature(thing).parameters.values()
     except (ValueError, TypeError):
-        return None
+        return written(thing.__doc__ or "")
     return None if any(p.kind is p.VAR_KEYWORD for p in found) else [p.name for p in found]
+
+
+def written(docstring):
+    """The parameters of a compiled method, from its docstring's first line: `ndarray.sum(self, ...`."""
+    line = re.match(
+        r"_?ndarray(?:_base)?\.\w+\(self(?:, )?(.*?)\)(?: ->|$)", docstring.split("\n")[0]
+    )
+    if line is None:
+        return None
+    names = [part.split("=")[0].split()[-1] for part in line[1].split(", ") if part.strip("*")]
+    return [name.lstrip("*") for name in names]
 
 
 def read(cupy):
@@ -32,7 +44,8 @@ def read(cupy):
                 thing = getattr(owner, name)
                 ufunc = isinstance(thing, cupy.ufunc)
                 checkable = callable(thing) and not isinstance(thing, type)
-                found[name] = UFUNC_KEYWORDS if ufunc else (checkable and parameters(thing)) or None
+                known = parameters(thing) if checkable else None
+                found[name] = UFUNC_KEYWORDS if ufunc else known
         return found
 
     owners = {"module": cupy, "linalg": cupy.linalg, "ndarray": cupy.ndarray}

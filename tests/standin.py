@@ -40,6 +40,12 @@ VIEWS |= {"array_split", "diagonal", "rollaxis", "flip", "permute_dims", "matrix
 STOPS = {"nonzero", "flatnonzero", "argwhere", "unique", "compress", "extract", "bincount", "put"}
 STOPS |= {"array_str", "array_repr", "array2string", "histogram", "save", "savez"}
 FUSABLE = {"where", "clip"}
+METHODS = {"sum", "prod", "mean", "var", "std", "max", "min", "amax", "amin", "argmax", "argmin"}
+METHODS |= {"all", "any", "argsort", "cumsum", "cumprod", "clip", "diagonal", "ravel", "repeat"}
+METHODS |= {"reshape", "roll", "sort", "squeeze", "swapaxes", "take", "take_along_axis", "trace"}
+METHODS |= {"transpose", "moveaxis", "expand_dims", "where", "solve", "inv", "det", "slogdet"}
+METHODS |= {"eigh", "eigvalsh", "svd", "qr", "cholesky", "pinv", "norm"}
+"""Functions that ask their first argument for a method or its dtype: numbers and lists have none."""
 ABSENT = {"random", "fft", "cuda", "testing"}
 """Parts of CuPy that the stand-in does not offer: numbers come from randomness and philox."""
 
@@ -77,6 +83,12 @@ def _function(name, of_numpy, keywords):
             raise TypeError(f"cupy.{name} has no keyword {', '.join(sorted(unknown))}")
         if ufunc and any(isinstance(a, tuple | list) for a in args):
             raise TypeError(f"cupy.{name} takes no lists: upload them first")
+        if name in METHODS and not (args and isinstance(args[0], ndarray)):
+            raise TypeError(f"cupy.{name} takes a device array first, and nothing that becomes one")
+        if name == "solve":
+            _refuse_to_broadcast(*args)
+        if fusing[0] and ufunc and kwargs.keys() - {"out"}:
+            raise TypeError(f"{name} takes no keyword but out in a fused function")
         hosts = host(args)
         if name in STOPS or (name == "where" and len(args) == 1):
             _stop(name)
@@ -87,6 +99,12 @@ def _function(name, of_numpy, keywords):
 
     function.__name__ = function.__qualname__ = name
     return function
+
+
+def _refuse_to_broadcast(a, b):
+    """CuPy's solve wants equal leading axes, where NumPy's lets one side be shared."""
+    if b.ndim > 1 and a.shape[:-1] != b.shape[:-1]:
+        raise ValueError(f"cupy.linalg.solve does not broadcast: {a.shape} with {b.shape}")
 
 
 def _flat(values):

@@ -114,6 +114,8 @@ FACTS = {"shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides", "fla
 VIEWS = {"reshape", "ravel", "squeeze", "transpose", "swapaxes", "diagonal", "view"}
 STOPS = {"item", "tolist", "tobytes", "nonzero", "compress", "put", "dump", "dumps", "tofile"}
 ABSENT = {"base", "flat", "set"}
+FUSED = ("dtype", "ndim", "copy", "astype")
+"""All that an array has inside a fused function, beside its operators."""
 
 
 class ndarray:  # noqa: N801
@@ -139,6 +141,8 @@ class ndarray:  # noqa: N801
     def __getattr__(self, name):
         if name not in NAMES["ndarray"] or name in ABSENT:
             raise AttributeError(f"a device array has no attribute {name!r}")
+        if fusing[0] and name not in FUSED:
+            raise TypeError(f"cupy.fuse knows no .{name}: its arrays have {', '.join(FUSED)}")
         found = getattr(self._host, name)
         if name in FACTS:
             return found
@@ -147,6 +151,10 @@ class ndarray:  # noqa: N801
     def _method(self, name, found):
         @functools.wraps(found)
         def method(*args, **kwargs):
+            known = NAMES["ndarray"][name]
+            if known is not None and not set(kwargs) <= set(known):
+                unknown = ", ".join(sorted(set(kwargs) - set(known)))
+                raise TypeError(f"cupy.ndarray.{name} has no keyword {unknown}")
             if name in STOPS:
                 stop(f".{name}")
             result = found(*host(args), **{key: host(value) for key, value in kwargs.items()})
@@ -205,6 +213,8 @@ class ndarray:  # noqa: N801
         if not isinstance(value, ndarray | FusedNumber | int | float | complex | np.generic):
             raise TypeError(f"a device array takes device arrays and numbers, not {type(value)}")
         value = host(value)
+        if not gathers and getattr(value, "ndim", 0) > self._host[key].ndim:
+            raise ValueError(f"CuPy drops no leading axes: {value.shape} has more than the target")
         if not gathers and isinstance(value, np.ndarray) and same_place(self._host[key], value):
             return  # a[...] += b writes the sum in place, and then assigns a[...] to itself
         launch("scatter" if gathers else "assign", elementwise=True)
@@ -238,11 +248,23 @@ def binary(name, function, swapped=False):
     def method(self, other):
         if isinstance(other, tuple | list):
             raise TypeError(f"a device array and a {type(other).__name__}: upload it first")
+        if fusing[0]:
+            refuse_in_fusion(name, self, other, swapped)
         a, b = self._host, host(other)
         launch(name, elementwise=True)
         return device(function(b, a) if swapped else function(a, b))
 
     return method
+
+
+def refuse_in_fusion(name, array, other, swapped):
+    """What cupy.fuse (14.2) cannot do with a number, or does in half precision."""
+    number = other.value if isinstance(other, FusedNumber) else other
+    if swapped and name == "pow" and not isinstance(other, FusedNumber):
+        raise TypeError("cupy.fuse knows no number ** array")
+    small = array.dtype.kind == "b" or (isinstance(number, float) and array.dtype.itemsize < 4)
+    if name in ARITHMETIC and small and type(number) in (int, float):
+        raise TypeError(f"{array.dtype} with a number is float16 or int8 in a fused function")
 
 
 def in_place(name, function):
@@ -256,6 +278,8 @@ def in_place(name, function):
 
 def unary(name, function):
     def method(self):
+        if fusing[0] and name in ("abs", "pos"):
+            raise TypeError(f"cupy.fuse knows no {name}() of Python's: use xp.abs")
         launch(name, elementwise=True)
         return device(function(self._host))
 

@@ -28,12 +28,34 @@ def dev(*shape):
         lambda a: a[np.array([0, 1])],
         lambda a: xp.sum(a, where=a > 1),
         lambda a: xp.maximum(a, 0, where=a > 1),
+        lambda a: a.sum(initial=0.0),
+        lambda a: a.max(where=a > 1),
+        lambda a: xp.sum([a, a]),
+        lambda a: xp.max([1.0, 2.0]),
+        lambda a: xp.where(True, a, 0.0),
         lambda a: hash(a),
     ],
 )
 def test_what_cupy_refuses_is_a_type_error(mistake):
     with pytest.raises(TypeError):
         mistake(dev(3))
+
+
+def test_solve_shares_no_matrix_among_right_hand_sides():
+    """CuPy 14.2 compares the leading axes, NumPy broadcasts them."""
+    matrix, many = xp.eye(3), xp.ones((2, 3, 1))
+    with pytest.raises(ValueError, match="does not broadcast"):
+        xp.linalg.solve(matrix, many)
+    same = xp.linalg.solve(xp.broadcast_to(matrix, (2, 3, 3)), many)
+    assert same.get().tolist() == many.get().tolist()
+
+
+def test_an_assignment_drops_no_leading_axes():
+    a = dev(3)
+    with pytest.raises(ValueError, match="leading axes"):
+        a[...] = xp.ones((1, 3))
+    a[...] = xp.ones(1)
+    assert a.get().tolist() == [1.0, 1.0, 1.0]
 
 
 @pytest.mark.parametrize("name", ["vecdot", "unstack", "errstate", "nditer", "block", "random"])
@@ -177,7 +199,7 @@ def test_a_fused_function_is_one_launch():
     def update(a, g, rate):
         step = rate * g
         a -= step
-        return xp.sqrt(abs(a)), xp.where(a > 0, a, 0.0)
+        return xp.sqrt(xp.abs(a)), xp.where(a > 0, a, 0.0)
 
     a, g = dev(3), dev(3)
     with xp.counting() as counts:
@@ -198,6 +220,12 @@ def test_a_fused_function_is_one_launch():
         lambda a, rate: xp.asarray(1.0) * a,
         lambda a, rate: (1 - rate) * a,  # float16 in CuPy
         lambda a, rate: rate**2 * a,
+        lambda a, rate: (a > 1) * rate,  # float16, too
+        lambda a, rate: 2.0**a,
+        lambda a, rate: abs(a),
+        lambda a, rate: a * a.shape[0],
+        lambda a, rate: a.mT * rate,
+        lambda a, rate: xp.multiply(a, a, dtype="float64"),
     ],
 )
 def test_a_fused_function_is_elementwise_and_lets_no_number_meet_a_number(not_elementwise):
