@@ -19,6 +19,7 @@ from tinydiv.plots.neurons import (
     similarity_matrix,
 )
 from tinydiv.plots.plane import decision_regions, neurons_parting
+from tinydiv.plots.predictions import predictions_picture
 from tinydiv.plots.run import run_picture
 from tinydiv.plots.spectra import correlation_spectrum, neuron_activity
 from tinydiv.plots.step import step_picture
@@ -41,6 +42,7 @@ __all__ = [
     "neurons_parting",
     "page",
     "paired_dots",
+    "predictions_picture",
     "run_picture",
     "save",
     "similarity_gallery",
