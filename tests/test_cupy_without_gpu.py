@@ -4,7 +4,9 @@ Whatever CuPy does on the host needs no GPU: shapes, strides, views, and turning
 the source of a kernel. (It was seen here that cupy.fuse makes 1 - beta a half-precision number.)
 """
 
+import itertools
 import sys
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -58,7 +60,8 @@ FUSED = {  # every fused function, with "a" for each array and "n" for each numb
 
 def test_the_table_names_every_fused_function():
     modules = [module for name, module in sys.modules.items() if name.startswith("tinydiv.")]
-    found = {f for module in modules for f in vars(module).values() if hasattr(f, "plain")}
+    functions = {f for m in modules for f in vars(m).values() if isinstance(f, FunctionType)}
+    found = {f for f in functions if hasattr(f, "plain")}
     assert found == set(FUSED)
 
 
@@ -82,3 +85,90 @@ def test_every_operation_of_a_fused_function_has_the_arrays_dtype(cupy, function
         local.history, local.is_old_fusing = None, False
     dtypes = {str(d) for operation in history.op_list for d in operation.dtypes}
     assert dtypes == {dtype}
+
+
+# Dtypes ------------------------------------------------------------------------------------------
+
+DTYPES = ["bool", "uint8", "int32", "int64", "uint32", "uint64", "float32", "float64"]
+NUMBERS = [True, 3, 0.5]
+BINARY = ["add", "subtract", "multiply", "true_divide", "floor_divide", "remainder", "power"]
+BINARY += ["maximum", "minimum", "greater", "greater_equal", "less", "less_equal", "equal"]
+BINARY += ["not_equal", "bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"]
+UNARY = [
+    "sqrt",
+    "exp",
+    "log",
+    "log1p",
+    "tanh",
+    "absolute",
+    "sign",
+    "isfinite",
+    "negative",
+    "invert",
+]
+
+
+@pytest.fixture
+def dtype_in_cupy(cupy):
+    """(ufunc, arguments) -> the dtype of its result, asked of the code that chooses CuPy's kernels."""
+    scalar = pytest.importorskip("cupy._core._scalar", reason="CuPy is not installed")
+    if not hasattr(scalar, "CScalar") or not hasattr(cupy.add, "_ops"):
+        pytest.skip("CuPy is not installed in a version whose choice of kernels can be read")
+
+    def ask(ufunc, *dtypes_or_numbers, dtype=None):
+        arguments = [
+            without_memory(cupy, (3,), x) if isinstance(x, str) else scalar.CScalar(x)
+            for x in dtypes_or_numbers
+        ]
+        try:
+            chosen = ufunc._ops.guess_routine(ufunc.name, {}, arguments, dtype, None)
+        except TypeError:
+            return None  # as in NumPy: there is no such operation
+        return np.dtype(chosen.out_types[0])
+
+    return ask
+
+
+def dtype_in_numpy(function, *dtypes_or_numbers):
+    arguments = [np.ones(3, x) if isinstance(x, str) else x for x in dtypes_or_numbers]
+    try:
+        return function(*arguments).dtype
+    except TypeError:
+        return None
+
+
+def pairs():
+    """Every two dtypes, and every dtype with every kind of Python number, in both orders."""
+    yield from itertools.product(DTYPES, DTYPES)
+    for pair in itertools.product(DTYPES, NUMBERS):
+        yield pair
+        yield pair[::-1]
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_two_operands_give_the_dtype_that_numpy_gives(cupy, dtype_in_cupy, name):
+    """So that the stand-in, which computes with NumPy, shows float64 wherever CuPy would have it."""
+    ours, theirs = getattr(np, name), getattr(cupy, name)
+    for pair in pairs():
+        assert dtype_in_cupy(theirs, *pair) == dtype_in_numpy(ours, *pair), pair
+
+
+def test_where_gives_the_dtype_that_numpy_gives(dtype_in_cupy):
+    search = pytest.importorskip("cupy._sorting.search", reason="CuPy is not installed")
+    for pair in pairs():
+        expected = dtype_in_numpy(lambda a, b: np.where(np.ones(3, bool), a, b), *pair)
+        assert dtype_in_cupy(search._where_ufunc, "bool", *pair) == expected, pair
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_one_operand_gives_the_dtype_that_numpy_gives(cupy, dtype_in_cupy, name):
+    for dtype in DTYPES:
+        if (name, dtype) != ("sign", "bool"):  # CuPy has one, NumPy has none
+            expected = dtype_in_numpy(getattr(np, name), dtype)
+            assert dtype_in_cupy(getattr(cupy, name), dtype) == expected, dtype
+
+
+def test_stored_bytes_become_floats_in_one_kernel(cupy, dtype_in_cupy):
+    """multiply(bytes, scale, dtype=float32), as the data come: no float64, no refusal."""
+    found = dtype_in_cupy(cupy.multiply, "uint8", "float32", dtype=np.dtype("float32"))
+    assert found == np.float32
