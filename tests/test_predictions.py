@@ -26,7 +26,7 @@ R, H, K = 5, 6, 5
 def case():
     """Five networks on small spirals; a dead neuron, and two that are alike."""
     dataset = load("spirals", n_train=300, n_test=300)
-    net = network([2, 7, H, K], replicas=R, dtype="float64", seed=4)
+    net = network([2, 7, H, K], replicas=R, dtype="float64", activation="tanh", seed=4)
     data, adam = DeviceData(dataset, "float64"), Adam(net, 0.02)
     X = data.floats(data.train_x)
     for _ in range(60):
@@ -67,7 +67,7 @@ def test_ablation_is_removing_neurons_one_by_one(case):
             relations.append(spearman(alike[on], drop[on]).estimate)
     assert len(relations) >= 4
     assert not all(map(all, found.alive))
-    assert max(map(max, found.alike)) > 0.99
+    assert max(map(max, found.alike)) > 0.95
     assert found.relation.estimate == pytest.approx(np.mean(relations))
     assert found.relation.low < found.relation.estimate < found.relation.high
 
