@@ -4,7 +4,10 @@ Whatever CuPy does on the host needs no GPU: shapes, strides, views, and turning
 the source of a kernel. (It was seen here that cupy.fuse makes 1 - beta a half-precision number.)
 """
 
+import ctypes
 import itertools
+import shutil
+import subprocess
 import sys
 from types import FunctionType
 
@@ -65,26 +68,84 @@ def test_the_table_names_every_fused_function():
     assert found == set(FUSED)
 
 
-@pytest.mark.parametrize("rate", ["one", "per network"])
-@pytest.mark.parametrize("function", FUSED, ids=lambda f: f.__name__)
-def test_every_operation_of_a_fused_function_has_the_arrays_dtype(cupy, function, rate):
-    """Nothing falls to float16 or rises to float64 between float32 arrays."""
+@pytest.fixture
+def traced(cupy):
+    """(a fused function, rate) -> CuPy's record of its operations, and the kernel made of them."""
     fusion = pytest.importorskip("cupy._core.fusion", reason="CuPy is not installed")
     if not hasattr(fusion, "_FusionHistory"):
         pytest.skip("CuPy is not installed in a version whose fusion can be read")
-    kinds, dtype = FUSED[function], "uint64" if "u" in FUSED[function] else "float32"
-    arguments = [0.5 if kind == "n" else without_memory(cupy, (3, 5), dtype) for kind in kinds]
-    if rate == "per network" and "n" in kinds:
-        arguments[kinds.index("n")] = without_memory(cupy, (3, 1), dtype)
-    backend.xp._choose(cupy, None)
-    history, local = fusion._FusionHistory(), fusion._thread_local
-    local.history, local.is_old_fusing = history, True
-    try:
-        history.get_fusion(function.plain, arguments, function.__name__)
-    finally:
-        local.history, local.is_old_fusing = None, False
+
+    def trace(function, rate):
+        kinds, dtype = FUSED[function], dtype_of(function)
+        arguments = [0.5 if kind == "n" else without_memory(cupy, (3, 5), dtype) for kind in kinds]
+        if rate == "per network" and "n" in kinds:
+            arguments[kinds.index("n")] = without_memory(cupy, (3, 1), dtype)
+        backend.xp._choose(cupy, None)
+        history, local = fusion._FusionHistory(), fusion._thread_local
+        local.history, local.is_old_fusing = history, True
+        try:
+            kernel, _ = history.get_fusion(function.plain, arguments, function.__name__)
+        finally:
+            local.history, local.is_old_fusing = None, False
+        return history, kernel
+
+    return trace
+
+
+def dtype_of(function):
+    return "uint64" if "u" in FUSED[function] else "float32"
+
+
+@pytest.mark.parametrize("rate", ["one", "per network"])
+@pytest.mark.parametrize("function", FUSED, ids=lambda f: f.__name__)
+def test_every_operation_of_a_fused_function_has_the_arrays_dtype(traced, function, rate):
+    """Nothing falls to float16 or rises to float64 between float32 arrays."""
+    history, _ = traced(function, rate)
     dtypes = {str(d) for operation in history.op_list for d in operation.dtypes}
-    assert dtypes == {dtype}
+    assert dtypes == {dtype_of(function)}
+
+
+C_TYPES = {"float32": "float", "float64": "double", "uint64": "unsigned long long"}
+
+
+def compiled(kernel, folder):
+    """A kernel's body as a C++ function of one element: (pointers to the inputs and outputs)."""
+    compiler = shutil.which("c++")
+    if compiler is None:
+        pytest.skip("no C++ compiler here")
+    parameters = [(np.dtype(p.dtype).name, p.name) for p in (*kernel.in_params, *kernel.out_params)]
+    signature = ", ".join(f"{C_TYPES[dtype]} &{name}" for dtype, name in parameters)
+    pieces = [line for line in kernel.preamble.splitlines() if "#include" not in line]
+    source = ["#include <cmath>", "using namespace std;", "#define __device__", *pieces]
+    source += [f'extern "C" void element({signature}) {{', f"{kernel.operation};", "}"]
+    (folder / "kernel.cpp").write_text("\n".join(source))
+    flags = ["-ffp-contract=off", "-shared", "-fPIC", "-o", str(folder / "kernel.so")]
+    subprocess.run([compiler, *flags, str(folder / "kernel.cpp")], check=True)
+    return ctypes.CDLL(str(folder / "kernel.so")).element, [dtype for dtype, _ in parameters]
+
+
+@pytest.mark.parametrize("function", FUSED, ids=lambda f: f.__name__)
+def test_the_source_of_a_fused_kernel_computes_what_the_plain_function_does(
+    traced, function, tmp_path
+):
+    """CuPy's own C++, run here element by element: equal to the last bit."""
+    _, kernel = traced(function, "one")
+    element, dtypes = compiled(kernel, tmp_path)
+    backend.use("numpy")
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        values = [
+            rng.integers(2**32, size=1).astype(dtype)
+            if dtype == "uint64"
+            else rng.uniform(0.01, 0.99, size=1).astype(dtype)
+            for dtype in dtypes
+        ]
+        given = values[: len(FUSED[function])]
+        plain = [v.copy() if v.dtype == dtype_of(function) else v.item() for v in given]
+        results = function.plain(*plain)
+        element(*(ctypes.c_void_p(v.ctypes.data) for v in values))
+        expected = [*plain, *(results or ())]
+        assert [v.item() for v in values] == [getattr(v, "item", lambda v=v: v)() for v in expected]
 
 
 # Dtypes ------------------------------------------------------------------------------------------
