@@ -30,7 +30,7 @@ MIXED = [
     *("--technique", "negative-correlation:schedule=linear"),
     *("--technique", "batch-norm", "--technique", "muon"),
     *("--technique", "merge-recycle:every=5,threshold=0.3"),
-    *("--epochs", "4", "--checkpoint-every", "3", "--seed", "3"),
+    *("--epochs", "4", "--checkpoint-every", "3", "--seed", "3", "--metrics-every", "5"),
 ]
 """12 steps an epoch, 48 in all; every kind of memory that a run can have."""
 STEPS = 48

@@ -227,7 +227,7 @@ def test_config_json_has_every_default_filled_in(result):
     found = result(*TOY, "--optimizer", "adamw", "--out", "run")
     facts = json.loads(Path("run/config.json").read_text())
     assert facts["config"] == found["config"]
-    assert None not in facts["config"].values()
+    assert [key for key, value in facts["config"].items() if value is None] == ["metrics_every"]
     assert facts["config"]["weight_decay"] == [0.01]
     assert facts["config"]["batch_size"] == 64
     assert facts["config"]["metrics"] == list(diversity.METRICS)
@@ -423,6 +423,17 @@ def test_metrics_can_be_chosen_or_left_out(result):
     record = result(*TOY, "--metrics", "none")["history"][-1]
     assert not set(record) & set(diversity.METRICS)
     assert set(result(*TOY, "--metrics", "all")["start"]) >= set(diversity.METRICS)
+
+
+def test_metrics_within_epochs_are_told_and_kept(result):
+    flags = ["--metrics", "correlation", "--metrics-every", "2", "--batch-size", "50"]
+    found = result(*TOY, *flags, "--out", "run")  # 4 steps an epoch
+    assert [row["step"] for row in found["history"][0]["between"]] == [2, 4]
+    assert [row["epoch"] for row in found["history"][1]["between"]] == [1.5, 2.0]
+    rows = metrics("run")
+    assert [row["step"] for row in rows] == ["0", "2", "4", "4", "6", "8", "8"]
+    between = found["history"][1]["between"][0]["correlation"][0]
+    assert float(rows[4]["correlation"]) == between
 
 
 def test_a_small_set_makes_the_usual_batch_smaller(result):
@@ -644,6 +655,16 @@ def test_what_can_never_fit_is_refused_before_the_machine_swaps(command):
     said = refused(command, *TOY, *flags, code=1)
     assert "GiB and this machine has" in said
     assert "choose fewer --replicas or smaller --hidden layers" in said
+
+
+def test_a_decomposition_that_fails_is_one_sentence(command, monkeypatch):
+    from tinydiv import runs
+
+    def overflows(*given):
+        raise np.linalg.LinAlgError("Eigenvalues did not converge")
+
+    monkeypatch.setattr(runs, "load_data", overflows)
+    assert "a smaller --lr, milder settings" in refused(command, *TOY, code=1)
 
 
 def test_no_memory_is_one_sentence(command, monkeypatch):

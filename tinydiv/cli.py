@@ -17,17 +17,14 @@ import dataclasses
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn, TextIO
 
 from tinydiv import __version__
 from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.options import flag as flag_of
-
-TECHNIQUES = Path(__file__).parent / "techniques"
-"""The folder whose files call the techniques, a reader's own among them."""
 
 Command = Callable[[Sequence[str]], int | None]
 """Does the work; returns an exit code, or None for 0."""
@@ -146,21 +143,29 @@ def sentence(error: BaseException) -> str:
     line = line_in_own_file(error)
     if line:
         return f"{line}: {named}"
+    if type(error).__name__ == "LinAlgError":
+        return (
+            f"a decomposition failed ({said}): numbers have grown beyond what their type can hold; "
+            "a smaller --lr, milder settings or --dtype float64 may help"
+        )
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}"
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "tinydiv"
-    own = own_files()
-    if own and any(Path(frame.filename).parent == TECHNIQUES for frame in frames):
-        return (
-            f"{named}, in {place}, while {' and '.join(sorted(own))} was in use: examine it with "
-            "python -m tinydiv.check"
-        )
-    return (
-        f"{named}, in {place}: this is a fault of tinydiv's, please report it with what "
-        "TINYDIV_TRACEBACK=1 shows"
-    )
+    fault = "this is a fault of tinydiv's, please report it with what TINYDIV_TRACEBACK=1 shows"
+    return f"{named}, in {place}: {'; '.join(getattr(error, '__notes__', [])) or fault}"
+
+
+@contextmanager
+def suspecting(own: list[str]) -> Iterator[None]:
+    """Whatever fails inside is laid at the door of a reader's own files, if there are any in `own`."""
+    try:
+        yield
+    except Exception as error:
+        for file in own:
+            error.add_note(f"{file} was in use, examine it with python -m tinydiv.check {file}")
+        raise
 
 
 def line_in_own_file(error: BaseException) -> str:

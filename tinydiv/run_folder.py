@@ -6,6 +6,7 @@
         metrics.csv       one row per epoch (or moment, --metrics-every) and network
         model.npz         the trained network (model_file.py): tinydiv.load reads it
         picture.png       learning curve, neurons' weights, their similarity
+        neurons.gif       the hidden neurons while they learn, and frames.npz: with --animate
 
 Every file is written whole or not at all, and the folder belongs to one run: a folder with other files
 in it is refused.
@@ -40,6 +41,7 @@ from tinydiv.training import Record
 CONFIG = "config.json"
 METRICS = "metrics.csv"
 PICTURE = "picture.png"
+ANIMATION = "neurons.gif"
 
 
 def make_folder(out: str | None) -> Path:
@@ -87,11 +89,16 @@ def environment() -> dict[str, object]:
 
 def own_files(config: TrainConfig) -> dict[str, str]:
     """The reader's own technique files, each with the SHA-256 of what is in it."""
-    files = {split(spec).file for spec in config.technique} - {None}
     return {
-        str(file): hashlib.sha256(Path(str(file)).read_bytes()).hexdigest()
-        for file in sorted(map(str, files))
+        file: hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        for file in own_paths(config.technique)
     }
+
+
+def own_paths(specs: Sequence[str]) -> list[str]:
+    """The files that technique specs name, each once."""
+    files = [split(spec).file for spec in specs]
+    return list(dict.fromkeys(file for file in files if file is not None))
 
 
 def begin(out: str | None, run: Run) -> Path:
@@ -201,7 +208,7 @@ def result(folder: Path, run: Run) -> dict[str, object]:
 
     start is the record of the untrained networks, history has one record per epoch.
     """
-    flat = [{key: finite(value) for key, value in record.flat().items()} for record in run.records]
+    flat = [as_json(record) for record in run.records]
     last = run.records[-1]
     return {
         "config": asdict(run.config),
@@ -219,6 +226,16 @@ def result(folder: Path, run: Run) -> dict[str, object]:
         "seconds": run.standing.loop.seconds,
         "run_dir": str(folder),
     }
+
+
+def as_json(record: Record) -> dict[str, object]:
+    """One record; `between` holds what --metrics-every measured within the epoch."""
+    flat: dict[str, object] = {key: finite(value) for key, value in record.flat().items()}
+    if record.between:
+        flat["between"] = [
+            {key: finite(value) for key, value in row.items()} for row in record.between
+        ]
+    return flat
 
 
 def finite(value: float | list[float]) -> float | list[float | None] | None:

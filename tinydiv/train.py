@@ -23,6 +23,7 @@ from tinydiv.errors import RunError, UsageError
 from tinydiv.options import flag, from_flags, from_toml, made, whole
 
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
+    from tinydiv.animation import Frames
     from tinydiv.runs import Run
     from tinydiv.training import Record
 
@@ -43,6 +44,7 @@ examples:
   python -m tinydiv.train --technique mine.py:Mine:strength=0.1   a technique of your own
   python -m tinydiv.train --data spirals:arms=3 --hidden 32 --seed 7
   python -m tinydiv.train --config run.toml --epochs 3            flags win over the file
+  python -m tinydiv.train --animate                               neurons.gif: watch them part
   python -m tinydiv.train --resume runs/20261121-143015-3f2a      go on after Ctrl-C or a kill
   python -m tinydiv.train --list techniques                       every technique, with its paper
 
@@ -77,6 +79,11 @@ def parser() -> cli.Parser:
     )
     group.add_argument("--no-plot", action="store_true", help="leave out the picture")
     group.add_argument(
+        "--animate",
+        action="store_true",
+        help="write neurons.gif too: the hidden neurons while they learn",
+    )
+    group.add_argument(
         "--json", action="store_true", help="print the result as one JSON object on stdout"
     )
     group.add_argument("--quiet", action="store_true", help="no progress, no line per epoch")
@@ -109,20 +116,25 @@ def command(argv: Sequence[str]) -> None:
             raise UsageError(f"{flag(name)} needs the name of a folder")
     if options.out is not None and options.resume is not None:
         raise UsageError("--resume goes on in the run's own folder: leave out --out")
-    if not options.no_plot and find_spec("matplotlib") is None:
+    if (options.animate or not options.no_plot) and find_spec("matplotlib") is None:
         raise RunError(
             "the picture needs matplotlib: python -m pip install matplotlib, or --no-plot"
         )
-    from tinydiv.run_folder import abandon, result
+    from tinydiv.run_folder import abandon, own_paths, result
 
-    with redirect_stdout(sys.stderr):  # whatever an own technique prints is no result
+    own: list[str] = []
+    # Whatever an own technique prints is no result, and what fails may be its fault.
+    with redirect_stdout(sys.stderr), cli.suspecting(own):
+        own += own_paths(made(TrainConfig, given).technique)
         folder, run = begin(options, given)
+        own[:] = own_paths(run.config.technique)
         try:
-            train(folder, run, every, options.quiet)
+            frames = watched(folder, run) if options.animate else None
+            train(folder, run, every, options.quiet, frames)
         except (Exception, SystemExit):
             abandon(folder)  # if nothing was learned, --out may be used again
             raise
-        finish(folder, run, plot=not options.no_plot)
+        finish(folder, run, plot=not options.no_plot, frames=frames)
     cli.say(json.dumps(result(folder, run)) if options.json else summary(folder, run))
 
 
@@ -138,7 +150,19 @@ def begin(options: Namespace, given: dict[str, object]) -> "tuple[Path, Run]":
     return run_folder.begin(options.out, run), run
 
 
-def train(folder: Path, run: "Run", every: int | None, quiet: bool) -> None:
+def watched(folder: Path, run: "Run") -> "Frames":
+    """Frames for an animation, with those that an earlier part of the run has kept."""
+    from tinydiv.animation import Frames
+
+    frames, step = Frames(run.net, run.data, run.steps), run.standing.loop.step
+    frames.load(folder, step)
+    frames.look(step)
+    return frames
+
+
+def train(
+    folder: Path, run: "Run", every: int | None, quiet: bool, frames: "Frames | None" = None
+) -> None:
     """Train to the end, with a progress bar, a line per epoch, and checkpoints on the way.
 
     Ctrl-C stops at the end of the step, after a checkpoint; a second one stops at once.
@@ -162,9 +186,14 @@ def train(folder: Path, run: "Run", every: int | None, quiet: bool) -> None:
         disable=True if quiet else None,  # None: only where stderr is a terminal
     )
 
+    def keep() -> None:
+        save_progress(folder, run)
+        if frames is not None:
+            frames.save(folder)
+
     def stop_if_asked() -> None:
         if interrupt.asked:
-            save_progress(folder, run)
+            keep()
             raise KeyboardInterrupt(
                 f"stopped after step {loop.step:,} of {run.steps:,}; to go on: "
                 f"python -m {PROG} --resume {folder}"
@@ -172,8 +201,10 @@ def train(folder: Path, run: "Run", every: int | None, quiet: bool) -> None:
 
     def on_step(step: int, total: int) -> None:
         bar.update()
+        if frames is not None:
+            frames.look(step)
         if every is not None and step % every == 0:
-            save_progress(folder, run)
+            keep()
         stop_if_asked()
 
     def on_epoch(record: "Record") -> None:
@@ -181,7 +212,7 @@ def train(folder: Path, run: "Run", every: int | None, quiet: bool) -> None:
             bar.write(line(record, last), file=sys.stderr)
         if record.epoch == last or (record.epoch > 0 and pace.allows()):
             with pace:
-                save_progress(folder, run)
+                keep()
         stop_if_asked()
 
     with bar, Interrupt() as interrupt:
@@ -223,8 +254,8 @@ def report_divergence(run: "Run") -> None:
             )
 
 
-def finish(folder: Path, run: "Run", plot: bool) -> None:
-    """Write the trained network, and the picture if it is wanted."""
+def finish(folder: Path, run: "Run", plot: bool, frames: "Frames | None" = None) -> None:
+    """Write the trained network, and the picture and the animation if they are wanted."""
     from tinydiv import atomic, run_folder
 
     run_folder.save_model(folder, run)
@@ -233,6 +264,8 @@ def finish(folder: Path, run: "Run", plot: bool) -> None:
 
         with atomic.replacing(folder / run_folder.PICTURE) as part:
             save(run_picture(run.records, run.net, run.data), part)
+    if frames is not None:
+        frames.write(folder / run_folder.ANIMATION)
 
 
 def summary(folder: Path, run: "Run") -> str:
@@ -240,7 +273,9 @@ def summary(folder: Path, run: "Run") -> str:
     last = run.records[-1]
     healthy = [a for a in last.test_accuracy if a == a]
     spread = f" ({min(healthy):.4f} to {max(healthy):.4f})" if len(healthy) > 1 else ""
-    many = f", mean of {len(healthy)} networks" if len(last.test_accuracy) > 1 else ""
+    count = len(last.test_accuracy)
+    some = f"{len(healthy)} of {count}" if len(healthy) < count else f"{count}"
+    many = f", mean of {some} networks" if count > 1 else ""
     return (
         f"test accuracy {mean(last.test_accuracy)}{many}{spread} after {last.epoch} "
         f"epoch{'s' * (last.epoch != 1)} in {run.standing.loop.seconds:.1f} s\nrun folder {folder}"
