@@ -6,7 +6,6 @@ round, so that whatever else the machine does falls on all of them; the ratio of
 the quartiles say how sure it is. PyTorch is an extra: python -m pip install "tinydiv[torch]".
 """
 
-import argparse
 import itertools
 import json
 import statistics
@@ -17,16 +16,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinydiv import backend
+from tinydiv import backend, cli
 from tinydiv.backend import to_device, to_host
-from tinydiv.errors import RunError, UsageError
+from tinydiv.errors import RunError
 from tinydiv.initializers import initialize
 from tinydiv.layers import Context
 from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Adam
+from tinydiv.options import whole
 from tinydiv.techniques import TECHNIQUES, Techniques, layers_of
 
+PROG = "tinydiv.bench"
+EXAMPLES = """examples:
+  python -m tinydiv.bench --replicas 1 32      beside PyTorch: python -m pip install "tinydiv[torch]"
+  python -m tinydiv.bench --techniques         a step with each technique; PyTorch is not needed
+"""
 SIZES = (784, 16, 10)
 BATCH = 64
 RATE = 1e-3
@@ -207,55 +212,63 @@ def table(timings: Sequence[Timing], base: str) -> str:
     return "\n".join(lines)
 
 
+def parser() -> cli.Parser:
+    """The flags."""
+    found = cli.Parser(
+        PROG,
+        "Time one training step (784-16-10, batch 64, Adam) beside PyTorch, in one run.",
+        EXAMPLES,
+    )
+    found.add_argument(
+        "--replicas", nargs="+", default=["1", "32"], metavar="R", help="networks (default: 1 32)"
+    )
+    found.add_argument("--rounds", default="15", metavar="N", help="rounds of timing (default: 15)")
+    found.add_argument("--techniques", action="store_true", help="time every technique instead")
+    found.add_argument(
+        "--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)"
+    )
+    found.add_argument("--json", action="store_true", help="one JSON list on stdout")
+    return found
+
+
+def command(argv: Sequence[str]) -> None:
+    """Time what was asked for and print it."""
+    options = parser().parse(argv)
+    each = whole(1, 100_000)
+    sizes = list(dict.fromkeys(each("--replicas", text) for text in options.replicas))
+    rounds = whole(3, 100_000)("--rounds", options.rounds)  # fewer have no quartiles
+    backend.use(options.backend)
+    if options.techniques:
+        base, groups = "plain", [technique_costs(rounds)]
+    else:
+        base, groups = "tinydiv", [compare(replicas, rounds) for replicas in sizes]
+    if options.json:
+        rows = [row for group in groups for row in as_data(group, base)]
+        cli.say(json.dumps(rows, allow_nan=False))
+        return
+    for group in groups:
+        many = group[0].replicas
+        cli.say(f"\n{many} network{'s' if many > 1 else ''} at once\n{table(group, base)}")
+
+
+def as_data(group: Sequence[Timing], base: str) -> list[dict[str, object]]:
+    """The numbers of a table, for a program."""
+    reference = next(t for t in group if t.name == base)
+    return [
+        {
+            "name": t.name,
+            "replicas": t.replicas,
+            "median_us": 1e6 * t.median,
+            "quartiles_us": [1e6 * q for q in t.quartiles],
+            "ratio": t.median / reference.median,
+        }
+        for t in group
+    ]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tinydiv.bench",
-        description="Time one training step (784-16-10, batch 64, Adam) beside PyTorch, in one run.",
-        epilog="example: python -m tinydiv.bench --replicas 1 32",
-    )
-    parser.add_argument(
-        "--replicas", type=int, nargs="+", default=[1, 32], help="networks at once (default: 1 32)"
-    )
-    parser.add_argument("--rounds", type=int, default=15, help="rounds of timing (default: 15)")
-    parser.add_argument("--techniques", action="store_true", help="time every technique instead")
-    parser.add_argument("--backend", default="numpy", help="numpy, cupy or auto (default: numpy)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    options = parser.parse_args(argv)
-    try:
-        if min(options.replicas) < 1 or options.rounds < 3:
-            raise UsageError("--replicas must be at least 1 and --rounds at least 3")
-        backend.use(options.backend)
-        if options.techniques:
-            groups = {"plain": technique_costs(options.rounds)}
-        else:
-            groups = {"tinydiv": []}
-            for replicas in options.replicas:
-                groups["tinydiv"] += compare(replicas, options.rounds)
-    except (UsageError, RunError) as error:
-        print(f"python -m tinydiv.bench: {error}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    except KeyboardInterrupt:
-        return 130
-    for base, timings in groups.items():
-        for replicas in sorted({t.replicas for t in timings}):
-            group = [t for t in timings if t.replicas == replicas]
-            if options.json:
-                rows = [
-                    {
-                        "name": t.name,
-                        "replicas": replicas,
-                        "median_us": 1e6 * t.median,
-                        "quartiles_us": [1e6 * q for q in t.quartiles],
-                        "ratio": t.median / next(g.median for g in group if g.name == base),
-                    }
-                    for t in group
-                ]
-                print(json.dumps(rows))
-            else:
-                print(f"\n{replicas} network{'s' if replicas > 1 else ''} at once")
-                print(table(group, base))
-    return 0
+    return cli.run(PROG, command, argv)
 
 
 if __name__ == "__main__":
