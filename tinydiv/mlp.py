@@ -184,12 +184,13 @@ class MLP:
     ) -> Array | None:
         """From outputs to inputs: fill dtheta (that is dW, db) with the gradient.
 
-            dW[l] = A[l]' dZ[l]        db[l] = sum over samples of dZ[l]
-            dA[l] = dZ[l] W[l]'        dZ[l-1] = dA[l] * f'(Z[l-1])
+            dZ[last] = dlogits
+            dW[l] = A[l]' dZ[l]             db[l] = sum over samples of dZ[l]
+            dH = dZ[l] W[l]' + dA[l]        dZ[l-1] = dH * f'(Z[l-1])
 
-        dlogits (..., N, n_L): gradient with respect to the outputs. dA: extra gradients with respect
-        to the activations A[l], put in by techniques. The pass is *linear* in these seeds: the task's
-        part and each technique's part can be run apart, and add up.
+        dlogits (..., N, n_L): gradient with respect to the outputs. dA {l: (..., N, n_l)}: what
+        techniques add to the gradient with respect to A[l], which is dH in all. The pass is *linear* in
+        these seeds: the task's part and each technique's part can be run apart, and add up.
 
         accumulate: add to dtheta. to_inputs: also return the gradient with respect to X, one per network
         (R, N, n_0) even where X is shared.

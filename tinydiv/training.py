@@ -104,6 +104,8 @@ class Record:
     rate: float
     """The schedule's factor on the learning rate at the last step."""
     train_loss: list[float]
+    """The task's loss, averaged over the epoch's steps while the weights moved; in record 0, where there
+    were none, over the first EVALUATION_ROWS samples of the untrained network."""
     test_loss: list[float]
     test_accuracy: list[float]
     diversity: dict[str, list[float]] = field(default_factory=dict)
