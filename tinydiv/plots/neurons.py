@@ -90,12 +90,7 @@ def mosaic(
     """Neurons' images side by side, as one image with gaps, their numbers in the corners."""
     rows, cols = image_shape
     shown = min(weights.shape[1], most)
-    across = columns or int(np.ceil(np.sqrt(shown * rows / cols)))
-    down = -(-shown // across)
-    canvas = np.full((down * (rows + GAP) - GAP, across * (cols + GAP) - GAP), np.nan)
-    for h in range(shown):
-        top, left = (h // across) * (rows + GAP), (h % across) * (cols + GAP)
-        canvas[top : top + rows, left : left + cols] = weights[:, h].reshape(image_shape)
+    canvas, across = tiled(weights, image_shape, shown, columns)
     picture = signed_image(ax, canvas, limit)
     for h in range(shown):
         y, x = (h // across) * (rows + GAP) - 0.5, (h % across) * (cols + GAP) - 0.5
@@ -111,6 +106,20 @@ def mosaic(
     ax.set_yticks([])
     frame(ax, False)
     return picture
+
+
+def tiled(
+    weights: Floats, image_shape: tuple[int, int], shown: int, columns: int | None = None
+) -> tuple[Floats, int]:
+    """The first neurons' images side by side with gaps (NaN), and how many stand in a row."""
+    rows, cols = image_shape
+    across = columns or int(np.ceil(np.sqrt(shown * rows / cols)))
+    down = -(-shown // across)
+    canvas = np.full((down * (rows + GAP) - GAP, across * (cols + GAP) - GAP), np.nan)
+    for h in range(shown):
+        top, left = (h // across) * (rows + GAP), (h % across) * (cols + GAP)
+        canvas[top : top + rows, left : left + cols] = weights[:, h].reshape(image_shape)
+    return canvas, across
 
 
 def signed_image(ax: Axes, values: Floats, limit: float) -> AxesImage:

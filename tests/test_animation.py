@@ -1,0 +1,163 @@
+"""The GIF of neurons while they learn: what its frames show, which moments, and what a resume keeps."""
+
+import itertools
+import re
+import signal
+
+import numpy as np
+import pytest
+from helpers import network
+from PIL import Image
+
+from tinydiv import animation, train
+from tinydiv.animation import KEPT, LINGER, Film, Frames, moments
+from tinydiv.data import load
+from tinydiv.diversity import measure
+from tinydiv.errors import UsageError
+from tinydiv.plots import page
+from tinydiv.training import DeviceData
+
+SPIRALS = {"n_train": 100, "n_test": 20}
+
+
+def frames_of(name="spirals", hidden=5, replicas=None, dtype="float64", total=40, **settings):
+    """Frames of a network whose weights grow by a tenth at each step."""
+    dataset = load(name, **settings)
+    sizes = [dataset.n_inputs, hidden, dataset.n_classes]
+    net = network(sizes, replicas=replicas, dtype=dtype)
+    frames = Frames(net, DeviceData(dataset, dtype), total)
+    return net, frames
+
+
+def test_moments_are_dense_at_first_and_hold_both_ends():
+    steps = sorted(moments(10_000))
+    assert (steps[0], steps[-1]) == (0, 10_000)
+    assert len(steps) == animation.MOMENTS + 1
+    assert (np.diff(np.diff(steps)) >= -1).all()
+    assert sorted(moments(3)) == [0, 1, 2, 3]
+    assert moments(0) == {0}
+
+
+@pytest.mark.parametrize("replicas", [None, 3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_frames_keep_what_the_network_was(replicas, dtype):
+    net, frames = frames_of(replicas=replicas, dtype=dtype, **SPIRALS)
+    kept, found = [], []
+    for step in range(41):
+        if step in frames.moments:
+            first = net.W[0] if replicas is None else net.W[0][0]
+            kept.append(first.copy())
+            value = measure(net, net.forward(frames.probe), ["correlation"])["correlation"]
+            found.append(float(np.ravel(value)[0]))
+        frames.look(step)
+        frames.look(step)  # the same moment twice is one frame
+        net.theta *= 1.1
+    assert len(frames.steps) == len(frames.moments)
+    np.testing.assert_array_equal(frames.weights, kept)
+    np.testing.assert_allclose(frames.correlation, found)
+
+
+def test_arrows_paths_and_curve_are_the_frames(tmp_path):
+    net, frames = frames_of(**SPIRALS)
+    for step in range(41):
+        frames.look(step)
+        net.theta *= 1.03
+    with page("light"):
+        film = Film(frames)
+        film.show(7)
+    (heads,) = (c for c in film.left.collections if hasattr(c, "U"))
+    np.testing.assert_allclose([heads.U, heads.V], frames.weights[7])
+    trails = [line.get_xydata() for line in film.left.lines if len(line.get_xydata()) == 8]
+    np.testing.assert_allclose(np.stack(trails, axis=-1), frames.weights[:8])
+    assert film.left.get_xlim()[1] == pytest.approx(1.1 * np.abs(frames.weights[:8]).max())
+    np.testing.assert_allclose(
+        film.line.get_xydata(), np.stack([frames.steps[:8], frames.correlation[:8]], axis=-1)
+    )
+    assert film.figure.get_suptitle() == f"step {frames.steps[7]} of 40"
+
+
+def test_images_show_every_neuron():
+    net, frames = frames_of("fashion-mini", hidden=4)
+    for step in (0, 40):
+        frames.look(step)
+        net.theta *= -2
+    with page("light"):
+        film = Film(frames)
+        film.show(1)
+    (picture,) = film.left.images
+    canvas = np.asarray(picture.get_array())
+    np.testing.assert_allclose(canvas[:28, :28].reshape(-1), frames.weights[1][:, 0])
+    np.testing.assert_allclose(canvas[30:58, 30:58].reshape(-1), frames.weights[1][:, 3])
+    low, high = picture.get_clim()
+    assert low == -high
+    assert high >= np.quantile(np.abs(frames.weights), 0.99)  # one scale for all frames
+
+
+def test_other_inputs_are_a_heat_map():
+    _net, frames = frames_of("parity")
+    frames.look(0)
+    with page("dark"):
+        film = Film(frames)
+        film.show(0)
+    np.testing.assert_allclose(film.left.images[0].get_array(), frames.weights[0])
+
+
+def test_the_gif_has_a_picture_per_moment(tmp_path):
+    net, frames = frames_of(total=9, **SPIRALS)
+    for step in range(10):
+        frames.look(step)
+        net.theta += 0.1
+    frames.write(tmp_path / "film.gif", kind="dark")
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames == len(frames.steps)  # the last one lingers
+        seen, durations = [], []
+        for i in range(film.n_frames):
+            film.seek(i)
+            seen.append(np.asarray(film.convert("RGB"), dtype=int))
+            durations.append(film.info["duration"])
+    assert all(np.abs(a - b).max() > 50 for a, b in itertools.pairwise(seen))
+    assert durations[-1] >= LINGER * durations[0]
+    assert seen[0].mean() < 80  # a dark page
+
+
+def test_nothing_to_show_is_one_sentence(tmp_path):
+    _, frames = frames_of(**SPIRALS)
+    with pytest.raises(UsageError, match="at least one moment"):
+        frames.write(tmp_path / "film.gif")
+    dataset = load("spirals", **SPIRALS)
+    with pytest.raises(UsageError, match="no neurons to animate"):
+        Frames(network([2, dataset.n_classes]), DeviceData(dataset, "float32"), 9)
+
+
+RUN = ["--data", "spirals:n_train=100,n_test=20", "--hidden", "4", "--epochs", "3", "--quiet"]
+
+
+def test_a_stopped_run_goes_on_with_its_film(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(animation, "moments", lambda total: set(range(0, total + 1, 5)) | {13})
+    flags = [*RUN, "--batch-size", "10", "--no-plot", "--animate"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert train.main([*flags, "--out", str(whole)]) == 0
+    real = Frames.look
+
+    def look(self, step):
+        real(self, step)
+        if step == 13:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Frames, "look", look)
+        assert train.main([*flags, "--out", str(stopped)]) == 130
+    assert not (stopped / "neurons.gif").exists()
+    resume = ["--resume", str(stopped), "--animate", "--no-plot", "--quiet"]
+    assert train.main(resume) == 0
+    with np.load(whole / KEPT) as a, np.load(stopped / KEPT) as b:
+        for key in ("steps", "weights", "correlation"):
+            np.testing.assert_array_equal(a[key], b[key])
+    assert (whole / "neurons.gif").read_bytes() == (stopped / "neurons.gif").read_bytes()
+    assert re.search("run folder", capsys.readouterr().out)
+
+
+def test_without_the_flag_nothing_is_kept(tmp_path):
+    assert train.main([*RUN, "--no-plot", "--out", str(tmp_path / "run")]) == 0
+    assert not (tmp_path / "run" / KEPT).exists()
+    assert not (tmp_path / "run" / "neurons.gif").exists()
