@@ -196,7 +196,7 @@ def picture(seen: Seen, beside: Sequence[Seen], config: StartsConfig, n_inputs: 
             sizes = [f"{o.spec} {np.abs(v).mean():.3f}" for o, v in zip(shown, values, strict=True)]
             describe(ax, f"Histogram, {what}, mean size: {', '.join(sizes)}.")
         weights.set_title(f"by chance |cos| = {chance:.3f} with {n_inputs} inputs", fontsize=10)
-        answers.set_title(f"on fresh images; std {seen.deviation:.3g}", fontsize=10)
+        answers.set_title(f"{seen.spec}: responses have std {seen.deviation:.3g}", fontsize=10)
         for place, one in enumerate(shown):
             curve(
                 start,

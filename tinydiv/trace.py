@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tinydiv import cli
@@ -107,6 +108,9 @@ def command(argv: Sequence[str]) -> None:
     config = made(TraceConfig, from_flags(TraceConfig, vars(options)))
     if options.picture is not None and find_spec("matplotlib") is None:
         raise RunError("--picture needs matplotlib: python -m pip install matplotlib")
+    if options.picture is not None and not Path(options.picture).parent.is_dir():
+        folder = Path(options.picture).parent
+        raise RunError(f"--picture {options.picture}: there is no folder {folder}")
 
     from tinydiv.tracing import as_json, as_text
 
