@@ -1,0 +1,346 @@
+# %% [markdown]
+# # 1. Check one neuron: its gradient, and how to know that it is right
+#
+# **You will do:** derive the gradient of a single neuron by hand, measure it in two ways, break it, and let a
+# doctor say how it is broken.
+#
+# **You will learn:** what a gradient promises; why finite differences have a best step; what a complex
+# number has to do with it; why a falling loss does *not* show that a gradient is right.
+#
+# **You need:** the chain rule, and NumPy arrays. Nothing about neural networks.
+#
+# **Reading time:** 15 minutes. It runs in a few seconds.
+#
+# *Predict before you run.* Wherever a question stands in italics, write your answer down first. Being wrong on
+# paper is the cheapest way to learn.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from tinydiv.checking.functions import check_function
+from tinydiv.data import load
+
+# %% [markdown]
+# ## One neuron
+#
+# A neuron takes a weighted sum of its inputs, adds a bias, and bends the result:
+#
+# $$z_n = \sum_d x_{nd} w_d + b, \qquad a_n = \tanh(z_n).$$
+#
+# Our samples are points in the plane, two half circles that reach into each other. The neuron should answer
+# $+1$ on one of them and $-1$ on the other, and we measure how far it is from that by half the mean squared
+# error:
+#
+# $$L = \frac{1}{2N} \sum_n (a_n - y_n)^2 .$$
+
+# %%
+moons = load("moons")
+X = moons.train_x.astype(
+    np.float64
+)  # (N, 2): float64, because we are about to measure small differences
+y = 2.0 * moons.train_y - 1.0  # (N,): -1 or +1
+N = len(y)
+print(moons)
+
+assert X.shape == (2000, 2)
+assert set(y) == {-1.0, 1.0}
+
+# %% [markdown]
+# ## The gradient by hand
+#
+# The chain rule goes through the same three lines in reverse. Write $dz$ for "the gradient of $L$ with
+# respect to $z$"; in the code it is `dz`, and so for every name.
+#
+# $$
+# da_n = \frac{a_n - y_n}{N}, \qquad
+# dz_n = da_n \,(1 - a_n^2), \qquad
+# dw_d = \sum_n x_{nd}\, dz_n, \qquad
+# db = \sum_n dz_n .
+# $$
+#
+# Two things are easily forgotten: the mean's $1/N$, and the factor $1 - a^2$, the slope of tanh. Forward and
+# backward stand side by side, line against line; all of tinydiv is written so.
+
+
+# %%
+def neuron(w, b):
+    """The loss of one neuron on all samples, and its gradient."""
+    z = X @ w + b
+    a = np.tanh(z)
+    loss = np.sum((a - y) ** 2) / (2 * N)
+
+    da = (a - y) / N
+    dz = da * (1 - a**2)
+    return loss, {"w": X.T @ dz, "b": np.sum(dz)}
+
+
+w, b = np.array([0.5, -0.3]), np.array(0.1)
+loss, gradient = neuron(w, b)
+print(f"loss {loss:.4f}   dw {gradient['w'].round(4)}   db {gradient['b']:.4f}")
+
+assert f"{loss:.4f}" == "0.3072"
+
+# %% [markdown]
+# ## First measurement: finite differences
+#
+# A gradient is a promise: *if you move $w_1$ by a small $h$, the loss changes by $h \cdot dw_1$.* So move
+# it, and look. Moving to both sides cancels the curvature:
+#
+# $$D(h) = \frac{L(w_1 + h) - L(w_1 - h)}{2h} = dw_1 + O(h^2).$$
+#
+# *Predict: the smaller $h$, the better? What happens at $h = 10^{-12}$?*
+
+
+# %%
+def to_one_side(h):
+    step = np.array([h, 0.0])
+    return (neuron(w + step, b)[0] - neuron(w, b)[0]) / h
+
+
+def to_both_sides(h):
+    step = np.array([h, 0.0])
+    return (neuron(w + step, b)[0] - neuron(w - step, b)[0]) / (2 * h)
+
+
+steps = 10.0 ** -np.arange(1, 13)
+exact = gradient["w"][0]
+error_one = np.array([abs(to_one_side(h) - exact) for h in steps])
+error_both = np.array([abs(to_both_sides(h) - exact) for h in steps])
+
+# Ten times smaller a step: ten times better to one side, a hundred times better to both ...
+assert 9 < error_one[1] / error_one[2] < 11
+assert 95 < error_both[1] / error_both[2] < 105
+# ... until rounding takes over.
+assert error_both[11] > 1000 * error_both.min()
+
+# %% [markdown]
+# ## Second measurement: the complex step
+#
+# The loss of both sides agrees in nearly all its digits, and the subtraction throws these away: that is the
+# right half of the figure below. The cure is to subtract nothing. Step into the *imaginary* direction:
+#
+# $$L(w_1 + ih) = L(w_1) + ih\,L'(w_1) - \tfrac{h^2}{2}L'' - \dots
+# \qquad\Rightarrow\qquad L'(w_1) = \frac{\operatorname{Im} L(w_1 + ih)}{h} + O(h^2).$$
+#
+# No subtraction, so $h$ can be absurdly small. It works for every function that NumPy can compute for complex
+# numbers, and tanh is one.
+
+
+# %%
+def complex_step(h):
+    return neuron(w + 1j * h * np.array([1.0, 0.0]), b)[0].imag / h
+
+
+tiny = complex_step(1e-200)
+print(f"by hand {exact:.12f}\ncomplex {tiny:.12f}")
+assert abs(tiny - exact) < 1e-15
+
+# %% mystnb={"image": {"alt": "Error of three numerical derivatives against the step, both axes logarithmic. The one-sided and the two-sided difference fall with the step, then rise again as rounding takes over, in the shape of a V; the two-sided one reaches lower. The complex step falls and then stays at the rounding floor."}}
+error_complex = np.array([abs(complex_step(h) - exact) for h in steps])
+floor = 1e-17  # an error of zero has no logarithm
+
+fig, ax = plt.subplots(figsize=(7, 4), layout="constrained")
+for error, mark, label in (
+    (error_one, "s--", "difference to one side"),
+    (error_both, "o-", "difference to both sides"),
+    (error_complex, "^:", "complex step"),
+):
+    ax.loglog(steps, np.maximum(error, floor), mark, label=label)
+ax.invert_xaxis()
+ax.set_xlabel("step h (smaller to the right)")
+ax.set_ylabel("error of the derivative")
+ax.set_title("Differences have a best step; the complex step has none")
+ax.legend()
+plt.show()
+
+best = steps[error_both.argmin()]
+assert 1e-7 < best < 1e-3
+assert error_complex[5:].max() < 1e-12
+
+# %% [markdown]
+# Read the left half from the formulas: one side's error falls tenfold with each tenfold smaller step, both
+# sides' a hundredfold. The right half is rounding, and it *grows* tenfold each time. Where they meet is the
+# best step.
+#
+# ## What a wrong gradient looks like
+#
+# Now forget the factor $1 - a^2$, as everybody has done once, and train both neurons.
+#
+# *Predict: will the wrong one learn? How would you notice?*
+
+
+# %%
+def wrong_neuron(w, b):
+    """The same, with one factor forgotten."""
+    z = X @ w + b
+    a = np.tanh(z)
+    loss = np.sum((a - y) ** 2) / (2 * N)
+
+    da = (a - y) / N
+    dz = da  # here: the slope of tanh is missing
+    return loss, {"w": X.T @ dz, "b": np.sum(dz)}
+
+
+def descend(function, steps=200, rate=0.5):
+    w, b, losses = np.array([0.5, -0.3]), np.array(0.1), []
+    for _ in range(steps):
+        loss, gradient = function(w, b)
+        losses.append(loss)
+        w, b = w - rate * gradient["w"], b - rate * gradient["b"]
+    right = np.mean((X @ w + b > 0) == (y > 0))
+    return np.array(losses), right
+
+
+right_losses, right_accuracy = descend(neuron)
+wrong_losses, wrong_accuracy = descend(wrong_neuron)
+
+# %% mystnb={"image": {"alt": "Loss over gradient steps of two neurons. Both curves fall steeply and flatten at almost the same height; the wrong gradient's curve lies below the right one's for most of the way."}}
+fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
+ax.plot(right_losses, label="right gradient")
+ax.plot(wrong_losses, "--", label="wrong gradient")
+ax.set_xlabel("step")
+ax.set_ylabel("loss")
+ax.set_title("Which one is wrong?")
+ax.legend()
+plt.show()
+
+for name, losses, accuracy in (
+    ("right", right_losses, right_accuracy),
+    ("wrong", wrong_losses, wrong_accuracy),
+):
+    print(
+        f"{name}: loss after 10 steps {losses[10]:.4f}, at the end {losses[-1]:.4f}, {accuracy:.1%} right"
+    )
+
+assert f"{right_losses[10]:.4f}" == "0.2007"
+assert f"{wrong_losses[10]:.4f}" == "0.1967"
+assert f"{right_losses[-1]:.4f}" == "0.1686"
+assert f"{wrong_losses[-1]:.4f}" == "0.1689"
+assert abs(right_accuracy - wrong_accuracy) < 0.002
+
+# %% [markdown]
+# After 10 steps the *wrong* gradient is ahead: 0.1967 against 0.2007. At the end it is a little behind, 0.1689
+# against 0.1686, and both classify the points equally well. No curve would have told you. A step along a
+# wrong gradient still goes downhill as long as it makes an acute angle with the right one; it only goes to a
+# place that is not a minimum of $L$. This is why gradients are *checked*, and not judged by how a training run
+# looks.
+#
+# ## Meet the doctor
+#
+# `check_function` measures every entry of a gradient, by finite differences on a whole ladder of steps, and
+# by the complex step where it can. A function that returns its value and its gradients is all that it asks
+# for.
+
+# %%
+print(check_function(neuron, {"w": w, "b": b}, samples=N))
+assert check_function(neuron, {"w": w, "b": b}, samples=N).right
+
+# %% [markdown]
+# The columns are relative errors against the two measurements. Now the wrong one:
+
+# %%
+report = check_function(wrong_neuron, {"w": w, "b": b}, samples=N)
+print(report)
+assert not report.right
+assert len(report.faults) == 2
+
+# %% [markdown]
+# Not only "mismatch": the doctor names the fault wherever it can. A missing factor that differs from sample
+# to sample leaves no simple trace in the sum $dw$, so here it can only say where, and by how much; and for a
+# single number such as $db$ every fault looks like a factor. Give it the broken part by itself, and it sees
+# more. tinydiv's own parts are classes with a function and a derivative, and everything of that kind can be
+# checked, by
+#
+#     python -m tinydiv.check mine.py
+#
+# from the shell, or as here:
+
+# %%
+from tinydiv.activations import Activation
+from tinydiv.checking.suite import check_activation
+
+
+class Softsign(Activation):
+    """f(z) = z / (1 + |z|);  f'(z) = 1 / (1 + |z|)^2, once it is right."""
+
+    name = "softsign"
+    kinks = (0.0,)
+
+    def __call__(self, Z):
+        return Z / (1 + abs(Z))
+
+    def derivative(self, Z):
+        return -1 / (1 + abs(Z)) ** 2  # a sign too many
+
+
+report = check_activation(Softsign())
+print(report)
+assert report.faults[0].worst.finding.code == "sign"
+
+# %% [markdown]
+# ## Break it
+#
+# Break `neuron` in three ways, one at a time, and *predict what the doctor will say* before you ask:
+#
+# 1. leave out the mean's $1/N$ in `da`;
+# 2. write `y - a` for `a - y`;
+# 3. forget that a square has a derivative with a 2, as if the loss had been written without its ½.
+#
+# The next cell does the first. Change it for the others.
+
+
+# %%
+def broken_neuron(w, b):
+    z = X @ w + b
+    a = np.tanh(z)
+    loss = np.sum((a - y) ** 2) / (2 * N)
+
+    da = a - y  # broken: N is missing
+    dz = da * (1 - a**2)
+    return loss, {"w": X.T @ dz, "b": np.sum(dz)}
+
+
+report = check_function(broken_neuron, {"w": w, "b": b}, samples=N)
+print(report)
+assert {row.worst.finding.code for row in report.faults} == {"not-averaged"}
+
+# %% [markdown]
+# ## Exercises
+#
+# Each ends with something that a program can check; ours are in `tutorials/solutions/01_check_one_neuron.py`.
+#
+# 1. **Another loss.** Replace tanh and the squared error by a sigmoid, $p = 1/(1 + e^{-z})$, and the
+#    cross-entropy $L = -\frac1N \sum_n [t_n \log p_n + (1 - t_n)\log(1 - p_n)]$ with targets $t$ of zero
+#    and one. Derive $dz$. It becomes astonishingly short. *Done when* `check_function` says "all right".
+# 2. **The best step.** Rounding makes an error of about $\epsilon L / h$ with $\epsilon \approx 10^{-16}$,
+#    curvature one of about $h^2$ (to both sides). For which $h$ is the sum least? *Done when* your $h$ lies
+#    within a factor of ten of the best step in the figure.
+# 3. **A gradient at a kink.** Use $a = \max(0, z)$ in place of tanh and put one sample exactly at $z = 0$.
+#    What does `to_both_sides` give for that sample alone? What should a checker say? *Done when*
+#    `check_function` neither calls it right nor wrong, but says that the point proves nothing.
+#
+# ## What you have now
+#
+# A gradient is right when it agrees with measurements at random points, to many digits. Finite differences give
+# about ten digits at their best step, the complex step nearly all. A falling loss gives none.
+#
+# **Next:** many neurons in layers, and the mistakes that everyone makes there.
+#
+# ```{admonition} For teachers
+# :class: note
+#
+# The heart is the section with the two curves: let students vote which is the wrong one before the legend
+# is shown. The derivation fits on one board, in the same order as the code. A common stumbling block is
+# $1/N$: ask who averages, the loss or the step? With more time, exercise 2 leads to the fourth-order
+# differences that the checker uses. All numbers are computed in double precision and the data are drawn
+# from a fixed seed, so every student sees the same ones.
+# ```
+#
+# ## Further reading
+#
+# - J. N. Lyness and C. B. Moler, *Numerical differentiation of analytic functions*, SIAM Journal on Numerical
+#   Analysis, 1967: where the complex step comes from.
+# - W. Squire and G. Trapp, *Using complex variables to estimate derivatives of real functions*, SIAM
+#   Review, 1998.
+# - `tinydiv/checking/numeric.py`: the measurements that the doctor makes.
