@@ -1,0 +1,353 @@
+"""The tutorials tell the truth: they run, their numbers are asserted, their notebooks are theirs.
+
+Each script runs once here, cell by cell, and that one run is compared with the notebook in the repository.
+"""
+
+import ast
+import html.parser
+import importlib
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TUTORIALS = ROOT / "tutorials"
+sys.path.insert(0, str(TUTORIALS))
+
+import build  # noqa: E402
+import percent  # noqa: E402
+
+SCRIPTS = build.scripts()
+SOLUTIONS = sorted((TUTORIALS / "solutions").glob("*.py"))
+PAGES = sorted((TUTORIALS / "site").rglob("*.md"))
+each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem[:2])
+
+
+@cache
+def executed(script):
+    """The cells after one run, and the seconds of work that it took."""
+    began = time.process_time()
+    cells = build.executed(script)
+    return cells, time.process_time() - began
+
+
+def prose(script):
+    """All text of a tutorial, in one piece."""
+    cells = percent.read(script)
+    return "\n\n".join(cell.source for cell in cells if cell.kind == "markdown")
+
+
+# One run -----------------------------------------------------------------------------------------
+
+
+@each
+def test_it_runs_in_time_without_a_warning(script):
+    cells, seconds = executed(script)
+    assert seconds < 20
+    assert any(cell.pictures for cell in cells)
+
+
+@each
+def test_the_notebook_is_that_of_the_script(script):
+    path = build.NOTEBOOKS / f"{script.stem}.ipynb"
+    old = json.loads(path.read_text(encoding="utf-8"))
+    assert build.differences(old, build.book_of(script, executed(script)[0])) == []
+    assert path.read_text(encoding="utf-8") == percent.as_text(
+        old
+    )  # nothing but what build.py writes
+
+
+def test_there_is_no_notebook_without_a_script():
+    assert {p.stem for p in build.NOTEBOOKS.iterdir()} == {p.stem for p in SCRIPTS}
+    assert [p.stem for p in SOLUTIONS] == [p.stem for p in SCRIPTS]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        ("accuracy 0.7500", "accuracy 0.7501", True),
+        ("accuracy 0.7500", "accuracy 0.7600", False),
+        ("error 3.1e-11", "error 8.0e-13", True),
+        ("error 3.1e-11", "error 3.1e-01", False),
+        ("right 3", "wrong 3", False),
+        ("-1.0", "1.0", False),
+        ("a 1", "a 1 2", False),
+    ],
+)
+def test_outputs_are_compared_by_their_numbers(one, two, same):
+    assert build.same_text(one, two) is same
+
+
+def test_a_changed_source_a_lost_picture_and_a_changed_number_are_noticed(tmp_path):
+    script = tmp_path / "09_try_it.py"
+    script.write_text("# %% [markdown]\n# # Title\n\n# %%\nprint(0.5)\n", encoding="utf-8")
+    new = build.book_of(script, build.executed(script))
+    for find, put in (("print(0.5)", "print(0.50)"), ("0.5\\n", "0.6\\n"), ("# Title", "# Titel")):
+        text = json.dumps(new)
+        assert find in text
+        assert build.differences(json.loads(text.replace(find, put)), new)
+    assert build.differences(new, new) == []
+
+
+def test_a_fault_names_script_line_and_error(tmp_path):
+    script = tmp_path / "09_fail.py"
+    script.write_text("# %%\nx = 1\n\n# %%\ny = 2\nassert x == y\n", encoding="utf-8")
+    with pytest.raises(percent.TutorialError, match=r"09_fail.py, line 6: AssertionError"):
+        build.executed(script)
+    script.write_text("x = 1\n", encoding="utf-8")
+    with pytest.raises(percent.TutorialError, match="line 1: a script begins with"):
+        build.executed(script)
+
+
+def test_measured_times_are_not_kept():
+    kept = percent.SECONDS.sub("... s", "2 of 2 fail (0.3 s)\ntook 12 ms\na rate of 0.3 samples")
+    assert kept == "2 of 2 fail (... s)\ntook ... s\na rate of 0.3 samples"
+
+
+def test_a_script_runs_as_plain_python_from_an_empty_folder(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
+    done = subprocess.run(
+        [sys.executable, SCRIPTS[0]],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "all right" in done.stdout
+    assert list(tmp_path.iterdir()) == []  # and leaves nothing behind
+
+
+# The form ----------------------------------------------------------------------------------------
+
+
+@each
+def test_it_has_the_form_of_a_tutorial(script):
+    text = prose(script)
+    for part in ("**You will do:**", "**You will learn:**", "**You need:**", "**Reading time:**"):
+        assert text.count(part) == 1, part
+    for part in ("## Break it", "## Exercises", "## What you have now", "## Further reading"):
+        assert text.count(part) == 1, part
+    assert "{admonition} For teachers" in text
+    assert re.search(r"\*[^*]*[Pp]redict", text)
+    exercises = text.split("## Exercises")[1].split("\n## ")[0]
+    assert re.findall(r"^(\d)\. \*\*", exercises, re.MULTILINE) == ["1", "2", "3"]
+    assert len(re.findall(r"\*Done\s+when\*", exercises)) == 3
+    assert re.fullmatch(r"\d\d_[a-z]+(_[a-z]+)+", script.stem)
+    assert text.startswith(f"# {int(script.stem[:2])}. ")
+
+
+@each
+def test_the_stated_reading_time_is_about_right(script):
+    """150 words a minute for text, 20 lines a minute for code: a student reads with a pencil."""
+    stated = int(re.search(r"\*\*Reading time:\*\* (\d+) minutes", prose(script))[1])
+    cells = percent.read(script)
+    code = sum(len(cell.source.splitlines()) for cell in cells if cell.kind == "code")
+    minutes = len(prose(script).split()) / 150 + code / 20
+    assert 10 <= stated <= 25
+    assert 0.75 < minutes / stated < 1.33, minutes
+
+
+@each
+def test_every_picture_has_words_and_every_word_its_picture(script):
+    for cell in executed(script)[0]:
+        if cell.pictures:
+            assert cell.pictures == 1, "one picture per cell, so that each has its own words"
+            assert len(cell.alt) > 60, cell.source
+            assert cell.alt.endswith(".")
+        else:
+            assert not cell.alt, cell.source
+
+
+def in_asserts(script):
+    """Every numeral that stands in an assert of a tutorial."""
+    found = set()
+    for cell in percent.read(script):
+        if cell.kind == "code":
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, ast.Assert):
+                    found |= set(NUMERAL.findall(ast.unparse(node)))
+    return found
+
+
+NUMERAL = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])")
+NO_CLAIM = [
+    r"```.*?```(?=\n)",  # code and directives are not prose: notes for teachers carry no numbers of ours
+    r"^ {4}.*$",
+    r"\$\$.*?\$\$",
+    r"\$[^$]*\$",
+    r"`[^`]*`",
+    r"## Further reading.*",
+    r"^# \d\. ",
+    r"^\d\. ",
+    r"[Tt]utorials? \d( to \d| and \d)?",
+    r"[Ee]xercise \d",
+    r"\*\*Reading time:\*\* \d+ minutes",
+    r"\b(19|20)\d\d\b",
+]
+
+
+def numerals(text):
+    """The numerals that prose states as facts."""
+    for pattern in NO_CLAIM:
+        flags = re.MULTILINE if pattern.startswith("^") else re.DOTALL
+        text = re.sub(pattern, " ", text, flags=flags)
+    return NUMERAL.findall(text)
+
+
+@each
+def test_every_numeral_in_the_prose_is_asserted(script):
+    held = in_asserts(script)
+    loose = [number for number in numerals(prose(script)) if number not in held]
+    assert loose == []
+
+
+def test_a_numeral_that_nobody_asserts_is_found():
+    text = "# 1. Title\n\n77.7 % in 5 epochs (Rosenblatt, 1958; see tutorial 2): `x = 3`, $y = 4$."
+    assert numerals(text) == ["77.7", "5"]
+
+
+# Links, names, commands --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", [*SCRIPTS, *PAGES], ids=lambda path: path.stem)
+def test_paths_and_links_lead_somewhere(page):
+    text = prose(page) if page.suffix == ".py" else page.read_text(encoding="utf-8")
+    for path in re.findall(r"`((?:tinydiv|tutorials|tests|results)/[\w./*-]*)`", text):
+        assert list(ROOT.glob(path.rstrip("/"))), path
+    for target in re.findall(r"\]\(([^)#\s]+)\)", text):
+        if target.startswith("tutorials/"):
+            assert (TUTORIALS / "notebooks" / Path(target).name).exists(), target
+        else:
+            assert target.startswith("https://") or (page.parent / target).exists(), target
+    for name in re.findall(r"`(tinydiv(?:\.\w+)+)`", text):
+        assert found_by_name(name), name
+
+
+def found_by_name(dotted):
+    """Whether a dotted name is a module, or something in one."""
+    parts = dotted.split(".")
+    for cut in range(len(parts), 0, -1):
+        try:
+            thing = importlib.import_module(".".join(parts[:cut]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[cut:]:
+            thing = getattr(thing, part, None)
+        return thing is not None
+    return False
+
+
+def test_commands_in_the_prose_exist():
+    text = "\n".join([prose(script) for script in SCRIPTS] + [p.read_text("utf-8") for p in PAGES])
+    modules = set(re.findall(r"python -m (tinydiv\.\w+)", text))
+    assert modules
+    for module in modules:
+        assert (ROOT / (module.replace(".", "/") + ".py")).exists(), module
+    for script in re.findall(r"`python (tutorials/[\w/]+\.py)`", text):
+        assert (ROOT / script).exists(), script
+
+
+def test_names_in_the_glossary_are_names_in_the_code():
+    import numpy as np
+
+    from tinydiv.diversity import METRICS
+    from tinydiv.initializers import SCHEMES
+    from tinydiv.mlp import MLP
+    from tinydiv.techniques import TECHNIQUES
+
+    net = MLP([3, 4, 2])
+    trace = net.forward(np.zeros((5, 3), "float32"))
+    space = {"net": net, "trace": trace, "l": 0}
+    rows = (TUTORIALS / "site" / "glossary.md").read_text(encoding="utf-8").splitlines()
+    columns = [row.split("|")[2] for row in rows if row.startswith("| ") and row.count("|") == 5]
+    names = [name for column in columns for name in re.findall(r"`([^`]+)`", column)]
+    assert len(names) > 25
+    plain = {*METRICS, *TECHNIQUES, *SCHEMES, "N", "C", "S", "strength", "early", "final"}
+    for name in names:
+        if name.startswith("tinydiv."):
+            assert found_by_name(name), name
+        elif name not in plain:
+            eval(name, space)
+
+
+# Solutions, and the site -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solution", SOLUTIONS, ids=lambda path: path.stem[:2])
+def test_the_solutions_solve(solution, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = solution.read_text(encoding="utf-8")
+    for number in (1, 2, 3):
+        part = text.split(f"# Exercise {number}:")[1].split("# Exercise")[0]
+        assert re.search(r"^\s*assert ", part, re.MULTILINE), f"exercise {number} checks nothing"
+    runpy.run_path(str(solution), run_name="__main__")
+    assert capsys.readouterr().out
+
+
+class Resources(html.parser.HTMLParser):
+    """What a page loads, and the words of its pictures."""
+
+    def __init__(self):
+        super().__init__()
+        self.loaded, self.alts = [], []
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag in ("script", "img", "iframe") and "src" in given:
+            self.loaded.append(given["src"])
+        if tag == "link" and given.get("rel") in ("stylesheet", "preload", "icon"):
+            self.loaded.append(given["href"])
+        if tag == "img":
+            self.alts.append(given.get("alt", ""))
+
+
+@pytest.mark.filterwarnings(
+    "ignore"
+)  # Sphinx turns its own into errors; those of its parts are theirs
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_the_network(tmp_path):
+    pytest.importorskip("myst_nb", reason="the extra [docs] is not installed")
+    out = tmp_path / "html"
+    done = subprocess.run(
+        [sys.executable, "-c", SITE, str(out)],
+        cwd=TUTORIALS,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for script in SCRIPTS:
+        page = Resources()
+        page.feed((out / "tutorials" / f"{script.stem}.html").read_text(encoding="utf-8"))
+        assert not [source for source in page.loaded if "://" in source]
+        assert any("mathjax/tex-svg.js" in source for source in page.loaded)
+        pictures = [alt for alt in page.alts if len(alt) > 60]
+        cells = [cell for cell in percent.read(script) if cell.alt]
+        assert pictures == [cell.alt for cell in cells]
+    words = (out / "tutorials" / f"{SCRIPTS[0].stem}.html").read_text(encoding="utf-8")
+    assert "REPOSITORY" not in words  # the install cell belongs to notebooks alone
+
+
+SITE = "import pathlib, sys, build; build.build_site(pathlib.Path(sys.argv[1]))"
+
+
+def test_the_notebooks_begin_with_an_install_cell_that_finds_this_clone():
+    book = json.loads((build.NOTEBOOKS / f"{SCRIPTS[0].stem}.ipynb").read_text(encoding="utf-8"))
+    badge, install = book["cells"][:2]
+    assert "colab.research.google.com" in "".join(badge["source"])
+    assert "GPU" in "".join(badge["source"])
+    space = {}
+    exec("".join(install["source"]), space)  # tinydiv is here: nothing is installed
+    assert space["REPOSITORY"] == build.repository()
+    assert [cell["id"] for cell in book["cells"]] == [
+        f"cell-{i:02}" for i in range(len(book["cells"]))
+    ]
