@@ -13,13 +13,20 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinydiv import atomic, train
+from tinydiv import backend as backends
+from tinydiv.backend import to_host
+from tinydiv.checkpoint import load_checkpoint, save_checkpoint
+from tinydiv.config import TrainConfig
 from tinydiv.errors import RunError
+from tinydiv.runs import build
 from tinydiv.techniques import TECHNIQUES
 
 TOY = ["--data", "spirals:arms=3,n_train=400,n_test=60", "--hidden", "8", "--batch-size", "32"]
@@ -241,6 +248,40 @@ def test_a_network_that_diverged_stays_so(tmp_path, monkeypatch):
     assert_same(tmp_path / "run", tmp_path / "whole")
     arrays, *_ = left_behind(tmp_path / "run")
     assert not arrays["guard.alive"][1]
+
+
+def standing(steps=None):
+    """A run of two kinds of technique on the backend of the test, trained so many steps, or to its end."""
+    specs = ["decov:schedule=plateau,patience=3", "batch-norm", "merge-recycle:every=4,threshold=0"]
+    settings = {"data": "moons:n_train=160,n_test=20", "hidden": (6,), "epochs": 2, "replicas": 2}
+    config = TrainConfig(**settings, batch_size=20, technique=tuple(specs), init="he-normal")
+    run = build(replace(config, backend=backends.name(), metrics=("correlation",), metrics_every=3))
+
+    def stop(step, total):
+        if step == steps:
+            raise Killed
+
+    with suppress(Killed):
+        run.train(stop)
+    return run
+
+
+def test_a_checkpoint_holds_everything_on_every_backend(backend, tmp_path, monkeypatch):
+    monkeypatch.setattr(backends, "use", lambda name: name)  # the fixture has chosen
+    whole, stopped, fresh = standing(), standing(steps=13), standing(steps=1)
+    path = tmp_path / "checkpoint.npz"
+    save_checkpoint(path, stopped.standing, {})
+    assert np.any(to_host(fresh.net.theta) != to_host(stopped.net.theta))
+    load_checkpoint(path, fresh.standing, {})
+    fresh.train()
+    for a, b in zip(fresh.net.blocks, whole.net.blocks, strict=True):
+        got, wanted = (
+            fresh.net.view(fresh.net.theta, a.name),
+            whole.net.view(whole.net.theta, b.name),
+        )
+        assert to_host(got).tobytes() == to_host(wanted).tobytes(), a.name
+    for got, wanted in zip(fresh.records, whole.records, strict=True):
+        assert repr(replace(got, seconds=0)) == repr(replace(wanted, seconds=0))
 
 
 # What is refused -----------------------------------------------------------------------------------

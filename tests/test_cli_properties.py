@@ -21,7 +21,7 @@ from tinydiv import cli, options, train
 from tinydiv.config import TrainConfig
 from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError
-from tinydiv.initializers import BASES
+from tinydiv.initializers import BASES, SCHEMES
 from tinydiv.optimizers import OPTIMIZERS
 from tinydiv.techniques import TECHNIQUES
 from tinydiv.techniques.framework import COMMON, kind_of
@@ -67,7 +67,7 @@ good = {
     "--inputs": st.sampled_from(["raw", "centred", "standardised"]),
     "--hidden": st.sampled_from(["1", "3", "4,2", "none"]),
     "--activation": st.sampled_from(["relu", "tanh", "gelu"]),
-    "--init": st.sampled_from(sorted(BASES)),
+    "--init": st.sampled_from([*SCHEMES, *BASES]),
     "--technique": st.sampled_from(sorted(TECHNIQUES)),
     "--loss": st.sampled_from(["cross-entropy", "binary-cross-entropy", "squared-error"]),
     "--optimizer": st.sampled_from(sorted(OPTIMIZERS)),
@@ -160,6 +160,23 @@ def specs(draw):
 def test_no_technique_spec_ends_in_a_traceback(texts, replicas):
     flags = [word for text in texts for word in ("--technique", text)]
     outcome(*QUICK, "--replicas", replicas, *flags, "--out", "OUT")
+
+
+@st.composite
+def starts(draw):
+    """lowdin:mix=0.5@pytorch and worse."""
+    parts = []
+    for name in draw(st.lists(st.sampled_from([*SCHEMES, *BASES]), min_size=1, max_size=3)):
+        names = [field.name for field in fields(SCHEMES[name])] if name in SCHEMES else []
+        pairs = draw(st.dictionaries(st.sampled_from(names or ["gain"]), setting_values, max_size=2))
+        listed = ",".join(f"{key}={value}" for key, value in pairs.items())
+        parts.append(f"{name}:{listed}" if listed else name)
+    return "@".join(parts)
+
+
+@given(starts(), st.sampled_from(["1", "5", "4,2", "none"]))
+def test_no_start_ends_in_a_traceback(spec, hidden):
+    outcome(*QUICK, "--init", spec, "--hidden", hidden, "--replicas", "2", "--out", "OUT")
 
 
 # A reader's own file -------------------------------------------------------------------------------

@@ -479,6 +479,9 @@ def test_list_json_has_every_name_with_its_line(command):
         assert entry["kind"] in ("penalty", "layer", "intervention")
         assert entry["relative_cost"] is None or entry["relative_cost"] > 0
         assert isinstance(entry["settings"], dict)
+    starts = {entry["name"]: entry["settings"] for entry in found["initializers"]}
+    assert starts["lowdin"] == {"mix": 1.0}
+    assert starts["he-normal"] == {}
 
 
 @pytest.mark.parametrize("kind", list(REGISTRIES))

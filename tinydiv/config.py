@@ -39,7 +39,12 @@ class TrainConfig:
         "NAME",
         "activation of the hidden neurons: relu, tanh, ... (--list activations)",
     )
-    init: str = option("decorrelated", text, "NAME", "how the weights start (--list initializers)")
+    init: str = option(
+        "decorrelated",
+        text,
+        "NAME",
+        "how the weights start (--list initializers): he-normal, lowdin:mix=0.5@pytorch",
+    )
     technique: tuple[str, ...] = option(
         (),
         words(""),
@@ -96,7 +101,7 @@ class TrainConfig:
         None,
         maybe(whole(1, 1_000_000_000)),
         "STEPS",
-        "measure them every so many steps too (default: after epochs only)",
+        "measure diversity every so many steps too (default: after epochs only)",
     )
     backend: str = option("numpy", text, "NAME", "numpy (CPU), cupy (GPU), or auto")
     dtype: str = option("float32", choice("float32", "float64"), "TYPE", "float32 or float64")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from tinydiv import activations, data, diversity, losses, optimizers, schedules
 from tinydiv.errors import UsageError, nearest
-from tinydiv.initializers import BASES, SCHEMES
+from tinydiv.initializers import BASES, SCHEMES, Scheme
 from tinydiv.techniques import TECHNIQUES, Technique
 from tinydiv.techniques.cost import cost_text, relative_cost
 from tinydiv.techniques.framework import COMMON, kind_of
@@ -40,13 +40,23 @@ def entry(name: str, summary: str, paper: str) -> Entry:
     return {"name": name, "summary": summary, "paper": paper}
 
 
+def starts() -> list[Entry]:
+    """The initializers: schemes with their settings, then base draws, which have none."""
+    schemes = [
+        entry(cls.name, cls.summary, cls.paper) | {"settings": own_settings(cls)}
+        for cls in SCHEMES.values()
+    ]
+    bases = [entry(b.name, b.summary, b.paper) | {"settings": {}} for b in BASES.values()]
+    return schemes + bases
+
+
 def described(names: Iterable[str], lines: dict[str, tuple[str, str]]) -> list[Entry]:
     """Functions, which have no line of their own, with the lines above."""
     return [entry(name, *lines[name]) for name in names]
 
 
-def own_settings(cls: type[Technique]) -> dict[str, object]:
-    """A technique's settings with their defaults, beside those that the framework understands."""
+def own_settings(cls: type[Technique | Scheme]) -> dict[str, object]:
+    """What a technique or a start can be told, with the defaults."""
     return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
 
 
@@ -67,9 +77,7 @@ def techniques() -> list[Entry]:
 
 KINDS: dict[str, Callable[[], list[Entry]]] = {
     "techniques": techniques,
-    "initializers": lambda: [
-        entry(one.name, one.summary, one.paper) for one in (*SCHEMES.values(), *BASES.values())
-    ],
+    "initializers": starts,
     "data": lambda: [entry(*found) for found in data.describe()],
     "activations": lambda: [
         entry(a.name, a.summary, a.paper) for a in activations.ACTIVATIONS.values()
@@ -106,8 +114,9 @@ def section(kind: str, names: list[Entry]) -> str:
         if kind == "techniques":
             cls = TECHNIQUES[str(one["name"])]
             said = f"[{cls.family}, {kind_of(cls)}, {cost_text(cls())} flops] {said}"
-            settings = ", ".join(f"{key}={value}" for key, value in own_settings(cls).items())
-            said += f"; settings {settings}" if settings else ""
+        settings = one.get("settings")
+        if isinstance(settings, dict) and settings:
+            said += "; settings " + ", ".join(f"{key}={value}" for key, value in settings.items())
         if one["paper"]:
             said += f" ({one['paper']})"
         lines += textwrap.wrap(
@@ -115,6 +124,10 @@ def section(kind: str, names: list[Entry]) -> str:
             width=100,
             initial_indent=f"  {one['name']!s:{width}}  ",
             subsequent_indent=" " * (width + 4),
+        )
+    if kind == "initializers":
+        lines.append(
+            "  schemes stand on base draws and on each other: lowdin:mix=0.5@glorot-uniform"
         )
     if kind == "techniques":
         lines += [f"  every {kind} also takes {', '.join(keys)}" for kind, keys in COMMON.items()]
