@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinydiv.initializers.by_responses import DataScheme, centring_bias, uncorrelated
-from tinydiv.initializers.scheme import Inputs, Place, norms, polar, with_norms
+from tinydiv.initializers.by_responses import DataScheme, centring_bias
+from tinydiv.initializers.scheme import Inputs, Place, inverse_root, norms, polar, with_norms
 from tinydiv.techniques.settings import setting
 
 
@@ -52,14 +52,10 @@ class Decorrelated(DataScheme):
     curvature: float = setting(24.0, above=0, help="along the first layer; only without a base")
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
-        wanted = norms(W)
         if self.incoming:
-            W = uncorrelated(self.whitened(W, at.seen), at.seen)
-        W = with_norms(W, wanted, W)
+            W = self.answering_apart(W, at.seen)
         if at.bare and at.layer == 0:
-            variances = np.diagonal(at.seen.response_covariance(W), axis1=-2, axis2=-1)
-            found = np.sqrt(np.maximum(variances, 0))[..., None, :]
-            W = np.where(found > 0, W * (self.deviation / np.where(found > 0, found, 1)), W)
+            W = with_deviation(W, self.deviation, at.seen)
         elif at.bare:
             W = with_norms(W, self.gain(at), W)
         return W, centring_bias(W, at.seen) if self.centre else b
@@ -71,14 +67,21 @@ class Decorrelated(DataScheme):
         if not at.bare:
             return V, b
         largest = np.linalg.norm(V, ord=2, axis=(-2, -1), keepdims=True)
-        return V * (self.gain(at) / largest), np.zeros_like(b)
+        V *= self.gain(at) / np.where(largest > 0, largest, 1)
+        return V, np.zeros_like(b)
 
-    def whitened(self, W: np.ndarray, inputs: Inputs) -> np.ndarray:
-        """(S + shrink mean(diag S) I)^{-1/2} W: every direction of the inputs answered equally."""
+    def answering_apart(self, W: np.ndarray, inputs: Inputs) -> np.ndarray:
+        """Whitened, then without correlation, at the norms of W.
+
+        All of it in the coordinates of the principal directions, where S is diagonal: only the way there
+        and back costs a product of full size.
+        """
         variances, P = inputs.principal
-        floor = self.shrink * variances.mean(axis=-1, keepdims=True)
-        root = 1 / np.sqrt(np.where(variances + floor > 0, variances + floor, 1))
-        return np.asarray((P * root[..., None, :]) @ (P.mT @ W))
+        L = variances[..., :, None]
+        floor = self.shrink * L.mean(axis=-2, keepdims=True)
+        Y = (P.mT @ W) / np.sqrt(np.where(L + floor > 0, L + floor, 1))
+        Y = with_norms(Y @ inverse_root((L * Y).mT @ Y), norms(W), Y)
+        return np.asarray(P @ Y)
 
     def gain(self, at: Place) -> np.ndarray:
         """g (., 1, 1): what every layer beyond the first multiplies by."""
@@ -87,6 +90,13 @@ class Decorrelated(DataScheme):
         return np.asarray((self.curvature * at.outputs / lam) ** (0.5 / (at.depth - 1)))[
             ..., None, None
         ]
+
+
+def with_deviation(W: np.ndarray, wanted: float, inputs: Inputs) -> np.ndarray:
+    """W such that every response has that standard deviation; where nothing varies, W as it is."""
+    variances, P = inputs.principal
+    found = np.sqrt((variances[..., :, None] * (P.mT @ W) ** 2).sum(axis=-2, keepdims=True))
+    return np.where(found > 0, W * (wanted / np.where(found > 0, found, 1)), W)
 
 
 def separated(V: np.ndarray) -> np.ndarray:

@@ -44,7 +44,8 @@ class Inputs:
     def principal(self) -> tuple[np.ndarray, np.ndarray]:
         """Variances (., n), falling, and the directions as columns (., n, n)."""
         variances, directions = np.linalg.eigh(self.covariance)
-        return np.maximum(variances[..., ::-1], 0), directions[..., ::-1]
+        falling = np.ascontiguousarray(directions[..., ::-1])  # products of reversed views are slow
+        return np.maximum(variances[..., ::-1], 0), falling
 
     @cached_property
     def rank(self) -> int:
