@@ -1,0 +1,320 @@
+"""What a study is: arms, settings, seeds; how files say it; what is refused, in one sentence."""
+
+import dataclasses
+import tomllib
+
+import pytest
+from studies import SMALL, TOML, small_study, tuned_study
+
+from tinydiv import optimizers
+from tinydiv.errors import UsageError
+from tinydiv.studies import NAMED, Arm, Measure, Setting, Study, load_study
+from tinydiv.studies.engine import plan_text
+from tinydiv.studies.plan import (
+    AA_SEEDS,
+    TUNING_SEEDS,
+    all_arms,
+    arms_in,
+    candidates,
+    final_runs,
+    may_differ,
+    own_candidate,
+    specs_for,
+    tuning_runs,
+    tuning_seeds,
+)
+from tinydiv.studies.reading import from_dict, from_tables, from_toml
+from tinydiv.studies.settings import Training
+
+
+def training(changes=(), arm=None, setting=None, **train):
+    study = Study("s", [Arm("a", arm or dict(changes))], train=train)
+    return study.training(Setting("here", setting or {}), study.arms[0])
+
+
+# Arms over settings over [train] -------------------------------------------------------------------
+
+
+def test_an_arm_changes_a_setting_which_changes_the_rest():
+    found = training(
+        arm={"epochs": 3}, setting={"epochs": 2, "hidden": [8]}, hidden=[4], inputs="raw"
+    )
+    assert (found.epochs, found.hidden, found.inputs) == (3, (8,), "raw")
+    assert Training(lr=0.1) == training()
+
+
+def test_another_optimizer_does_not_inherit_a_rate_that_was_meant_for_another():
+    assert training(arm={"optimizer": "adam"}, lr=0.5).lr == optimizers.Adam.default_lr
+    assert training(arm={"optimizer": "adam", "lr": 0.02}, lr=0.5).lr == 0.02
+    assert training(arm={"optimizer": "sgd"}, lr=0.5).lr == 0.5
+    rates = {"sgd": 0.3, "adam": 0.004}
+    assert training(arm={"optimizer": "adam"}, lr=rates).lr == 0.004
+    assert training(lr=rates).lr == 0.3
+    assert training(arm={"optimizer": "momentum"}, lr=rates).lr == optimizers.Momentum.default_lr
+    decayed = training(arm={"optimizer": "adamw"}, weight_decay=0.3)
+    assert decayed.weight_decay is None  # adamw's own
+
+
+def test_the_grid_makes_every_combination_a_setting_and_names_it_by_what_differs():
+    study = small_study(grid={"hidden": [[4], [8, 8]], "optimizer": ["sgd", "adam"], "epochs": [2]})
+    assert [s.name for s in study.places] == [
+        *("hidden 4, sgd", "hidden 4, adam", "hidden 8-8, sgd", "hidden 8-8, adam"),
+    ]
+    assert study.training(study.places[3], Arm("x")).hidden == (8, 8)
+    assert study.training(study.places[3], Arm("x")).epochs == 2
+    listed = small_study(settings=[Setting("one", {"hidden": [3]})], grid={"epochs": [1, 2]})
+    assert [s.name for s in listed.places] == ["one, epochs 1", "one, epochs 2"]
+
+
+def test_an_arm_that_says_nothing_in_a_setting_is_left_out_of_it():
+    arms = [Arm("plain"), Arm("adam", {"optimizer": "adam"}), Arm("wide", {"hidden": [9]})]
+    arms[2] = dataclasses.replace(arms[2], only={"optimizer": ["adam"]})
+    study = small_study(arms, grid={"optimizer": ["sgd", "adam"]})
+    sgd, adam = study.places
+    assert [a.name for a in arms_in(study, sgd)] == ["plain", "adam", "A/A", "one epoch ahead"]
+    assert [a.name for a in arms_in(study, adam)] == ["plain", "wide", "A/A", "one epoch ahead"]
+
+
+# Runs ----------------------------------------------------------------------------------------------
+
+
+def test_every_arm_sees_the_same_seeds_and_the_controls_and_the_tuning_never_meet_them():
+    study = tuned_study(first_seed=7)
+    here = study.places[0]
+    seeds = {}
+    for arm in all_arms(study):
+        runs = final_runs(study, here, arm, own_candidate(study, here, arm))
+        seeds[arm.name] = [run.seed for run in runs]
+    assert seeds["plain"] == seeds["adam"] == seeds["one epoch ahead"] == [7, 8, 9, 10, 11, 12]
+    assert seeds["A/A"] == [AA_SEEDS + s for s in seeds["plain"]]
+    tried = tuning_runs(study, here, study.arms[2], 4)
+    assert {run.seed for runs in tried.values() for run in runs} == {
+        TUNING_SEEDS + i for i in range(4)
+    }
+    assert {run.validation for runs in tried.values() for run in runs} == {64}
+
+
+def test_every_arm_spends_the_same_number_of_tuning_runs():
+    study = tuned_study()
+    here = study.places[0]
+    seeds = tuning_seeds(study, [(here, arm) for arm in study.arms])
+    spent = [len(candidates(study, here, arm)) * seeds[here.name, arm.name] for arm in study.arms]
+    assert spent == [6, 6, 6]
+    assert [len(candidates(study, here, arm)) for arm in study.arms] == [3, 3, 6]
+
+
+def test_the_grid_is_relative_to_each_arms_own_rate_and_a_strength_of_zero_stays_zero():
+    study = tuned_study(
+        arms=[
+            Arm("plain", {"lr": 0.2}),
+            Arm("off", {"technique": ["decov:strength={strength}"], "strength": 0}),
+        ]
+    )
+    plain, off = study.arms
+    rates = [c.lr for c in candidates(study, study.places[0], plain)]
+    assert rates == pytest.approx([0.06, 0.2, 0.6])
+    assert {c.strength for c in candidates(study, study.places[0], off)} == {0.0}
+
+
+def test_a_strength_of_the_frameworks_may_differ_between_networks_and_others_may_not():
+    assert may_differ("decov:strength={strength}")
+    assert may_differ("negative-correlation:lambda={strength}")
+    assert not may_differ("muon:lr={strength}")
+    one = Training(technique=("decov:strength={strength}", "muon:lr=0.5"), strength=0.1, lr=0.1)
+    assert specs_for(one, [0.1, 0.25]) == ["decov:strength=0.1/0.25", "muon:lr=0.5"]
+    other = Training(technique=("muon:lr={strength}",), strength=0.03, lr=0.1)
+    assert specs_for(other, [0.03]) == ["muon:lr=0.03"]
+
+
+def test_runs_that_differ_only_in_start_rate_or_strength_have_one_shape_and_keys_of_their_own():
+    arms = [
+        Arm("a", {"technique": ["decov:strength={strength}"], "strength": 0.1}),
+        Arm("b", {"technique": ["decov:strength={strength}"], "strength": 0.2, "lr": 0.3}),
+        Arm("c", {"technique": ["decov:strength={strength}"], "strength": 0.1, "init": "pytorch"}),
+        Arm("d", {"technique": ["decov:strength={strength},schedule=linear"], "strength": 0.1}),
+    ]
+    study = small_study(arms)
+    here = study.places[0]
+    runs = [final_runs(study, here, a, own_candidate(study, here, a))[0] for a in arms]
+    assert len({run.shape for run in runs}) == 2
+    assert runs[0].shape == runs[1].shape == runs[2].shape
+    assert len({run.key for run in runs}) == 4
+    again = small_study(arms, seeds=9)
+    same = final_runs(again, here, arms[0], own_candidate(again, here, arms[0]))[0]
+    assert same.key == runs[0].key
+
+
+# Files ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_and_python_say_the_same_study(tmp_path):
+    (tmp_path / "mine.toml").write_text(TOML)
+    read = from_toml(tmp_path / "mine.toml")
+    made = tuned_study(
+        arms=[
+            Arm("plain"),
+            Arm("adam", {"optimizer": "adam", "lr": 0.01}),
+            Arm("decov", {"technique": ["decov:strength={strength}"], "strength": 0.5}),
+            Arm("batch norm", {"technique": ["batch-norm"]}),
+        ]
+    )
+    made = dataclasses.replace(
+        made,
+        name="mine",
+        title="Moons",
+        tuning=read.tuning,
+        train={**SMALL, "data": SMALL["data"]},
+    )
+    assert read.as_dict() == made.as_dict()
+    assert read.fingerprint == made.fingerprint
+    quick = from_toml(tmp_path / "mine.toml", quick=True)
+    assert (quick.seeds, quick.regimes, [a.name for a in quick.arms]) == (
+        2,
+        ["default"],
+        ["plain", "adam"],
+    )
+    assert quick.train["epochs"] == 2
+    assert quick.train["hidden"] == [6]
+    assert from_toml(tmp_path / "mine.toml", seeds=3).seeds == 3
+
+
+def test_what_study_json_keeps_gives_the_study_back():
+    study = tuned_study(
+        grid={"hidden": [[4], [6]]}, settings=[Setting("a", {"epochs": 2})], base="adam", title="T"
+    )
+    again = from_dict(study.as_dict())
+    assert again.as_dict() == study.as_dict()
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_named_studies_can_be_read(name):
+    whole = load_study(name)
+    assert whole.seeds >= 20
+    assert whole.question
+
+
+@pytest.mark.parametrize("name", ["paper", "minima", "atlas"])
+def test_the_small_versions_of_named_studies_can_be_trained(name):
+    quick = load_study(name, quick=True)
+    assert quick.seeds >= 10  # fewer say nothing
+    said = plan_text(quick)  # loads the data, builds every arm and takes one step with it
+    assert name in said
+    assert "networks" in said
+
+
+def test_the_paper_study_carries_the_cheap_baselines_and_the_scales():
+    arms = {arm.name for arm in load_study("paper").arms}
+    assert {"standardised inputs", "momentum", "adam", "batch norm", "dropout"} <= arms
+    assert {"decov, lambda 0", "he + centring", "he x (.5, 2)", "he x (2, 1)"} <= arms
+
+
+# What is refused -----------------------------------------------------------------------------------
+
+ARM = {"name": "a"}
+REFUSED = [
+    ({"arms": []}, "has no arms"),
+    ({"arms": [ARM, ARM]}, "the arm 'a' stands twice"),
+    ({"arms": [{"hidden": [3]}]}, "needs a name"),
+    ({"arms": ["a"]}, r"written as tables, \[\[arms\]\]"),
+    ({"arms": [ARM], "sedes": 3}, "unknown key 'sedes': did you mean 'seeds'"),
+    ({"arms": [ARM], "seeds": 0}, "seeds must be a whole number from 1"),
+    ({"arms": [ARM], "seeds": "many"}, "seeds must be a whole number from 1"),
+    ({"arms": [ARM], "base": "b"}, "no arm for the base called 'b'"),
+    ({"arms": [{"name": "a", "against": "b"}]}, "to stand against called 'b'"),
+    ({"arms": [{"name": "a", "against": "a"}]}, "cannot stand against itself"),
+    ({"arms": [{"name": "a", "lrate": 3}]}, "unknown key 'lrate': did you mean 'lr'"),
+    ({"arms": [{"name": "a", "lr": "fast"}]}, "lr in the arm 'a' must be a number"),
+    ({"arms": [{"name": "a", "lr": -1}]}, "lr in the arm 'a' must be a number from 0"),
+    ({"arms": [{"name": "a", "data": "mnist"}]}, "arms are compared on the same samples"),
+    ({"arms": [{"name": "a", "control": "plnted"}]}, "did you mean 'planted'"),
+    ({"arms": [{"name": "a", "only": {"optimzer": "sgd"}}]}, "did you mean 'optimizer'"),
+    ({"arms": [{"name": "a", "strength": 1}]}, r"none of its techniques says where it goes"),
+    (
+        {"arms": [{"name": "a", "technique": ["decov:strength={strength}"]}]},
+        "needs strength = NUMBER",
+    ),
+    ({"arms": [{"name": "a", "optimizer": "adm"}]}, "did you mean 'adam'"),
+    ({"arms": [ARM], "regimes": ["tund"]}, "did you mean 'tuned'"),
+    ({"arms": [ARM], "regimes": "tuned"}, "regimes in x is a list"),
+    ({"arms": [ARM], "regimes": []}, "default, tuned or both"),
+    ({"arms": [ARM], "grid": {"hidden": 4}}, "grid.hidden in x is a list of values"),
+    ({"arms": [ARM], "train": 4}, "train in x is a table"),
+    ({"arms": [ARM], "measure": {"steps": [5, 3]}}, "must rise from step to step"),
+    ({"arms": [ARM], "measure": {"target": 2}}, "target .* is an accuracy above 0 and up to 1"),
+    ({"arms": [ARM], "tuning": {"rates": []}}, "rates .* takes 1 to 100 numbers"),
+    ({"arms": [ARM], "controls": {"aa": 1}}, "aa .* is true or false"),
+]
+
+
+@pytest.mark.parametrize(("table", "said"), REFUSED, ids=[str(i) for i in range(len(REFUSED))])
+def test_a_file_that_is_no_study_gets_one_sentence(table, said):
+    with pytest.raises(UsageError, match=said):
+        from_tables({"name": "s", **table}, "x")
+
+
+TRAINED = [
+    (
+        Arm("b", {"technique": ["decv"]}),
+        "the arm 'b': there is no technique called 'decv': did you",
+    ),
+    (Arm("b", {"technique": ["muon", "cayley"]}), "the arm 'b': .*both own the update"),
+    (Arm("b", {"init": "he-norml"}), "the arm 'b': there is no initializer called 'he-norml'"),
+    (Arm("b", {"inputs": "rw"}), "the arm 'b': .*'rw'"),
+    (Arm("b", {"activation": "rleu"}), "the arm 'b': .*did you mean 'relu'"),
+    (Arm("b", {"loss": "crossentropy"}), "the arm 'b': .*did you mean 'cross-entropy'"),
+    (Arm("b", {"technique": ["consensus"]}), "the arm 'b': consensus .*no place in a study"),
+]
+
+
+@pytest.mark.parametrize(("arm", "said"), TRAINED, ids=[str(i) for i in range(len(TRAINED))])
+def test_an_arm_that_cannot_be_trained_is_named_before_anything_is_written(arm, said, tmp_path):
+    study = small_study([Arm("a"), arm])
+    with pytest.raises(UsageError, match=said):
+        study.run(tmp_path / "out", show=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_more_that_only_the_data_show(tmp_path):
+    with pytest.raises(UsageError, match="no data set called 'moon'"):
+        small_study(train={"data": "moon"}).run(tmp_path / "o", show=False)
+    with pytest.raises(UsageError, match="no metric called 'corelation'"):
+        small_study(measure=Measure(metrics=("corelation",))).run(tmp_path / "o", show=False)
+    with pytest.raises(UsageError, match="no readout called 'fnal'"):
+        small_study(primary="fnal").run(tmp_path / "o", show=False)
+    with pytest.raises(UsageError, match="tuning holds out 64 samples, but 'all' trains on 50"):
+        tuned_study(train={**SMALL, "n_train": 50}).run(tmp_path / "o", show=False)
+    with pytest.raises(UsageError, match="cannot be tuned by steps_to_target"):
+        tuned_study(primary="steps_to_target").run(tmp_path / "o", show=False)
+    arms = [
+        Arm("a"),
+        Arm("b", {"technique": ["negative-correlation:strength={strength}"], "strength": 1}),
+    ]
+    tuned = dataclasses.replace(tuned_study(arms=arms).tuning, strengths=(1.0, 10.0))
+    study = dataclasses.replace(tuned_study(arms=arms), tuning=tuned)
+    with pytest.raises(UsageError, match=r"tuning grid of the arm 'b': .*from 0 to 1, got 10"):
+        study.run(tmp_path / "o", show=False)
+    assert not (tmp_path / "o").exists()
+
+
+def test_files_that_cannot_be_read_and_names_that_do_not_exist(tmp_path):
+    with pytest.raises(UsageError, match="no study called 'papr': did you mean 'paper'"):
+        load_study("papr")
+    with pytest.raises(UsageError, match="there is no study file"):
+        load_study("nothing.toml")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("seeds = = 3")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_study(str(broken))
+    broken.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_study(str(broken))
+    with pytest.raises(UsageError, match="unknown key 'quik': did you mean 'quick'"):
+        from_tables({**tomllib.loads(TOML), "quik": {}}, "x")
+    slow = tmp_path / "slow.toml"
+    slow.write_text(TOML.split("[quick]")[0])
+    with pytest.raises(UsageError, match=r"has no \[quick\] table"):
+        load_study(str(slow), quick=True)
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(TOML.replace('arms = ["plain", "adam"]', 'arms = ["plain", "adm"]'))
+    with pytest.raises(UsageError, match="did you mean 'adam'"):
+        load_study(str(wrong), quick=True)

@@ -1,0 +1,103 @@
+"""python -m tinydiv.study, as a stranger meets it."""
+
+import pytest
+from studies import TOML, command
+
+from tinydiv import study
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("command")
+    (folder / "mine.toml").write_text(TOML)
+    finished = command("mine.toml", "--quick", "--workers", "1", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    return folder, finished
+
+
+def test_results_go_to_stdout_and_the_rest_to_stderr_and_to_a_folder_of_its_own(done):
+    folder, finished = done
+    out = folder / "runs/study-mine-quick"
+    assert finished.stdout.strip() == (out / "table.md").read_text().strip()
+    assert finished.stdout.startswith("# Moons")
+    assert "2 paired seeds" in finished.stdout
+    assert f"everything is in {'runs/study-mine-quick'}" in finished.stderr
+    expected = {
+        "study.json",
+        "costs.json",
+        "curves.csv",
+        "runs.csv",
+        "comparisons.csv",
+        "tuning.csv",
+    }
+    assert expected < {p.name for p in out.iterdir()}
+    assert {"curves-default.png", "forest-default.png"} <= {
+        p.name for p in (out / "figures").iterdir()
+    }
+
+
+def test_tables_alone_by_folder_and_by_study(done, monkeypatch, capsys):
+    folder, finished = done
+    monkeypatch.chdir(folder)
+    for words in (
+        ["runs/study-mine-quick", "--tables", "--no-figures"],
+        ["mine.toml", "--quick", "--tables", "--no-figures"],
+    ):
+        assert study.main(words) == 0
+        assert capsys.readouterr().out.strip() == finished.stdout.strip()
+
+
+def test_a_plan_trains_nothing(tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.toml").write_text(TOML)
+    monkeypatch.chdir(tmp_path)
+    assert study.main(["mine.toml", "--plan", "--seeds", "20"]) == 0
+    said = capsys.readouterr().out
+    # 4 arms and 2 controls; 20 seeds in two regimes, and 6 tuning runs for each arm of the file
+    assert said.startswith("mine: 6 arms (controls included), 1 settings, 20 paired seeds")
+    assert f"{4 * 6 + 2 * 6 * 20} networks" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "the following arguments are required: study"),
+        (["mine.toml", "--sedes", "3"], "there is no flag --sedes: did you mean '--seeds'"),
+        (["mine.toml", "--seeds", "none"], "--seeds must be a whole number from 1"),
+        (["mine.toml", "--workers", "0"], "--workers must be a whole number from 1"),
+        (["mine.toml", "--executor", "dusk"], "there is no executor called 'dusk'"),
+        (["mine.toml", "--backend", "cuda"], "there is no backend called 'cuda'"),
+        (["papr"], "there is no study called 'papr': did you mean 'paper'"),
+        (["mine.toml", "--out", " "], "--out needs the name of a folder"),
+        (["nowhere", "--tables"], "nowhere holds no study"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(words, said, tmp_path, monkeypatch, capsys):
+    (tmp_path / "mine.toml").write_text(TOML)
+    monkeypatch.chdir(tmp_path)
+    assert study.main(words) == 2
+    found = capsys.readouterr()
+    assert said in found.err
+    assert found.err.startswith("tinydiv.study: ")
+    assert found.err.count("\n") == 1
+    assert found.out == ""
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def test_help_names_every_flag_and_shows_commands(capsys):
+    assert study.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    for flag in ("--quick", "--seeds", "--backend", "--executor", "--out", "--resume", "--workers"):
+        assert flag in said
+    assert "python -m tinydiv.study paper --quick" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["paper", "minima", "atlas"])
+def test_the_small_version_of_a_named_study_runs_to_its_end(name, tmp_path):
+    """Two minutes on two cores at most: the limit here leaves room for a busy machine."""
+    finished = command(name, "--quick", "--out", "out", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "Planted effects: found in" in finished.stdout
+    assert "NOT found" not in finished.stdout
+    assert "do not believe" not in finished.stdout

@@ -1,0 +1,370 @@
+"""Nothing lost: Ctrl-C, SIGKILL, dead workers, full disks, damaged files, changed studies, two at once."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+
+import pytest
+from studies import TOML, assert_same_tables, command, environment, run, small_study, tuned_study
+
+from tinydiv.errors import RunError, UsageError
+from tinydiv.studies import Arm, executors, read_study, running
+from tinydiv.studies.store import Store
+
+on_linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The study file, and the folder of a run that nobody disturbed."""
+    base = tmp_path_factory.mktemp("whole")
+    (base / "mine.toml").write_text(TOML)
+    began = time.monotonic()
+    done = command("mine.toml", "--out", "out", "--no-figures", "--workers", "2", cwd=base)
+    assert done.returncode == 0, done.stderr
+    return base, time.monotonic() - began
+
+
+def begin(base, out, *more):
+    """The same study in another folder, going on with what is there."""
+    words = ["mine.toml", "--out", str(out), "--resume", "--no-figures", "--workers", "2", *more]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tinydiv.study", *words],
+        cwd=base,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def children(pid):
+    """Processes that a process has started."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(word) for word in thread.read_text().split()]
+        except OSError:
+            continue
+    return found
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] != "Z"
+    except OSError:
+        return False
+
+
+def killed_again_and_again(base, longest, out, kills, seed):
+    """Kill the study at random moments; begin anew whenever it got through in between."""
+    moments = random.Random(seed)
+    orphans = []
+    while kills:
+        process = begin(base, out)
+        try:
+            process.communicate(timeout=moments.uniform(0.05, 1.1 * longest))
+        except subprocess.TimeoutExpired:
+            orphans += children(process.pid)
+            process.kill()
+            process.communicate()
+            kills -= 1
+            continue
+        assert process.returncode == 0
+        assert_same_tables(base / "out", out)
+        for path in sorted(out.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+    last = begin(base, out)
+    _, said = last.communicate(timeout=300)
+    assert last.returncode == 0, said
+    assert_same_tables(base / "out", out)
+    assert not list(out.rglob("*.part.*"))
+    patience = time.monotonic() + 20
+    while any(map(alive, orphans)) and time.monotonic() < patience:
+        time.sleep(0.1)
+    assert not [pid for pid in orphans if alive(pid)], "workers outlived their parent"
+
+
+@on_linux
+def test_a_study_that_is_killed_at_random_moments_comes_out_the_same(whole, tmp_path):
+    killed_again_and_again(*whole, tmp_path / "out", kills=4, seed=1)
+
+
+@on_linux
+@pytest.mark.slow
+def test_a_study_that_is_killed_at_a_hundred_random_moments_comes_out_the_same(whole, tmp_path):
+    killed_again_and_again(*whole, tmp_path / "out", kills=100, seed=2)
+
+
+def wait_for_blocks(out, process=None):
+    patience = time.monotonic() + 60
+    while not list(out.glob("blocks/*.npz")):
+        assert time.monotonic() < patience
+        assert process is None or process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_clusters_notice_leave_tables_and_say_how_to_go_on(whole, tmp_path, number):
+    base, _ = whole
+    out = tmp_path / "out"
+    process = begin(base, out)
+    wait_for_blocks(out, process)
+    process.send_signal(number)
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "networks are kept in" in said
+    assert "go on with --resume" in said
+    assert "Traceback" not in said
+    assert printed == ""
+    assert "Not finished:" in (out / "table.md").read_text()
+    last = begin(base, out)
+    _, said = last.communicate(timeout=120)
+    assert last.returncode == 0
+    assert f"going on in {out}" in said
+    assert_same_tables(base / "out", out)
+
+
+def test_a_worker_that_dies_takes_nothing_with_it(tmp_path, monkeypatch):
+    study = tuned_study(seeds=5)
+    run(study, tmp_path / "whole")
+    pools = []
+    made = executors.processes
+    monkeypatch.setattr(executors, "processes", lambda n: pools.append(made(n)) or pools[-1])
+
+    def kill_one():
+        wait_for_blocks(tmp_path / "out")
+        os.kill(next(iter(pools[0]._processes)), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    run(study, tmp_path / "out", executor="processes", workers=2, block_size=2)
+    killer.join()
+    assert len(pools) == 2
+    assert_same_tables(tmp_path / "whole", tmp_path / "out")
+
+
+def dies(task):
+    os._exit(1)
+
+
+def test_workers_that_only_die_end_the_study_with_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(executors, "carry_out", dies)
+    with pytest.raises(RunError, match="workers died 3 times with nothing done in between"):
+        run(small_study(seeds=2), tmp_path / "out", executor="processes", workers=1)
+
+
+def test_a_task_that_fails_once_for_the_workers_sake_is_given_to_another(tmp_path, monkeypatch):
+    """As Dask reports a worker that was lost: KilledWorker, or a task that was cancelled."""
+    study = small_study(seeds=3)
+    run(study, tmp_path / "whole")
+    killed = type("KilledWorker", (Exception,), {})
+    failures = iter([killed("lost"), None, BrokenExecutor("gone"), None])
+
+    def carry_out(task):
+        failure = next(failures, None)
+        if failure is not None:
+            raise failure
+        return running.carry_out(task)
+
+    monkeypatch.setattr(executors, "carry_out", carry_out)
+    run(study, tmp_path / "out", block_size=2)
+    assert_same_tables(tmp_path / "whole", tmp_path / "out")
+
+
+def test_a_mistake_in_a_task_is_no_dead_worker(tmp_path, monkeypatch):
+    tries = []
+
+    def carry_out(task):
+        tries.append(task)
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(executors, "carry_out", carry_out)
+    with pytest.raises(ZeroDivisionError):
+        run(small_study(seeds=2), tmp_path / "out")
+    assert len(tries) == 1
+
+
+FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+from tinydiv import study
+sys.exit(study.main(sys.argv[2:]))
+"""
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_finished_stays(whole, tmp_path):
+    """Files may not grow beyond a few kB: large blocks cannot be written, small ones were."""
+    base, _ = whole
+    words = [str(base / "mine.toml"), "--out", "out", "--resume", "--no-figures", "--workers", "1"]
+    limited = subprocess.run(
+        [sys.executable, "-c", FULL, "8000", *words],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert limited.returncode == 1
+    assert "file too large" in limited.stderr
+    assert "Traceback" not in limited.stderr
+    assert not list((tmp_path / "out").rglob("*.part.*"))
+    done = command(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_same_tables(base / "out", tmp_path / "out")
+
+
+def test_a_block_that_cannot_be_written_is_not_kept(tmp_path, monkeypatch):
+    from tinydiv import atomic
+
+    study = small_study(seeds=4)
+    run(study, tmp_path / "whole", block_size=2)
+    real, written = os.fsync, []
+
+    def fsync(file):
+        written.append(file)
+        if len(written) == 12:
+            raise OSError(28, "No space left on device")
+        real(file)
+
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+    with pytest.raises(RunError, match=r"no space left on device; .* networks are kept: make room"):
+        run(study, tmp_path / "out", block_size=2)
+    monkeypatch.undo()
+    kept = len(list((tmp_path / "out/blocks").iterdir()))
+    assert 0 < kept < len(list((tmp_path / "whole/blocks").iterdir()))
+    run(study, tmp_path / "out", resume=True)
+    assert_same_tables(tmp_path / "whole", tmp_path / "out")
+
+
+def test_who_asks_twice_to_stop_is_taken_at_their_word():
+    said = []
+    before = signal.getsignal(signal.SIGINT)
+    with executors.Stop(said.append).listening() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        assert stop.why == "stopped"
+        assert "once more to stop at once" in said[0]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    found = []
+    thread = threading.Thread(  # a study may run in a thread, where no signal can be taken
+        target=lambda: found.append(executors.Stop(print).listening().__enter__().why)
+    )
+    thread.start()
+    thread.join()
+    assert found == [""]
+
+
+# What must not be mixed ----------------------------------------------------------------------------
+
+
+def test_a_study_that_changed_is_refused_and_says_where(tmp_path):
+    study = small_study(seeds=4)
+    run(study, tmp_path / "out")
+    before = sorted((p.name, p.read_bytes()) for p in (tmp_path / "out/blocks").iterdir())
+    for other, said in (
+        (small_study(seeds=5), "seeds was 4 then and is 5 now"),
+        (small_study([*study.arms, Arm("x")], seeds=4), "arms had 3 entries then and has 4 now"),
+        (
+            small_study([Arm("plain"), Arm("adam", {"lr": 0.02}), study.arms[2]], seeds=4),
+            r"arms\[adam\].changes.optimizer is gone",
+        ),
+        (
+            small_study(seeds=4, train={**study.train, "epochs": 2}),
+            "train.epochs was 3 then and is 2",
+        ),
+    ):
+        with pytest.raises(UsageError, match=said):
+            run(other, tmp_path / "out", resume=True)
+    with pytest.raises(UsageError, match="holds a study already: go on with it by --resume"):
+        run(study, tmp_path / "out")
+    after = sorted((p.name, p.read_bytes()) for p in (tmp_path / "out/blocks").iterdir())
+    assert before == after
+
+
+def test_other_software_and_other_data_are_refused(tmp_path, monkeypatch):
+    from tinydiv.studies import engine, store
+
+    study = small_study([Arm("plain")], seeds=2)
+    run(study, tmp_path / "out")
+    monkeypatch.setattr(store, "__version__", "9.9")
+    with pytest.raises(UsageError, match=r"another version of tinydiv, .*'9.9'"):
+        run(study, tmp_path / "out", resume=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(engine.sharing, "fingerprint", lambda dataset: "f" * 20)
+    with pytest.raises(UsageError, match="begun with another data"):
+        run(study, tmp_path / "out", resume=True)
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").write_text("all I have")
+    with pytest.raises(UsageError, match="is not empty, and holds no study"):
+        run(small_study(seeds=2), tmp_path / "out", resume=True)
+    assert (tmp_path / "out/thesis.tex").read_text() == "all I have"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write into"):
+        run(small_study(seeds=2), tmp_path / "file")
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path):
+    store = Store(tmp_path / "out")
+    with store.locked(), pytest.raises(UsageError, match="another process is at work"):
+        run(small_study(seeds=2), tmp_path / "out")
+    run(small_study([Arm("plain")], seeds=2), tmp_path / "out")  # the lock went with its holder
+
+
+def test_a_damaged_block_is_trained_again(tmp_path, capsys):
+    study = small_study(seeds=4)
+    run(study, tmp_path / "whole", block_size=2)
+    run(study, tmp_path / "out", block_size=2)
+    first, second, *_ = sorted((tmp_path / "out/blocks").iterdir())
+    first.write_bytes(first.read_bytes()[:1000])
+    middle = bytearray(second.read_bytes())
+    middle[len(middle) // 2] ^= 255
+    second.write_bytes(bytes(middle))
+    partial = read_study(tmp_path / "out")
+    assert "Not finished" in partial.markdown()
+    run(study, tmp_path / "out", resume=True, show=True)
+    said = capsys.readouterr().err
+    assert said.count("was damaged: its networks are trained again") == 2
+    assert_same_tables(tmp_path / "whole", tmp_path / "out")
+    (tmp_path / "out/study.json").write_text("{")
+    with pytest.raises(RunError, match="cannot be read, so nothing can go on"):
+        run(study, tmp_path / "out", resume=True)
+
+
+def test_going_on_with_a_finished_study_trains_nothing(tmp_path, monkeypatch):
+    study = tuned_study(seeds=3)
+    run(study, tmp_path / "out")
+
+    def carry_out(task):
+        raise AssertionError("there was nothing to do")
+
+    monkeypatch.setattr(executors, "carry_out", carry_out)
+    done, planned = run(study, tmp_path / "out", resume=True).results.done()
+    assert done == planned > 0
+
+
+def test_going_on_where_nothing_is_begins_and_says_so(tmp_path, capsys):
+    run(small_study([Arm("plain")], seeds=2), tmp_path / "out", resume=True, show=True)
+    assert "nothing to go on with" in capsys.readouterr().err
+
+
+def test_tables_can_be_read_while_a_study_runs(whole, tmp_path):
+    base, _ = whole
+    process = begin(base, tmp_path / "out")
+    wait_for_blocks(tmp_path / "out", process)
+    report = read_study(tmp_path / "out")
+    done, planned = report.results.done()
+    assert done < planned
+    assert f"**Not finished:** {done} of {planned} networks so far" in report.markdown()
+    process.communicate(timeout=60)

@@ -1,0 +1,394 @@
+"""Blocks, workers and data: what a network is, wherever and beside whomever it is trained."""
+
+import dataclasses
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import standin
+from studies import TABLES, assert_same_tables, run, small_study, tuned_study, without_times
+
+from tinydiv import backend, data, optimizers
+from tinydiv.errors import RunError, UsageError
+from tinydiv.initializers import initialize
+from tinydiv.mlp import MLP
+from tinydiv.studies import Arm, Controls, Measure, blocks, executors, read_study, running, sharing
+from tinydiv.studies.blocks import Block, cut, gpu_size, network_bytes
+from tinydiv.studies.plan import TEST, Run, final_runs, own_candidate
+from tinydiv.studies.settings import Training
+from tinydiv.studies.sharing import Origin
+from tinydiv.training import train
+
+NO_CONTROLS = Controls(aa=False, planted=False)
+
+
+def runs_of(study, *arms):
+    here = study.places[0]
+    chosen = [arm for arm in study.arms if not arms or arm.name in arms]
+    return [r for a in chosen for r in final_runs(study, here, a, own_candidate(study, here, a))]
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Where the samples of a run lie."""
+
+    def at(one):
+        origin = Origin.of(one.training, one.validation)
+        return sharing.share(origin, sharing.load(origin), tmp_path / "data")
+
+    return at
+
+
+# Blocks --------------------------------------------------------------------------------------------
+
+
+def test_blocks_hold_every_run_once_and_only_runs_of_one_shape():
+    runs = runs_of(tuned_study(seeds=7))
+    for size in (1, 2, 5, 100):
+        cuts = cut([*runs, *runs], lambda run, size=size: size)
+        assert sorted(r.key for b in cuts for r in b.runs) == sorted(r.key for r in runs)
+        assert all(len(b.runs) <= size for b in cuts)
+        assert all(len({r.shape for r in b.runs}) == 1 for b in cuts)
+        assert len({b.key for b in cuts}) == len(cuts)
+
+
+def test_a_seed_with_many_arms_stands_alone_and_shares_its_batches():
+    arms = [Arm(f"rate {i}", {"lr": 0.01 * (i + 1)}) for i in range(6)]
+    cuts = cut(runs_of(small_study(arms, seeds=3)), lambda run: 8)
+    assert [(len(b.runs), b.one_seed) for b in cuts] == [(6, True)] * 3
+    few = cut(runs_of(small_study(arms[:2], seeds=3)), lambda run: 8)
+    assert [(len(b.runs), b.one_seed) for b in few] == [(6, False)]
+
+
+def test_blocks_come_in_the_order_of_seeds_so_that_a_stopped_study_has_whole_pairs():
+    study = small_study(seeds=8)
+    cuts = cut(runs_of(study), lambda run: 2)
+    first = [min(r.seed for r in b.runs) for b in cuts]
+    assert first == sorted(first)
+
+
+# A network alone, beside others, in any order ------------------------------------------------------
+
+
+def curves(runs, source, size):
+    found = {}
+    for block in cut(runs, lambda run: size):
+        out = running.carry_out(running.Task(block, source(runs[0])))
+        for i, one in enumerate(block.runs):
+            found[one.key] = {name: values[:, i] for name, values in out.values.items()}
+            found[one.key]["diverged"] = out.diverged_step[i]
+    return found
+
+
+EVERYTHING = [
+    Arm("plain"),
+    Arm("slow", {"lr": 0.01}),
+    Arm("other start", {"init": "glorot-uniform"}),
+    Arm("start that reads data", {"init": "response-zca@he-normal"}),
+    Arm("adam", {"optimizer": "adam", "weight_decay": 0.01}),
+    Arm("decov", {"technique": ["decov:strength={strength}"], "strength": 0.3}),
+    Arm("more", {"technique": ["decov:strength={strength}"], "strength": 0.7}),
+    Arm("fading", {"technique": ["decov:strength={strength},schedule=linear"], "strength": 0.7}),
+    Arm("batch norm", {"technique": ["batch-norm"]}),
+    Arm("dropout", {"technique": ["dropout:p={strength}"], "strength": 0.2}),
+    Arm("muon", {"technique": ["muon"]}),
+    Arm("recycle", {"technique": ["merge-recycle:every=5,threshold=0.3"]}),
+    Arm("too fast", {"lr": 1000.0, "activation": "identity", "loss": "squared-error"}),
+]
+
+
+def test_no_network_feels_which_networks_stand_beside_it(source):
+    study = small_study(EVERYTHING, seeds=3)
+    runs = runs_of(study)
+    alone = curves(runs, source, 1)
+    assert any(found["diverged"] >= 0 for found in alone.values())
+    for size in (2, 5, 64):
+        together = curves(runs, source, size)
+        for key, found in alone.items():
+            for name, values in found.items():
+                np.testing.assert_array_equal(values, together[key][name], err_msg=f"{size} {name}")
+
+
+def test_a_network_of_a_study_is_the_one_that_train_makes(source):
+    """The same seed by the plain road: MLP, initialize, SGD, train."""
+    study = small_study([Arm("plain")], seeds=2)
+    runs = runs_of(study)
+    out = running.carry_out(running.Task(Block(tuple(runs)), source(runs[0])))
+    for i, one in enumerate(runs):
+        net = MLP([2, 6, 2])
+        initialize(net, "he-normal", one.seed)
+        dataset = data.load("moons", n_train=256, n_test=200)
+        records = train(
+            net, dataset, optimizers.SGD(net, 0.1), epochs=3, batch_size=32, seed=one.seed
+        )
+        at_epochs = out.values["test_accuracy"][out.epoch >= 0, i]
+        np.testing.assert_allclose(at_epochs, [r.test_accuracy[0] for r in records], atol=1e-6)
+        losses = out.values["train_loss"][out.epoch >= 0, i]
+        np.testing.assert_allclose(losses, [r.train_loss[0] for r in records], rtol=1e-5)
+
+
+def test_arms_are_paired_same_draw_same_outgoing_weights_same_batches(source):
+    arms = [
+        Arm("plain"),
+        Arm("start", {"init": "response-zca@he-normal"}),
+        Arm("off", {"technique": ["decov:strength={strength}"], "strength": 0}),
+        Arm("norm", {"technique": ["batch-norm"]}),
+    ]
+    study = small_study(arms, seeds=3)
+    dataset = sharing.on_device(source(runs_of(study)[0]), "raw", "float32", "numpy")
+    nets = {arm.name: running.build(runs_of(study, arm.name), dataset)[0] for arm in arms}
+    for name in ("off", "norm"):
+        np.testing.assert_array_equal(nets[name].W[0], nets["plain"].W[0])
+        np.testing.assert_array_equal(nets[name].W[1], nets["plain"].W[1])
+    np.testing.assert_array_equal(nets["start"].W[1], nets["plain"].W[1])
+    length = np.linalg.norm(nets["start"].W[0], axis=-2)
+    np.testing.assert_allclose(length, np.linalg.norm(nets["plain"].W[0], axis=-2), rtol=1e-5)
+    assert not np.allclose(nets["start"].W[0], nets["plain"].W[0])
+    # A penalty of strength 0 does the same work and changes nothing: equal to the last bit, batches too.
+    by_arm = {arm.name: list(curves(runs_of(study, arm.name), source, 64).values()) for arm in arms}
+    for plain, off in zip(by_arm["plain"], by_arm["off"], strict=True):
+        np.testing.assert_array_equal(plain["test_loss"], off["test_loss"])
+    assert not np.array_equal(by_arm["plain"][0]["test_loss"], by_arm["plain"][1]["test_loss"])
+
+
+def test_a_head_start_is_training_that_is_not_counted(source):
+    ahead = runs_of(small_study([Arm("ahead", {"head_start": 1})], seeds=1))
+    plain = runs_of(small_study([Arm("plain", {"epochs": 4})], seeds=1))
+    early = running.carry_out(running.Task(Block(tuple(ahead)), source(ahead[0])))
+    whole = running.carry_out(running.Task(Block(tuple(plain)), source(plain[0])))
+    assert early.epoch[early.epoch >= 0].tolist() == [0, 1, 2, 3]
+    assert early.step[early.epoch >= 0].tolist() == [0, 8, 16, 24]
+    np.testing.assert_array_equal(
+        early.values["test_loss"][early.epoch >= 0], whole.values["test_loss"][whole.epoch >= 1]
+    )
+    middle = early.values["test_accuracy"][early.step == 5]
+    assert middle.shape == (1, 1)
+    assert np.isfinite(middle).all()
+
+
+def test_looks_in_the_middle_of_an_epoch_measure_what_records_do(source):
+    """Step 8 ends epoch 1; looked at from the middle of a longer epoch it must say the same."""
+    small = runs_of(small_study([Arm("plain")], seeds=2, measure=Measure(steps=(5, 8))))
+    out = running.carry_out(running.Task(Block(tuple(small)), source(small[0])))
+    assert out.step.tolist() == [0, 5, 8, 16, 24]
+    assert out.epoch.tolist() == [0, -1, 1, 2, 3]
+    measured = {"test_loss", "test_accuracy", *Measure().metrics}
+    assert measured < set(out.values)
+    for name in measured:
+        assert np.isfinite(out.values[name]).all(), name
+    assert np.isnan(out.values["train_loss"][1]).all()
+
+
+def test_a_network_that_diverges_has_no_numbers_and_says_where(source):
+    study = small_study(
+        [Arm("fast", {"lr": 1000.0, "activation": "identity", "loss": "squared-error"})], seeds=2
+    )
+    out = running.carry_out(running.Task(Block(tuple(runs_of(study))), source(runs_of(study)[0])))
+    assert (out.diverged_step >= 0).all()
+    assert (out.diverged_layer >= 0).all()
+    assert np.isnan(out.values["test_accuracy"][-1]).all()
+    assert np.isfinite(out.values["test_accuracy"][0]).all()
+
+
+# The whole study, by whatever executor --------------------------------------------------------------
+
+
+def test_results_depend_on_no_executor_block_size_or_number_of_workers(tmp_path):
+    study = tuned_study(seeds=5)
+    run(study, tmp_path / "one")
+    run(study, tmp_path / "small blocks", block_size=1)
+    run(study, tmp_path / "large blocks", block_size=1000)
+    run(study, tmp_path / "processes", executor="processes", workers=2)
+    with ThreadPoolExecutor(1) as pool:  # any Executor of the caller's
+        run(study, tmp_path / "threads", executor=pool, workers=1, block_size=7)
+    assert len(list((tmp_path / "small blocks/blocks").iterdir())) > 60
+    for other in ("small blocks", "large blocks", "processes", "threads"):
+        assert_same_tables(tmp_path / "one", tmp_path / other)
+
+
+def test_the_stand_in_for_a_gpu_gives_the_same_to_rounding(tmp_path):
+    study = small_study([*EVERYTHING[:6], *EVERYTHING[8:10]], seeds=3)
+    backend.use(standin)
+    run(study, tmp_path / "device")
+    assert backend.name() == "standin"  # counting costs took NumPy, and gave it back
+    backend.use("numpy")
+    run(study, tmp_path / "host")
+    for name in ("curves.csv", "runs.csv"):
+        one, other = ((tmp_path / p / name).read_text() for p in ("device", "host"))
+        for a, b in zip(without_times(one)[1:], without_times(other)[1:], strict=True):
+            numbers = [
+                (float(x), float(y)) for x, y in zip(a, b, strict=True) if x and x[0].isdigit()
+            ]
+            ours, theirs = np.array(numbers).T
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=0.02)
+
+
+def test_processes_have_one_blas_thread_each_and_the_environment_is_left_alone(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    study = small_study([Arm("plain")], seeds=2, controls=NO_CONTROLS)
+    report = run(study, tmp_path / "o", executor="processes", workers=1)
+    facts = next(iter(report.results.curves.values())).facts
+    assert facts["machine"]["blas_threads"] == "1"
+    assert executors.os.environ["OPENBLAS_NUM_THREADS"] == "3"
+    assert "MKL_NUM_THREADS" not in executors.os.environ
+
+
+def test_unknown_executors_and_absurd_numbers_are_refused_before_anything_is_written(tmp_path):
+    study = small_study([Arm("plain")], seeds=2)
+    with pytest.raises(UsageError, match="no executor called 'proceses': did you mean 'processes'"):
+        run(study, tmp_path / "o", executor="proceses")
+    with pytest.raises(UsageError, match="workers must be a whole number from 1"):
+        run(study, tmp_path / "o", workers=0)
+    with pytest.raises(UsageError, match="block_size must be a whole number from 1"):
+        run(study, tmp_path / "o", block_size=0)
+    assert not (tmp_path / "o").exists()
+
+
+# Data ----------------------------------------------------------------------------------------------
+
+
+def test_data_are_mapped_not_copied_and_gone_afterwards(tmp_path, source):
+    one = runs_of(small_study([Arm("plain")]))[0]
+    dataset = sharing.mapped(source(one), "raw")
+    assert isinstance(dataset.train_x.base, np.memmap)
+    assert not dataset.train_x.flags.writeable
+    run(small_study([Arm("plain")], seeds=2), tmp_path / "out")
+    assert not (tmp_path / "out/.data").exists()
+
+
+def test_a_machine_that_does_not_see_the_folder_loads_the_same_samples_or_refuses(tmp_path, source):
+    one = runs_of(small_study([Arm("plain")]))[0]
+    here = source(one)
+    elsewhere = dataclasses.replace(here, folder=str(tmp_path / "not here"))
+    np.testing.assert_array_equal(
+        sharing.mapped(elsewhere, "standardised").floats("test"),
+        sharing.mapped(here, "standardised").floats("test"),
+    )
+    other = dataclasses.replace(elsewhere, fingerprint="0" * 20)
+    with pytest.raises(RunError, match="differs from the one that the study began with"):
+        sharing.mapped(other, "raw")
+
+
+def test_rates_are_chosen_on_samples_that_no_final_run_is_judged_by():
+    training = Training(data="fashion-mini", lr=0.1)
+    held = sharing.load(Origin.of(training, 1000))
+    whole = sharing.load(Origin.of(training, TEST))
+    assert (len(held.train_x), len(held.test_x)) == (5000, 1000)
+    test = {row.tobytes() for row in whole.test_x}
+    assert not test & {row.tobytes() for row in held.test_x}
+    train_rows = {row.tobytes() for row in held.train_x}
+    assert (
+        len(train_rows & {row.tobytes() for row in held.test_x}) < 5
+    )  # a few pictures are doubles
+    every = sharing.load(Origin.of(training, 0))
+    np.testing.assert_array_equal(every.test_x, every.train_x)
+
+
+# Memory --------------------------------------------------------------------------------------------
+
+
+def test_the_estimate_of_memory_holds(source):
+    """Peak memory of 24 networks over that of 8, against the formula's."""
+    study = small_study([Arm("adam", {"optimizer": "adam"})], seeds=24)
+    study = dataclasses.replace(
+        study,
+        train={"data": "parity:bits=20,n_train=2048,n_test=2048", "hidden": [64], "epochs": 1},
+    )
+    runs = runs_of(study)
+    at = source(runs[0])
+    peaks = []
+    for many in (8, 24):
+        task = running.Task(Block(tuple(runs[:many])), at)
+        running.carry_out(task)
+        tracemalloc.start()
+        running.carry_out(task)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    each = (peaks[1] - peaks[0]) / 16
+    estimate = network_bytes(runs[0].training, 20, 2)
+    assert 0.7 < estimate / each < 2.0, (estimate, each)
+
+
+def test_a_gpu_gets_as_many_networks_as_its_memory_holds():
+    one = Run(Training(lr=0.1, optimizer="adam"), 0, Measure())
+    each = network_bytes(one.training, 784, 10)
+    assert gpu_size(784, 10, 100 * each)(one) == 80
+    assert gpu_size(784, 10, each)(one) == 1
+    assert gpu_size(784, 10, 10**9 * each)(one) == blocks.GPU_MOST
+    assert blocks.free_gpu_bytes() is None  # no GPU here
+
+
+def test_a_block_that_does_not_fit_is_halved_until_it_does(tmp_path, monkeypatch):
+    study = small_study(seeds=5)
+    run(study, tmp_path / "whole")
+
+    def carry_out(task):
+        if len(task.block.runs) > 3:
+            raise MemoryError
+        return running.carry_out(task)
+
+    monkeypatch.setattr(executors, "carry_out", carry_out)
+    run(study, tmp_path / "halved")
+    assert_same_tables(tmp_path / "whole", tmp_path / "halved")
+
+
+def test_one_network_that_does_not_fit_is_the_end(tmp_path, monkeypatch):
+    def carry_out(task):
+        raise MemoryError
+
+    monkeypatch.setattr(executors, "carry_out", carry_out)
+    with pytest.raises(MemoryError):
+        run(small_study(seeds=2), tmp_path / "out")
+
+
+# Energy --------------------------------------------------------------------------------------------
+
+
+def test_energy_comes_from_counters_or_not_at_all(tmp_path, monkeypatch):
+    from tinydiv.studies import energy
+
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    (zone / "name").write_text("package-0\n")
+    (zone / "max_energy_range_uj").write_text("10000000\n")
+    (zone / "energy_uj").write_text("9000000\n")
+    sub = tmp_path / "intel-rapl:0:1"  # a part of the package: counted in it already
+    sub.mkdir()
+    (sub / "name").write_text("core\n")
+    (sub / "energy_uj").write_text("5\n")
+    counters = energy.rapl(tmp_path)
+    assert len(counters) == 1
+    meter = energy.Meter(counters)
+    (zone / "energy_uj").write_text("9500000\n")
+    assert meter.joules() == pytest.approx(0.5)
+    (zone / "energy_uj").write_text("1500000\n")  # it has gone round
+    assert meter.joules() == pytest.approx(2.5)
+    (zone / "energy_uj").unlink()
+    assert meter.joules() is None
+    assert energy.Meter([]).joules() is None
+
+    joules = iter([3.0] * 1000)
+    monkeypatch.setattr(running, "Meter", lambda: energy.Meter([(lambda: 0.0, 1.0)]))
+    monkeypatch.setattr(energy.Meter, "joules", lambda self: next(joules))
+    study = small_study([Arm("plain")], seeds=2, controls=NO_CONTROLS)
+    report = run(study, tmp_path / "counted")
+    place = report.results.cells[0]
+    assert report.results.joules_per_step(place) == pytest.approx(3.0 / (2 * 24))
+    report = run(study, tmp_path / "shared", executor="processes", workers=1)
+    assert np.isnan(report.results.joules_per_step(place))  # others may have been at work
+
+
+def test_tables_need_nothing_but_the_folder(tmp_path):
+    study = tuned_study(seeds=4)
+    report = run(study, tmp_path / "out")
+    again = read_study(tmp_path / "out")
+    assert again.markdown() == report.markdown()
+    assert again.results.study.fingerprint == study.fingerprint
+    for name in TABLES:
+        assert (tmp_path / "out" / name).is_file()
+    with pytest.raises(UsageError, match="holds no study"):
+        read_study(tmp_path)
