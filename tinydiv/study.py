@@ -7,11 +7,9 @@
 In Python the same: tinydiv.studies.
 """
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from tinydiv import cli
 from tinydiv.errors import UsageError
@@ -72,7 +70,6 @@ def command(argv: Sequence[str]) -> int:
     if options.plan:
         cli.say(engine.plan_text(study))
         return 0
-    signal.signal(signal.SIGTERM, stopped_by_signal)
     report = engine.run_study(
         study,
         out_folder(options.out, study.name, options.quick),
@@ -94,11 +91,6 @@ def out_folder(given: str | None, name: str, quick: bool) -> Path:
             raise UsageError("--out needs the name of a folder")
         return Path(given)
     return Path("runs") / f"study-{name}{'-quick' if quick else ''}"
-
-
-def stopped_by_signal(number: int, frame: FrameType | None) -> None:
-    """A cluster takes its machine back: end as by Ctrl-C."""
-    raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,7 +23,7 @@ from tinydiv.options import whole
 from tinydiv.studies import page, sharing, tables
 from tinydiv.studies.blocks import Block, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
 from tinydiv.studies.cost import start_key, start_seconds, step_cost, step_seconds
-from tinydiv.studies.executors import Pool, carry_out_all, opened, usable_cores
+from tinydiv.studies.executors import Pool, Stop, carry_out_all, opened, usable_cores
 from tinydiv.studies.plan import TEST, Run, check_parts, own_candidate, specs_for
 from tinydiv.studies.progress import Progress, in_words
 from tinydiv.studies.results import DataFacts, Results, check_readable, data_key, entropy
@@ -307,10 +307,11 @@ class Worker:
             return Task(block, source, self.backend, alone=pool.name == "serial")
 
         try:
-            carry_out_all(self.blocks(first, pool.workers), task_for, pool, self.keep)
-            rest = self.missing(self.final_runs())
-            self.progress.expect(len(rest), sum(map(self.work_of, rest)))
-            carry_out_all(self.blocks(rest, pool.workers), task_for, pool, self.keep)
+            with Stop(self.progress.say).listening() as stop:
+                carry_out_all(self.blocks(first, pool.workers), task_for, pool, self.keep, stop)
+                rest = self.missing(self.final_runs())
+                self.progress.expect(len(rest), sum(map(self.work_of, rest)))
+                carry_out_all(self.blocks(rest, pool.workers), task_for, pool, self.keep, stop)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(self.farewell(str(stop))) from None
         finally:

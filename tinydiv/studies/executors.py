@@ -27,6 +27,7 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for_any
+from types import FrameType
 
 from tinydiv.backend import Array
 from tinydiv.cli import THREADS
@@ -38,6 +39,8 @@ from tinydiv.studies.running import Outcome, Task, carry_out
 NAMES = ("processes", "serial", "dask:ADDRESS")
 DASK_IN_FLIGHT = 2000
 """The same for a cluster, whose workers may come and go while a study runs."""
+LISTEN_EVERY = 0.2
+"""Seconds after which a wish to stop is heard, at the latest (in this process: after its block)."""
 MOST_BREAKS = 3
 """So many times may workers die in a row without one block getting done."""
 IN_FLIGHT = 2
@@ -190,6 +193,43 @@ def dask(address: str) -> Iterator[Pool]:
         client.close()
 
 
+# Stopping ----------------------------------------------------------------------------------------------
+
+
+class Stop:
+    """Whether somebody asked to stop, by Ctrl-C or SIGTERM.
+
+    A signal only leaves a note here, and the note is read between two blocks: an exception in the
+    middle of writing a file, or of handing out work, would leave things half done. Who asks twice is
+    taken at their word.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.why, self.say = "", say
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """The signals' handler."""
+        name = "stopped" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+        if self.why:
+            raise KeyboardInterrupt(name)
+        self.why = name
+        self.say("stopping as soon as nothing is half done; once more to stop at once")
+
+    @contextmanager
+    def listening(self) -> Iterator["Stop"]:
+        """Take the signals as long as this lasts. Only a main thread can; elsewhere nothing changes."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.ask) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 # Carrying out --------------------------------------------------------------------------------------
 
 
@@ -198,17 +238,21 @@ def carry_out_all(
     task_for: Callable[[Block], Task],
     pool: Pool,
     keep: Callable[[Block, Outcome], None],
+    stop: Stop,
 ) -> None:
     """Run every block somewhere and keep it as soon as it is done, in whatever order that is.
 
     A block whose worker died is given to another; one that does not fit in memory is halved. Any
     other failure ends it, with what is finished kept.
-    Raises RunError when workers die MOST_BREAKS times in a row with nothing done in between.
+    Raises RunError when workers die MOST_BREAKS times in a row with nothing done in between, and
+    KeyboardInterrupt when it was asked to stop.
     """
     waiting, flying = deque(blocks), dict[Future[Outcome], Block]()
     breaks = 0
     try:
         while waiting or flying:
+            if stop.why:
+                raise KeyboardInterrupt(stop.why)
             broken = False
             while waiting and len(flying) < pool.window and not broken:
                 block = waiting.popleft()
@@ -217,7 +261,8 @@ def carry_out_all(
                 except BrokenExecutor:
                     waiting.appendleft(block)
                     broken = True
-            done, _ = wait(flying, timeout=0 if broken else None, return_when=FIRST_COMPLETED)
+            patience = 0 if broken else LISTEN_EVERY
+            done, _ = wait(flying, timeout=patience, return_when=FIRST_COMPLETED)
             for future in done:
                 block = flying.pop(future)
                 try:

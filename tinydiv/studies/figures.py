@@ -75,7 +75,10 @@ def curve_pictures(
 ) -> Iterator[tuple[str, Figure]]:
     """Test accuracy over steps: the base in every picture, the other arms a handful at a time."""
     places = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
-    seen = [p for p in places if any(curve is not None for curve in results.found(p))]
+    whole = {p: [c for c in results.found(p) if c is not None and not c.diverged] for p in places}
+    seen = [p for p in places if whole[p]]
+    if not seen:
+        return
     base = [p for p in seen if p.arm == results.study.base_arm.name]
     others = [p for p in seen if p not in base]
     room = MOST_CURVES - len(base)
@@ -85,9 +88,7 @@ def curve_pictures(
         ax = figure.add_subplot()
         said = []
         for place, one in enumerate([*base, *group]):
-            curves = [c for c in results.found(one) if c is not None and not c.diverged]
-            if not curves:
-                continue
+            curves = whole[one]
             table = np.array([curve.values["test_accuracy"] for curve in curves]).T
             plots.curve(ax, curves[0].step, table, label=one.arm, place=place, band="interval")
             said.append(f"{one.arm} ends at {100 * table[-1].mean():.1f} %")

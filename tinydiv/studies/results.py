@@ -210,7 +210,7 @@ class Results:
         """One of them by name. Raises UsageError for an unknown one."""
         known = {readout.name: readout for readout in self.readouts(setting)}
         if name not in known:
-            raise unknown(f"readout in {setting!r}", name, known)
+            raise unknown("readout", name, known)
         return known[name]
 
     def numbers(self, place: Place, readout: Readout) -> Floats:

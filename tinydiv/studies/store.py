@@ -170,7 +170,12 @@ class Store:
             "validation": block.runs[0].validation,
             "facts": outcome.facts,
         }
-        npz.write(self.blocks / f"{block.key}.npz", arrays, about)
+        try:
+            npz.write(self.blocks / f"{block.key}.npz", arrays, about)
+        except RunError as error:
+            raise RunError(
+                f"{error}; {len(self.curves)} networks are kept: make room and go on with --resume"
+            ) from error
         self._take(arrays, about)
 
     def load(self, discard_damaged: bool = False) -> None:
