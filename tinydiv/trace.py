@@ -53,7 +53,7 @@ class TraceConfig:
     inputs: str = like_train("inputs")
     hidden: tuple[int, ...] = like_train("hidden", (3,))
     activation: str = like_train("activation")
-    init: str = like_train("init")
+    init: str = like_train("init", "he-normal")
     technique: tuple[str, ...] = like_train("technique")
     loss: str = like_train("loss")
     optimizer: str = like_train("optimizer", "sgd")
