@@ -1,4 +1,4 @@
-"""The GIF of neurons while they learn: what its frames show, which moments, and what a resume keeps."""
+"""Neurons while they learn, as a GIF and at chosen epochs: which moments, what is shown, what is kept."""
 
 import itertools
 import re
@@ -9,12 +9,14 @@ import pytest
 from helpers import network
 from PIL import Image
 
-from tinydiv import animation, train
+from tinydiv import animation, train, training
 from tinydiv.animation import KEPT, LINGER, Film, Frames, moments
 from tinydiv.data import load
 from tinydiv.diversity import measure
 from tinydiv.errors import UsageError
-from tinydiv.plots import page
+from tinydiv.optimizers import SGD
+from tinydiv.plots import gallery_picture, page
+from tinydiv.snapshots import Snapshots
 from tinydiv.training import DeviceData
 
 SPIRALS = {"n_train": 100, "n_test": 20}
@@ -161,3 +163,33 @@ def test_without_the_flag_nothing_is_kept(tmp_path):
     assert train.main([*RUN, "--no-plot", "--out", str(tmp_path / "run")]) == 0
     assert not (tmp_path / "run" / KEPT).exists()
     assert not (tmp_path / "run" / "neurons.gif").exists()
+
+
+# Snapshots ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("replicas", [None, 3])
+def test_snapshots_are_the_networks_at_chosen_epochs(replicas):
+    dataset = load("spirals", **SPIRALS)
+    net = network([2, 6, 5, dataset.n_classes], replicas=replicas)
+    data, kept = DeviceData(dataset, "float32"), {}
+    seen = Snapshots(net, data, (0, 2, 3), layer=2, network=2 if replicas else 0)
+
+    def on_epoch(record):
+        seen(record)
+        kept[record.epoch] = net.W[1].reshape(-1, 6, 5)[seen.network].copy()
+
+    training.train(net, data, SGD(net, 0.1), epochs=3, batch_size=25, on_epoch=on_epoch)
+    np.testing.assert_array_equal(seen.weights, [kept[e] for e in (0, 2, 3)])
+    assert list(seen.correlations) == ["epoch 0", "epoch 2", "epoch 3"]
+    A = net.forward(data.probe()).A[2].reshape(-1, 100, 5)[seen.network].astype(float)
+    alive = A.std(axis=0) >= 1e-3
+    wanted = np.corrcoef(A[:, alive].T)
+    np.testing.assert_allclose(seen.correlations["epoch 3"][alive][:, alive], wanted, atol=1e-4)
+    figure = gallery_picture(seen.correlations)
+    assert [ax.get_title(loc="left").splitlines()[0] for ax in figure.axes[:3]] == [
+        *seen.correlations
+    ]
+    for wrong in ({"layer": 3}, {"layer": 0}, {"network": 3}):
+        with pytest.raises(UsageError, match="there is no"):
+            Snapshots(net, data, (0,), **wrong)
