@@ -11,6 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 
+ROUNDING = 1e-14
+"""A variance below this share of the mean square of the inputs is rounding."""
+
 LEAST_VARIANCE = 1e-9
 """A direction whose variance is below this share of the largest counts as having none."""
 
@@ -45,7 +48,9 @@ class Inputs:
         """Variances (., n), falling, and the directions as columns (., n, n)."""
         variances, directions = np.linalg.eigh(self.covariance)
         falling = np.ascontiguousarray(directions[..., ::-1])  # products of reversed views are slow
-        return np.maximum(variances[..., ::-1], 0), falling
+        size = (self.mean**2).sum(axis=-1) + variances.sum(axis=-1, keepdims=True)
+        noise = ROUNDING * size  # samples that are all the same vary by rounding alone
+        return np.where(variances > noise, variances, 0)[..., ::-1], falling
 
     @cached_property
     def rank(self) -> int:
