@@ -373,7 +373,7 @@ def short_of_directions():
         "few samples": X[:9],  # fewer than inputs
         "fewer directions than neurons": constant[:, :] * (np.arange(20) < 7),
         "one sample": X[:1],
-        "the same sample again and again": np.repeat(X[:1] / 3, 300, axis=0),
+        "the same sample again and again": np.repeat(X[:1].astype("float64") / 3, 301, axis=0),
         "nothing": np.zeros_like(X),
     }
 
