@@ -92,6 +92,12 @@ def test_help_names_every_flag_and_shows_commands(capsys):
     assert "python -m tinydiv.study paper --quick" in said
 
 
+def test_python_finds_everything_in_the_commands_own_module():
+    assert {study.Study.__name__, study.Arm.__name__} == {"Study", "Arm"}
+    with pytest.raises(AttributeError, match="no attribute 'Stdy'"):
+        study.Stdy  # noqa: B018
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper", "minima", "atlas"])
 def test_the_small_version_of_a_named_study_runs_to_its_end(name, tmp_path):

@@ -300,7 +300,35 @@ def test_other_software_and_other_data_are_refused(tmp_path, monkeypatch):
         run(study, tmp_path / "out", resume=True)
     monkeypatch.undo()
     monkeypatch.setattr(engine.sharing, "fingerprint", lambda dataset: "f" * 20)
-    with pytest.raises(UsageError, match="begun with another data"):
+    with pytest.raises(UsageError, match="begun with other data"):
+        run(study, tmp_path / "out", resume=True)
+
+
+OWN = """
+from tinydiv.backend import xp
+from tinydiv.techniques import ActivationPenalty
+
+
+class Quiet(ActivationPenalty):
+    "L = 1/(2N) sum A^2, dL/dA = A/N."
+
+    def __call__(self, A, step):
+        N = A.shape[-2]
+        return xp.sum(A**2, axis=(-2, -1)) / (2 * N), A / N
+"""
+
+
+def test_a_technique_of_ones_own_takes_part_and_must_not_change_meanwhile(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(OWN)
+    own = {"technique": [f"{file}:Quiet:strength={{strength}}"], "strength": 0.3}
+    study = small_study([Arm("plain"), Arm("quiet", own)], seeds=3)
+    run(study, tmp_path / "serial")
+    report = run(study, tmp_path / "out", executor="processes", workers=1)
+    assert_same_tables(tmp_path / "serial", tmp_path / "out")
+    assert "quiet (sgd 0.1, 0.3)" in report.markdown()
+    file.write_text(OWN.replace("A / N", "2 * A / N"))
+    with pytest.raises(UsageError, match="begun with other technique files"):
         run(study, tmp_path / "out", resume=True)
 
 

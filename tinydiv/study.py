@@ -4,7 +4,7 @@
     python -m tinydiv.study paper --quick
     python -m tinydiv.study runs/mine --tables
 
-In Python the same: tinydiv.studies.
+In Python the same: `from tinydiv.study import Arm, Study`, see tinydiv/studies/__init__.py.
 """
 
 import sys
@@ -14,6 +14,16 @@ from pathlib import Path
 from tinydiv import cli
 from tinydiv.errors import UsageError
 from tinydiv.options import whole
+
+
+def __getattr__(name: str) -> object:
+    """Study, Arm, ... stand here too; they are loaded when they are asked for, so --help is quick."""
+    from tinydiv import studies
+
+    if name in studies.__all__:
+        return getattr(studies, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 EXAMPLES = """examples:
   python -m tinydiv.study paper --quick              two minutes on two cores, embedded data

@@ -106,11 +106,12 @@ def gpu_size(n_inputs: int, n_classes: int, free: int) -> Callable[[Run], int]:
 
 
 def free_gpu_bytes() -> int | None:
-    """Free memory of the current GPU; None where the backend is not CuPy."""
+    """Free memory of the current GPU, CuPy's own store included; None where the backend is another."""
     if backend_name() != "cupy":
         return None
     free, _ = xp.cuda.runtime.memGetInfo()
-    return int(free)
+    store = xp.get_default_memory_pool()  # what earlier blocks gave back is free for the next
+    return int(free) + int(store.total_bytes()) - int(store.used_bytes())
 
 
 def widths(training: Training, n_inputs: int, n_classes: int) -> list[int]:

@@ -104,6 +104,25 @@ def share(results: Results, place: Place, readout: Readout) -> Interval | None:
     return stats.wilson_interval(int(seen.sum()), len(seen)) if seen.size else None
 
 
+# Diversity and accuracy ----------------------------------------------------------------------------
+
+
+def relations(results: Results, place: Place) -> dict[str, Interval]:
+    """Over the seeds of one arm: the rank correlation of each diversity metric with the accuracy, both
+    at the end, by metric. One arm at a time: arms thrown together can show a relation that none has.
+    Empty below stats.MIN_SEEDS seeds; a metric that is the same for all seeds is left out."""
+    final = results.numbers(place, Readout("final", ""))
+    found = {}
+    for readout in results.readouts(place.setting):
+        metric, _, moment = readout.name.partition("@")
+        numbers = results.numbers(place, readout)
+        there = np.isfinite(numbers) & np.isfinite(final)
+        x, y = numbers[there], final[there]
+        if moment == "final" and len(x) >= stats.MIN_SEEDS and np.ptp(x) > 0 and np.ptp(y) > 0:
+            found[metric] = stats.spearman(x, y)
+    return found
+
+
 # Is the study itself to be believed? ---------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ Two waves of blocks: first the tuning runs and whatever has a fixed rate, then w
 each block its file is there; tables are made again now and then, and at the end.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,10 +31,11 @@ from tinydiv.studies.results import DataFacts, Results, check_readable, data_key
 from tinydiv.studies.running import Outcome, Task, build
 from tinydiv.studies.settings import Training
 from tinydiv.studies.sharing import Origin, Source
-from tinydiv.studies.specification import Study, plain
+from tinydiv.studies.specification import Study
 from tinydiv.studies.store import Store
 from tinydiv.techniques import place
 from tinydiv.techniques.consensus import Consensus
+from tinydiv.techniques.settings import split
 from tinydiv.training import DeviceData, train
 
 TABLES_EVERY = 60.0
@@ -91,7 +93,7 @@ def run_study(
     check_candidates(results)
     which = executor or ("serial" if backend == "cupy" else "processes")
     with opened(which, workers or usable_cores()) as pool, store.locked():
-        going_on = store.begin(study, backend, plain(facts), resume)  # type: ignore[arg-type]
+        going_on = store.begin(study, backend, facts, own_files(study), resume)
         worker = Worker(results, store, backend, show, block_size)
         worker.greet(going_on, resume)
         with shared_data(study, loaded, store.folder / ".data") as sources:
@@ -149,6 +151,18 @@ def facts_of(dataset: Dataset) -> DataFacts:
         dataset.n_classes,
         entropy(dataset.test_y),
     )
+
+
+def own_files(study: Study) -> dict[str, str]:
+    """Digests of the reader's own technique files that arms name, by their path as it is named."""
+    found = {}
+    for setting in study.places:
+        for arm in study.arms:
+            for spec in study.training(setting, arm).technique:
+                file = split(spec).file
+                if file is not None:
+                    found[file] = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:20]
+    return found
 
 
 def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset]]) -> None:

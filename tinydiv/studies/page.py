@@ -5,7 +5,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tinydiv.studies.comparing import Checks, Comparison, check_controls, compare_all, share
+from tinydiv.studies.comparing import (
+    Checks,
+    Comparison,
+    check_controls,
+    compare_all,
+    relations,
+    share,
+)
 from tinydiv.studies.cost import GPU_TIMED_NETWORKS, TIMED_NETWORKS, TIMED_ROUNDS
 from tinydiv.studies.plan import tuned_as
 from tinydiv.studies.readouts import Readout
@@ -40,6 +47,9 @@ def markdown(results: Results) -> str:
     parts.append(controls_text(results, check_controls(results)))
     for setting, regime in tables_of(results):
         parts += table_text(results, setting, regime)
+    related = relation_text(results)
+    if related:
+        parts += ["## Diversity and accuracy over the seeds of the base arm", related]
     tuning = tuning_text(results)
     if tuning:
         parts += ["## What tuning chose", tuning]
@@ -242,6 +252,34 @@ def target_text(results: Results, place: Place) -> str:
     )
 
 
+def relation_text(results: Results) -> str:
+    """How diversity and accuracy go together over seeds, in each setting's base arm."""
+    regime = results.study.regimes[0]
+    base = results.study.base_arm.name
+    rows = {
+        setting.name: relations(results, Place(setting.name, regime, base))
+        for setting in results.study.places
+        if any(arm.name == base for arm in results.arms[setting.name])
+    }
+    metrics = list(dict.fromkeys(metric for found in rows.values() for metric in found))
+    if not metrics:
+        return ""
+    body = [
+        [
+            setting,
+            *(
+                f"{r.estimate:+.2f} [{r.low:.2f}, {r.high:.2f}]" if (r := found.get(m)) else ""
+                for m in metrics
+            ),
+        ]
+        for setting, found in rows.items()
+    ]
+    return grid(["setting", *metrics], body) + (
+        "\n\nSpearman's rank correlation of the metric with the test accuracy, both at the end, with 95 % "
+        "intervals (not corrected for their number). Seeds that go together are no proof of a cause."
+    )
+
+
 def tuning_text(results: Results) -> str:
     """One line per arm and setting: the chosen rate and strength, and a warning at the grid's edge."""
     body = []
@@ -297,7 +335,7 @@ def cost_text(results: Results) -> str:
         + "\n\nFlops, bytes and calls are counted, for one network alone. µs are measured among "
         f"{TIMED_NETWORKS} networks ({GPU_TIMED_NETWORKS} on a GPU) in one process, the best of "
         f"{TIMED_ROUNDS} rounds, beside whatever else the machine did; a start is paid once. Joules "
-        "come from a hardware counter or not at all."
+        "come from a hardware counter, with whatever else ran on the machine, or not at all."
     )
 
 

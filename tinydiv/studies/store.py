@@ -31,6 +31,13 @@ from tinydiv.studies.specification import Study, plain
 
 STUDY_FILE = "study.json"
 FORMAT = 1
+SAME = (
+    ("backend", "another backend"),
+    ("tinydiv", "another version of tinydiv"),
+    ("data", "other data"),
+    ("files", "other technique files"),
+)
+"""What must not change under a study, by key of study.json, and in words."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,18 @@ class Store:
 
     # Beginning and going on ----------------------------------------------------------------------
 
-    def begin(self, study: Study, backend: str, data: Mapping[str, str], resume: bool) -> bool:
+    def begin(
+        self,
+        study: Study,
+        backend: str,
+        data: Mapping[str, object],
+        files: Mapping[str, str],
+        resume: bool,
+    ) -> bool:
         """Make the folder ready, or check that it holds this study; True if there is one to go on.
 
-        data: fingerprints by set. Raises UsageError if there is something else in the folder, or a
-        study that is not this one to the letter.
+        data: facts by set, files: digests of the reader's own technique files. Raises UsageError if
+        there is something else in the folder, or a study that is not this one to the letter.
         """
         found = self.begun()
         if found is not None and not resume:
@@ -81,7 +95,8 @@ class Store:
             "format": FORMAT,
             "tinydiv": __version__,
             "backend": backend,
-            "data": dict(data),
+            "data": plain(data),
+            "files": dict(files),
             "fingerprint": study.fingerprint,
             "study": study.as_dict(),
         }
@@ -125,14 +140,10 @@ class Store:
                 f"{self.folder} was begun with another study: {where}. Give the study as it was "
                 "then, or choose another --out"
             )
-        for key, word in (
-            ("backend", "backend"),
-            ("tinydiv", "version of tinydiv"),
-            ("data", "data"),
-        ):
+        for key, word in SAME:
             if found.get(key) != now[key]:
                 raise UsageError(
-                    f"{self.folder} was begun with another {word}, {shown(found.get(key))}, than "
+                    f"{self.folder} was begun with {word}, {shown(found.get(key))}, than "
                     f"now, {shown(now[key])}: results of both must not be mixed; choose another --out"
                 )
 
