@@ -394,6 +394,20 @@ def test_continual_backprop_by_hand():
     assert replaced_at[0] >= 3
 
 
+def test_a_young_neurons_utility_is_corrected_for_its_age(backend):
+    """u starts at zero, so u / (1 - eta^age) is compared: the young one is the more useful here."""
+    lab = Lab("continual-backprop:maturity=3,eta=0.9,layers=1")
+    kept = lab.techniques.placed[0].technique.kept
+    kept["utility1"][...] = to_device(np.array([9.0, 0.5, 9.0, 0.6, 9.0, 9.0]))
+    kept["age1"][...] = to_device(np.array([50.0, 4.0, 50.0, 100.0, 2.0, 50.0]))
+    kept["due1"][...] = 1.0
+    old = lab.W()
+    lab.move()
+    assert np.flatnonzero(np.abs(lab.W() - old).max(axis=0)).tolist() == [3]
+    close(kept["age1"], [50, 4, 50, 0, 2, 50])
+    close(kept["due1"], [0])
+
+
 def test_continual_backprop_keeps_the_mean_of_what_comes_next(backend):
     lab = Lab("continual-backprop:rate=0.9,maturity=1,layers=1", replicas=2)
     for number in range(3):
