@@ -168,13 +168,16 @@ def starts(draw):
     parts = []
     for name in draw(st.lists(st.sampled_from([*SCHEMES, *BASES]), min_size=1, max_size=3)):
         names = [field.name for field in fields(SCHEMES[name])] if name in SCHEMES else []
-        pairs = draw(st.dictionaries(st.sampled_from(names or ["gain"]), setting_values, max_size=2))
+        pairs = draw(
+            st.dictionaries(st.sampled_from(names or ["gain"]), setting_values, max_size=2)
+        )
         listed = ",".join(f"{key}={value}" for key, value in pairs.items())
         parts.append(f"{name}:{listed}" if listed else name)
     return "@".join(parts)
 
 
 @given(starts(), st.sampled_from(["1", "5", "4,2", "none"]))
+@example("decorrelated@orthogonal:gain=1e39", "1")
 def test_no_start_ends_in_a_traceback(spec, hidden):
     outcome(*QUICK, "--init", spec, "--hidden", hidden, "--replicas", "2", "--out", "OUT")
 

@@ -331,6 +331,16 @@ def test_networks_that_diverge_are_named(command):
     assert metrics("run")[-1]["train_loss"] == ""
 
 
+def test_many_networks_that_diverge_are_counted(command):
+    flags = ["--replicas", "8", "--lr", "1000", "--optimizer", "sgd", "--loss", "squared-error"]
+    flags += ["--data", "spirals:n_train=400,n_test=50", "--hidden", "8,8", "--init", "he-normal"]
+    code, out, err = command(*TOY, *flags, "--quiet")
+    assert code == 0
+    assert "test accuracy none (diverged), mean of 0 of 8 networks" in out
+    assert err.count(" diverged at step ") == 5  # and it is said even to who wants quiet
+    assert err.endswith("8 of 8 networks diverged\n")
+
+
 # What the flags do ---------------------------------------------------------------------------------
 
 

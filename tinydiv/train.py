@@ -31,6 +31,8 @@ PROG = "tinydiv.train"
 CHECKPOINT_SHARE = 0.05
 """Checkpoints after epochs may take this share of the time: epochs of milliseconds skip some."""
 
+MOST_NAMED = 5
+"""How many networks that diverged are named one by one."""
 METRIC = "correlation"
 """The measure of diversity that is shown while a run goes on; all of them are recorded."""
 
@@ -126,11 +128,13 @@ def command(argv: Sequence[str]) -> None:
         raise RunError(
             "the picture needs matplotlib: python -m pip install matplotlib, or --no-plot"
         )
+    from tinydiv.backend import quiet
     from tinydiv.run_folder import abandon, own_paths, result
 
     own: list[str] = []
     # Whatever an own technique prints is no result, and what fails may be its fault.
-    with redirect_stdout(sys.stderr), cli.suspecting(own):
+    # Numbers that overflow are no news: the guard finds them, and the report names the network.
+    with redirect_stdout(sys.stderr), cli.suspecting(own), quiet():
         own += own_paths(made(TrainConfig, given).technique)
         folder, run = begin(options, given)
         own[:] = own_paths(run.config.technique)
@@ -223,8 +227,7 @@ def train(
 
     with bar, Interrupt() as interrupt:
         run.train(on_step, on_epoch)
-    if not quiet:
-        report_divergence(run)
+    report_divergence(run)
 
 
 def line(record: "Record", epochs: int) -> str:
@@ -247,17 +250,19 @@ def mean(values: "list[float]") -> str:
 
 
 def report_divergence(run: "Run") -> None:
-    """Say which networks diverged, and where."""
+    """Say which networks diverged, and where; --quiet does not silence it."""
     last = run.records[-1]
-    for network, step in enumerate(last.diverged_step):
-        if step >= 0:
-            layer = last.diverged_layer[network]
-            place = f"in layer {layer}" if layer else "in its gradient"
-            cli.complain(
-                PROG,
-                f"network {network} diverged at step {step} {place} and was frozen: a smaller --lr "
-                "may help",
-            )
+    diverged = [network for network, step in enumerate(last.diverged_step) if step >= 0]
+    for network in diverged[:MOST_NAMED]:
+        layer = last.diverged_layer[network]
+        place = f"in layer {layer}" if layer else "in its gradient"
+        cli.complain(
+            PROG,
+            f"network {network} diverged at step {last.diverged_step[network]} {place} and was frozen: "
+            "a smaller --lr may help",
+        )
+    if len(diverged) > MOST_NAMED:
+        cli.complain(PROG, f"{len(diverged):,} of {len(last.diverged_step):,} networks diverged")
 
 
 def finish(folder: Path, run: "Run", plot: bool, frames: "Frames | None" = None) -> None:
