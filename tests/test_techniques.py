@@ -133,7 +133,7 @@ def test_lambda_is_one_minus_strength():
         ("decov:strenght=1", "did you mean 'strength'"),
         ("decov:strength=lots", "one number, or one per network"),
         ("decov:strength=-1", "reward what the penalty punishes"),
-        ("decov:strength=inf", "must lie in"),
+        ("decov:strength=inf", "must be a finite number"),
         ("decov:strength", "is not key=value"),
         ("decov:strength=1,strength=2", "set twice"),
         ("decov:layers=0", "hidden layers as 1 or 1"),
