@@ -36,9 +36,8 @@ from tinydiv.data import load
 
 # %%
 moons = load("moons")
-X = moons.train_x.astype(
-    np.float64
-)  # (N, 2): float64, because we are about to measure small differences
+# float64, because we are about to measure small differences
+X = moons.train_x.astype(np.float64)  # (N, 2)
 y = 2.0 * moons.train_y - 1.0  # (N,): -1 or +1
 N = len(y)
 print(moons)

@@ -124,7 +124,7 @@ assert report.right
 # %% mystnb={"image": {"alt": "One training step of a network with two inputs, three hidden neurons and two classes as a grid of small heat maps with their numbers: the forward pass in the top row, the gradient of each array below it, the updated weights at the bottom. Each gradient has the shape of the array above it."}}
 from tinydiv.trace import TraceConfig, traced
 
-step, title = traced(TraceConfig(data="xor", hidden=(3,), activation="tanh", seed=1))
+step, title = traced(TraceConfig(data="xor", hidden=(3,), activation="tanh", init="glorot-normal"))
 plots.step_picture(step)
 
 # %% [markdown]
@@ -133,8 +133,7 @@ plots.step_picture(step)
 # ## Four mistakes that everyone makes
 #
 # 1. **mask from the output**: for ReLU, the slope is 1 where the neuron is on. Written as `A >= 0` it is
-#    true *everywhere*, since ReLU's output is never negative. (It should be `Z > 0`.) A well-known tutorial
-#    had this.
+#    true *everywhere*, since ReLU's output is never negative. (It should be `Z > 0`.)
 # 2. **slope at A**: $f'$ is taken at the output $A_l$ and not at $Z_{l-1}$.
 # 3. **mean bias**: the bias gradient is averaged over the samples, though $1/N$ is in $dZ$ already.
 # 4. **moved too early**: the weights are updated while the gradient is still on its way down, so it goes

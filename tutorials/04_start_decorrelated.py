@@ -43,8 +43,13 @@ data = DeviceData(load("fashion-mini"), dtype="float64")
 # Draw weights $W$ at random. Their pre-activations on a batch, $Z = (X - \bar X) W$, are correlated,
 # because the inputs are. Whiten them by the smallest change, and give each neuron its old norm back:
 #
-# $$W \leftarrow W \operatorname{Cov}(Z)^{-1/2}, \qquad w_h \leftarrow w_h \frac{\lVert w_h^{\text{old}} \rVert}{\lVert w_h \rVert},
-# \qquad b = -\bar X W .$$
+# $$
+# \begin{aligned}
+# W &\leftarrow W \operatorname{Cov}(Z)^{-1/2} \\
+# w_h &\leftarrow w_h \, \lVert w_h^{\text{old}} \rVert / \lVert w_h \rVert \\
+# b &= -\bar X W
+# \end{aligned}
+# $$
 #
 # In tinydiv a start has a name, a scheme on a base draw: `response-zca@pytorch` is this on PyTorch's default.
 #

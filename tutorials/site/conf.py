@@ -29,7 +29,7 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 mathjax_path = "mathjax/tex-svg.js"
 
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
+autodoc_typehints = "none"  # the alias Array would read "Any"
 autodoc_preserve_defaults = True
 
 SPECIAL = re.compile(r"([*_`|\\])")
