@@ -18,7 +18,7 @@ from tinydiv.studies.blocks import Block, cut, gpu_size, network_bytes
 from tinydiv.studies.plan import TEST, Run, final_runs, own_candidate
 from tinydiv.studies.settings import Training
 from tinydiv.studies.sharing import Origin
-from tinydiv.training import train
+from tinydiv.training import DeviceData, batches, train
 
 NO_CONTROLS = Controls(aa=False, planted=False)
 
@@ -150,6 +150,19 @@ def test_arms_are_paired_same_draw_same_outgoing_weights_same_batches(source):
     for plain, off in zip(by_arm["plain"], by_arm["off"], strict=True):
         np.testing.assert_array_equal(plain["test_loss"], off["test_loss"])
     assert not np.array_equal(by_arm["plain"][0]["test_loss"], by_arm["plain"][1]["test_loss"])
+
+
+def test_networks_of_one_seed_share_batches_and_those_of_another_have_their_own():
+    on_device = DeviceData(data.load("moons", n_train=64, n_test=8), "float32")
+    seeds = [3, 3, 8, 3, 8]
+    together = list(batches(on_device, 16, seeds, epoch=2))
+    assert len(together) == 4
+    for r, seed in enumerate(seeds):
+        for (X, Y), (x, y) in zip(together, batches(on_device, 16, seed, epoch=2), strict=True):
+            assert X.shape == (5, 16, 2)
+            np.testing.assert_array_equal(X[r], x)
+            np.testing.assert_array_equal(Y[r], y)
+    assert not np.array_equal(together[0][0][0], together[0][0][2])
 
 
 def test_a_head_start_is_training_that_is_not_counted(source):

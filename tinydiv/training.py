@@ -83,15 +83,18 @@ def batches(
         raise UsageError(
             f"the batch size must lie between 1 and {n} (the training set), got {batch_size}"
         )
+    whose = None  # which of the orders is whose, where networks share a seed
     if isinstance(seeds, int):
         order = to_device(randomness.permutation(seeds, epoch, n))
     else:
-        order = to_device(
-            [randomness.permutation(s, epoch, n).tolist() for s in seeds], dtype="int64"
-        )
+        distinct = {seed: place for place, seed in enumerate(dict.fromkeys(seeds))}
+        order = to_device(randomness.permutations(list(distinct), epoch, n))
+        if len(distinct) < len(seeds):
+            whose = to_device([distinct[seed] for seed in seeds], dtype="int64")
     for start in range(done * batch_size, n - batch_size + 1, batch_size):
         rows = order[..., start : start + batch_size]
-        yield data.floats(data.train_x[rows]), data.train_y[rows]
+        X, Y = data.floats(data.train_x[rows]), data.train_y[rows]
+        yield (X, Y) if whose is None else (X[whose], Y[whose])
 
 
 @dataclass
