@@ -69,14 +69,14 @@ def killed_again_and_again(base, longest, out, kills, seed):
     while kills:
         process = begin(base, out)
         try:
-            process.communicate(timeout=moments.uniform(0.05, 1.1 * longest))
+            _, said = process.communicate(timeout=moments.uniform(0.05, 1.1 * longest))
         except subprocess.TimeoutExpired:
             orphans += children(process.pid)
             process.kill()
             process.communicate()
             kills -= 1
             continue
-        assert process.returncode == 0
+        assert process.returncode == 0, said
         assert_same_tables(base / "out", out)
         for path in sorted(out.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
@@ -108,6 +108,26 @@ def wait_for_blocks(out, process=None):
         assert time.monotonic() < patience
         assert process is None or process.poll() is None, process.communicate()
         time.sleep(0.005)
+
+
+def test_a_kill_between_any_two_writes_of_the_beginning_can_be_gone_on_from(tmp_path, monkeypatch):
+    """The very first files: whatever a kill leaves of them, the next process takes it up."""
+    from tinydiv.studies import store
+
+    study = small_study([Arm("plain")], seeds=2)
+    run(study, tmp_path / "whole")
+    for write in ("write_json", "sweep"):
+        out = tmp_path / write
+
+        def killed(*arguments, **settings):
+            raise SystemExit("killed here")
+
+        monkeypatch.setattr(store.atomic, write, killed)
+        with pytest.raises(SystemExit):
+            run(study, out)
+        monkeypatch.undo()
+        run(study, out, resume=True)
+        assert_same_tables(tmp_path / "whole", out)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -100,18 +100,19 @@ class Store:
             "fingerprint": study.fingerprint,
             "study": study.as_dict(),
         }
-        if found is not None:
+        if found is None:
+            # First of all: a folder that holds anything else before this would be refused later.
+            atomic.write_json(self.folder / STUDY_FILE, facts)
+        else:
             self._same(found, facts)
-            atomic.sweep(self.folder)
-            atomic.sweep(self.blocks)
-            self.load(discard_damaged=True)
-            return True
         try:
-            self.blocks.mkdir(parents=True, exist_ok=True)
+            self.blocks.mkdir(exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot make {self.blocks}: {atomic.reason(error)}") from error
-        atomic.write_json(self.folder / STUDY_FILE, facts)
-        return False
+        atomic.sweep(self.folder)
+        atomic.sweep(self.blocks)
+        self.load(discard_damaged=True)
+        return found is not None
 
     def begun(self) -> dict[str, object] | None:
         """What study.json says, or None. Raises RunError if it is damaged."""
