@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinydiv.initializers.by_responses import DataScheme, centring_bias
-from tinydiv.initializers.scheme import Inputs, Place, inverse_root, norms, polar, with_norms
+from tinydiv.initializers.scheme import Place, inverse_root, norms, polar, with_norms
 from tinydiv.techniques.settings import setting
 
 
@@ -52,12 +52,18 @@ class Decorrelated(DataScheme):
     curvature: float = setting(24.0, above=0, help="along the first layer; only without a base")
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        L, P = at.seen.principal[0][..., :, None], at.seen.principal[1]
+        Y = (
+            P.mT @ W
+        )  # in principal directions, where S is diagonal: only the ways there and back are long
         if self.incoming:
-            W = self.answering_apart(W, at.seen)
+            Y = self.answering_apart(Y, L)
         if at.bare and at.layer == 0:
-            W = with_deviation(W, self.deviation, at.seen)
+            Y = with_deviation(Y, self.deviation, L)
         elif at.bare:
-            W = with_norms(W, self.gain(at), W)
+            Y = with_norms(Y, self.gain(at), Y)
+        changed = self.incoming or at.bare
+        W = np.asarray(P @ Y) if changed else W
         return W, centring_bias(W, at.seen) if self.centre else b
 
     def output(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
@@ -70,18 +76,11 @@ class Decorrelated(DataScheme):
         V *= self.gain(at) / np.where(largest > 0, largest, 1)
         return V, np.zeros_like(b)
 
-    def answering_apart(self, W: np.ndarray, inputs: Inputs) -> np.ndarray:
-        """Whitened, then without correlation, at the norms of W.
-
-        All of it in the coordinates of the principal directions, where S is diagonal: only the way there
-        and back costs a product of full size.
-        """
-        variances, P = inputs.principal
-        L = variances[..., :, None]
+    def answering_apart(self, Y: np.ndarray, L: np.ndarray) -> np.ndarray:
+        """Weights Y in principal directions of variances L: whitened, then decorrelated, at their norms."""
         floor = self.shrink * L.mean(axis=-2, keepdims=True)
-        Y = (P.mT @ W) / np.sqrt(np.where(L + floor > 0, L + floor, 1))
-        Y = with_norms(Y @ inverse_root((L * Y).mT @ Y), norms(W), Y)
-        return np.asarray(P @ Y)
+        white = Y / np.sqrt(np.where(L + floor > 0, L + floor, 1))
+        return with_norms(white @ inverse_root((L * white).mT @ white), norms(Y), Y)
 
     def gain(self, at: Place) -> np.ndarray:
         """g (., 1, 1): what every layer beyond the first multiplies by."""
@@ -92,11 +91,10 @@ class Decorrelated(DataScheme):
         ]
 
 
-def with_deviation(W: np.ndarray, wanted: float, inputs: Inputs) -> np.ndarray:
-    """W such that every response has that standard deviation; where nothing varies, W as it is."""
-    variances, P = inputs.principal
-    found = np.sqrt((variances[..., :, None] * (P.mT @ W) ** 2).sum(axis=-2, keepdims=True))
-    return np.where(found > 0, W * (wanted / np.where(found > 0, found, 1)), W)
+def with_deviation(Y: np.ndarray, wanted: float, L: np.ndarray) -> np.ndarray:
+    """Y such that every response has that standard deviation; where nothing varies, Y as it is."""
+    found = np.sqrt((L * Y**2).sum(axis=-2, keepdims=True))
+    return np.where(found > 0, Y * (wanted / np.where(found > 0, found, 1)), Y)
 
 
 def separated(V: np.ndarray) -> np.ndarray:
