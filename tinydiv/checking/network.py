@@ -34,11 +34,15 @@ def network_cases(
     for shape, activation in plan:
         net = points.network(shape, activation, seed, kind=kind)
         yield network_case(net, shape, seed, subject=subject, backward=backward)
-    for seeds in SEEDS[1:]:
+    back = backward or kind.backward
+    for seeds in SEEDS[1:] if points.takes(back, "dA") else ():
         net = points.network(points.DEEP, "tanh", seed, kind=kind)
         yield network_case(net, points.DEEP, seed, subject=subject, backward=backward, seeds=seeds)
-    net = points.network(points.MANY, "sigmoid", seed, kind=kind)
-    yield network_case(net, points.MANY, seed, subject=subject, backward=backward, accumulate=True)
+    if points.takes(back, "accumulate"):
+        net = points.network(points.MANY, "sigmoid", seed, kind=kind)
+        yield network_case(
+            net, points.MANY, seed, subject=subject, backward=backward, accumulate=True
+        )
 
 
 def network_case(
