@@ -84,4 +84,9 @@ def raised_finding(error: BaseException) -> Finding:
                 f"{words}: {given[-2]} rows, one per sample, where one row belongs; the gradient of "
                 "a bias is summed over the samples",
             )
+    if isinstance(error, NotImplementedError):
+        missing = theirs[-1].name if theirs else "a function"
+        return Finding("raised", f"{missing} is not filled in")
+    if "matmul" in said and "mismatch" in said:
+        words += ": is a transpose missing, or one too many?"
     return Finding("raised", words)

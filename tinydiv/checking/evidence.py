@@ -38,6 +38,10 @@ class Facts:
     """Where neurons are off, for arrays that are laid out as activations."""
     extras: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """Other arrays of the same shape that may have got in, by array and by what they are."""
+    before: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What stood in the arrays before they were filled."""
+    parts: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    """What each seed of a backward pass gives on its own, by array and by seed."""
     variants: Sequence[tuple[Finding, Mapping[str, np.ndarray]]] = ()
     """What known faults would give, for all arrays at once."""
 
@@ -80,5 +84,5 @@ class Evidence:
 
 def part(e: Evidence, index: tuple[slice | np.ndarray, ...]) -> Evidence:
     """The same question about a part of the arrays; what fits the whole only is left behind."""
-    kept = replace(e.facts, extras={}, off={}, strengths=None, variants=())
+    kept = replace(e.facts, extras={}, off={}, strengths=None, before={}, parts={}, variants=())
     return Evidence(e.name, e.a[index], e.n[index], e.kinks[index], e.x[index], kept)

@@ -37,7 +37,7 @@ def loss_case(loss: Loss, subject: str, setting: str, outputs: Array, targets: A
         return {"outputs": weights[0][..., None, None] * loss(at["outputs"], targets)[1]}
 
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
-        Y = weights[0][..., None, None] * one_hot(targets, at["outputs"])
+        Y = one_hot(targets, at["outputs"])
         return Facts(
             samples=outputs.shape[-2],
             sizes={"the number of outputs": outputs.shape[-1]},
@@ -46,4 +46,13 @@ def loss_case(loss: Loss, subject: str, setting: str, outputs: Array, targets: A
             extras={"outputs": {"the targets": to_host(Y)}},
         )
 
-    return Case("loss", subject, setting, {"outputs": outputs}, function, gradients, facts)
+    return Case(
+        "loss",
+        subject,
+        setting,
+        {"outputs": outputs},
+        function,
+        gradients,
+        facts,
+        per_network=True,
+    )

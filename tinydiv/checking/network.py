@@ -10,7 +10,7 @@ from tinydiv.checking.evidence import Facts
 from tinydiv.checking.judge import Case
 from tinydiv.checking.numeric import Point
 from tinydiv.checking.points import Memory, Shape
-from tinydiv.checking.variants import variants
+from tinydiv.checking.variants import parts, variants
 from tinydiv.layers import Context
 from tinydiv.mlp import MLP
 
@@ -85,8 +85,7 @@ def network_case(
         if memory is not None:
             memory.restore()
         trace = net.forward(at.get("X", X), context)
-        before = points.numbers(*net.theta.shape, seed=seed + 5)
-        net.dtheta[...] = before
+        before = fill(net)
         dlogits, dA = split(weights)
         if dlogits is None:
             dlogits = xp.zeros_like(trace.logits)
@@ -103,6 +102,11 @@ def network_case(
             found["X"] = xp.sum(dX, axis=0) if len(dX.shape) > X.ndim else dX
         return found
 
+    def fill(net: MLP) -> Array:
+        """Numbers that no gradient should hold afterwards."""
+        net.dtheta[...] = points.numbers(*net.theta.shape, seed=seed + 5)
+        return net.dtheta.copy()
+
     def split(weights: Sequence[Array]) -> tuple[Array | None, dict[int, Array]]:
         """Cotangents -> (dlogits, dA)."""
         dlogits = None if seeds == SEEDS[2] else weights[-1]
@@ -113,10 +117,17 @@ def network_case(
         dlogits, dA = split(weights)
         points.put(net, at)
         trace = net.forward(at.get("X", X), context)
-        known = [] if dlogits is None or net.layers else list(variants(net, trace, dlogits, dA))
+        simple = dlogits is not None and not net.layers  # a pass that variants.py can imitate
         rows = {"X": "samples", **{f"W[{l}]": "inputs" for l in range(net.depth)}}
+        fill(net)
+        before = {} if accumulate else points.gradients(net)
         return Facts(
-            samples=shape.samples, rows=rows, lead=net.replicas is not None, variants=known
+            samples=shape.samples,
+            rows=rows,
+            lead=net.replicas is not None,
+            before={name: to_host(array) for name, array in before.items()},
+            parts=parts(net, trace, dlogits, dA) if simple else {},
+            variants=list(variants(net, trace, dlogits, dA)) if simple else (),
         )
 
     said = [f"{net.activation}, {shape}"]

@@ -19,7 +19,7 @@ from tinydiv.activations import Activation
 from tinydiv.checking.losses import loss_cases
 from tinydiv.checking.network import activation_cases, network_cases
 from tinydiv.checking.report import Report
-from tinydiv.checking.suite import Told, judged, technique_into
+from tinydiv.checking.suite import Told, examine, technique_into
 from tinydiv.errors import UsageError, nearest
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Technique
@@ -94,14 +94,14 @@ def _of_class(name: str, cls: type, spec: str) -> Check | None:
     if issubclass(cls, Activation):
 
         def activation(report: Report, seed: int) -> None:
-            report.add(judged(activation_cases(cls(), seed, name), seed))
+            examine(report, activation_cases(cls(), seed, name), seed)
 
         return activation
     if issubclass(cls, MLP) or name == "MLP":
         kind: type[MLP] = cls  # type: ignore[assignment]
 
         def network(report: Report, seed: int) -> None:
-            report.add(judged(network_cases(seed, kind, subject=name), seed))
+            examine(report, network_cases(seed, kind, subject=name), seed)
 
         return network
     return None
@@ -110,8 +110,8 @@ def _of_class(name: str, cls: type, spec: str) -> Check | None:
 def _of_function(name: str, function: Callable[..., object]) -> Check:
     def check(report: Report, seed: int) -> None:
         if name == "backward":
-            report.add(judged(network_cases(seed, backward=function, subject=name), seed))
+            examine(report, network_cases(seed, backward=function, subject=name), seed)
         else:
-            report.add(judged(loss_cases(function, name, seed), seed))  # type: ignore[arg-type]
+            examine(report, loss_cases(function, name, seed), seed)  # type: ignore[arg-type]
 
     return check

@@ -24,6 +24,19 @@ def all_zero(e: Evidence) -> Finding | None:
     )
 
 
+def left_over(e: Evidence) -> Finding | None:
+    """Numbers from before: never replaced, or added to."""
+    before = e.facts.before.get(e.name)
+    if before is None:
+        return None
+    if e.same(e.a, before):
+        return Finding("never-filled", "never filled in: it still holds what was there before")
+    if e.same(e.a - before, e.n):
+        words = "added to what was there before instead of replacing it: only accumulate=True adds"
+        return Finding("not-replaced", words)
+    return None
+
+
 def no_effect_but_gradient(e: Evidence) -> Finding | None:
     if np.abs(e.n).max() > 1e-8 * np.abs(e.a).max():
         return None
@@ -48,6 +61,8 @@ def scaled(e: Evidence) -> Finding | None:
 
 def name_factor(f: float, e: Evidence) -> Finding:
     """A factor in words: its sign, its size, and what is known to have that size."""
+    if abs(f - 1) < 1e-2:
+        return Finding("nearly", f"{f:.7g} times what it should be: {SMALL}")
     if f < 0:
         if near(f, -1):
             return Finding("sign", "sign flipped")
@@ -253,29 +268,33 @@ def half_of_pairs(e: Evidence) -> Finding | None:
     if C is None or e.kinks.any() or e.n.shape[-1] < 3:
         return None
     for columns in (C, e.x):
-        K, Ka = (solved(columns, g) for g in (e.n, e.a))
-        if K is None or Ka is None:
-            continue
-        off = ~np.eye(K.shape[-1], dtype=bool)
-        both = Ka + np.swapaxes(Ka, -1, -2)
-        one_sided = not same(Ka[..., off], np.swapaxes(Ka, -1, -2)[..., off])
-        symmetric = same(K[..., off], np.swapaxes(K, -1, -2)[..., off])
-        if symmetric and one_sided and same(both[..., off], K[..., off]):
+        shape = columns.shape[-2:]
+        networks = zip(*(x.reshape(-1, *shape) for x in (columns, e.a, e.n)), strict=True)
+        answers = [half(*network) for network in networks]
+        if True in answers and False not in answers:
             words = "only one of M and M' is used: each pair moves one of its two neurons"
             return Finding("half-of-pairs", words)
     return None
 
 
+def half(C: np.ndarray, a: np.ndarray, n: np.ndarray) -> bool | None:
+    """The same for one network; None if it cannot be told there."""
+    alive = (C**2).sum(axis=0) > 0
+    C, a, n = C[:, alive], a[:, alive], n[:, alive]
+    H = C.shape[1]
+    if H < 3 or len(C) <= H or np.linalg.cond(C) > 1e6:
+        return None
+    inverse = np.linalg.pinv(C)
+    K, Ka = inverse @ n, inverse @ a
+    if not (small(C @ K - n, n) and small(C @ Ka - a, a)):
+        return False
+    off = ~np.eye(H, dtype=bool)
+    symmetric, one_sided = same(K[off], K.T[off]), not same(Ka[off], Ka.T[off])
+    return symmetric and one_sided and same((Ka + Ka.T)[off], K[off])
+
+
 def same(p: np.ndarray, q: np.ndarray) -> bool:
     return bool(np.abs(p - q).max(initial=0) <= 1e-4 * max(np.abs(p).max(), np.abs(q).max()))
-
-
-def solved(C: np.ndarray, g: np.ndarray) -> np.ndarray | None:
-    """K of g = C K, or None if there is none or many."""
-    if C.shape[-2] < C.shape[-1] or np.linalg.cond(C).max() > 1e6:
-        return None
-    K = np.linalg.pinv(C) @ g
-    return K if small(C @ K - g, g) else None
 
 
 # Masks -------------------------------------------------------------------------------------------
@@ -324,6 +343,36 @@ def extra_term(e: Evidence) -> Finding | None:
     if e.a.size > 2 and small(difference - np.where(e.kinks, 0, difference.mean()), difference):
         return Finding("offset", f"every entry is too large by the same {difference.mean():.4g}")
     return None
+
+
+def seed_factor(e: Evidence) -> Finding | None:
+    """The gradient is a sum over seeds (dlogits, dA[1], ...): is each one's part there once?"""
+    parts = e.facts.parts.get(e.name, {})
+    parts = {seed: p for seed, p in parts.items() if np.abs(p).max() > 1e-9 * e.scale}
+    if len(parts) < 2 or e.kinks.any():
+        return None
+    columns = np.stack([p.ravel() for p in parts.values()], axis=1)
+    f, _, rank, _ = np.linalg.lstsq(columns, e.a.ravel(), rcond=None)
+    if rank < len(parts) or e.a.size <= len(parts) or not small(columns @ f - e.a.ravel(), e.a):
+        return None
+    for seed, factor in zip(parts, f, strict=True):
+        if abs(factor) < 1e-6:
+            return Finding("seed-left-out", f"the part that comes from {seed} is missing")
+        if not near(factor, 1):
+            said = name_factor(factor, e).words
+            return Finding("seed-factor", f"the part that comes from {seed} is wrong: {said}")
+    return None
+
+
+SMALL = "so small a difference comes from an eps, or a rounded constant, in one place and not in the other"
+
+
+def nearly(e: Evidence) -> Finding | None:
+    """Right to a percent everywhere."""
+    gap = np.abs(np.where(e.kinks, 0, e.a - e.n)).max()
+    if gap > 1e-2 * e.scale:
+        return None
+    return Finding("nearly", f"right to {gap / e.scale:.1e} of the largest entry: {SMALL}")
 
 
 # One part of the array ---------------------------------------------------------------------------
@@ -387,18 +436,12 @@ def elsewhere(e: Evidence) -> Finding:
         f"differs in {int(e.wrong.sum())} of {e.n.size} entries, most at [{at}]: {e.a[place]:.6g} "
         f"where {e.n[place]:.6g} was measured (cosine {cosine:.3f} between the two)"
     )
-    if at_most_percent(e):
-        words += "; so small a difference comes from an eps, or from N against N - 1"
-        return Finding("nearly", words)
     return Finding("elsewhere", words)
-
-
-def at_most_percent(e: Evidence) -> bool:
-    return bool(np.abs(np.where(e.kinks, 0, e.a - e.n)).max() <= 1e-2 * e.scale)
 
 
 PATTERNS: tuple[Pattern, ...] = (
     all_zero,
+    left_over,
     no_effect_but_gradient,
     scaled,
     strength_on_neurons,
@@ -407,10 +450,12 @@ PATTERNS: tuple[Pattern, ...] = (
     of_another_array,
     mask,
     mean_missing,
-    normalisation_missing,
     extra_term,
+    seed_factor,
+    normalisation_missing,
     own_pair_counted,
     half_of_pairs,
+    nearly,
     one_part,
     factor_per_place,
     shifted,

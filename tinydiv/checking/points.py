@@ -8,6 +8,7 @@ no shape error. One case has as many networks as neurons.
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tinydiv.activations import Activation
 from tinydiv.backend import Array, to_device
@@ -79,44 +80,57 @@ def targets(shape: Shape, seed: int) -> Array:
 
 def parameters(net: MLP) -> Point:
     """Copies of all that is learned, by name: "W[0]", "b[0]", "gamma[batch-norm.1]"."""
-    return {name: view.copy() for name, view in _views(net, net.theta).items()}
+    return {
+        name: net.view(net.theta, block.name).copy()
+        for name, block in zip(names(net), net.blocks, strict=True)
+    }
 
 
 def put(net: MLP, point: Point) -> None:
     """Write the arrays of a point into the network; X and the like are not the network's."""
-    views = _views(net, net.theta)
-    for name, values in point.items():
-        if name in views:
-            views[name][...] = values
+    for name, block in zip(names(net), net.blocks, strict=True):
+        net.view(net.theta, block.name)[...] = point[name]
 
 
 def gradients(net: MLP) -> Point:
     """Copies of what stands in dtheta, by the same names."""
-    return {name: view.copy() for name, view in _views(net, net.dtheta).items()}
+    return {
+        name: net.view(net.dtheta, block.name).copy()
+        for name, block in zip(names(net), net.blocks, strict=True)
+    }
 
 
-def _views(net: MLP, buffer: Array) -> Point:
-    found: Point = {}
-    for block in net.blocks:
-        plain = block.name[0] in "Wb" and block.name[1:].isdigit()
-        name = f"{block.name[0]}[{block.name[1:]}]" if plain else block.name
-        found[name] = net.view(buffer, block.name)
-    return found
+def names(net: MLP) -> list[str]:
+    """The blocks of theta as readers know them: W[0] for W0."""
+    plain = [block.name[0] in "Wb" and block.name[1:].isdigit() for block in net.blocks]
+    return [
+        f"{block.name[0]}[{block.name[1:]}]" if is_plain else block.name
+        for block, is_plain in zip(net.blocks, plain, strict=True)
+    ]
+
+
+class Remembers(Protocol):
+    """Whatever has a state that changes as it is used: layers, techniques."""
+
+    def state(self) -> dict[str, Array]: ...
+    def load_state(self, state: dict[str, Array], /) -> None: ...
 
 
 class Memory:
-    """The running statistics of a network's layers: kept, and put back before every evaluation."""
+    """What layers or techniques remember (running statistics), put back before every evaluation: only
+    then is the same point the same function twice."""
 
-    def __init__(self, net: MLP) -> None:
-        self.net = net
+    def __init__(self, *owners: Remembers) -> None:
+        kept = [(owner, owner.state()) for owner in owners]
         self.kept = [
-            {key: _copied(value) for key, value in layer.state().items()} for layer in net.layers
+            (owner, {key: _copied(value) for key, value in state.items()})
+            for owner, state in kept
+            if state
         ]
 
     def restore(self) -> None:
-        for layer, state in zip(self.net.layers, self.kept, strict=True):
-            if state:
-                layer.load_state({key: _copied(value) for key, value in state.items()})
+        for owner, state in self.kept:
+            owner.load_state({key: _copied(value) for key, value in state.items()})
 
 
 def _copied(value: Array) -> Array:
@@ -127,7 +141,7 @@ def warm_up(net: MLP, shape: Shape, seed: int) -> Memory:
     """Let the layers see a few batches, so that their running statistics are not the first ones."""
     for step in range(3):
         net.forward(2.0 * inputs(shape, seed + 10 * step) + 0.3, Context(training=True, step=step))
-    return Memory(net)
+    return Memory(*net.layers)
 
 
 def takes(function: Callable[..., object], name: str) -> bool:

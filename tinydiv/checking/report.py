@@ -125,6 +125,14 @@ class Report:
                 self.rows.append(row)
             row.verdicts.append(v)
 
+    def named(self, kind: str, subject: str) -> set[str]:
+        """The arrays whose fault has a name already."""
+        return {
+            row.array
+            for row in self.rows
+            if (row.kind, row.subject) == (kind, subject) and row.worst.finding is not None
+        }
+
     @property
     def right(self) -> bool:
         """Is every gradient right, and was there anything to check?"""

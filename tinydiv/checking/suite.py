@@ -6,16 +6,18 @@ report = check_technique(Mine)      a class of your own
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tinydiv import activations, losses
 from tinydiv.activations import Activation
+from tinydiv.checking.doctor import raised_finding
+from tinydiv.checking.evidence import Finding
 from tinydiv.checking.judge import Case, Verdict, judge
 from tinydiv.checking.losses import loss_cases
 from tinydiv.checking.network import Backward, activation_cases, network_cases
 from tinydiv.checking.report import Held, Report
 from tinydiv.checking.techniques import layer_cases, penalty_cases
-from tinydiv.errors import UsageError, nearest
+from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.losses import Loss
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
@@ -74,11 +76,11 @@ def check_into(report: Report, name: str, seed: int) -> None:
     """Check one built-in subject and add what was found to a report."""
     group = subjects()[name]
     if group == "network":
-        report.add(judged(network_cases(seed), seed))
+        examine(report, network_cases(seed), seed)
     elif group == "activations":
-        report.add(judged(activation_cases(activations.get(name), seed), seed))
+        examine(report, activation_cases(activations.get(name), seed), seed)
     elif group == "losses":
-        report.add(judged(loss_cases(losses.get(name), name, seed), seed))
+        examine(report, loss_cases(losses.get(name), name, seed), seed)
     else:
         technique_into(report, TECHNIQUES[name], seed)
 
@@ -92,33 +94,55 @@ def technique_into(
 ) -> None:
     """Check one technique, of whatever kind; with given settings, or with all that change its maths."""
     name = name or cls.name
-    if issubclass(cls, Penalty):
-        for group in penalty_cases(cls, seed, name, settings):
-            report.add(first_active(group, seed))
-    elif issubclass(cls, Intervention):
+    if issubclass(cls, Intervention):
         report.held.append(Held(name, cls.invariant))
-    elif issubclass(cls, LayerTechnique):
-        report.add(judged(layer_cases(cls, seed, name, settings), seed))
+        return
+    try:
+        if issubclass(cls, Penalty):
+            examine(report, penalty_cases(cls, seed, name, settings), seed)
+        elif issubclass(cls, LayerTechnique):
+            examine(report, layer_cases(cls, seed, name, settings), seed)
+        else:
+            raise TypeError(f"{name} is no penalty, no layer and no intervention")
+    except (UsageError, RunError):
+        raise
+    except Exception as error:  # a class of the reader's own that cannot even be made
+        case = Case(
+            "technique", name, "made with its settings", {}, lambda at: [], lambda at, w: {}
+        )
+        report.add([Verdict(case, "value", "error", finding=raised_finding(error))])
 
 
-def judged(cases: Iterable[Case], seed: int) -> Iterator[Verdict]:
-    for case in cases:
-        yield from judge(case, seed)
-
-
-def first_active(cases: Sequence[Case], seed: int) -> list[Verdict]:
-    """The verdicts at the first point where no gradient is zero for lack of action.
-
-    A hinge may be inactive at one scale and active at another. If it is inactive at all of them, the
-    first point's verdict stands: it proves nothing, and fails.
+def examine(report: Report, cases: Iterable[Case | Sequence[Case]], seed: int) -> None:
+    """Judge cases one after the other, and keep what is found. Of a group of cases the first counts at
+    which no gradient is zero for lack of action: a hinge may be inactive at one scale and active at
+    another. If it is inactive at all of them, that is the verdict: it proves nothing, and fails.
     """
-    first: list[Verdict] = []
-    for case in cases:
-        verdicts = judge(case, seed)
-        if not any(v.status in ("zero", "kink") for v in verdicts):
-            return verdicts
-        first = first or verdicts
-    return first
+    for item in cases:
+        group = [item] if isinstance(item, Case) else item
+        first: list[Verdict] | None = None
+        for case in group:
+            verdicts = judge_after(report, case, seed)
+            active = not any(v.status in ("zero", "kink") for v in verdicts)
+            if active or first is None:
+                first = verdicts
+            if active:
+                break
+        report.add(first or [])
+
+
+def judge_after(report: Report, case: Case, seed: int) -> list[Verdict]:
+    """Judge one case; faults that have a name already are not looked at as closely again."""
+    if case.kind != "objective" or not report.named("penalty", case.subject):
+        return judge(case, seed, report.named(case.kind, case.subject))
+    verdicts = judge(case, seed, known=[f"d{name}" for name in case.point])
+    for v in verdicts:
+        if v.status == "wrong":
+            v.finding = TAKEN_IN
+    return verdicts
+
+
+TAKEN_IN = Finding("taken-in", "takes in what is wrong with the technique's own gradient, above")
 
 
 # One thing alone ---------------------------------------------------------------------------------
@@ -139,23 +163,23 @@ def check_technique(cls: type[Technique], seed: int = 0) -> Report:
 def check_activation(activation: Activation, seed: int = 0) -> Report:
     """Check an activation function's derivative."""
     name = activation.name or type(activation).__name__
-    return timed(lambda r: r.add(judged(activation_cases(activation, seed, name), seed)), seed)
+    return timed(lambda r: examine(r, activation_cases(activation, seed, name), seed), seed)
 
 
 def check_loss(loss: Loss, seed: int = 0) -> Report:
     """Check a loss's gradient: loss(outputs, targets) -> (value, doutputs)."""
     name = getattr(loss, "__name__", "loss")
-    return timed(lambda report: report.add(judged(loss_cases(loss, name, seed), seed)), seed)
+    return timed(lambda report: examine(report, loss_cases(loss, name, seed), seed), seed)
 
 
 def check_backward(backward: Backward, seed: int = 0, kind: type[MLP] = MLP) -> Report:
     """Check a backward pass in place of the network's own: backward(net, trace, dlogits, dA=None)."""
     name = getattr(backward, "__name__", "backward")
     cases = network_cases(seed, kind, backward, name)
-    return timed(lambda report: report.add(judged(cases, seed)), seed)
+    return timed(lambda report: examine(report, cases, seed), seed)
 
 
 def check_network(kind: type[MLP], seed: int = 0) -> Report:
     """Check a class of networks: a subclass of MLP, or an edited copy of it."""
     cases = network_cases(seed, kind, subject=kind.__name__)
-    return timed(lambda report: report.add(judged(cases, seed)), seed)
+    return timed(lambda report: examine(report, cases, seed), seed)

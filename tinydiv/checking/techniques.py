@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import get_type_hints
 
 from tinydiv import activations
@@ -20,10 +21,9 @@ from tinydiv.checking.network import network_case
 from tinydiv.checking.numeric import Point
 from tinydiv.checking.points import Memory, Shape
 from tinydiv.layers import Context, Layer
-from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import LayerTechnique, Penalty, Step, Strength, Technique
-from tinydiv.techniques.framework import Placed, Techniques, layers_of, place
+from tinydiv.techniques.framework import Techniques, layers_of, place
 
 Settings = dict[str, object]
 
@@ -85,7 +85,7 @@ def penalty_cases(
     kinds = list(activations.ACTIVATIONS)
     for i, chosen in enumerate(settings_of(cls) if settings is None else [settings]):
         penalty = cls(**chosen)
-        for k, shape in enumerate(UNIT_SHAPES):
+        for k, shape in enumerate(UNIT_SHAPES if takes_arrays(cls) else ()):
             # As defaults, every activation gets its turn; other settings see one for each shape.
             for a in (i + k, i + k + 3)[: 2 if i == 0 else 1]:
                 kind = kinds[a % len(kinds)]
@@ -95,12 +95,16 @@ def penalty_cases(
             yield [objective_case(penalty, chosen, shape, kind, seed + k, subject)]
 
 
-def step_at(placed: Sequence[Placed], net: MLP, X: Array, Y: Array) -> tuple[Techniques, Step]:
-    """The framework around a penalty, and the step in which it is asked."""
-    techniques = Techniques(net, list(placed), loss=cross_entropy)
-    trace = net.forward(X, Context(training=True, step=NUMBER))
-    loss, dlogits = cross_entropy(trace.logits, Y)
-    return techniques, techniques.step(trace, Y, loss, dlogits, NUMBER, EPOCH)
+def takes_arrays(cls: type[Penalty]) -> bool:
+    """Has a penalty a __call__ of its own, or does it do all in `apply`?"""
+    return any("__call__" in base.__dict__ for base in cls.__mro__)
+
+
+def step_at(techniques: Techniques, X: Array, Y: Array) -> Step:
+    """The step of training in which the penalties are asked."""
+    trace = techniques.net.forward(X, Context(training=True, step=NUMBER))
+    loss, dlogits = techniques.loss(trace.logits, Y)
+    return techniques.step(trace, Y, loss, dlogits, NUMBER, EPOCH)
 
 
 def arguments(penalty: Penalty, step: Step, layer: int) -> dict[str, Array]:
@@ -108,13 +112,19 @@ def arguments(penalty: Penalty, step: Step, layer: int) -> dict[str, Array]:
     seen: list[tuple[Array, ...]] = []
     cls = type(penalty)
 
+    class EnoughError(Exception):
+        """What was to be heard was heard: what becomes of it is of no interest here."""
+
     def listen(self: Penalty, *given: Array) -> object:
         seen.append(given)
-        return cls.__call__(self, *given)
+        raise EnoughError
 
     listening = copy.copy(penalty)
     listening.__class__ = type(cls.__name__, (cls,), {"__call__": listen, "name": cls.name})
-    listening.apply(step, layer, Strength(1.0, 1.0))
+    with suppress(EnoughError):
+        listening.apply(step, layer, Strength(1.0, 1.0))
+    if not seen:
+        return {}  # its `apply` does everything itself: the objective shows whether it is right
     names = list(inspect.signature(cls.__call__).parameters)[1:]
     return {
         name: array.copy()
@@ -144,11 +154,14 @@ def unit_cases(
         return [Case("penalty", name, setting, {}, function, lambda at, weights: {})]
 
     try:
-        techniques, step = step_at([place(penalty)], net, X, Y)
+        techniques = Techniques(net, [penalty])
+        step = step_at(techniques, X, Y)
         layer = techniques.layers_at[0][-1]
         given = arguments(penalty, step, layer)
     except Exception as error:  # the reader's own code may do anything
         return broken(error)
+    if not given:
+        return []
 
     def called(at: Point) -> tuple[Array, ...]:
         arrays = [at[key] for key in given]
@@ -199,6 +212,7 @@ def unit_cases(
                 lambda at: [xp.asarray(called(at)[0])],
                 gradients,
                 facts,
+                per_network=True,
             )
         )
     return cases
@@ -223,19 +237,22 @@ def objective_case(
     net = points.network(shape, activation, seed)
     X, Y = points.inputs(shape, seed), points.targets(shape, seed)
     placed = dataclasses.replace(place(penalty), strength=strengths_for(penalty, shape.replicas))
+    techniques = Techniques(net, [placed])
+    memory = Memory(techniques)
 
-    def ahead(at: Point) -> tuple[Techniques, Step]:
+    def ahead(at: Point) -> Step:
         points.put(net, at)
-        techniques, step = step_at([placed], net, X, Y)
+        memory.restore()
+        step = step_at(techniques, X, Y)
         techniques.before_backward(step)
-        return techniques, step
+        return step
 
     def function(at: Point) -> list[Array]:
-        _, step = ahead(at)
+        step = ahead(at)
         return [step.loss + sum(step.penalties.values())]
 
     def gradients(at: Point, weights: Sequence[Array]) -> Point:
-        techniques, step = ahead(at)
+        step = ahead(at)
         net.dtheta[...] = points.numbers(*net.theta.shape, seed=seed + 5)
         net.backward(step.trace, step.dlogits, step.dA)
         techniques.after_backward(step)
@@ -260,6 +277,7 @@ def objective_case(
         function,
         gradients,
         facts,
+        per_network=True,
     )
 
 

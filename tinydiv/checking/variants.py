@@ -194,6 +194,24 @@ class LastSampleOnly(OneSampleOnly):
     sample = slice(-1, None)
 
 
+class SampleLeftOut(Pass):
+    code = "sample-left-out"
+    words = "one sample is left out"
+    kept: ClassVar[slice] = slice(None, -1)
+
+    def dW(self, l: int, dZ: Array, dH: Array) -> Array:
+        kept = self.kept if self.here(l + 1) else slice(None)
+        return matmul(self.trace.A[l][..., kept, :].mT, dZ[..., kept, :])
+
+    def db(self, l: int, dZ: Array, dH: Array) -> Array:
+        kept = self.kept if self.here(l + 1) else slice(None)
+        return super().db(l, dZ[..., kept, :], dH)
+
+
+class FirstSampleLeftOut(SampleLeftOut):
+    kept = slice(1, None)
+
+
 class SeedsIgnored(Pass):
     code = "seeds-ignored"
     words = "the extra gradient dA{a} is not added"
@@ -243,6 +261,7 @@ FAULTS: tuple[type[Pass], ...] = (
     *(MaskMissing, SlopeOfActivations, SlopeTwice, SlopeOfNeighbour, PreActivations),
     *(ActivationsOfNeighbour, WeightsNotTransposed, WeightsOfNeighbour),
     *(SlopeLeftOutOfBias, SlopeLeftOutOfWeights, OneSampleOnly, LastSampleOnly),
+    *(SampleLeftOut, FirstSampleLeftOut),
     *(SeedsIgnored, SeedsTwice, SeedsOfNeighbour, SeedsAfterMask, ActivationOnOutputs),
 )
 
@@ -264,6 +283,20 @@ def variants(
             if changed:
                 z, a = (f"[{at - 1}]", f"[{at}]") if at else ("[l-1]", "[l]")
                 yield Finding(fault.code, fault.words.format(z=z, a=a)), changed
+
+
+def parts(
+    net: MLP, trace: Trace, dlogits: Array, dA: Mapping[int, Array]
+) -> dict[str, dict[str, Array]]:
+    """The right pass with one seed at a time: {"W[0]": {"dlogits": ..., "dA[1]": ...}}, on the host."""
+    nothing = xp.zeros_like(dlogits)
+    alone = {"dlogits": Pass(net, trace, dlogits, {}, 0)}
+    alone |= {f"dA[{l}]": Pass(net, trace, nothing, {l: seed}, 0) for l, seed in dA.items()}
+    found: dict[str, dict[str, Array]] = {}
+    for seed, one in alone.items():
+        for name, array in on_host(one.run(), net, trace).items():
+            found.setdefault(name, {})[seed] = array
+    return found
 
 
 def on_host(arrays: dict[str, Array], net: MLP, trace: Trace) -> dict[str, Array]:

@@ -1,0 +1,619 @@
+"""A gallery of planted faults: what people get wrong in a gradient, and what the doctor must call it.
+
+Each fault is one edit of a right piece of code: (name, the right line, the wrong line, the expected code,
+words that the sentence must have, the array that is named).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One wrong edit, and what the doctor is expected to say about one array."""
+
+    name: str
+    right: str
+    wrong: str
+    code: str
+    words: str
+    array: str
+
+    def source(self, right):
+        assert right.count(self.right) == 1, (self.name, "is no single edit")
+        return right.replace(self.right, self.wrong)
+
+
+IMPORTS = """
+from tinydiv.backend import matmul, xp
+from tinydiv.activations import Activation
+from tinydiv.layers import Context
+from tinydiv.losses import one_hot
+from tinydiv.techniques import ActivationPenalty, LayerTechnique, WeightPenalty
+"""
+
+BACKWARD = """
+def backward(net, trace, dlogits, dA=None):
+    dZ = dlogits
+    for l in reversed(range(net.depth)):
+        A = trace.A[l]
+        dW = A.mT @ dZ
+        db = xp.sum(dZ, axis=-2, keepdims=True)
+        if l > 0:
+            dH = dZ @ net.W[l].mT
+            if dA is not None and l in dA:
+                dH = dH + dA[l]
+            dZ = dH * net.activation.derivative(trace.Z[l - 1])
+        net.dW[l][...] = dW
+        net.db[l][...] = db
+"""
+
+IN_BACKWARD = (
+    Fault("the sign of dlogits", "dZ = dlogits", "dZ = -dlogits", "sign", "sign flipped", "dW[2]"),
+    Fault("twice", "dW = A.mT @ dZ", "dW = 2 * A.mT @ dZ", "scaled", "2.000x too large", "dW[1]"),
+    Fault("half", "dW = A.mT @ dZ", "dW = A.mT @ dZ / 2", "scaled", "2.000x too small", "dW[1]"),
+    Fault(
+        "a sum over the batch without the mean",
+        "dW = A.mT @ dZ",
+        "dW = A.mT @ dZ * len(dZ)",
+        "not-averaged",
+        "not averaged over the batch: 7.000x too large",
+        "dW[0]",
+    ),
+    Fault(
+        "averaged where the loss has averaged",
+        "dW = A.mT @ dZ",
+        "dW = A.mT @ dZ / dZ.shape[-2]",
+        "averaged-twice",
+        "averaged over the batch once too often",
+        "dW[0]",
+    ),
+    Fault(
+        "the bias's mean",
+        "db = xp.sum(",
+        "db = xp.mean(",
+        "averaged-twice",
+        "7.000x too small",
+        "db[1]",
+    ),
+    Fault(
+        "a bias that is not summed",
+        "db = xp.sum(dZ, axis=-2, keepdims=True)",
+        "db = dZ",
+        "bias-not-summed",
+        "summed over the samples",
+        "value",
+    ),
+    Fault(
+        "a bias from the first sample",
+        "db = xp.sum(dZ, axis=-2, keepdims=True)",
+        "db = dZ[..., :1, :]",
+        "bias-not-summed",
+        "one sample's alone",
+        "db[0]",
+    ),
+    Fault(
+        "no mask",
+        "dZ = dH * net.activation.derivative(trace.Z[l - 1])",
+        "dZ = dH",
+        "mask-missing",
+        "mask missing where the neuron is off",
+        "dW[0]",
+    ),
+    Fault(
+        "the mask of a well-known tutorial, read from the output",
+        "net.activation.derivative(trace.Z[l - 1])",
+        "(trace.A[l] >= 0)",
+        "mask-missing",
+        "A >= 0, is always true",
+        "dW[0]",
+    ),
+    Fault(
+        "f' taken at the activations",
+        "derivative(trace.Z[l - 1])",
+        "derivative(trace.A[l])",
+        "slope-of-activations",
+        "at the activations",
+        "dW[0]",
+    ),
+    Fault(
+        "the mask twice",
+        "dZ = dH * net.activation.derivative(trace.Z[l - 1])",
+        "dZ = dH * net.activation.derivative(trace.Z[l - 1]) ** 2",
+        "slope-twice",
+        "twice",
+        "dW[0]",
+    ),
+    Fault(
+        "pre-activations for activations",
+        "A = trace.A[l]",
+        "A = trace.Z[l - 1] if l else trace.A[0]",
+        "pre-activations",
+        "in place of the activations",
+        "dW[1]",
+    ),
+    Fault(
+        "an activation on the outputs",
+        "dZ = dlogits",
+        "dZ = dlogits * net.activation.derivative(trace.Z[-1])",
+        "activation-on-outputs",
+        "no activation function",
+        "dW[2]",
+    ),
+    Fault(
+        "extra gradients left out",
+        "dH = dH + dA[l]",
+        "pass",
+        "seeds-ignored",
+        "is not added",
+        "dW[0]",
+    ),
+    Fault(
+        "extra gradients twice",
+        "dH = dH + dA[l]",
+        "dH = dH + 2 * dA[l]",
+        "seeds-twice",
+        "added twice",
+        "dW[0]",
+    ),
+    Fault(
+        "extra gradients after the mask",
+        "dZ = dH * net.activation.derivative(trace.Z[l - 1])",
+        "dZ = (dZ @ net.W[l].mT) * net.activation.derivative(trace.Z[l - 1])"
+        " + (0 if dA is None else dA.get(l, 0))",
+        "seeds-after-mask",
+        "it is a gradient of A, not of Z",
+        "dW[0]",
+    ),
+    Fault(
+        "a block that is never written",
+        "net.db[l][...] = db",
+        "pass",
+        "never-filled",
+        "still holds what was there before",
+        "db[0]",
+    ),
+    Fault(
+        "adding without being asked",
+        "net.dW[l][...] = dW",
+        "net.dW[l][...] += dW",
+        "not-replaced",
+        "instead of replacing",
+        "dW[0]",
+    ),
+    Fault(
+        "a way that is cut",
+        "dH = dZ @ net.W[l].mT",
+        "dH = 0 * (dZ @ net.W[l].mT); dA = None",
+        "all-zero",
+        "the way to it is cut",
+        "dW[0]",
+    ),
+    Fault(
+        "a sample that is left out",
+        "dW = A.mT @ dZ",
+        "dW = A[..., :-1, :].mT @ dZ[..., :-1, :]",
+        "sample-left-out",
+        "left out",
+        "dW[1]",
+    ),
+    Fault(
+        "one neuron's factor",
+        "net.dW[l][...] = dW",
+        "net.dW[l][...] = dW; net.dW[l][..., 0] *= 3",
+        "one-part",
+        "wrong only in neuron 0: there, 3.000x too large",
+        "dW[0]",
+    ),
+    Fault(
+        "biases one place off",
+        "net.db[l][...] = db",
+        "net.db[l][...] = xp.roll(db, 1, axis=-1)",
+        "shifted",
+        "one place off",
+        "db[0]",
+    ),
+    Fault(
+        "a transpose in the way",
+        "dH = dZ @ net.W[l].mT",
+        "dH = dZ @ net.W[l]",
+        "raised",
+        "is a transpose missing",
+        "value",
+    ),
+    Fault(
+        "weight decay in the gradient",
+        "net.dW[l][...] = dW",
+        "net.dW[l][...] = dW + 0.01 * net.W[l]",
+        "extra-term",
+        "contains +0.01 times W",
+        "dW[1]",
+    ),
+    Fault(
+        "NaN",
+        "net.db[l][...] = db",
+        "net.db[l][...] = db / 0.0 * 0",
+        "nan",
+        "not finite",
+        "db[0]",
+    ),
+)
+"""Seen on several networks of several shapes; the first point that fails is shown."""
+
+IN_SQUARE_BACKWARD = (
+    Fault(
+        "W as it is",
+        "dH = dZ @ net.W[l].mT",
+        "dH = dZ @ net.W[l]",
+        "weights-not-transposed",
+        "not through its transpose",
+        "dW[0]",
+    ),
+    Fault("dW turned", "dW = A.mT @ dZ", "dW = dZ.mT @ A", "transposed", "transposed", "dW[0]"),
+    Fault(
+        "another layer's activations",
+        "A = trace.A[l]",
+        "A = trace.A[l + 1 if l == 1 else l]",
+        "wrong-layer",
+        "another layer's A",
+        "dW[1]",
+    ),
+    Fault(
+        "another layer's weights",
+        "net.W[l].mT",
+        "net.W[l - 1 if l == 2 else l].mT",
+        "wrong-layer",
+        "another layer's W",
+        "dW[0]",
+    ),
+    Fault(
+        "another layer's Z",
+        "trace.Z[l - 1]",
+        "trace.Z[1]",
+        "wrong-layer",
+        "another layer's Z",
+        "dW[0]",
+    ),
+    Fault(
+        "gradients in each other's place",
+        "net.dW[l][...] = dW",
+        "net.dW[1 - l if l < 2 else l][...] = dW",
+        "wrong-array",
+        "holds the gradient of W[1]",
+        "dW[0]",
+    ),
+    Fault(
+        "networks added up",
+        "net.db[l][...] = db",
+        "net.db[l][...] = xp.sum(db, axis=0, keepdims=True)",
+        "networks-summed",
+        "each must get its own",
+        "db[0]",
+    ),
+    Fault(
+        "one network for all",
+        "net.dW[l][...] = dW",
+        "net.dW[l][...] = dW[2]",
+        "one-network-for-all",
+        "the gradient of network 2",
+        "dW[0]",
+    ),
+    Fault(
+        "right in one network alone",
+        "net.dW[l][...] = dW",
+        "net.dW[l][...] = dW; net.dW[l][3] *= -1",
+        "one-part",
+        "wrong only in network 3: there, sign flipped",
+        "dW[0]",
+    ),
+)
+"""Seen only where everything is 4: networks, inputs, neurons, outputs."""
+
+LOSS = """
+def loss(outputs, targets):
+    N = outputs.shape[-2]
+    Y = one_hot(targets, outputs)
+    E = xp.exp(outputs)
+    p = E / xp.sum(E, axis=-1, keepdims=True)
+    value = -xp.sum(Y * xp.log(p), axis=(-2, -1)) / N
+    return value, (p - Y) / N
+"""
+
+IN_LOSS = (
+    Fault(
+        "a loss without its mean",
+        "(p - Y) / N",
+        "p - Y",
+        "not-averaged",
+        "not averaged over the batch",
+        "doutputs",
+    ),
+    Fault("targets first", "(p - Y) / N", "(Y - p) / N", "sign", "sign flipped", "doutputs"),
+    Fault(
+        "no targets",
+        "(p - Y) / N",
+        "p / N",
+        "extra-term",
+        "times the targets too much",
+        "doutputs",
+    ),
+    Fault(
+        "divided by all entries",
+        "(p - Y) / N",
+        "(p - Y) / (N * outputs.shape[-1])",
+        "scaled",
+        "the number of outputs is 4: divided by it once too often",
+        "doutputs",
+    ),
+)
+
+ACTIVATION = """
+class Rectified(Activation):
+    name = "rectified"
+
+    def __call__(self, Z):
+        return xp.maximum(Z, 0)
+
+    def derivative(self, Z):
+        return (Z > 0).astype(Z.dtype)
+"""
+
+IN_ACTIVATION = (
+    Fault(
+        "a mask from the output",
+        "(Z > 0)",
+        "(self(Z) >= 0)",
+        "mask-missing",
+        "mask missing where the neuron is off",
+        "dZ",
+    ),
+    Fault("the mask turned round", "(Z > 0)", "(Z < 0)", "elsewhere", "differs in", "dZ"),
+    Fault("a flipped sign", "(Z > 0)", "-1 * (Z > 0)", "sign", "sign flipped", "dZ"),
+)
+
+PENALTY = """
+class Mine(ActivationPenalty):
+    def __call__(self, A, step):
+        N, H = A.shape[-2:]
+        C = A - xp.mean(A, axis=-2, keepdims=True)
+        S = C.mT @ C / N
+        off_S = S * (1 - xp.eye(H))
+        value = xp.sum(off_S**2, axis=(-2, -1)) / 2
+        return value, (2 / N) * C @ off_S
+"""
+"""DeCov in plain NumPy operators."""
+
+IN_PENALTY = (
+    Fault("half", "(2 / N)", "(1 / N)", "scaled", "only one of M + M'", "dA"),
+    Fault("no mean over the batch", "(2 / N)", "2", "not-averaged", "not averaged", "dA"),
+    Fault("N - 1", "(2 / N)", "(2 / (N - 1))", "n-minus-one", "are mixed up", "dA"),
+    Fault(
+        "the diagonal kept", "C @ off_S", "C @ S", "diagonal", "pairs of a neuron with itself", "dA"
+    ),
+    Fault("half the pairs", "C @ off_S", "C @ xp.triu(off_S)", "half-of-pairs", "M and M'", "dA"),
+    Fault("not centred", "(2 / N) * C @", "(2 / N) * A @", "mean-missing", "the mean's own", "dA"),
+    Fault("one neuron off", "C @ off_S", "xp.roll(C @ off_S, 1, axis=-1)", "shifted", "off", "dA"),
+    Fault(
+        "a value over all networks",
+        "axis=(-2, -1)) / 2",
+        "axis=(-2, -1)).sum() / 2",
+        "raised",
+        "one number per network",
+        "value",
+    ),
+    Fault(
+        "no gradient", "return value, (2", "return value + 0 * (2", "raised", "(value, dA)", "value"
+    ),
+    Fault(
+        "chance",
+        "/ 2\n",
+        "/ 2 * float(__import__('random').random())\n",
+        "noisy",
+        "draw random numbers from step.draws",
+        "value",
+    ),
+    Fault(
+        "an eps in one place only",
+        "(2 / N) * C @ off_S",
+        "(2 / N) * C @ off_S / (1 + 1e-4 * xp.mean(C**2, axis=-2, keepdims=True))",
+        "nearly",
+        "an eps",
+        "dA",
+    ),
+    Fault(
+        "a hinge that never acts",
+        "value = ",
+        "off_S = 0 * off_S; value = ",
+        "zero",
+        "proves nothing",
+        "dA",
+    ),
+    Fault("the wrong shape", "C @ off_S", "(C @ off_S).mT", "transposed", "transposed", "dA"),
+)
+
+PEARSON = """
+class Mine(ActivationPenalty):
+    def __call__(self, A, step):
+        N, H = A.shape[-2:]
+        C = A - xp.mean(A, axis=-2, keepdims=True)
+        s = xp.sqrt(xp.mean(C**2, axis=-2, keepdims=True) + 1e-9)
+        Z = C / s
+        off_R = (Z.mT @ Z / N) * (1 - xp.eye(H))
+        dZ = (4 / N) * Z @ off_R
+        along = xp.mean(dZ * Z, axis=-2, keepdims=True)
+        return xp.sum(off_R**2, axis=(-2, -1)), (dZ - Z * along) / s
+"""
+
+IN_PEARSON = (
+    Fault(
+        "the deviation taken for a constant",
+        "(dZ - Z * along) / s",
+        "dZ / s",
+        "normalisation-missing",
+        "the normalisation's derivative is missing",
+        "dA",
+    ),
+    Fault(
+        "the deviation forgotten",
+        "(dZ - Z * along) / s",
+        "dZ - Z * along",
+        "factor-per-neuron",
+        "each neuron has a factor of its own",
+        "dA",
+    ),
+)
+
+COSINE = """
+class Mine(WeightPenalty):
+    def __call__(self, W, step):
+        n = xp.sqrt(xp.sum(W**2, axis=-2, keepdims=True))
+        U = W / n
+        off_G = (U.mT @ U) * (1 - xp.eye(W.shape[-1]))
+        dU = 4 * U @ off_G
+        return xp.sum(off_G**2, axis=(-2, -1)), (dU - U * xp.sum(U * dU, axis=-2, keepdims=True)) / n
+"""
+
+IN_COSINE = (
+    Fault(
+        "the length taken for a constant",
+        "(dU - U * xp.sum(U * dU, axis=-2, keepdims=True)) / n",
+        "dU / n",
+        "normalisation-missing",
+        "the size of a neuron's weights",
+        "dW",
+    ),
+    Fault(
+        "weight decay",
+        "axis=-2, keepdims=True)) / n\n",
+        "axis=-2, keepdims=True)) / n + 0.1 * W\n",
+        "extra-term",
+        "contains +0.1 times W",
+        "dW",
+    ),
+)
+
+NORM = """
+class Mine(LayerTechnique):
+    place = "before"
+
+    @property
+    def shapes(self):
+        return {"gamma": (1, self.width)}
+
+    def reset_parameters(self):
+        self.parameters["gamma"][...] = 1
+
+    def forward(self, x, context):
+        mean = xp.mean(x, axis=-2, keepdims=True)
+        s = xp.sqrt(xp.mean((x - mean) ** 2, axis=-2, keepdims=True) + 1e-9)
+        z = (x - mean) / s
+        return self.parameters["gamma"] * z, (z, s)
+
+    def backward(self, dy, cache):
+        z, s = cache
+        dz = dy * self.parameters["gamma"]
+        mean = xp.mean(dz, axis=-2, keepdims=True)
+        along = xp.mean(dz * z, axis=-2, keepdims=True)
+        return (dz - mean - z * along) / s, {"gamma": xp.sum(dy * z, axis=-2, keepdims=True)}
+"""
+
+IN_NORM = (
+    Fault(
+        "the mean taken for a constant",
+        "dz - mean - z * along",
+        "dz - z * along",
+        "mean-missing",
+        "the mean's own derivative is missing",
+        "dx",
+    ),
+    Fault(
+        "the deviation taken for a constant",
+        "dz - mean - z * along",
+        "dz - mean",
+        "normalisation-missing",
+        "the normalisation's derivative is missing",
+        "dx",
+    ),
+    Fault(
+        "both taken for constants",
+        "dz - mean - z * along",
+        "dz",
+        "mean-and-normalisation-missing",
+        "are both missing",
+        "dx",
+    ),
+    Fault(
+        "gamma forgotten",
+        'dz = dy * self.parameters["gamma"]',
+        "dz = dy",
+        "factor-per-neuron",
+        "each neuron has a factor of its own",
+        "dx",
+    ),
+    Fault(
+        "a parameter's mean",
+        "xp.sum(dy * z, axis",
+        "xp.mean(dy * z, axis",
+        "averaged-twice",
+        "once too often",
+        "dgamma",
+    ),
+    Fault(
+        "a parameter without a gradient",
+        '{"gamma": xp.sum(dy * z, axis=-2, keepdims=True)}',
+        "{}",
+        "missing",
+        "no gradient for gamma",
+        "dgamma",
+    ),
+)
+
+HINGE = """
+class Mine(ActivationPenalty):
+    def __call__(self, A, step):
+        N = A.shape[-2]
+        short = xp.maximum(0.5 - A, 0)
+        return xp.sum(short**2, axis=(-2, -1)) / (2 * N), -short / N
+"""
+
+IN_HINGE = (
+    Fault(
+        "a mask that is left out",
+        "-short / N",
+        "-(0.5 - A) / N",
+        "mask-missing",
+        "must be zero and are not",
+        "dA",
+    ),
+    Fault(
+        "a mask that is too wide",
+        "-short / N",
+        "-short * (A < 0.2) / N",
+        "mask-too-wide",
+        "must not be",
+        "dA",
+    ),
+)
+
+APPLY = """
+class Mine(ActivationPenalty):
+    def __call__(self, A, step):
+        N = A.shape[-2]
+        return xp.sum(A**2, axis=(-2, -1)) / (2 * N), A / N
+
+    def apply(self, step, layer, strength):
+        value, dA = self(step.trace.A[layer], step)
+        step.add_dA(layer, strength.of_matrices * dA)
+        return strength.of_values * value
+"""
+
+GALLERY = {
+    "loss": (LOSS, IN_LOSS),
+    "activation": (ACTIVATION, IN_ACTIVATION),
+    "DeCov": (PENALTY, IN_PENALTY),
+    "Pearson": (PEARSON, IN_PEARSON),
+    "cosine": (COSINE, IN_COSINE),
+    "batch norm": (NORM, IN_NORM),
+    "hinge": (HINGE, IN_HINGE),
+    "backward": (BACKWARD, IN_BACKWARD),
+}
+"""Right code by name, and the faults that are planted in it."""
