@@ -1,0 +1,67 @@
+"""The README tells the truth: its code runs, its commands exist, its files and links are there."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def commands(text):
+    """Every `python -m tinydiv...` of a document, as lists of words."""
+    found = re.findall(r"python (-m tinydiv[.\w]*[^`\n&|]*|data_scripts/[^`\n&|]*)", text)
+    return sorted({shlex.join(shlex.split(line)) for line in found})
+
+
+def test_the_learners_loop_runs_as_it_stands(capsys):
+    loop = next(block for block in BLOCKS if "replicas=100" in block)
+    names = {}
+    exec(compile(loop.replace("replicas=100", "replicas=3"), "README.md", "exec"), names)
+    assert names["loss"].shape == (3,)
+    assert (names["loss"] < 1.5).all()  # it learned: an untrained network has about 2.3
+    assert names["number"] == 92
+
+
+def test_the_readers_own_technique_is_right_and_trains(tmp_path, monkeypatch):
+    own = next(block for block in BLOCKS if "class Mine" in block)
+    assert len([line for line in own.splitlines() if line.strip()]) <= 15
+    (tmp_path / "mine.py").write_text(own, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    from tinydiv import check, train
+
+    assert check.main(["mine.py"]) == 0
+    line = next(c for c in commands(README) if "mine.py:Mine" in c)
+    argv = [*shlex.split(line)[2:], "--epochs", "1", "--no-plot", "--quiet", "--out", "run"]
+    assert train.main(argv) == 0
+    assert (tmp_path / "run" / "model.npz").exists()
+
+
+@pytest.mark.parametrize("line", commands(README + CONTRIBUTING))
+def test_every_command_exists_and_knows_its_flags(line):
+    """--help of each command names every flag that a document gives it."""
+    words = shlex.split(line)
+    program = words[:2] if words[0] == "-m" else words[:1]
+    shown = subprocess.run(
+        [sys.executable, *program, "--help"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert shown.returncode == 0, shown.stderr
+    for word in words:
+        if word.startswith("--"):
+            assert word.split("=")[0] in shown.stdout, f"{line}: no {word}"
+
+
+def test_links_and_pictures_lead_somewhere():
+    for text in (README, CONTRIBUTING):
+        for target in re.findall(r"\]\(([^)#\s]+)\)", text):
+            assert target.startswith("http") or (ROOT / target).exists(), target
+
+
+def test_no_number_is_left_to_be_filled_in():
+    assert not re.findall(r"@\w+@", README)
