@@ -492,7 +492,8 @@ def test_processes_killed_at_random_moments_go_on(whole, tmp_path):
 @pytest.mark.slow
 def test_a_hundred_processes_killed_at_random_moments_go_on(whole, tmp_path):
     codes = kills(tmp_path, whole, 100, seed=2)
-    assert {-signal.SIGKILL, 130} <= codes  # both ways, in time (on a fast machine some come too late)
+    # Both ways, in time; on a fast machine some come too late.
+    assert {-signal.SIGKILL, 130} <= codes
 
 
 def test_measurements_within_epochs_survive_a_stop(tmp_path, monkeypatch):
