@@ -22,6 +22,9 @@ from tinydiv.checking.patterns import PATTERNS, elsewhere
 
 def diagnose(evidence: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
     """A finding for every array that is wrong, by name."""
+    for e in evidence:
+        if e.name in facts.task:
+            e.a, e.n = e.a - facts.task[e.name], e.n - facts.task[e.name]
     measured = {e.name: e.n for e in evidence}
     wrong = []
     for e in evidence:
@@ -61,7 +64,8 @@ def shape_finding(name: str, analytic: Array, x: Array) -> Finding:
     said = f"has shape {tuple(shape)}, but {name} has shape {tuple(x.shape)}"
     if len(shape) >= 2 and (*shape[:-2], shape[-1], shape[-2]) == tuple(x.shape):
         return Finding("transposed", f"transposed: {said}")
-    if len(shape) >= 2 and x.shape[-2] == 1 < shape[-2] and shape[-1] == x.shape[-1]:
+    rows = min(len(shape), x.ndim) >= 2
+    if rows and x.shape[-2] == 1 < shape[-2] and shape[-1] == x.shape[-1]:
         return Finding("bias-not-summed", f"not summed over the samples: {said}")
     if len(shape) < x.ndim and tuple(shape) == tuple(x.shape[x.ndim - len(shape) :]):
         return Finding("summed-over-networks", f"the axis of the networks is missing: {said}")

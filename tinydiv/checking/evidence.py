@@ -38,6 +38,8 @@ class Facts:
     """Where neurons are off, for arrays that are laid out as activations."""
     extras: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """Other arrays of the same shape that may have got in, by array and by what they are."""
+    task: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """The part of each gradient that is not in question: the task's own, beside a penalty's."""
     before: Mapping[str, np.ndarray] = field(default_factory=dict)
     """What stood in the arrays before they were filled."""
     parts: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)

@@ -70,12 +70,24 @@ class Probe:
         self.middle = function(point)
         size = sum(float(xp.sum(abs(w * f))) for w, f in zip(weights, self.middle, strict=True))
         self.floor = 5e-11 * size / self.unit
-        """What rounding can pretend to be a derivative: 50 times eps |F| / h."""
+        """What rounding can pretend to be a derivative: 50 times eps |F| / h. It is more where F comes from
+        much larger numbers that cancel: `rounding` measures it."""
+        self._rounding: float | None = None
 
     def _unit(self) -> float:
         """The size of x's entries: steps are counted in it."""
         square = float(xp.mean(self.x**2))
         return min(max(math.sqrt(square), 1e-3), 1e3)
+
+    def rounding(self) -> float:
+        """`floor` from F itself: how far it jumps between points that are 1e-12 apart."""
+        if self._rounding is None:
+            jumps = [self.floor]
+            for v in random_directions(self.x, 4, seed=1):
+                second = self._weighted(v, 1e-12, {-1: 1.0, 0: -2.0, 1: 1.0}) * 1e-12
+                jumps.append(20 * abs(second) / STEP)
+            self._rounding = max(jumps)
+        return self._rounding
 
     def at(self, v: Array, step: float) -> Sequence[Array]:
         """The outputs at x + step * v, with the step counted in units of x."""
@@ -106,7 +118,7 @@ class Probe:
         found = [self.central(v, step) for step in LADDER]
         best = (found[0], math.inf)
         for (one, other), step in zip(pairwise(found), LADDER[1:], strict=True):
-            doubt = abs(one - other) + self.floor / 50 * STEP / step
+            doubt = abs(one - other) + self.rounding() / 50 * STEP / step
             if doubt < best[1]:
                 best = (one, doubt)
         return best

@@ -406,23 +406,45 @@ def one_part(e: Evidence) -> Finding | None:
     return None
 
 
+def factors_along(e: Evidence, axis: int) -> np.ndarray | None:
+    """One factor for every place along an axis, if that explains everything."""
+    if e.n.size <= 2 * e.n.shape[axis]:
+        return None
+    rest = tuple(i for i in range(e.n.ndim) if i != axis)
+    ok = ~e.kinks
+    weight = (e.n**2 * ok).sum(axis=rest, keepdims=True)
+    f: np.ndarray = (e.a * e.n * ok).sum(axis=rest, keepdims=True) / np.where(weight > 0, weight, 1)
+    return f.ravel() if e.same(e.a, f * e.n) else None
+
+
+def factor_per_network(e: Evidence) -> Finding | None:
+    """A factor of its own for every network: the strength, perhaps."""
+    if not e.facts.lead or e.n.ndim != 3 or e.n.shape[0] < 2:
+        return None
+    f = factors_along(e, 0)
+    if f is None or 2 * np.sum(np.abs(f - 1) < 1e-6) >= len(f):
+        return None  # where most networks are right, the others are named below
+    s = e.facts.strengths
+    if s is not None and same(f, s):
+        return Finding("strength-twice", "multiplied by each network's strength twice")
+    if s is not None and same(f * s, np.ones_like(s)):
+        return Finding("strength-missing", "not multiplied by each network's strength")
+    return Finding("factor-per-network", f"each network has a factor of its own: {some_of(f)}")
+
+
 def factor_per_place(e: Evidence) -> Finding | None:
-    """A factor of its own for every network, sample or neuron."""
+    """A factor of its own for every sample or neuron."""
     for axis, what in axes(e):
-        rest = tuple(i for i in range(e.n.ndim) if i != axis)
-        ok = ~e.kinks
-        weight = (e.n**2 * ok).sum(axis=rest, keepdims=True)
-        f = (e.a * e.n * ok).sum(axis=rest, keepdims=True) / np.where(weight > 0, weight, 1)
-        if e.n.size > 2 * e.n.shape[axis] and e.same(e.a, f * e.n):
-            values = ", ".join(f"{v:.3f}" for v in f.ravel()[:4]) + (", ..." if f.size > 4 else "")
-            if what == "network" and e.facts.strengths is not None:
-                s = e.facts.strengths
-                if same(f.ravel(), s):
-                    return Finding("strength-twice", "multiplied by each network's strength twice")
-                if same(f.ravel() * s, np.ones_like(s)):
-                    return Finding("strength-missing", "not multiplied by each network's strength")
-            return Finding(f"factor-per-{what}", f"each {what} has a factor of its own: {values}")
+        f = factors_along(e, axis)
+        if f is not None:
+            return Finding(
+                f"factor-per-{what}", f"each {what} has a factor of its own: {some_of(f)}"
+            )
     return None
+
+
+def some_of(f: np.ndarray) -> str:
+    return ", ".join(f"{v:.3f}" for v in f[:4]) + (", ..." if f.size > 4 else "")
 
 
 def elsewhere(e: Evidence) -> Finding:
@@ -445,6 +467,7 @@ PATTERNS: tuple[Pattern, ...] = (
     no_effect_but_gradient,
     scaled,
     strength_on_neurons,
+    factor_per_network,
     networks_mixed,
     transposed,
     of_another_array,

@@ -260,10 +260,13 @@ def objective_case(
         return points.gradients(net)
 
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
+        step = ahead(at)
+        net.backward(step.trace, step.task_dlogits)
         return Facts(
             samples=shape.samples,
             rows={f"W[{l}]": "inputs" for l in range(net.depth)},
             lead=net.replicas is not None,
+            task={name: to_host(array) for name, array in points.gradients(net).items()},
             strengths=to_host(xp.asarray(placed.strength)) if net.replicas else None,
         )
 

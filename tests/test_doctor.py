@@ -1,0 +1,239 @@
+"""The doctor: every planted fault gets its name, and no right gradient is ever blamed."""
+
+import itertools
+
+import numpy as np
+import planted
+import pytest
+from right_cases import right_case
+
+from tinydiv.activations import Activation
+from tinydiv.backend import xp
+from tinydiv.checking import points
+from tinydiv.checking.doctor import diagnose
+from tinydiv.checking.evidence import Evidence, Facts, Finding
+from tinydiv.checking.judge import Case, judge
+from tinydiv.checking.losses import loss_cases
+from tinydiv.checking.network import activation_cases, network_case, network_cases
+from tinydiv.checking.techniques import layer_cases, objective_case, penalty_cases
+from tinydiv.techniques import ActivationPenalty, LayerTechnique
+from tinydiv.techniques.base import Penalty
+from tinydiv.techniques.registry import module_of_file
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Whatever the last definition in some source is, as tinydiv loads it from a reader's file."""
+
+    def load(source):
+        file = tmp_path / "mine.py"
+        file.write_text(planted.IMPORTS + source)
+        module = module_of_file(str(file))
+        return list(vars(module).values())[-1]
+
+    return load
+
+
+def cases_of(thing):
+    """What the checker asks of a class or a function, in its order."""
+    if not isinstance(thing, type):
+        if thing.__name__ == "backward":
+            return network_cases(backward=thing)
+        return loss_cases(thing, "loss", 0)
+    if issubclass(thing, Penalty):
+        return (group[0] for group in penalty_cases(thing, 0))
+    if issubclass(thing, LayerTechnique):
+        return layer_cases(thing, 0)
+    assert issubclass(thing, Activation)
+    return activation_cases(thing(), 0)
+
+
+def named(cases, array):
+    """The first verdict about an array that does not pass."""
+    verdicts = itertools.chain.from_iterable(judge(case) for case in cases)
+    return next(v for v in verdicts if v.array == array and not v.passes)
+
+
+def expect(verdict, fault):
+    assert verdict.finding.code == fault.code, verdict.words
+    assert fault.words in verdict.words
+
+
+# The gallery -------------------------------------------------------------------------------------
+
+FAULTS = [
+    pytest.param(right, fault, id=f"{kind}: {fault.name}")
+    for kind, (right, faults) in planted.GALLERY.items()
+    for fault in faults
+]
+
+
+def test_the_gallery_is_large_and_every_name_is_used_once():
+    names = [fault.name for _, faults in planted.GALLERY.values() for fault in faults]
+    assert len(names) >= 50
+    codes = {fault.code for _, faults in planted.GALLERY.values() for fault in faults}
+    codes |= {fault.code for fault in planted.IN_SQUARE_BACKWARD}
+    assert len(codes) >= 25
+
+
+@pytest.mark.parametrize("kind", planted.GALLERY)
+def test_without_a_fault_nothing_is_found(own, kind):
+    right, _ = planted.GALLERY[kind]
+    for case in itertools.islice(cases_of(own(right)), 8):
+        assert [v.words for v in judge(case) if v.status in ("wrong", "nan", "error")] == []
+
+
+@pytest.mark.parametrize(("right", "fault"), FAULTS)
+def test_a_planted_fault_gets_its_name(own, right, fault):
+    expect(named(cases_of(own(fault.source(right))), fault.array), fault)
+
+
+@pytest.mark.parametrize("fault", planted.IN_SQUARE_BACKWARD, ids=lambda fault: fault.name)
+def test_where_everything_is_square_no_shape_gives_a_fault_away(own, fault):
+    backward = own(fault.source(planted.BACKWARD))
+    net = points.network(points.SQUARE, "tanh", seed=0)
+    expect(named([network_case(net, points.SQUARE, 0, backward=backward)], fault.array), fault)
+
+
+class Squares(ActivationPenalty):
+    """L = 1/(2N) sum A^2, with three ways to get the strength wrong."""
+
+    way = "right"
+
+    def __call__(self, A, step):
+        N = A.shape[-2]
+        return xp.sum(A**2, axis=(-2, -1)) / (2 * N), A / N
+
+    def apply(self, step, layer, strength):
+        value, dA = self(step.trace.A[layer], step)
+        s = strength.of_values
+        factors = {"neurons": s, "twice": s[:, None, None] ** 2, "missing": 1.0}
+        step.dA[layer] = factors.get(self.way, strength.of_matrices) * dA
+        return s * value
+
+
+@pytest.mark.parametrize(
+    ("way", "code"),
+    [
+        ("neurons", "strength-on-neurons"),
+        ("twice", "strength-twice"),
+        ("missing", "strength-missing"),
+    ],
+)
+def test_strengths_per_network_that_went_astray(way, code):
+    """With as many networks as neurons, a strength of shape (R,) raises no error: it meets the neurons."""
+    penalty = Squares()
+    penalty.way = way
+    case = objective_case(penalty, {}, points.SQUARE, "tanh", 0)
+    assert named([case], "dW[1]").finding.code == code  # the weights into the last hidden layer
+    penalty.way = "right"
+    assert all(v.passes for v in judge(case))
+
+
+def test_the_deepest_cause_is_named_for_all_that_it_spoils(own):
+    fault = next(f for f in planted.IN_BACKWARD if f.name == "no mask")
+    net = points.network(points.DEEP, "relu", seed=0)
+    case = network_case(net, points.DEEP, 0, backward=own(fault.source(planted.BACKWARD)))
+    spoiled = {v.array: v.finding.code for v in judge(case) if v.status == "wrong"}
+    assert spoiled == dict.fromkeys(["dW[0]", "db[0]", "dW[1]", "db[1]"], "mask-missing")
+
+
+def test_of_two_layers_only_the_faulty_one_is_named(own):
+    source = planted.BACKWARD.replace(
+        "* net.activation.derivative(trace.Z[l - 1])",
+        "* (net.activation.derivative(trace.Z[l - 1]) if l == 1 else 1)",
+    )
+    net = points.network(points.DEEP, "relu", seed=0)
+    case = network_case(net, points.DEEP, 0, backward=own(source))
+    words = {v.words for v in judge(case) if v.status == "wrong"}
+    assert len(words) == 1
+    assert "f'(Z[1]) is left out" in words.pop()
+
+
+def test_what_fits_nothing_is_shown_where_it_is_largest():
+    rng = np.random.default_rng(0)
+    n = rng.normal(size=(5, 3))
+    a = n + 0.2 * rng.normal(size=n.shape)
+    a[3, 1] += 7
+    e = Evidence("W[0]", a, n, np.zeros(n.shape, dtype=bool), n * 0 + 1)
+    found = diagnose([e], Facts())["W[0]"]
+    assert found.code == "elsewhere"
+    assert "most at [3, 1]" in found.words
+    assert f"{a[3, 1]:.6g} where {n[3, 1]:.6g} was measured" in found.words
+
+
+def test_a_right_array_gets_no_finding():
+    n = np.arange(6.0).reshape(2, 3)
+    e = Evidence("W[0]", n + 1e-12, n, np.zeros(n.shape, dtype=bool), n)
+    assert diagnose([e], Facts(variants=[(Finding("x", "x"), {"W[0]": n})])) == {}
+
+
+# Kinks -------------------------------------------------------------------------------------------
+
+
+def rectified_at(Z, derivative):
+    """max(0, z) at given points, with some convention for its derivative at zero."""
+
+    def gradients(at, weights):
+        return {"Z": weights[0] * derivative(at["Z"])}
+
+    Z = np.array(Z)
+    return Case("activation", "relu", "", {"Z": Z}, lambda at: [np.maximum(at["Z"], 0)], gradients)
+
+
+@pytest.mark.parametrize("at_zero", [0.0, 0.5, 1.0])
+def test_any_convention_at_a_kink_is_right_elsewhere(at_zero):
+    case = rectified_at([-1.0, 0.0, 2.0, 0.0], lambda z: (z > 0) + at_zero * (z == 0))
+    (verdict,) = judge(case)
+    assert verdict.status == "right"
+    assert verdict.at_kink == (0 if at_zero == 0.5 else 2)  # the mean of both slopes is measured
+
+
+def test_a_fault_beside_a_kink_is_still_a_fault():
+    (verdict,) = judge(rectified_at([-1.0, 0.0, 2.0], lambda z: 2.0 * (z > 0)))
+    assert verdict.status == "wrong"
+    assert "2.000x too large" in verdict.words
+
+
+def test_nothing_but_kinks_proves_nothing():
+    (verdict,) = judge(rectified_at([0.0, 0.0], lambda z: 1.0 * (z > 0)))
+    assert (verdict.status, verdict.passes) == ("kink", False)
+    assert "at a kink" in verdict.words
+    assert "not wrong" in verdict.words
+
+
+@pytest.mark.parametrize("distance", [1e-2, 1e-3, 3e-4, 1e-4, 2e-5, 4e-6, 1e-6])
+def test_a_kink_near_the_point_does_not_disturb(distance):
+    case = rectified_at([-distance, distance, 1.0], lambda z: 1.0 * (z > 0))
+    assert judge(case)[0].status == "right"
+    wrong = rectified_at([-distance, distance, 1.0], lambda z: 1.0 * (z > -1))
+    assert judge(wrong)[0].status == "wrong"
+
+
+def test_a_jump_of_the_value_is_no_fault_of_the_gradient():
+    """The value counts something: where the count changes there is no derivative either."""
+
+    def value(at):
+        return [np.where(at["x"] > 0, at["x"] + 1, 3 * at["x"])]
+
+    def gradients(at, weights):
+        return {"x": weights[0] * np.where(at["x"] > 0, 1.0, 3.0)}
+
+    case = Case("activation", "f", "", {"x": np.array([-1.0, 0.0, 1.0])}, value, gradients)
+    (verdict,) = judge(case)
+    assert (verdict.status, verdict.at_kink) == ("right", 1)
+
+
+# Never blamed ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tenth", range(10))
+def test_a_thousand_right_gradients_are_not_blamed(tenth):
+    for seed in range(100 * tenth, 100 * (tenth + 1)):
+        verdicts = judge(right_case(seed), seed)
+        blamed = [
+            f"{seed}: {v.case.subject}, {v.case.setting}: {v.array} {v.words}"
+            for v in verdicts
+            if v.status in ("wrong", "nan", "error", "noisy")
+        ]
+        assert not blamed
