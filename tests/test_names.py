@@ -76,10 +76,13 @@ def dotted(node):
     return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None
 
 
+ONLY_ON_A_GPU = {"cuda", "get_default_memory_pool"}
+
+
 def uses_of_xp(source):
     """{dotted name without xp: {keywords it is called with}} in a syntax tree.
 
-    xp.cuda is left out: it asks a GPU about itself, behind a question for the backend's name.
+    What only a GPU has is left out: it is asked behind a question for the backend's name.
     """
     found = {}
     for node in ast.walk(source):
@@ -88,9 +91,8 @@ def uses_of_xp(source):
         if name.startswith("xp.") and not name.startswith("xp._"):
             keywords = {k.arg for k in node.keywords if k.arg} if called else set()
             found.setdefault(name.removeprefix("xp."), set()).update(keywords)
-    return {
-        name: k for name, k in found.items() if name.split(".")[0] != "cuda" and name != "linalg"
-    }
+    on_both = (name for name in found if name.split(".")[0] not in ONLY_ON_A_GPU)
+    return {name: found[name] for name in on_both if name != "linalg"}
 
 
 def lacking(uses, names):
