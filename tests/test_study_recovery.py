@@ -73,7 +73,9 @@ def killed_again_and_again(base, longest, out, kills, seed):
         except subprocess.TimeoutExpired:
             orphans += children(process.pid)
             process.kill()
-            process.communicate()
+            process.wait()
+            process.stdout.close()  # not read to its end: a worker that lives on holds it open
+            process.stderr.close()
             kills -= 1
             continue
         assert process.returncode == 0, said
@@ -88,7 +90,10 @@ def killed_again_and_again(base, longest, out, kills, seed):
     patience = time.monotonic() + 20
     while any(map(alive, orphans)) and time.monotonic() < patience:
         time.sleep(0.1)
-    assert not [pid for pid in orphans if alive(pid)], "workers outlived their parent"
+    left = [pid for pid in orphans if alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, "workers outlived their parent"
 
 
 @on_linux

@@ -219,6 +219,7 @@ def test_tuning_takes_the_best_mean_never_a_rate_that_diverged_and_says_when_it_
             Arm("a", {"lr": 0.1}),
             Arm("b", {"optimizer": "adam", "lr": 0.01}),
             Arm("c", {"lr": 0.2}),
+            Arm("d", {"lr": 0.4}),
         ],
         controls=NO_CONTROLS,
     )
@@ -228,8 +229,8 @@ def test_tuning_takes_the_best_mean_never_a_rate_that_diverged_and_says_when_it_
     for (_, arm), tried in results.tuning.items():
         for candidate, runs in tried.items():
             for run_ in runs:
-                level = {"a": 0.9 - abs(candidate.lr - 0.1), "b": candidate.lr, "c": 0.5}[arm]
-                lost = arm == "b" and candidate.lr > 0.02
+                level = {"a": 0.9 - abs(candidate.lr - 0.1), "c": 0.5}.get(arm, candidate.lr)
+                lost = (arm == "b" and candidate.lr > 0.02) or (arm == "d" and candidate.lr < 0.2)
                 if arm != "c":
                     found[run_.key] = curve([0, 0, level, level, level], diverged=3 if lost else -1)
                 assert run_.validation == 64
@@ -239,6 +240,8 @@ def test_tuning_takes_the_best_mean_never_a_rate_that_diverged_and_says_when_it_
     assert (a.chosen.lr, a.at_edge) == (pytest.approx(0.1), False)
     assert (b.chosen.lr, b.at_edge) == (pytest.approx(0.01), False)  # 0.03 was better, and diverged
     assert a.runs == b.runs == 3
+    d = results.choice("all", "d")
+    assert (d.chosen.lr, d.at_edge) == (pytest.approx(1.2), True)
     assert results.choice("all", "c") is None  # not finished
     assert results.runs(Place("all", "tuned", "c")) is None
     tuned = results.runs(Place("all", "tuned", "b"))
@@ -249,7 +252,9 @@ def test_tuning_takes_the_best_mean_never_a_rate_that_diverged_and_says_when_it_
     assert results.choice("all", "c").chosen is None
     assert "every candidate diverged" in page.markdown(results)
     chosen = [row for row in tidy.tuning_rows(results) if row["chosen"]]
-    assert [(row["arm"], row["lr"]) for row in chosen] == [("a", a.chosen.lr), ("b", b.chosen.lr)]
+    assert [(row["arm"], row["lr"]) for row in chosen] == [
+        *[("a", a.chosen.lr), ("b", b.chosen.lr), ("d", d.chosen.lr)]
+    ]
 
 
 # Controls ------------------------------------------------------------------------------------------
