@@ -1,7 +1,11 @@
 """python -m tinydiv.study, as a stranger meets it."""
 
+import shutil
+import subprocess
+import sys
+
 import pytest
-from studies import TOML, command
+from studies import TOML, command, environment
 
 from tinydiv import study
 
@@ -90,6 +94,30 @@ def test_help_names_every_flag_and_shows_commands(capsys):
     for flag in ("--quick", "--seeds", "--backend", "--executor", "--out", "--resume", "--workers"):
         assert flag in said
     assert "python -m tinydiv.study paper --quick" in said
+
+
+SCRIPT = """
+from tinydiv.study import Arm, Study
+study = Study("s", [Arm("plain")], train={"data": "moons:n_train=64,n_test=64", "hidden": [3]}, seeds=2)
+report = study.run("out", workers=2, figures=False, show=False)
+print("done", report.results.done())
+"""
+
+
+def test_a_script_needs_no_main_guard_and_standard_input_is_a_script_too(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    for words, given in (("script.py",), None), (("-",), SCRIPT):
+        done = subprocess.run(
+            [sys.executable, *words],
+            input=given,
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.stdout == "done (6, 6)\n", done.stderr
+        shutil.rmtree(tmp_path / "out")
 
 
 def test_python_finds_everything_in_the_commands_own_module():

@@ -13,6 +13,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for_any
-from types import FrameType
+from types import FrameType, ModuleType
 
 from tinydiv.backend import Array
 from tinydiv.cli import THREADS
@@ -127,9 +128,28 @@ def usable_cores() -> int:
 # Processes -----------------------------------------------------------------------------------------
 
 
+class Processes(ProcessPoolExecutor):
+    """Processes that do not import the script that started them.
+
+    A spawned process runs its parent's script once more, to find what the script defines; a script
+    without `if __name__ == "__main__":` would start its study again in every worker. Blocks need
+    nothing of the script, so while processes are made there is none to be seen. That also lets
+    studies start from a notebook or from standard input.
+    """
+
+    def submit(self, function, /, *args, **kwargs):  # type: ignore[no-untyped-def]
+        """As usual; this is where new processes are made."""
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return super().submit(function, *args, **kwargs)
+        finally:
+            sys.modules["__main__"] = script
+
+
 def processes(workers: int) -> ProcessPoolExecutor:
     """Spawned, not forked: a fork copies locks and a GPU's context in whatever state they are."""
-    return ProcessPoolExecutor(
+    return Processes(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin_worker
     )
 
@@ -284,8 +304,7 @@ def carry_out_all(
                 if breaks >= MOST_BREAKS:
                     raise RunError(
                         f"workers died {breaks} times with nothing done in between (too little "
-                        'memory? a script without `if __name__ == "__main__":`?); finished blocks '
-                        "are kept: try fewer --workers with --resume"
+                        "memory?); finished blocks are kept: try fewer --workers with --resume"
                     )
                 if isinstance(pool.executor, ProcessPoolExecutor):
                     waiting.extendleft(reversed(flying.values()))  # they fell with the pool
