@@ -95,18 +95,20 @@ class Verdict:
         return self.status + some
 
 
-def judge(case: Case, seed: int = 0, known: Container[str] = ()) -> list[Verdict]:
+def judge(
+    case: Case, seed: int = 0, known: Container[str] = (), doctor: bool = True
+) -> list[Verdict]:
     """Check every array of a case. Never raises for what the checked code does wrong.
 
     known: arrays whose fault was named at another point already: a disagreement is enough, and it need
-    not be looked at entry by entry.
+    not be looked at entry by entry. doctor: is anybody interested in *how* a gradient is wrong?
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a NaN gets a verdict, not a warning
-        return _judge(case, seed, known)
+        return _judge(case, seed, known, doctor)
 
 
-def _judge(case: Case, seed: int, known: Container[str]) -> list[Verdict]:
+def _judge(case: Case, seed: int, known: Container[str], doctor: bool) -> list[Verdict]:
     def value(status: str, finding: Finding) -> list[Verdict]:
         return [Verdict(case, "value", status, finding=finding)]
 
@@ -131,7 +133,7 @@ def _judge(case: Case, seed: int, known: Container[str]) -> list[Verdict]:
             verdict = _measured(case, probes[name], analytic, seed, known)
         verdicts.append(verdict)
     _zeros(verdicts, probes)
-    if any(v.status == "wrong" and v.array not in known for v in verdicts):
+    if doctor and any(v.status == "wrong" and v.array not in known for v in verdicts):
         _ask_the_doctor(case, verdicts, probes, gradients, weights)
     return verdicts
 

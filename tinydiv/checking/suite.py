@@ -26,6 +26,9 @@ from tinydiv.techniques.registry import TECHNIQUES
 Told = Callable[[str, Report], None]
 """Called with (subject, report) once a subject is done."""
 
+Cases = Iterable[Case | Sequence[Case]]
+"""Single cases, and groups of which the first active one counts (see examine)."""
+
 GROUPS = ("network", "activations", "losses", "penalties", "layers", "interventions")
 
 
@@ -74,15 +77,38 @@ def run(only: Sequence[str] = (), seed: int = 0, told: Told | None = None) -> Re
 
 def check_into(report: Report, name: str, seed: int) -> None:
     """Check one built-in subject and add what was found to a report."""
+    if name in TECHNIQUES:
+        technique_into(report, TECHNIQUES[name], seed)
+    else:
+        examine(report, cases_of(name, seed), seed)
+
+
+def cases_of(name: str, seed: int) -> Cases:
+    """The points at which one built-in subject is checked; none for an intervention."""
     group = subjects()[name]
     if group == "network":
-        examine(report, network_cases(seed), seed)
-    elif group == "activations":
-        examine(report, activation_cases(activations.get(name), seed), seed)
-    elif group == "losses":
-        examine(report, loss_cases(losses.get(name), name, seed), seed)
-    else:
-        technique_into(report, TECHNIQUES[name], seed)
+        return network_cases(seed)
+    if group == "activations":
+        return activation_cases(activations.get(name), seed)
+    if group == "losses":
+        return loss_cases(losses.get(name), name, seed)
+    return technique_cases(TECHNIQUES[name], seed)
+
+
+def technique_cases(
+    cls: type[Technique],
+    seed: int,
+    name: str = "",
+    settings: dict[str, object] | None = None,
+) -> Cases:
+    """The points at which a technique is checked; with given settings, or all that change its maths."""
+    if issubclass(cls, Penalty):
+        return penalty_cases(cls, seed, name, settings)
+    if issubclass(cls, LayerTechnique):
+        return layer_cases(cls, seed, name, settings)
+    if issubclass(cls, Intervention):
+        return ()
+    raise TypeError(f"{cls.__name__} is no penalty, no layer and no intervention")
 
 
 def technique_into(
@@ -92,18 +118,13 @@ def technique_into(
     name: str = "",
     settings: dict[str, object] | None = None,
 ) -> None:
-    """Check one technique, of whatever kind; with given settings, or with all that change its maths."""
+    """Check one technique, of whatever kind, and add what was found to a report."""
     name = name or cls.name
     if issubclass(cls, Intervention):
         report.held.append(Held(name, cls.invariant))
         return
     try:
-        if issubclass(cls, Penalty):
-            examine(report, penalty_cases(cls, seed, name, settings), seed)
-        elif issubclass(cls, LayerTechnique):
-            examine(report, layer_cases(cls, seed, name, settings), seed)
-        else:
-            raise TypeError(f"{name} is no penalty, no layer and no intervention")
+        examine(report, technique_cases(cls, seed, name, settings), seed)
     except (UsageError, RunError):
         raise
     except Exception as error:  # a class of the reader's own that cannot even be made
@@ -113,22 +134,24 @@ def technique_into(
         report.add([Verdict(case, "value", "error", finding=raised_finding(error))])
 
 
-def examine(report: Report, cases: Iterable[Case | Sequence[Case]], seed: int) -> None:
-    """Judge cases one after the other, and keep what is found. Of a group of cases the first counts at
-    which no gradient is zero for lack of action: a hinge may be inactive at one scale and active at
-    another. If it is inactive at all of them, that is the verdict: it proves nothing, and fails.
-    """
+def examine(report: Report, cases: Cases, seed: int) -> None:
+    """Judge cases one after the other, and keep what is found."""
     for item in cases:
-        group = [item] if isinstance(item, Case) else item
-        first: list[Verdict] | None = None
-        for case in group:
-            verdicts = judge_after(report, case, seed)
-            active = not any(v.status in ("zero", "kink") for v in verdicts)
-            if active or first is None:
-                first = verdicts
-            if active:
-                break
-        report.add(first or [])
+        report.add(active(item, lambda case: judge_after(report, case, seed)))
+
+
+def active(item: Case | Sequence[Case], judged: Callable[[Case], list[Verdict]]) -> list[Verdict]:
+    """The verdicts about a case. Of a group the first case counts at which no gradient is zero for lack
+    of action: a hinge may be inactive at one scale and active at another. If it is inactive at all
+    of them, that is the verdict: it proves nothing, and fails.
+    """
+    first: list[Verdict] | None = None
+    for case in [item] if isinstance(item, Case) else item:
+        verdicts = judged(case)
+        if not any(v.status in ("zero", "kink") for v in verdicts):
+            return verdicts
+        first = verdicts if first is None else first
+    return first or []
 
 
 def judge_after(report: Report, case: Case, seed: int) -> list[Verdict]:

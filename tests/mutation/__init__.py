@@ -1,0 +1,11 @@
+"""Mutation tests: spoil every gradient in every small way, and see that something notices.
+
+    python -m tests.mutation                        all mutants
+    python -m tests.mutation decov MLP.backward     those of some subjects or functions
+    python -m tests.mutation --show decov           their names, nothing is run
+    python -m tests.mutation --sample 50 --seed 3   some at random
+
+targets.py finds the functions that gradients run through, by watching the checker at work; edits.py changes
+their syntax trees; noticing.py asks the checker, and where it sees nothing, the tests. What nobody
+notices is listed by name in survivors.txt, and proven to compute the same (test_mutation.py).
+"""

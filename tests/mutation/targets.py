@@ -1,0 +1,204 @@
+"""Which functions gradients run through, found by watching the checker at work, and their mutants.
+
+Nothing is listed by hand: whatever function of these files is called while a subject's values and
+gradients are computed is a target, and that subject is asked about its mutants. Functions that only keep
+books are left out by their names. The optimizers' updates come from their registry; the checker does
+not run them, tests do.
+"""
+
+import ast
+import contextlib
+import inspect
+import sys
+import types
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import tinydiv
+from tinydiv import optimizers
+from tinydiv.checking import suite
+
+from .edits import edits_of
+
+PACKAGE = Path(tinydiv.__file__).parent
+FILES = ("mlp.py", "activations.py", "losses.py", "techniques/*.py")
+BOOKKEEPING_FILES = ("framework", "settings", "registry", "conflicts", "plateau", "cost", "alias")
+BOOKKEEPING = ("state", "load_state", "attach", "shapes", "view", "views", "block", "flops", "_at")
+BOOKKEEPING += ("_learns_at_inputs",)
+"""Names of functions that hold no maths. So do all that begin with `_check`."""
+
+
+@dataclass
+class Target:
+    """One function, and the subjects whose values or gradients run through it."""
+
+    code: types.CodeType
+    functions: list[types.FunctionType]
+    subjects: list[str] = field(default_factory=list)
+
+    @property
+    def file(self):
+        return Path(self.code.co_filename)
+
+    @property
+    def name(self):
+        """techniques.decov.DeCov.__call__"""
+        module = ".".join(self.file.relative_to(PACKAGE).with_suffix("").parts)
+        return f"{module}.{self.code.co_qualname}"
+
+
+@cache
+def targets():
+    """All targets in a fixed order."""
+    found = {}
+    for subject in suite.subjects():
+        for code in codes_run_by(subject):
+            if code not in found:
+                functions = functions_with(code)
+                if not functions:
+                    continue
+                found[code] = Target(code, functions)
+            found[code].subjects.append(subject)
+    for code in optimizer_codes():
+        found[code] = Target(code, functions_with(code))
+    return sorted(found.values(), key=lambda target: target.name)
+
+
+def codes_run_by(subject):
+    """The code objects of the chosen files that run when the first cases of a subject are computed."""
+    seen = set()
+    allowed = {str(path) for pattern in FILES for path in PACKAGE.glob(pattern)}
+    allowed -= {str(PACKAGE / "techniques" / f"{name}.py") for name in BOOKKEEPING_FILES}
+
+    def watch(frame, event, argument):
+        code = frame.f_code
+        if event == "call" and code.co_filename in allowed:
+            seen.add(code)
+
+    for item in suite.cases_of(subject, seed=0):
+        case = item if hasattr(item, "point") else item[0]
+        sys.setprofile(watch)
+        try:
+            outputs = case.function(case.point)
+            case.gradients(case.point, outputs)
+        finally:
+            sys.setprofile(None)
+    return sorted((c for c in seen if _holds_maths(c.co_name)), key=lambda c: c.co_qualname)
+
+
+def _holds_maths(name):
+    plain = name not in BOOKKEEPING and not name.startswith("_check")
+    return plain and not name.startswith("<")
+
+
+def optimizer_codes():
+    """The updates of all optimizers."""
+    functions = [f.plain for f in vars(optimizers).values() if hasattr(f, "plain")]
+    for cls in optimizers.OPTIMIZERS.values():
+        functions += [f for key, f in vars(cls).items() if key in ("update", "_adam")]
+    return [function.__code__ for function in functions]
+
+
+def functions_with(code):
+    """The functions that run a code object: a class's, a module's, behind a property or a decorator."""
+    found = []
+    for name, module in sorted(sys.modules.items()):
+        if name.split(".")[0] != "tinydiv" or getattr(module, "__file__", "") != code.co_filename:
+            continue
+        for value in vars(module).values():
+            members = list(vars(value).values()) if inspect.isclass(value) else [value]
+            for member in members:
+                member = getattr(member, "plain", member)  # backend.fuse
+                member = getattr(member, "__func__", getattr(member, "fget", member))
+                if inspect.isfunction(member) and member.__code__ is code and member not in found:
+                    found.append(member)
+    return found
+
+
+# Mutants -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Mutant:
+    """One edit of one target."""
+
+    target: Target
+    what: str
+    old: str
+    new: str
+    number: int
+    """Of equal edits in one function, the how-manieth: 1 for the first."""
+    tree: ast.FunctionDef
+
+    @property
+    def name(self):
+        again = f" ({self.number})" if self.number > 1 else ""
+        return f"{self.target.name}: {self.what}{again}: {self.old} -> {self.new}"
+
+    @contextlib.contextmanager
+    def in_place(self):
+        """The package with this mutant in it. Only the function's code is exchanged, so that whoever
+        imported the function, or its class, runs the mutant."""
+        code = compiled(self.tree, self.target.code)
+        functions = [f for f in self.target.functions if f.__code__ is self.target.code]
+        assert functions, "another mutant is in place"
+        for function in functions:
+            function.__code__ = code
+        try:
+            yield
+        finally:
+            for function in functions:
+                function.__code__ = self.target.code
+
+
+def compiled(tree, code):
+    """The code object of an edited function, fit to take the place of the original's."""
+    module = ast.Module([tree], [])
+    if "__class__" in code.co_freevars:  # it says super(): only a class gives it that cell
+        module = ast.Module([ast.ClassDef("Home", [], [], [tree], [])], [])
+    found = _code_in(compile(ast.fix_missing_locations(module), code.co_filename, "exec"), code)
+    return found.replace(co_qualname=code.co_qualname)
+
+
+def _code_in(outer, code):
+    for constant in outer.co_consts:
+        if isinstance(constant, types.CodeType):
+            if constant.co_name == code.co_name and constant.co_freevars == code.co_freevars:
+                return constant
+            if inner := _code_in(constant, code):
+                return inner
+    return None
+
+
+@cache
+def _tree_of(file):
+    return ast.parse(file.read_text())
+
+
+def definition(target):
+    """The syntax tree of a target's function."""
+    for node in ast.walk(_tree_of(target.file)):
+        if isinstance(node, ast.FunctionDef) and node.name == target.code.co_name:
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            if first == target.code.co_firstlineno:
+                bare = ast.FunctionDef(node.name, node.args, node.body, [], None)
+                return ast.fix_missing_locations(ast.copy_location(bare, node))
+    raise LookupError(target.name)
+
+
+def mutants_of(target):
+    """Every mutant of one target, in the order of its source."""
+    seen = {}
+    for what, old, new, tree in edits_of(definition(target)):
+        key = (what, old, new)
+        seen[key] = seen.get(key, 0) + 1
+        yield Mutant(target, what, old, new, seen[key], tree)
+
+
+def all_mutants(only=()):
+    """All mutants; or those of the named subjects, and of functions whose name ends as asked."""
+    for target in targets():
+        named = any(target.name.endswith(name) or name in target.subjects for name in only)
+        if not only or named:
+            yield from mutants_of(target)
