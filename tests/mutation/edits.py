@@ -100,9 +100,14 @@ def _edits(node, parent):
             yield "double", ast.Assign(node.targets, _double(node.value))
     elif isinstance(node, ast.Return) and node.value is not None:
         yield from _of_return(node.value)
-    elif isinstance(node, ast.Constant) and isinstance(parent, ast.BinOp):
-        if isinstance(node.value, int | float) and not isinstance(node.value, bool) and node.value:
-            yield "double the constant", ast.Constant(2 * node.value)
+    elif isinstance(parent, ast.BinOp) and _is_number(node):
+        yield "double the constant", ast.Constant(2 * node.value)
+
+
+def _is_number(node):
+    if not isinstance(node, ast.Constant) or isinstance(node.value, bool):
+        return False
+    return isinstance(node.value, int | float) and node.value != 0
 
 
 def _of_operation(node):
@@ -141,7 +146,8 @@ def _of_call(node):
     elif name in ("maximum", "minimum"):
         yield f"drop the {name}", node.args[0]
     elif len(node.args) == 1 and not node.keywords and name and name not in KEPT_CALLS:
-        if not (named and isinstance(node.func.value, ast.Call)) and name != "astype":
+        of_a_result = named and isinstance(node.func.value, ast.Call)
+        if not of_a_result and name != "astype":
             yield f"drop {name}", node.args[0]
 
 

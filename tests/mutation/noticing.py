@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from tinydiv.checking import suite
 from tinydiv.checking.judge import judge
 
