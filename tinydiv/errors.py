@@ -5,7 +5,7 @@ machine could not do (exit code 1). Both carry one clear sentence, and no comman
 for either.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -26,9 +26,24 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     'allowed: relu, tanh'
     """
     names = list(allowed)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
-    listed = ", ".join(names)
-    return f"did you mean {close[0]!r}? Allowed: {listed}" if close else f"allowed: {listed}"
+    close, listed = " or ".join(map(repr, near(name, names))), ", ".join(names)
+    return f"did you mean {close}? Allowed: {listed}" if close else f"allowed: {listed}"
+
+
+def near(name: str, names: Sequence[str]) -> list[str]:
+    """The first name that is written on from this one, and the one that is spelt most like it.
+
+    A name may go on from any of its words, its first above all: "he" means he-normal, "energy" means
+    hyperspherical-energy. Two of the letters must be there. Capitals make no difference.
+    """
+    said = name.strip().lower()
+    words = {known: known.lower().replace("_", "-") for known in names}
+    start = said.replace("_", "-")
+    longer = [known for known, word in words.items() if word.startswith(start)]
+    longer += [known for known, word in words.items() if f"-{start}" in word]
+    spelt = {known.lower(): known for known in names}
+    alike = [spelt[word] for word in get_close_matches(said, spelt, n=1, cutoff=0.5)]
+    return list(dict.fromkeys((longer[:1] if len(start) > 1 else []) + alike))
 
 
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
