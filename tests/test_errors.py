@@ -3,6 +3,7 @@
 import pytest
 
 from tinydiv import listing
+from tinydiv.checking.suite import chosen
 from tinydiv.errors import RunError, UsageError, near, nearest, unknown
 
 
@@ -48,6 +49,15 @@ def test_half_a_name_is_near_enough(kind, name, meant):
 def test_two_near_names_are_both_said():
     said = nearest("decor", ["decov", "decorrelated-inputs"])
     assert said.startswith("did you mean 'decorrelated-inputs' or 'decov'? Allowed: decov, ")
+
+
+def test_a_name_that_is_allowed_twice_is_said_once():
+    assert nearest("zzz", ["network", "relu", "network"]) == "allowed: network, relu"
+    with pytest.raises(UsageError) as error:
+        chosen(["WRONG"])
+    listed = str(error.value).partition("llowed: ")[2].split(", ")
+    assert len(listed) == len(set(listed)) > 50
+    assert listed.count("network") == 1
 
 
 def test_an_unknown_name_is_a_users_mistake():

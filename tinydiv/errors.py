@@ -25,7 +25,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     >>> nearest("zzz", ["relu", "tanh"])
     'allowed: relu, tanh'
     """
-    names = list(allowed)
+    names = list(dict.fromkeys(allowed))  # a name of two kinds is said once
     close, listed = " or ".join(map(repr, near(name, names))), ", ".join(names)
     return f"did you mean {close}? Allowed: {listed}" if close else f"allowed: {listed}"
 
