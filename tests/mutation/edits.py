@@ -1,7 +1,7 @@
 """Small edits of a function's syntax tree: each is a mistake that somebody could have made.
 
 Deleted, scaled, sign flipped, transposed, a mask or a mean dropped, operands swapped. What names axes,
-types and places (keywords, indices) or refuses bad input (raise, assert) is left alone.
+types and places (keywords, indices) or refuses bad input (raise, assert, `_check...`) is left alone.
 """
 
 import ast
@@ -18,7 +18,19 @@ OPPOSITE = {
 }
 RENAMED = {"mean": "sum", "sum": "mean", "maximum": "minimum", "minimum": "maximum"}
 RENAMED |= {"zeros_like": "ones_like", "ones_like": "zeros_like", "argmax": "argmin"}
-KEPT_CALLS = ("eye", "arange", "zeros", "ones", "finfo", "len", "range", "float", "int", "max", "min")
+KEPT_CALLS = (
+    "eye",
+    "arange",
+    "zeros",
+    "ones",
+    "finfo",
+    "len",
+    "range",
+    "float",
+    "int",
+    "max",
+    "min",
+)
 KEPT_CALLS += ("any", "all", "list", "tuple", "enumerate")
 """Calls of one argument that cannot be replaced by it: the argument is a size."""
 
@@ -41,7 +53,7 @@ def _editable(tree):
 
 
 def _below(parent, node):
-    if isinstance(node, LEFT_ALONE) or _is_docstring(node):
+    if isinstance(node, LEFT_ALONE) or _is_docstring(node) or _refuses(node):
         return
     yield parent, node
     for name, value in ast.iter_fields(node):
@@ -58,6 +70,17 @@ def _below(parent, node):
 
 def _is_docstring(node):
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _refuses(node):
+    """self._check_inputs(X): about what comes in, not about what is computed."""
+    call = node.value if isinstance(node, ast.Expr) else node
+    return isinstance(call, ast.Call) and _called(call).startswith("_check")
+
+
+def _called(call):
+    """The name of the function that is called."""
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
 def _replace(parent, old, new):
@@ -95,13 +118,20 @@ def _edits(node, parent):
             yield "flip the sign", ast.AugAssign(node.target, OPPOSITE[type(node.op)](), node.value)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield "delete", ast.Pass()
-    elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp | ast.Call):
+    elif isinstance(node, ast.Assign) and _is_amount(node.value):
         if isinstance(node.targets[0], ast.Name | ast.Subscript | ast.Attribute):
             yield "double", ast.Assign(node.targets, _double(node.value))
     elif isinstance(node, ast.Return) and node.value is not None:
         yield from _of_return(node.value)
     elif isinstance(parent, ast.BinOp) and _is_number(node):
         yield "double the constant", ast.Constant(2 * node.value)
+
+
+def _is_amount(node):
+    """Can it be doubled, or turned round? A mask cannot, and twice nothing is nothing."""
+    if isinstance(node, ast.BinOp):
+        return not isinstance(node.op, ast.BitOr | ast.BitAnd)
+    return isinstance(node, ast.Call) and _called(node) not in ("zeros_like", "isfinite")
 
 
 def _is_number(node):
@@ -131,7 +161,7 @@ def _of_operation(node):
 
 def _of_call(node):
     named = isinstance(node.func, ast.Attribute)
-    name = node.func.attr if named else getattr(node.func, "id", "")
+    name = _called(node)
     if name in RENAMED and named:
         other = ast.Attribute(node.func.value, RENAMED[name], ast.Load())
         yield f"{name} to {RENAMED[name]}", ast.Call(other, node.args, node.keywords)
@@ -154,7 +184,7 @@ def _of_call(node):
 def _of_return(value):
     """Results doubled, and turned round: each alone where there are several."""
     if not isinstance(value, ast.Tuple):
-        if isinstance(value, ast.BinOp | ast.Name | ast.Call):
+        if isinstance(value, ast.Name) or _is_amount(value):
             yield "double the result", ast.Return(_double(value))
             yield "turn the result round", ast.Return(ast.UnaryOp(ast.USub(), value))
         return
@@ -163,7 +193,7 @@ def _of_return(value):
             (f"double result {i}", _double(one)),
             (f"turn result {i} round", ast.UnaryOp(ast.USub(), one)),
         ):
-            if isinstance(one, ast.BinOp | ast.Name | ast.Call | ast.UnaryOp):
+            if isinstance(one, ast.Name | ast.UnaryOp) or _is_amount(one):
                 elements = [*value.elts[:i], changed, *value.elts[i + 1 :]]
                 yield what, ast.Return(ast.Tuple(elements, ast.Load()))
 

@@ -10,34 +10,18 @@ import signal
 import sys
 import time
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-
-import pytest
 
 from tinydiv.checking import suite
 from tinydiv.checking.judge import judge
 
-TESTS = Path(__file__).parent.parent
+from .pool import Pool, in_the_pool
+
 PATIENCE = 120
 """Seconds after which a mutant counts as noticed: it does not end."""
 
 MOST_SUBJECTS = 5
 """Of the subjects that run through a shared function, this many are asked."""
-
-FIRST, THEN = "asked about the subjects alone", "asked as a whole"
-WHERE = {
-    "optimizers": {THEN: ("test_optimizers.py",)},
-    "activations": {THEN: ("test_mlp.py",)},
-    "losses": {THEN: ("test_losses.py", "test_mlp.py")},
-    "mlp": {THEN: ("test_mlp.py", "test_layers.py", "test_techniques.py")},
-    "techniques": {
-        FIRST: ("test_penalties.py", "test_layers.py", "test_techniques.py"),
-        THEN: ("test_penalties_meaning.py", "test_layers.py", "test_techniques.py"),
-    },
-}
-"""The tests that could notice a mutant, by the first part of its name: the likeliest first."""
 
 
 @dataclass(frozen=True)
@@ -61,57 +45,42 @@ def by_checker(subjects, seed=0):
     return None
 
 
-def by_tests(mutant):
-    """The name of the first test that fails, or None."""
-    for stage, names in WHERE[mutant.target.name.split(".")[0]].items():
-        files = [str(TESTS / name) for name in names if (TESTS / name).exists()]
-        chosen = ["-k", " or ".join(mutant.target.subjects)] if stage is FIRST else []
-        listener = Listener()
-        asked = ["-x", "-q", "-p", "no:cacheprovider", *chosen, *files]
-        code = pytest.main(asked, plugins=[listener])
-        if listener.failed:
-            return listener.failed[0]
-        if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-            return f"pytest ended with {code!r}"
-    return None
-
-
-class Listener:
-    """Keeps the names of tests that failed."""
-
-    def __init__(self):
-        self.failed = []
-
-    def pytest_runtest_logreport(self, report):
-        if report.failed:
-            self.failed.append(report.nodeid.split("/")[-1])
-
-
-def noticed(mutant, tests=True):
-    """Ask the checker, then the tests, in this very process."""
+def noticed(mutant, pool=None):
+    """Ask the checker, then a pool of tests, in this very process."""
     with mutant.in_place():
         how = by_checker(mutant.target.subjects)
         if how is not None:
             return Noticed("the checker", how)
-        how = by_tests(mutant) if tests else None
+        how = pool.first_failure(mutant.target.name) if pool is not None else None
         return Noticed("a test", how) if how is not None else Noticed()
 
 
 # One process each --------------------------------------------------------------------------------
 
 
-def run(mutants, workers=None, tests=True, patience=PATIENCE):
-    """Yield (mutant, Noticed) for every mutant, as they come in; `workers` of them at a time."""
-    workers = workers or len(os.sched_getaffinity(0))
-    with suppress(ImportError):  # once, here, and not in every process that tests run in
-        import torch
+def ask(mutants, told, workers=None, tests=True, patience=PATIENCE):
+    """Call told(mutant, Noticed) for every mutant, as they come in; `workers` of them at a time.
 
-        torch.set_num_threads(1)
-    waiting, running = list(mutants)[::-1], {}
+    tests: ask the tests as well, or those of them alone that a pytest expression (-k) names.
+    """
+
+    def all_of_them(pool=None):
+        for answered in _answers(list(mutants), workers, pool, patience):
+            told(*answered)
+
+    if tests:
+        in_the_pool(all_of_them, named="" if tests is True else tests)
+    else:
+        all_of_them()
+
+
+def _answers(mutants, workers, pool, patience):
+    workers = workers or len(os.sched_getaffinity(0))
+    waiting, running = mutants[::-1], {}
     while waiting or running:
         while waiting and len(running) < workers:
             mutant = waiting.pop()
-            child, end = _fork(mutant, tests)
+            child, end = _fork(mutant, pool)
             running[end] = (mutant, child, time.monotonic() + patience)
         ready, _, _ = select.select(list(running), [], [], 1.0)
         late = [end for end, (_, _, limit) in running.items() if time.monotonic() > limit]
@@ -127,7 +96,7 @@ def run(mutants, workers=None, tests=True, patience=PATIENCE):
             yield mutant, Noticed(by, how)
 
 
-def _fork(mutant, tests):
+def _fork(mutant, pool: Pool | None):
     """Start a process that writes who noticed, and how, into a pipe."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -142,7 +111,7 @@ def _fork(mutant, tests):
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
-        answer = noticed(mutant, tests)
+        answer = noticed(mutant, pool)
         os.write(start, f"{answer.by}\n{answer.how}"[:3000].encode())
     except BaseException as error:
         os.write(start, f"an exception\n{type(error).__name__}: {error}"[:3000].encode())

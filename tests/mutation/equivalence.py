@@ -1,0 +1,137 @@
+"""Does a mutant compute the same? Compared on many points, the odd ones among them, to the last digits.
+
+The points are the checker's own, of every subject that runs through the function, and what training may
+make of them: neurons that are dead in some networks, constant, alike, mirrored; values far smaller and
+far larger; nothing but zeros.
+"""
+
+import warnings
+
+from tinydiv.backend import xp
+from tinydiv.checking import suite
+from tinydiv.checking.numeric import cotangents
+
+CLOSE = 1e-12
+"""Two arrays are the same if they differ by less than this times the largest entry."""
+
+
+def difference(mutant, seeds=(0, 1), most_subjects=None):
+    """Where a mutant and the original differ, in words; None if they do so nowhere."""
+    for subject in mutant.target.subjects[:most_subjects]:
+        for seed in seeds:
+            for case, name, point in points_of(subject, seed):
+                right = computed(case, point)
+                with mutant.in_place():
+                    found = computed(case, point)
+                if not same(right, found):
+                    return f"{subject}, {case.kind}, {case.setting}, {name}"
+    return None
+
+
+def points_of(subject, seed):
+    """(case, what is odd about the point, point)"""
+    for item in suite.cases_of(subject, seed):
+        case = item[0] if isinstance(item, list) else item
+        for name, change in ODD.items():
+            yield case, name, {key: change(array) for key, array in case.point.items()}
+
+
+def computed(case, point):
+    """All outputs and gradients at a point; or the exception's name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of infinite numbers: they are compared too
+        try:
+            outputs = [xp.asarray(output) for output in case.function(point)]
+            return [*outputs, *case.gradients(point, cotangents(outputs, seed=3)).values()]
+        except Exception as error:
+            return type(error).__name__
+
+
+def same(one, other):
+    if isinstance(one, str) or isinstance(other, str):
+        return one == other
+    return all(_same(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _same(a, b):
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    finite = xp.isfinite(a)
+    if not bool(xp.all(finite == xp.isfinite(b))):
+        return False
+    a, b = xp.where(finite, a, 0), xp.where(finite, b, 0)
+    return bool(xp.all(abs(a - b) <= CLOSE * xp.max(abs(a), initial=0.0)))
+
+
+# Odd points --------------------------------------------------------------------------------------
+#
+# A neuron is a column of activations and of incoming weights, and a row of outgoing weights: each kind
+# of oddity is made of columns, and of rows as well.
+
+
+def columns(of_column):
+    """Change the first columns of every network's matrix."""
+
+    def change(array):
+        array = array.copy()
+        if array.ndim > 1 and array.shape[-1] > 1:
+            array[..., :, 0] = of_column(array)
+        return array
+
+    return change
+
+
+def rows(of_column):
+    def change(array):
+        array = array.copy()
+        if array.ndim > 1 and array.shape[-2] > 1:
+            array[..., 0, :] = of_column(array.mT)
+        return array
+
+    return change
+
+
+def dead(array):
+    return 0.0 * array[..., 0]
+
+
+def constant(array):
+    return 0.0 * array[..., 0] + 3.0
+
+
+def twin(array):
+    return array[..., 1]
+
+
+def mirrored(array):
+    return -array[..., 1]
+
+
+def quiet(array):
+    """The deviation below which a neuron counts as dead, less or more a little, by network."""
+    return 1e-3 * array[..., 0]
+
+
+def all_but_one_dead(array):
+    array = array.copy()
+    if array.ndim > 1:
+        array[..., 1:] = 0
+    return array
+
+
+def dead_in_one_network(array):
+    array = array.copy()
+    if array.ndim > 2:
+        array[0, ..., 0] = 0
+        array[-1] = 0
+    return array
+
+
+def larger(by):
+    return lambda array: by * array
+
+
+ODD = {"as it is": larger(1.0), "small": larger(1e-3), "large": larger(30.0), "zeros": larger(0.0)}
+ODD |= {f"{f.__name__} column": columns(f) for f in (dead, constant, twin, mirrored, quiet)}
+ODD |= {f"{f.__name__} row": rows(f) for f in (dead, twin)}
+ODD |= {f.__name__.replace("_", " "): f for f in (all_but_one_dead, dead_in_one_network)}
