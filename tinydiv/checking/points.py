@@ -43,6 +43,9 @@ ONE_SAMPLE = Shape((3, 4, 2), 1)
 WIDE = Shape((3, 5, 7, 2), 9, replicas=2)
 """More neurons than inputs: their weights cannot all be orthogonal."""
 
+SILENT = Shape((3, 3, 2), 5, replicas=2)
+"""For neurons that say nothing: one of the first network's, and all but one of the second's."""
+
 
 def numbers(*shape: int, seed: int, scale: float = 1.0) -> Array:
     """Normal numbers in float64, drawn on the host."""

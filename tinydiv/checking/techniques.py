@@ -90,6 +90,8 @@ def penalty_cases(
             for a in (i + k, i + k + 3)[: 2 if i == 0 else 1]:
                 kind = kinds[a % len(kinds)]
                 yield unit_cases(penalty, chosen, shape, kind, seed + k, subject)
+        if any(NEURONS[role] is not None for role in roles(cls)):
+            yield unit_cases(penalty, chosen, points.SILENT, "tanh", seed, subject, silent=True)
         for k, shape in enumerate((points.SQUARE, points.DEEP, points.MANY)[: 3 if i == 0 else 1]):
             kind = kinds[(i + 2 * k) % len(kinds)]
             yield [objective_case(penalty, chosen, shape, kind, seed + k, subject)]
@@ -133,6 +135,36 @@ def arguments(penalty: Penalty, step: Step, layer: int) -> dict[str, Array]:
     }
 
 
+NEURONS = {"A": -1, "B": -1, "W": -1, "V": -2, "c": None, "logits": None}
+"""Along which axis of an array, by its name in base.py, the neurons of a layer lie."""
+
+
+def roles(cls: type[Penalty]) -> list[str]:
+    """The names in base.py of the arrays that a penalty takes, whatever its own arguments are called."""
+    for base in cls.__mro__:
+        if base.__module__ == Penalty.__module__ and "__call__" in base.__dict__:
+            names = list(inspect.signature(base.__dict__["__call__"]).parameters)[1:]
+            return [name for name in names if name in NEURONS]
+    return []
+
+
+def silenced(given: Point, cls: type[Penalty]) -> Point:
+    """The same arrays of points.SILENT with neurons that are dead: no activation, no weights.
+
+    They get no correlation, no direction and no gradient; and whoever divides by their size, or counts
+    them among the pairs, shows here. The second view keeps them: noise may wake a neuron.
+    """
+    found = {}
+    for (name, array), role in zip(given.items(), roles(cls), strict=True):
+        array, axis = array.copy(), NEURONS[role]
+        if axis is not None and role != "B":
+            neurons = xp.moveaxis(array, axis, 1)
+            neurons[0, 0] = 0
+            neurons[1, 1:] = 0
+        found[name] = array
+    return found
+
+
 def unit_cases(
     penalty: Penalty,
     chosen: Settings,
@@ -140,8 +172,12 @@ def unit_cases(
     activation: str,
     seed: int,
     subject: str = "",
+    silent: bool = False,
 ) -> list[Case]:
-    """A penalty as a function of its arrays, at unit strength, at points of several scales."""
+    """A penalty as a function of its arrays, at unit strength, at points of several scales.
+
+    silent: with neurons that say nothing (see silenced).
+    """
     net = points.network(shape, activation, seed)
     X, Y = points.inputs(shape, seed), points.targets(shape, seed)
     setting = ", ".join(filter(None, [said(chosen), activation, str(shape)]))
@@ -162,6 +198,9 @@ def unit_cases(
         return broken(error)
     if not given:
         return []
+    if silent:
+        given = silenced(given, type(penalty))
+        setting += ", some neurons dead"
 
     def called(at: Point) -> tuple[Array, ...]:
         arrays = [at[key] for key in given]
