@@ -358,6 +358,85 @@ def test_odd_layers_give_finite_numbers(name, backend):
         assert np.isfinite(value(name, parts)).all()
 
 
+RANGES = {
+    "correlation_squared": (-1 / 58, 1),
+    "participation_ratio": (0, 8),
+    "effective_rank": (0, 8),
+    "group_cka": (-1, 1),
+    "stable_rank": (0, 7),
+    "hyperspherical_energy": (0, 1000),
+    "half_space_energy": (0, 1000),
+    "condensation": (0, 8),
+    "ambiguity": (0, np.inf),
+}
+"""What a metric can be at H = 8, D = 7, N = 60, as its docstring says; all others lie in [0, 1]."""
+
+
+def dying(dtype):
+    """Layers of which little is left, three networks each: name -> arrays."""
+    parts = {k: v.astype(dtype) if k in "WbAV" else v for k, v in layer(H=8, R=3).items()}
+    A, only = parts["A"], np.arange(8) == 2
+    spike = np.zeros_like(A)
+    spike[:, 3, 2] = 1
+    pair = spike.copy()
+    pair[:, 5, 6] = 2
+    heights = 1 + np.arange(8, dtype=dtype) / 7
+    yield "all dead", parts | {"A": A * 0}
+    yield "all but one dead", parts | {"A": A * only}
+    yield "one neuron, one sample", parts | {"A": spike}
+    yield "two neurons, a sample each", parts | {"A": pair}
+    for height in (0.1, 5.3, 3333.3):
+        constant = np.full_like(A, height) * heights
+        yield f"constant {height}", parts | {"A": constant}
+        yield f"all but one constant {height}", parts | {"A": np.where(only, A, constant)}
+    for scale in (1e-3, 1e-12, 1e-30, 1e10):
+        small = (A * scale).astype(dtype)
+        yield f"times {scale}", parts | {"A": small}
+        yield f"one neuron, others times {scale}", parts | {"A": np.where(only, A, small)}
+        yield f"one sample times {scale}", parts | {"A": (pair * scale).astype(dtype)}
+    yield (
+        "one neuron with weights",
+        parts | {"W": parts["W"] * only, "A": A * only, "V": parts["V"] * only[:, None]},
+    )
+    yield "tiny weights", parts | {k: (parts[k] * 1e-25).astype(dtype) for k in "WV"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", list(METRICS))
+def test_dying_layers_give_numbers_within_the_range(name, dtype):
+    low, high = RANGES.get(name, (0, 1))
+    room = 1e-4 if dtype == "float32" else 1e-10  # for rounding
+    for what, parts in dying(dtype):
+        found = value(name, parts)
+        assert found.shape == (3,)
+        assert np.isfinite(found).all(), what
+        assert (low - room <= found).all(), what
+        assert (found <= high * (1 + room)).all(), what
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_constant_has_nothing_to_say(dtype):
+    """However loud it is: the rounding error of a mean is no answer."""
+    layers = dict(dying(dtype))
+    gone = [what for what in layers if what.startswith("constant")] + ["all dead"]
+    assert len(gone) == 4
+    for what in gone:
+        close(value("dead_fraction", layers[what]), 1)
+        for name in ("correlation", "participation_ratio", "effective_rank", "group_cka"):
+            np.testing.assert_array_equal(value(name, layers[what]), 0, err_msg=f"{name} {what}")
+    for what in (w for w in layers if w.startswith("all but one")):
+        close(value("dead_fraction", layers[what]), 7 / 8)
+        np.testing.assert_array_equal(value("group_cka", layers[what]), 0)
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1e10])
+def test_how_loud_a_layer_is_does_not_matter(scale):
+    parts = {k: v.astype("float32") if k in "WbAV" else v for k, v in layer().items()}
+    louder = parts | {"A": (parts["A"] * scale).astype("float32")}
+    for name in ("correlation", "participation_ratio", "effective_rank", "group_cka"):
+        close(value(name, louder), value(name, parts), rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", list(METRICS))
 def test_a_diverged_network_does_not_spoil_the_others(name, backend):
     parts = layer(R=2)

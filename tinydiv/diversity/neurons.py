@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.techniques.blocks import Correlations, correlations_of_centred
 
 TINY_EPS = 1e-12
 """Keeps 0/0 away; far below the variance of any neuron that counts as alive."""
@@ -31,8 +32,18 @@ class Neurons:
 
     @property
     def C(self) -> Array:
-        """Centred activations, A - mean."""
-        return self.A - xp.mean(self.A, axis=-2, keepdims=True)
+        """Centred activations, A - mean: exactly zero for a neuron that is constant.
+
+        The mean of many equal numbers is not quite that number, and what is left must not pass for an
+        answer.
+        """
+        moves = xp.max(self.A, axis=-2, keepdims=True) != xp.min(self.A, axis=-2, keepdims=True)
+        return moves * (self.A - xp.mean(self.A, axis=-2, keepdims=True))
+
+    @property
+    def correlations(self) -> Correlations:
+        """Pearson correlations between the neurons that are alive."""
+        return correlations_of_centred(self.C, self.A.shape[-2], TINY_EPS)
 
     @property
     def S(self) -> Array:

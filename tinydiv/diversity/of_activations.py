@@ -1,9 +1,9 @@
 """How different are neurons' answers on the probe set?"""
 
 from tinydiv.backend import Array, matmul, xp
-from tinydiv.diversity.neurons import TINY_EPS, Neurons, count_groups, eigenvalues, safe
+from tinydiv.diversity.neurons import Neurons, count_groups, eigenvalues, safe
 from tinydiv.diversity.of_weights import SAME
-from tinydiv.techniques.blocks import correlations, cosines, off_diagonal, pair_mask
+from tinydiv.techniques.blocks import cosines, off_diagonal, pair_mask
 from tinydiv.techniques.redo import dormancy
 
 DORMANT = 0.025
@@ -12,7 +12,7 @@ DORMANT = 0.025
 
 def correlation(n: Neurons) -> Array:
     """Mean |r_ij| over pairs of alive neurons, r the Pearson correlation of their activations."""
-    c = correlations(n.A, TINY_EPS)
+    c = n.correlations
     return xp.sum(abs(off_diagonal(c.R)), axis=(-2, -1)) / c.pairs
 
 
@@ -22,7 +22,7 @@ def correlation_squared(n: Neurons) -> Array:
     Independent neurons have E r^2 = 1/(N-1), so the mean m is debiased: (m - b) / (1 - b), b = 1/(N-1).
     It can fall a little below zero.
     """
-    c = correlations(n.A, TINY_EPS)
+    c = n.correlations
     mean = xp.sum(off_diagonal(c.R) ** 2, axis=(-2, -1)) / c.pairs
     chance = 1 / max(n.A.shape[-2] - 1, 2)
     return (mean - chance) / (1 - chance)
@@ -35,7 +35,11 @@ def participation_ratio(n: Neurons) -> Array:
     """
     S = n.S
     trace = xp.sum(S * xp.eye(n.H, dtype=S.dtype), axis=(-2, -1))
-    return trace**2 / safe(xp.sum(S**2, axis=(-2, -1)))
+    share = (
+        S / safe(trace)[..., None, None]
+    )  # first, for the squares of S may be too large or small
+    ratio = 1 / safe(xp.sum(share**2, axis=(-2, -1)))
+    return xp.where(trace > 0, ratio, 0 * trace)
 
 
 def effective_rank(n: Neurons) -> Array:
@@ -52,7 +56,7 @@ def effective_rank(n: Neurons) -> Array:
 
 def dead_fraction(n: Neurons) -> Array:
     """The share of neurons that are constant on the probe set (standard deviation below 1e-3)."""
-    return 1 - xp.mean(correlations(n.A, TINY_EPS).alive[..., 0, :], axis=-1)
+    return 1 - xp.mean(n.correlations.alive[..., 0, :], axis=-1)
 
 
 def dormant_fraction(n: Neurons) -> Array:
@@ -63,24 +67,39 @@ def dormant_fraction(n: Neurons) -> Array:
     return xp.mean((dormancy(n.A) <= DORMANT).astype(n.A.dtype), axis=-1)
 
 
+CLEAR = 100
+"""HSIC is at least so many rounding errors, or a half has nothing to say (group_cka)."""
+
+
 def group_cka(n: Neurons) -> Array:
     """Linear CKA between two halves of the neurons, debiased: do the halves say the same?
 
-        neurons by falling variance; P: the 1st, 3rd, 5th ...; Q: the 2nd, 4th, ...
+        alive neurons by falling variance; P: the 1st, 3rd, 5th ...; Q: the 2nd, 4th, ...
         h(P, Q) / sqrt(h(P, P) h(Q, Q)),  h the unbiased estimate of HSIC (Song et al., 2012)
 
     1 if each half spans what the other does, about 0 for independent halves, where the plain form gives
     .20 for 16 neurons each at N = 64. Sorting makes the halves the same however neurons are numbered.
-    It can fall a little below zero.
+    In [-1, 1]: h is an inner product (of kernels without their row means; Szekely and Rizzo, 2014), and
+    independent halves fall as often below zero as above. 0 where a half has nothing to say: fewer than
+    two neurons are alive, or those of a half answer to a single sample, of which h sees nothing.
     """
-    C = n.C
+    C = n.C * n.correlations.alive
+    C = C / safe(xp.max(abs(C), axis=(-2, -1), keepdims=True))  # so that no square is out of reach
     order = xp.argsort(-xp.sum(C**2, axis=-2), axis=-1)[..., None, :]
-    P, Q = (xp.take_along_axis(C, half, axis=-1) for half in (order[..., 0::2], order[..., 1::2]))
+    P, Q = (
+        unit(xp.take_along_axis(C, half, axis=-1)) for half in (order[..., 0::2], order[..., 1::2])
+    )
     own, other = hsic(P, P), hsic(Q, Q)
-    some = (own > 0) & (other > 0)  # with too few samples the estimate can fail to be
+    least = CLEAR * xp.finfo(C.dtype).eps / C.shape[-2] ** 2
+    some = (own > least) & (other > least)
     ones = xp.ones_like(own)
     size = xp.sqrt(xp.where(some, own, ones)) * xp.sqrt(xp.where(some, other, ones))
-    return xp.where(some, hsic(P, Q) / size, 0 * ones)
+    return xp.where(some, xp.clip(hsic(P, Q) / size, -1, 1), 0 * ones)
+
+
+def unit(C: Array) -> Array:
+    """C (..., N, p) with entries whose squares sum to 1, as CKA knows no scale; zeros stay zeros."""
+    return C / safe(xp.sqrt(xp.sum(C**2, axis=(-2, -1), keepdims=True)))
 
 
 def hsic(P: Array, Q: Array) -> Array:
