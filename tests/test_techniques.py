@@ -110,6 +110,31 @@ def test_layers_choose_where_a_penalty_acts(backend):
     assert list(step.penalties) == ["cosine"]
 
 
+@pytest.mark.parametrize(
+    "specs",
+    [
+        ("decov:strength=0.5", "pearson:strength=0.7"),
+        ("barlow:strength=0.5", "barlow:redundancy=0.4,strength=0.7"),
+    ],
+    ids=["one pass", "a second pass that both share"],
+)
+def test_two_penalties_on_the_same_activations_add_up(specs, backend):
+    plain, _ = gradient([])
+    one, other = (gradient([spec])[0] for spec in specs)
+    both, _ = gradient(specs)
+    np.testing.assert_allclose(both - plain, one + other - 2 * plain, rtol=1e-9, atol=1e-13)
+    assert min(np.abs(part - plain).max() for part in (one, other)) > 1e-4
+
+
+def test_the_second_pass_sees_the_inputs_and_noise_of_that_deviation(backend):
+    net, opt, techniques, X, Y = make(["barlow:noise=0.3"])
+    step = one_step(net, opt, techniques, X, Y, number=2)
+    numbers = step.noise.symmetric(X.shape, 2, 0, "float64")
+    noisy = to_host(step.views[0.3].trace.inputs)
+    np.testing.assert_allclose(noisy, to_host(X + 0.3 * numbers), rtol=1e-12)
+    assert 0.2 < (noisy - to_host(X)).std() < 0.4
+
+
 def test_two_of_a_name_are_recorded_apart(backend):
     _, step = gradient(["cosine:layers=1,strength=1", "cosine:layers=1,strength=2"])
     values = [float(to_host(v)) for v in step.penalties.values()]
