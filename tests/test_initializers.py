@@ -252,13 +252,14 @@ UNCORRELATED = ["response-zca", "pca-white", "decorrelated", "decorrelated@pytor
 @pytest.mark.parametrize("hidden", [(8,), (64,), (16, 12)])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_responses_start_uncorrelated_and_centred(backend, spec, hidden, activation):
+    margin = 0.5 if spec == "decorrelated" else 0  # the scale rule's own mean, in deviations
     sizes, X = (100, *hidden, 5), correlated(2000, 100)
     net = started(spec, sizes, X=X, dtype="float32", activation=activation)
     trace = net.forward(to_device(X))
     for l in range(len(hidden)):
         Z = to_host(trace.Z[l]).astype("float64")
         assert correlation(Z) < 0.01
-        assert np.abs(Z.mean(axis=0) / Z.std(axis=0)).max() < 1e-3
+        assert np.abs(Z.mean(axis=0) / Z.std(axis=0) - margin).max() < 1e-3
     plain = to_host(matmul(to_device(X), started("he-normal", sizes, dtype="float32").W[0]))
     assert correlation(plain) > 0.1
 
@@ -331,7 +332,9 @@ def test_the_scale_rule_reads_any_scaling_of_the_inputs(factor):
     X = correlated(600, 40).astype("float64")
     deviation, curvature = 0.05, 160.0
     net = started(
-        f"decorrelated:deviation={deviation},curvature={curvature}", (40, 16, 10), X=factor * X
+        f"decorrelated:deviation={deviation},curvature={curvature},gain=1e4",
+        (40, 16, 10),
+        X=factor * X,
     )
     (W, b), (V, c) = host(net), host(net, 1)
     Z = factor * X @ W + b
@@ -344,11 +347,31 @@ def test_the_scale_rule_reads_any_scaling_of_the_inputs(factor):
 
 def test_the_scale_rule_shares_its_gain_between_the_layers_of_a_deep_network():
     X = correlated(600, 40).astype("float64")
-    net = started("decorrelated:curvature=160", (40, 8, 8, 5), X=X)
+    net = started("decorrelated:curvature=160,gain=1e4", (40, 8, 8, 5), X=X)
     peak = np.linalg.eigvalsh(X.T @ X / len(X))[-1]
     g = (160 * 5 / peak) ** 0.25
     close(norms(host(net, 1)[0]), np.full(8, g), rtol=1e-6)
     assert np.linalg.norm(host(net, 2)[0], ord=2) == pytest.approx(g, rel=1e-6)
+
+
+@pytest.mark.parametrize("sizes", [(40, 16, 10), (40, 8, 8, 5)])
+def test_inputs_that_hardly_vary_do_not_ask_for_huge_weights(sizes):
+    X = 1e-3 * correlated(600, 40).astype("float64")
+    free, bound = (started(f"decorrelated:gain={g}", sizes, X=X, dtype="float64") for g in (1e6, 3))
+    last = len(sizes) - 2
+    assert np.linalg.norm(host(free, last)[0], ord=2) > 30
+    for l in range(1, last):
+        close(norms(host(bound, l)[0]), np.full(sizes[l + 1], 3.0), rtol=1e-6)
+    assert np.linalg.norm(host(bound, last)[0], ord=2) == pytest.approx(3)
+
+
+def test_a_margin_keeps_relu_neurons_on_for_more_of_the_samples():
+    X = correlated(600, 40).astype("float64")
+    shares = []
+    for margin in (0, 0.5, 2):
+        W, b = host(started(f"decorrelated:margin={margin}", (40, 16, 10), X=X))
+        shares.append((X @ W + b > 0).mean())
+    assert shares == pytest.approx([0.5, 0.69, 0.977], abs=0.05)  # as for normal responses
 
 
 def test_parts_of_the_decorrelation_can_be_left_out():

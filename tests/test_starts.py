@@ -33,7 +33,7 @@ def test_the_table_tells_starts_apart(drawn):
     assert rows["he-normal"][0] == pytest.approx((2 / (3.14159 * 784)) ** 0.5, rel=0.15)
     assert rows["he-normal"][1] > 0.15 > 0.05 > rows["decorrelated"][1]
     assert rows["adversarial"][0] > 0.95
-    assert rows["decorrelated"][2] == pytest.approx(0.05, rel=0.3)
+    assert rows["decorrelated"][2] == pytest.approx(0.1, rel=0.3)
     assert rows["decorrelated"][3] > rows["he-normal"][3] > 0.1
 
 
