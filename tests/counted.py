@@ -12,6 +12,7 @@ import numpy as np
 DECOMPOSITIONS = {"slogdet": 2 / 3, "inv": 2.0, "eigh": 9.0}
 """Flops of an n x n decomposition over n^3: textbook figures."""
 FREE = {"roll", "reshape", "take_along_axis", "zeros_like", "ones_like", "shape", "ndim", "stack"}
+FREE |= {"concatenate", "copy"}
 
 
 class Flops:
@@ -44,7 +45,7 @@ class Watched(np.ndarray):
     def __array_function__(self, function, types, args, kwargs):
         found = next(a for a in flat(args) if isinstance(a, Watched))
         flops, name = found.flops, function.__name__
-        if name in ("sum", "max", "mean"):  # these end in a ufunc's reduce
+        if name in ("sum", "max", "mean", "any"):  # these end in a ufunc's reduce
             return super().__array_function__(function, types, args, kwargs)
         result = function(*(plain(a) for a in args), **{k: plain(a) for k, a in kwargs.items()})
         if name in DECOMPOSITIONS:
@@ -55,7 +56,10 @@ class Watched(np.ndarray):
                 if isinstance(result, tuple)
                 else flops.watch(result)
             )
-        if name in ("argmax", "argmin"):
+        if name == "solve":
+            n, many = result.shape[-2:]
+            flops.count += (2 / 3 * n**3 + 2 * n**2 * many) * result.size / (n * many)
+        elif name in ("argmax", "argmin"):
             flops.count += found.size
         elif name == "where":
             flops.count += result.size

@@ -487,7 +487,7 @@ def test_list_json_has_every_name_with_its_line(command):
     for entry in found["techniques"]:
         assert entry["family"]
         assert entry["kind"] in ("penalty", "layer", "intervention")
-        assert entry["relative_cost"] is None or entry["relative_cost"] > 0
+        assert entry["relative_cost"] > 0
         assert isinstance(entry["settings"], dict)
     starts = {entry["name"]: entry["settings"] for entry in found["initializers"]}
     assert starts["lowdin"] == {"mix": 1.0}

@@ -180,7 +180,8 @@ def gallery(config: GalleryConfig) -> list[Shown]:
         run = build(replace(plain, technique=(spec,) if spec else ()))
         run.train()
         accuracy = run.records[-1].test_accuracy[0]
-        cost = cost_text(place(spec).technique) if spec else ""
+        placed = place(spec) if spec else None
+        cost = cost_text(placed.technique, placed.every) if placed else ""
         shown.append(Shown(spec or "none", accuracy, similarity(run, setting.measure), cost))
     return shown
 

@@ -8,7 +8,7 @@ from tinydiv import activations, data, diversity, losses, optimizers, schedules
 from tinydiv.errors import UsageError, nearest
 from tinydiv.initializers import BASES, SCHEMES, Scheme
 from tinydiv.techniques import TECHNIQUES, Technique
-from tinydiv.techniques.cost import cost_text, relative_cost
+from tinydiv.techniques.cost import REFERENCE, cost_text, relative_cost
 from tinydiv.techniques.framework import COMMON, kind_of
 
 Entry = dict[str, object]
@@ -130,5 +130,9 @@ def section(kind: str, names: list[Entry]) -> str:
             "  schemes stand on base draws and on each other: lowdin:mix=0.5@glorot-uniform"
         )
     if kind == "techniques":
+        at = REFERENCE
+        lines.append(
+            f"  flops are those beside a plain step of {at.D}-{at.H}-{at.K} in batches of {at.N}"
+        )
         lines += [f"  every {kind} also takes {', '.join(keys)}" for kind, keys in COMMON.items()]
     return "\n".join(lines)

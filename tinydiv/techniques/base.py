@@ -185,7 +185,10 @@ class Technique:
         """Take back what `state` gave."""
 
     def flops(self, at: Shape) -> float | None:
-        """Arithmetic per training step at one hidden layer (cost.py says how it is counted)."""
+        """Arithmetic at one hidden layer each time it acts (cost.py says how it is counted).
+
+        Penalties and layers act in every step, an intervention as often as its trigger says.
+        """
         return None
 
 

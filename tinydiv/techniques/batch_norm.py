@@ -5,6 +5,7 @@ from typing import ClassVar
 from tinydiv.backend import Array, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.techniques.base import LayerTechnique
+from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.settings import setting
 
 
@@ -92,3 +93,6 @@ class BatchNorm(LayerTechnique):
     def load_state(self, state: dict[str, Array]) -> None:
         self.mean[...] = to_device(state["mean"])
         self.variance[...] = to_device(state["variance"])
+
+    def flops(self, at: Shape) -> float:
+        return 19 * at.N * at.H

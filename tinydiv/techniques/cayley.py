@@ -5,7 +5,13 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.reorthogonalise import nearest_frame, newton_schulz, refuse_wide
+from tinydiv.techniques.cost import Shape
+from tinydiv.techniques.reorthogonalise import (
+    nearest_frame,
+    newton_schulz,
+    newton_schulz_flops,
+    refuse_wide,
+)
 from tinydiv.techniques.settings import setting
 
 
@@ -59,6 +65,11 @@ class Cayley(Intervention):
     def load_state(self, state: dict[str, Array]) -> None:
         for key in self.scales:
             self.scales[key] = to_device(state[key])
+
+    def flops(self, at: Shape) -> float:
+        D, H = at.D, at.H
+        products, solve = 16 * D * H**2, 2 / 3 * (2 * H) ** 3 + 2 * (2 * H) ** 2 * H
+        return products + solve + newton_schulz_flops(D, H) + 6 * D * H + 8 * H**2
 
 
 def turned(Q: Array, g: Array, rate: float) -> Array:

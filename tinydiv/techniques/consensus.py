@@ -6,6 +6,7 @@ from tinydiv.backend import Array, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.settings import setting
 
 
@@ -50,3 +51,6 @@ class Consensus(Intervention):
             )
         act = finite if mask is None else finite & mask[:, None]
         theta[...] = xp.where(act, theta + self.gamma * (mean - theta), theta)
+
+    def flops(self, at: Shape) -> float:
+        return (8 if self.peers == "all" else 12) * at.weights

@@ -5,7 +5,8 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.recycling import recycle
+from tinydiv.techniques.cost import Shape
+from tinydiv.techniques.recycling import recycle, recycle_flops
 from tinydiv.techniques.settings import setting
 
 STREAM = 2000
@@ -82,3 +83,7 @@ class ContinualBackprop(Intervention):
     def load_state(self, state: dict[str, Array]) -> None:
         for key, value in self.kept.items():
             value[...] = to_device(state[key])
+
+    def flops(self, at: Shape) -> float:
+        watching = 2 * at.N * at.H + 4 * at.H * at.K + 8 * at.H
+        return watching + at.probe + at.P * at.H + recycle_flops(at)

@@ -5,6 +5,7 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.techniques.base import LayerTechnique
+from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.settings import setting
 
 
@@ -66,3 +67,7 @@ class DecorrelatedInputs(LayerTechnique):
 
     def load_state(self, state: dict[str, Array]) -> None:
         self.R = to_device(state["R"])
+
+    def flops(self, at: Shape) -> float:
+        rule = 4 * at.N * at.D**2 + 8 * at.D**2 + 2 * at.N * at.D
+        return 2 * at.N * at.D**2 + rule / self.k

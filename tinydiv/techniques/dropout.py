@@ -7,6 +7,7 @@ from tinydiv.backend import Array
 from tinydiv.layers import Context
 from tinydiv.philox import Draws
 from tinydiv.techniques.base import LayerTechnique
+from tinydiv.techniques.cost import DRAW, Shape
 from tinydiv.techniques.settings import setting
 
 
@@ -49,3 +50,6 @@ class Dropout(LayerTechnique):
 
     def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
         return W, b
+
+    def flops(self, at: Shape) -> float:
+        return DRAW * at.N * at.H if self.p else 0

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from tinydiv.backend import Array, xp
 from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.cost import Shape
 
 
 class GradientProjection(Intervention):
@@ -42,3 +43,7 @@ class GradientProjection(Intervention):
             against = xp.where(mask[..., None], against, xp.zeros_like(against))
         square = xp.maximum(xp.sum(task**2, axis=-1, keepdims=True), xp.finfo(net.dtype).tiny)
         net.dtheta[...] = both - against / square * task
+
+    def flops(self, at: Shape) -> float:
+        backward = 2 * at.N * at.D * at.H + 4 * at.N * at.H * at.K + at.N * (3 * at.H + at.K)
+        return backward + 7 * at.weights

@@ -6,6 +6,7 @@ from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.settings import setting
 
 
@@ -78,6 +79,9 @@ class LocalAlignment(Intervention):
 
     def load_state(self, state: dict[str, Array]) -> None:
         self.feedback.update({key: to_device(value) for key, value in state.items()})
+
+    def flops(self, at: Shape) -> float:
+        return 2 * at.N * at.H * (at.D + at.K) + 6 * at.N * at.H
 
 
 STREAM = 4000

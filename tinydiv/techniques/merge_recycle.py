@@ -5,6 +5,7 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.blocks import correlations, off_diagonal
+from tinydiv.techniques.cost import DRAW, Shape
 from tinydiv.techniques.recycling import centring_bias, lengths, usual_length
 from tinydiv.techniques.settings import setting
 
@@ -72,6 +73,12 @@ class MergeRecycle(Intervention):
         b[...] = xp.where(act2 & (drop.mT > 0), bias, b)
         step.reset_moments(layer, act & ((drop + keep)[..., 0] > 0))
         step.renew_layers(layer, act & (drop[..., 0] > 0))
+
+    def flops(self, at: Shape) -> float:
+        P, D, H = at.P, at.D, at.H
+        pair = 2 * P * H**2 + 10 * P * H + 12 * P
+        fresh = 2 * P * D * H + 2 * P * H**2 + 5 * P * D + 3 * P * H + 2 / 3 * H**3
+        return at.probe + pair + fresh + 7 * D * H + (DRAW + 7) * D + 14 * H**2 + 9 * H * at.K
 
     @staticmethod
     def pair(A: Array, V: Array) -> tuple[Array, Array, Array]:

@@ -5,6 +5,7 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.settings import setting
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -26,6 +27,13 @@ def orthogonalise(G: Array, steps: int = 5) -> Array:
         S = matmul(X.mT, X)
         X = a * X + matmul(X, b * S + c * matmul(S, S))
     return X if tall else X.mT
+
+
+def orthogonalise_flops(D: int, H: int, steps: int = 5) -> float:
+    """What orthogonalise() costs: in every step two products of D H^2 (H the smaller), one of H^3."""
+    small, large = min(D, H), max(D, H)
+    one = 4 * large * small**2 + 2 * small**3 + 2 * D * H + 3 * small**2
+    return steps * one + 3 * D * H
 
 
 class Muon(Intervention):
@@ -78,3 +86,6 @@ class Muon(Intervention):
     def load_state(self, state: dict[str, Array]) -> None:
         for key, moment in self.moments.items():
             moment[...] = to_device(state[key])
+
+    def flops(self, at: Shape) -> float:
+        return orthogonalise_flops(at.D, at.H) + 6 * at.D * at.H

@@ -4,8 +4,9 @@ from typing import ClassVar
 
 from tinydiv.backend import Array, xp
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.muon import orthogonalise
-from tinydiv.techniques.reorthogonalise import newton_schulz
+from tinydiv.techniques.cost import Shape
+from tinydiv.techniques.muon import orthogonalise, orthogonalise_flops
+from tinydiv.techniques.reorthogonalise import newton_schulz, newton_schulz_flops
 from tinydiv.techniques.settings import setting
 
 RAISING, POLISHING = 8, 5
@@ -56,3 +57,9 @@ class OrthogonalGradient(Intervention):
             length = xp.sqrt(xp.sum(new**2, axis=(-2, -1), keepdims=True))
             new = new * (size / xp.maximum(length, xp.finfo(dW.dtype).tiny))
         dW[...] = new if mask is None else xp.where(mask[..., None, None], new, dW)
+
+    def flops(self, at: Shape) -> float:
+        small, large = min(at.D, at.H), max(at.D, at.H)
+        raising = orthogonalise_flops(at.D, at.H, RAISING)
+        keeping = 5 * at.D * at.H if self.scale == "kept" else 0
+        return raising + POLISHING * newton_schulz_flops(large, small) + keeping

@@ -7,6 +7,7 @@ from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.blocks import cosines, off_diagonal
+from tinydiv.techniques.cost import DRAW, Shape
 from tinydiv.techniques.recycling import lengths
 from tinydiv.techniques.settings import setting
 
@@ -73,6 +74,10 @@ class OrthogonalNoise(Intervention):
         new = (w + self.kappa * length * n) / (1 + self.kappa**2) ** 0.5
         new = new * (length / xp.maximum(lengths(new), xp.finfo(W.dtype).tiny))
         W[...] = xp.where((turned & act)[..., None, :], new, W)
+
+    def flops(self, at: Shape) -> float:
+        noise = DRAW * at.D + 47 * at.D  # drawn, and made orthogonal, twice
+        return 2 * at.D * at.H**2 + 8 * at.D * at.H + 4 * at.H**2 + 2 * at.H * at.K + noise
 
 
 def orthogonal_to(n: Array, first: Array, second: Array) -> Array:

@@ -4,7 +4,8 @@ from typing import ClassVar
 
 from tinydiv.backend import Array, xp
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.recycling import recycle
+from tinydiv.techniques.cost import Shape
+from tinydiv.techniques.recycling import recycle, recycle_flops
 from tinydiv.techniques.settings import setting
 
 STREAM = 1000
@@ -50,3 +51,6 @@ class ReDo(Intervention):
         if mask is not None:
             dormant = dormant & mask[..., None]
         recycle(step, layer, dormant, STREAM)
+
+    def flops(self, at: Shape) -> float:
+        return at.probe + 2 * at.P * at.H + recycle_flops(at)

@@ -7,6 +7,7 @@ from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.blocks import cosines
+from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.recycling import lengths
 from tinydiv.techniques.settings import setting
 
@@ -16,6 +17,11 @@ def newton_schulz(Y: Array, iterations: int) -> Array:
     for _ in range(iterations):
         Y = 1.5 * Y - 0.5 * matmul(Y, matmul(Y.mT, Y))
     return Y
+
+
+def newton_schulz_flops(D: int, H: int) -> float:
+    """What one step of newton_schulz() costs: two products of D H^2, three passes."""
+    return 4 * D * H**2 + 3 * D * H
 
 
 def nearest_frame(U: Array, iterations: int) -> Array:
@@ -66,6 +72,10 @@ class Reorthogonalise(Intervention):
         moved = c.n * moved / xp.maximum(lengths(moved), xp.finfo(W.dtype).tiny)
         new = xp.where(c.alive > 0, moved, W)
         W[...] = new if mask is None else xp.where(mask[..., None, None], new, W)
+
+    def flops(self, at: Shape) -> float:
+        frame = self.iterations * newton_schulz_flops(at.D, at.H)
+        return frame + 2 * at.D * at.H**2 + 14 * at.D * at.H
 
 
 def refuse_wide(name: str, net: MLP, layer: int) -> None:

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.settings import setting
 
 
@@ -37,3 +38,6 @@ class SharedDirection(Intervention):
         if mask is not None:
             common = xp.where(mask[..., None, None], common, xp.zeros_like(common))
         dW -= common
+
+    def flops(self, at: Shape) -> float:
+        return 5 * at.D * at.H + 5 * at.D

@@ -5,6 +5,7 @@ from typing import ClassVar
 from tinydiv.backend import Array, xp
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, Step
+from tinydiv.techniques.cost import Shape
 
 
 class Toeplitz(Intervention):
@@ -35,6 +36,9 @@ class Toeplitz(Intervention):
     def edit(self, step: Step, layer: int, mask: Array | None) -> None:
         dW = step.net.dW[layer - 1]
         dW[...] = spread(diagonal_sums(dW), *dW.shape[-2:])
+
+    def flops(self, at: Shape) -> float:
+        return at.H * (at.D + at.H - 1)
 
 
 def diagonal_sums(M: Array) -> Array:

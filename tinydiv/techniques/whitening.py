@@ -11,6 +11,7 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.techniques.base import LayerTechnique
+from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.settings import setting
 
 
@@ -102,3 +103,7 @@ class Whitening(LayerTechnique):
     def load_state(self, state: dict[str, Array]) -> None:
         self.mean[...] = to_device(state["mean"])
         self.covariance[...] = to_device(state["covariance"])
+
+    def shared_flops(self, at: Shape) -> float:
+        """Flops of all but `matrix` and `back`: five products of N H^2, twelve passes."""
+        return 10 * at.N * at.H**2 + 12 * at.N * at.H + 9 * at.H**2
