@@ -388,6 +388,25 @@ def test_the_hinge_holds_the_variance_and_wakes_no_dead_relu():
     assert net.dW[0].any()
 
 
+@pytest.mark.parametrize(("deviation", "counted"), [(2e-3, 3), (5e-4, 2)])
+def test_vicregs_mean_is_over_neurons_that_move(deviation, counted):
+    A = normal(40, 3)
+    A[:, 2] *= deviation / A[:, 2].std(ddof=1)
+    covariance = np.sum(off(np.cov(A, rowvar=False)) ** 2)
+    found = value("vicreg:variance=0,covariance=1", A=A)
+    assert found == pytest.approx(covariance / counted)
+
+
+@pytest.mark.parametrize("form", ["direct", "aggregated"])
+def test_twins_however_large_are_no_more_than_alike(form):
+    """A similarity is at most 1: in float32, squares of thousands cancel to a little less than nothing."""
+    for seed in range(20):
+        A = 3e3 * normal(50, 1, seed=seed)
+        twins = np.concatenate([A, A], axis=1) + 1e3
+        found = Bench(A=twins, dtype="float32")(f"wld-reg:form={form},gamma=10").value
+        assert found <= 2.0
+
+
 def test_logdet_sees_redundancy_that_no_pair_shows():
     """c = a + b: no pair correlates above .72, and yet one of the three says nothing new."""
     A = normal(2000, 3)
