@@ -19,7 +19,9 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m tests.mutation", description="Is every spoiled gradient noticed?"
     )
-    parser.add_argument("names", nargs="*", help="subjects of the checker, or ends of functions")
+    parser.add_argument(
+        "names", nargs="*", help="subjects of the checker, ends of functions, mutants"
+    )
     parser.add_argument("--show", action="store_true", help="print the mutants' names and stop")
     parser.add_argument("--sample", type=int, metavar="N", help="that many, at random")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample")

@@ -40,6 +40,8 @@ def edits_of(tree):
     for k, (parent, node) in enumerate(_editable(tree)):
         for what, new in _edits(node, parent):
             new = ast.fix_missing_locations(ast.copy_location(new, node))
+            if _text(new) == _text(node):  # the two operands are one and the same
+                continue
             changed = copy.deepcopy(tree)
             old_parent, old = list(_editable(changed))[k]
             _replace(old_parent, old, copy.deepcopy(new))
@@ -131,7 +133,7 @@ def _is_amount(node):
     """Can it be doubled, or turned round? A mask cannot, and twice nothing is nothing."""
     if isinstance(node, ast.BinOp):
         return not isinstance(node.op, ast.BitOr | ast.BitAnd)
-    return isinstance(node, ast.Call) and _called(node) not in ("zeros_like", "isfinite")
+    return isinstance(node, ast.Call) and _called(node) not in ("zeros", "zeros_like", "isfinite")
 
 
 def _is_number(node):

@@ -20,8 +20,8 @@ from .pool import Pool, in_the_pool
 PATIENCE = 120
 """Seconds after which a mutant counts as noticed: it does not end."""
 
-MOST_SUBJECTS = 5
-"""Of the subjects that run through a shared function, this many are asked."""
+AT_FIRST = 5
+"""Of the subjects that run through a shared function, this many are asked before the tests are."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Noticed:
 
 def by_checker(subjects, seed=0):
     """How the first failing gradient shows, or None if the checker sees nothing wrong."""
-    for subject in subjects[:MOST_SUBJECTS]:
+    for subject in subjects:
         try:
             for item in suite.cases_of(subject, seed):
                 for verdict in suite.active(item, lambda case: judge(case, seed, doctor=False)):
@@ -46,13 +46,16 @@ def by_checker(subjects, seed=0):
 
 
 def noticed(mutant, pool=None):
-    """Ask the checker, then a pool of tests, in this very process."""
+    """Ask the checker, then a pool of tests, in this very process; at last the checker's other subjects."""
+    subjects = mutant.target.subjects
     with mutant.in_place():
-        how = by_checker(mutant.target.subjects)
-        if how is not None:
+        if how := by_checker(subjects[:AT_FIRST]):
             return Noticed("the checker", how)
-        how = pool.first_failure(mutant.target.name) if pool is not None else None
-        return Noticed("a test", how) if how is not None else Noticed()
+        if how := pool and pool.first_failure(mutant.target.name):
+            return Noticed("a test", how)
+        if how := by_checker(subjects[AT_FIRST:]):
+            return Noticed("the checker", how)
+    return Noticed()
 
 
 # One process each --------------------------------------------------------------------------------

@@ -197,8 +197,9 @@ def mutants_of(target):
 
 
 def all_mutants(only=()):
-    """All mutants; or those of the named subjects, and of functions whose name ends as asked."""
+    """All mutants; or those of named subjects, of functions whose name ends as asked, or of that name."""
     for target in targets():
-        named = any(target.name.endswith(name) or name in target.subjects for name in only)
-        if not only or named:
-            yield from mutants_of(target)
+        whole = any(target.name.endswith(name) or name in target.subjects for name in only)
+        for mutant in mutants_of(target):
+            if whole or not only or mutant.name in only:
+                yield mutant
