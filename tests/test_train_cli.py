@@ -4,6 +4,7 @@ Runs go through main() in this process, which is quick; a few need a process of 
 """
 
 import csv
+import errno
 import io
 import json
 import os
@@ -296,6 +297,38 @@ def test_a_reader_that_has_gone_is_no_traceback():
     assert done.stdout == "techniques\n"
     assert done.returncode in (0, 1)  # 0 if the pipe took it all before head left
     assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--list", "techniques"],
+        ["train", "--help"],
+        ["train", "--version"],
+        ["train", *TOY, "--epochs", "0"],
+        ["check", "--only", "relu"],
+        ["check", "--only", "relu", "--json"],
+        ["trace", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_a_full_disk_behind_stdout_is_one_sentence(words, unbuffered, tmp_path):
+    """Whatever prints a result; Python must not try again when it ends, either (exit code 120)."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", f"tinydiv.{words[0]}", *words[1:]]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, env=env, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"tinydiv.{words[0]}: the result could not be written to standard output: "
+        f"{os.strerror(errno.ENOSPC)}"
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
 
 
 def test_it_works_without_a_terminal_and_outside_the_main_thread():

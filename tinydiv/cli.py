@@ -52,6 +52,10 @@ class Parser(argparse.ArgumentParser):
             raise UsageError(f"{flag} needs a value: {flag} VALUE, or {flag}=VALUE")
         raise UsageError(f"{message} (--help shows what is allowed)")
 
+    def _print_message(self, message: str, file: object = None) -> None:
+        """Called by argparse for --help and --version; its own way says nothing of a full disk."""
+        say(message.removesuffix("\n"))
+
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """The flags of a command line. Raises UsageError for one that does not exist."""
         if any("\0" in word for word in argv):
@@ -87,14 +91,15 @@ def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
     one_blas_thread()
     try:
         code = command(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        with writing():
+            if sys.stdout is not None:  # None where a program was started without one
+                sys.stdout.flush()
         return code or 0
     except KeyboardInterrupt as stop:
         complain(prog, str(stop) or "stopped")
         return 130
     except BrokenPipeError:  # whoever read our output has gone, as in `| head`
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go_of_stdout()
         return 1
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and not line_in_own_file(error):  # --help and --version
@@ -122,8 +127,29 @@ def complain(prog: str, said: str) -> None:
 
 
 def say(said: str) -> None:
-    """One result on stdout."""
-    print(printable(said, sys.stdout), flush=True)
+    """One result on stdout. Raises RunError where it cannot be written."""
+    with writing():
+        print(printable(said, sys.stdout), flush=True)
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """What is written to stdout meanwhile: a full disk is a RunError that says where it struck."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        let_go_of_stdout()
+        raise RunError(
+            f"the result could not be written to standard output: {error.strerror or error}"
+        ) from None
+
+
+def let_go_of_stdout() -> None:
+    """Nothing more can be written there: or Python would try again when it ends, with a traceback."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def printable(said: str, stream: TextIO) -> str:
