@@ -49,8 +49,7 @@ class Coherence(WeightPenalty):
         weights = mask * xp.exp(self.beta * (squares - as_matrix(top)))
         total = xp.sum(weights, axis=(-2, -1))
         safe = xp.where(total > 0, total, 1)  # no pair at all: value and gradient are zero
-        soft = top + xp.log(safe / c.pairs) / self.beta
-        value = xp.where(total > 0, soft, 0)
+        value = top + xp.log(safe / c.pairs) / self.beta
         return value, c.backward(2 * c.G * weights / as_matrix(safe))
 
     def flops(self, at: Shape) -> float:

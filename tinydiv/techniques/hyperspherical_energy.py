@@ -65,7 +65,7 @@ class HypersphericalEnergy(WeightPenalty):
 
     def repulsion(self, square: Array, mask: Array) -> tuple[Array, Array]:
         """The sum of d^-s over pairs (...,), and its derivative by the cosine (..., H, H)."""
-        square = xp.where(mask > 0, square + FLOOR, 1)
+        square = square + FLOOR
         if self.s == 0:
             return -xp.sum(mask * xp.log(square), axis=(-2, -1)) / 2, mask / square
         potential = mask * square ** (-self.s / 2)
