@@ -226,6 +226,12 @@ def test_whitening_whitens(spec, off):
     assert np.abs(before).max() > 0.5
 
 
+def test_an_eigenvalue_that_rounding_made_negative_counts_as_half_of_eps(backend):
+    layer = layer_with("zca-norm:eps=0.02", width=3)
+    S = to_device(np.diag([4.0, 0.25, -0.3]))
+    close(layer.matrix(S)[0], np.diag([0.5, 2.0, 10.0]), atol=1e-12)
+
+
 def test_a_diverged_network_does_not_stop_the_others(backend):
     for spec in LAYERS:
         net = net_with(spec, replicas=2)
