@@ -848,13 +848,113 @@ def test_an_own_file_that_cannot_be_used_is_one_sentence(top, spec, sentence, ow
     assert not Path("runs").exists()
 
 
+SHAPELESS = """\
+from tinydiv.backend import xp
+from tinydiv.techniques import {base}
+
+class Mine({base}):
+    def {called}
+"""
+TOTAL = "xp.sum({0}**2, axis=(-2, -1))"
+
+
+@pytest.mark.parametrize(
+    ("base", "called", "sentence"),
+    [
+        (
+            "ActivationPenalty",
+            "__call__(self, A, step): return 3",
+            "(value, dA), and it returned int",
+        ),
+        (
+            "ActivationPenalty",
+            "__call__(self, A, step): return xp.sum(A**2, axis=-1), A",
+            "Mine's value must have shape {R}, one number per network, and it has {R+N}",
+        ),
+        (
+            "ActivationPenalty",
+            f"__call__(self, A, step): return {TOTAL.format('A')}, A.mT",
+            "Mine's dA must have the shape of A, {R+N+5}, and it has {R+5+N}",
+        ),
+        (  # the two below would add up, to something that nobody meant
+            "ActivationPenalty",
+            f"__call__(self, A, step): return {TOTAL.format('A')}, A[..., :1, :]",
+            "Mine's dA must have the shape of A, {R+N+5}, and it has {R+1+5}",
+        ),
+        (
+            "WeightPenalty",
+            f"__call__(self, W, step): return {TOTAL.format('W')}, W[..., :1]",
+            "Mine's dW must have the shape of W, {R+2+5}, and it has {R+2+1}",
+        ),
+        (
+            "TwoViewPenalty",
+            f"__call__(self, A, B, step): return {TOTAL.format('A')}, A, B.mT",
+            "Mine's dB must have the shape of B, {R+N+5}, and it has {R+5+N}",
+        ),
+        (
+            "NeuronPenalty",
+            f"__call__(self, W, V, step): return {TOTAL.format('W')}, W, V.mT",
+            "Mine's dV must have the shape of V, {R+5+2}, and it has {R+2+5}",
+        ),
+        (
+            "OutputPenalty",
+            f"__call__(self, Y, step): return {TOTAL.format('Y')}, Y[..., :1]",
+            "Mine's dlogits must have the shape of logits, {R+N+2}, and it has {R+N+1}",
+        ),
+        (
+            "EnsemblePenalty",
+            f"__call__(self, A, V, c, step): return {TOTAL.format('A')}, A, V, c[..., 0, :1]",
+            "Mine's dc must have the shape of c, {R+1+2}, and it has {R+1}",
+        ),
+        (
+            "LayerTechnique",
+            "forward(self, x, context): return x[..., :1], None",
+            "Mine's output must have shape {R+M+5}, and it has {R+M+1}",
+        ),
+        (
+            "LayerTechnique",
+            "forward(self, x, context): return x, None\n"
+            "    def backward(self, dy, cache): return dy.mT, {}",
+            "Mine's dx must have shape {R+N+5}, and it has {R+5+N}",
+        ),
+        (
+            "LayerTechnique",
+            "forward(self, x, context): return x, None\n"
+            "    def backward(self, dy, cache): return dy, {'g': dy[..., 0, :1]}\n"
+            "    shapes = property(lambda self: {'g': (1, self.width)})",
+            "Mine's dg must have shape {R+1+5}, and it has {R+1}",
+        ),
+        (
+            "LayerTechnique",
+            "forward(self, x, context): return x, None\n"
+            "    def backward(self, dy, cache): return dy, {'gain': dy}",
+            "Mine gave dgain, and what it learns has only: nothing",
+        ),
+    ],
+)
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_an_own_gradient_of_a_wrong_shape_is_named(base, called, sentence, replicas, command):
+    """The technique, the array and both shapes; {R+N+5}: ([replicas,] batch, 5), M: all samples."""
+    Path("mine.py").write_text(SHAPELESS.format(base=base, called=called))
+    lead = (replicas,) if replicas > 1 else ()
+
+    def written(match):
+        sizes = {"R": lead, "N": (64,), "M": (200,)}
+        parts = [sizes[part] if part in sizes else (int(part),) for part in match[1].split("+")]
+        return str(tuple(n for part in parts for n in part))
+
+    flags = [*TOY, "--quiet", "--technique", "mine.py:Mine", "--replicas", str(replicas)]
+    said = refused(command, *flags)
+    assert re.sub(r"\{(.*?)\}", written, sentence) in said
+    assert "Mine" in said
+
+
 @pytest.mark.parametrize(
     ("inside", "sentence"),
     [
         ("raise ValueError('oh')", "mine.py, line 10: ValueError: oh"),
         ("A.nonsense", "mine.py, line 10: AttributeError: "),
         ("A @ A", "mine.py, line 10: ValueError: matmul"),
-        ("return 3", "TypeError: cannot unpack non-iterable int object, in base.py"),
         ("raise MemoryError", "not enough memory"),
         ("raise SystemExit", "mine.py, line 10: SystemExit"),
     ],

@@ -91,6 +91,20 @@ class Layer:
         """(dx, gradients of the parameters by name), linear in dy."""
         raise NotImplementedError
 
+    def fits(self, what: str, found: Array, like: Array) -> None:
+        """Raise UsageError where an array that this layer made has not the shape that it must have.
+
+        like: an array of that shape, None where nothing of the name is learned. Inputs that networks
+        share may come back as one per network.
+        """
+        if like is None:
+            known = ", ".join(f"d{key}" for key in self.shapes) or "nothing"
+            raise UsageError(f"{self.label} gave {what}, and what it learns has only: {known}")
+        has, wanted = getattr(found, "shape", None), like.shape
+        shared = len(wanted) == 2 and has == (*self.lead, *wanted)
+        if has != wanted and not shared:
+            raise UsageError(f"{self.label}'s {what} must have shape {wanted}, and it has {has}")
+
     def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
         """W, b of a plain product that does the layer's work too, in evaluation mode.
 

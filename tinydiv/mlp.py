@@ -230,7 +230,9 @@ class MLP:
         if not self.layers:
             return x
         for position, layer in self._at(place, depth):
-            x, trace.caches[place, depth, position] = layer.forward(x, context)
+            y, trace.caches[place, depth, position] = layer.forward(x, context)
+            layer.fits("output", y, x)
+            x = y
         return x
 
     def _back_through(
@@ -240,8 +242,11 @@ class MLP:
         if not self.layers:
             return dy
         for position, layer in reversed(self._at(place, depth)):
-            dy, gradients = layer.backward(dy, trace.caches[place, depth, position])
+            dx, gradients = layer.backward(dy, trace.caches[place, depth, position])
+            layer.fits("dx", dx, dy)
+            dy = dx
             for key, gradient in gradients.items():
+                layer.fits(f"d{key}", gradient, layer.gradients.get(key))
                 if accumulate:
                     layer.gradients[key][...] += gradient
                 else:

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, dataclass_transform
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.errors import UsageError
 from tinydiv.layers import Context, Layer
 from tinydiv.losses import Loss
 from tinydiv.mlp import MLP, Trace
@@ -207,6 +208,31 @@ class Penalty(Technique):
         """Evaluate at one hidden layer, add the gradients where they belong, return the value."""
         raise NotImplementedError
 
+    def fitting(self, step: Step, found: object, **arrays: Array) -> tuple[Array, ...]:
+        """What __call__ gave, if it is (value, a gradient of the shape of each array).
+
+        Arrays of other shapes often add up all the same, to something that nobody meant.
+        Raises UsageError that names the technique, the array and both shapes.
+        """
+        wanted = f"(value, {', '.join(f'd{name}' for name in arrays)})"
+        if not isinstance(found, tuple) or len(found) != 1 + len(arrays):
+            what = f"{len(found)} things" if isinstance(found, tuple) else type(found).__name__
+            raise UsageError(f"{self.name} must return {wanted}, and it returned {what}")
+        lead = step.net.lead
+        if getattr(found[0], "shape", ()) != lead or isinstance(found[0], list | tuple):
+            raise UsageError(
+                f"{self.name}'s value must have shape {lead}, one number per network, and it has "
+                f"{getattr(found[0], 'shape', 'none: it is a ' + type(found[0]).__name__)}"
+            )
+        for (name, array), gradient in zip(arrays.items(), found[1:], strict=True):
+            if getattr(gradient, "shape", None) != array.shape:
+                has = getattr(gradient, "shape", "none: it is a " + type(gradient).__name__)
+                raise UsageError(
+                    f"{self.name}'s d{name} must have the shape of {name}, {array.shape}, and it has "
+                    f"{has}"
+                )
+        return found
+
 
 @dataclass(frozen=True)
 class Strength:
@@ -230,7 +256,8 @@ class ActivationPenalty(Penalty):
         raise NotImplementedError
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
-        value, dA = self(step.trace.A[layer], step)
+        A = step.trace.A[layer]
+        value, dA = self.fitting(step, self(A, step), A=A)
         step.add_dA(layer, strength.of_matrices * dA)
         return strength.of_values * value
 
@@ -249,7 +276,8 @@ class TwoViewPenalty(Penalty):
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         view = step.noisy_view(self.noise)
-        value, dA, dB = self(step.trace.A[layer], view.trace.A[layer], step)
+        A, B = step.trace.A[layer], view.trace.A[layer]
+        value, dA, dB = self.fitting(step, self(A, B, step), A=A, B=B)
         step.add_dA(layer, strength.of_matrices * dA)
         view.add_dA(layer, strength.of_matrices * dB)
         return strength.of_values * value
@@ -265,7 +293,8 @@ class WeightPenalty(Penalty):
         raise NotImplementedError
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
-        value, dW = self(step.net.W[layer - 1], step)
+        W = step.net.W[layer - 1]
+        value, dW = self.fitting(step, self(W, step), W=W)
         step.late.append((step.net.dW[layer - 1], strength.of_matrices * dW))
         return strength.of_values * value
 
@@ -282,7 +311,8 @@ class NeuronPenalty(Penalty):
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         net = step.net
-        value, dW, dV = self(net.W[layer - 1], net.W[layer], step)
+        W, V = net.W[layer - 1], net.W[layer]
+        value, dW, dV = self.fitting(step, self(W, V, step), W=W, V=V)
         step.late.append((net.dW[layer - 1], strength.of_matrices * dW))
         step.late.append((net.dW[layer], strength.of_matrices * dV))
         return strength.of_values * value
@@ -297,7 +327,8 @@ class OutputPenalty(Penalty):
         raise NotImplementedError
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
-        value, dlogits = self(step.trace.logits, step)
+        logits = step.trace.logits
+        value, dlogits = self.fitting(step, self(logits, step), logits=logits)
         step.dlogits = step.dlogits + strength.of_matrices * dlogits
         return strength.of_values * value
 
@@ -319,7 +350,8 @@ class EnsemblePenalty(Penalty):
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         net, last = step.net, step.net.depth - 1
-        value, dA, dV, dc = self(step.trace.A[last], net.W[last], net.b[last], step)
+        A, V, c = step.trace.A[last], net.W[last], net.b[last]
+        value, dA, dV, dc = self.fitting(step, self(A, V, c, step), A=A, V=V, c=c)
         step.add_dA(last, strength.of_matrices * dA)
         step.late.append((net.dW[last], strength.of_matrices * dV))
         step.late.append((net.db[last], strength.of_matrices * dc))
