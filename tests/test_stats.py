@@ -17,7 +17,7 @@ from scipy import stats as reference
 
 from tinydiv import stats
 from tinydiv.errors import UsageError
-from tinydiv.stats import Interval, PairedComparison
+from tinydiv.stats import Interval, PairedComparison, intervals, p_values
 
 thousandths = st.integers(-(10**6), 10**6).map(lambda k: k / 1000)
 few_values = st.integers(-6, 6)  # many zeros and ties
@@ -106,9 +106,9 @@ def test_the_named_intervals_are_bca_of_their_statistics():
 def test_bca_does_not_depend_on_the_chunk_size(monkeypatch):
     d = np.random.default_rng(0).normal(size=23)
     whole = stats.bca_interval(median, d, seed=4, resamples=500)
-    monkeypatch.setattr(stats, "_CHUNK", 7 * 23)
+    monkeypatch.setattr(intervals, "CHUNK", 7 * 23)
     assert stats.bca_interval(median, d, seed=4, resamples=500) == whole
-    monkeypatch.setattr(stats, "_CHUNK", 1)
+    monkeypatch.setattr(intervals, "CHUNK", 1)
     assert stats.bca_interval(median, d, seed=4, resamples=500) == whole
 
 
@@ -150,7 +150,7 @@ def test_bca_without_an_acceleration():
     found = stats.bca_interval(median, d, level=0.999)
     assert (found.estimate, found.low, found.high) == (0.0, 0.0, 1.0)
     rough = np.array([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])
-    assert stats._acceleration(mean, [rough]) == 0.0  # not the third power of rounding
+    assert intervals.acceleration_of(mean, [rough]) == 0.0  # not the third power of rounding
 
 
 def test_bca_where_every_resample_lies_on_one_side():
@@ -173,8 +173,8 @@ def test_bca_of_tiny_differences_is_that_of_large_ones():
 @pytest.mark.parametrize(("share", "end"), [(1 - 1e-7, 1.0), (1e-7, 0.0)])
 def test_bca_shares_end_at_0_and_1_where_the_formula_would_turn_back(share, end):
     z0, acceleration = (4.0, 1 / 6) if end else (-4.0, -1 / 6)
-    assert stats._shifted_share(z0, acceleration, share) == end
-    assert stats._shifted_share(0.0, 0.0, share) == pytest.approx(share)
+    assert intervals.shifted_share(z0, acceleration, share) == end
+    assert intervals.shifted_share(0.0, 0.0, share) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_sign_flip_extremes():
 def test_random_flips_agree_with_all_flips(n, monkeypatch):
     d = np.random.default_rng(n).normal(0.35, 1, n)
     exact = stats.sign_flip_test(d)
-    monkeypatch.setattr(stats, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(p_values, "EXACT_UP_TO", 0)
     drawn = stats.sign_flip_test(d, seed=1)
     assert 0.01 < exact < 0.9
     assert drawn == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 99_999))
@@ -365,14 +365,14 @@ def test_uniformity_distance_matches_scipy(p):
 def test_uniformity_p_is_as_close_as_the_docstring_says(n, error):
     shares = np.linspace(1e-4, 0.9999, 300)
     distances = reference.kstwo.isf(shares, n)
-    found = [stats._kolmogorov_tail(n, d) for d in distances]
+    found = [p_values.kolmogorov_tail(n, d) for d in distances]
     np.testing.assert_allclose(found, shares, atol=error)
 
 
 def test_uniformity_p_at_the_ends():
-    assert stats._kolmogorov_tail(50, 0.0) == 1.0
-    assert 0 <= stats._kolmogorov_tail(50, 1.0) < 1e-40
-    tail = [stats._kolmogorov_tail(1000, d) for d in np.linspace(0, 0.1, 200)]
+    assert p_values.kolmogorov_tail(50, 0.0) == 1.0
+    assert 0 <= p_values.kolmogorov_tail(50, 1.0) < 1e-40
+    tail = [p_values.kolmogorov_tail(1000, d) for d in np.linspace(0, 0.1, 200)]
     assert np.all(np.diff(tail) <= 1e-12)
 
 

@@ -1,0 +1,52 @@
+"""Honest statistics for paired comparisons: small pure functions on the host, NumPy only.
+
+Every arm of a study saw the same seeds, so an arm and its base are compared pair by pair: the
+differences d = a - b are what is averaged, resampled and flipped. The order of reading:
+
+    comparison.py    compare                     one arm against its base, with a sentence in words
+    intervals.py     mean_difference_interval    how large is the effect? (bca_interval does the work)
+    p_values.py      sign_flip_test              could chance alone have done it?
+                     holm                        ... among all the arms of one table?
+                     uniformity_check            are the p values of A/A arms what they claim to be?
+    power.py         minimum_detectable_effect   how small an effect would these seeds have shown?
+    relations.py     spearman, wilson_interval   a monotone relation; a share of successes
+    given.py                                     what all of them accept
+
+No function drops, replaces or averages over a value that is not finite: each refuses it.
+"""
+
+from tinydiv.stats.comparison import MIN_SEEDS, PairedComparison, adjust, compare
+from tinydiv.stats.given import Floats
+from tinydiv.stats.intervals import (
+    Interval,
+    Statistic,
+    bca_interval,
+    mean_difference_interval,
+    relative_gain,
+    relative_gain_interval,
+)
+from tinydiv.stats.p_values import Uniformity, holm, sign_flip_test, uniformity_check
+from tinydiv.stats.power import minimum_detectable_effect
+from tinydiv.stats.relations import ranks, spearman, wilson_interval
+
+__all__ = [
+    "MIN_SEEDS",
+    "Floats",
+    "Interval",
+    "PairedComparison",
+    "Statistic",
+    "Uniformity",
+    "adjust",
+    "bca_interval",
+    "compare",
+    "holm",
+    "mean_difference_interval",
+    "minimum_detectable_effect",
+    "ranks",
+    "relative_gain",
+    "relative_gain_interval",
+    "sign_flip_test",
+    "spearman",
+    "uniformity_check",
+    "wilson_interval",
+]

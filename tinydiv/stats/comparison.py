@@ -1,0 +1,165 @@
+"""One arm against its base over paired seeds: interval, p value, and a sentence in plain words."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tinydiv.errors import UsageError
+from tinydiv.stats.given import check_share, generator_of, pairs
+from tinydiv.stats.intervals import Interval, bca_interval, mean, relative_gain
+from tinydiv.stats.p_values import ROUNDING, holm, sign_flip_test
+
+MIN_SEEDS = 10  # fewer pairs than this say nothing: see PairedComparison.sentence
+
+
+@dataclass(frozen=True)
+class PairedComparison:
+    """One arm against its base over n paired seeds, in the unit that was measured.
+
+    interval is that of mean(arm - base); relative is mean(arm) / mean(base) - 1, or None where
+    the base's mean is not positive; p is the sign-flip p; p_holm is filled by adjust().
+    """
+
+    arm: str
+    base: str
+    n: int
+    arm_mean: float
+    base_mean: float
+    interval: Interval
+    relative: float | None
+    p: float
+    p_holm: float | None = None
+
+    @property
+    def difference(self) -> float:
+        """mean(arm - base)."""
+        return self.interval.estimate
+
+    @property
+    def shown(self) -> bool:
+        """Enough seeds, an interval without 0, and p (after Holm, if done) below 1 - level."""
+        p = self.p if self.p_holm is None else self.p_holm
+        alpha = 1 - self.interval.level
+        return self.n >= MIN_SEEDS and p < alpha and 0.0 not in self.interval
+
+    def sentence(
+        self, *, unit: str = "points", scale: float = 100.0, lower_is_better: bool = False
+    ) -> str:
+        """The comparison in plain words, with its interval, seeds and p beside every claim.
+
+        The values are multiplied by scale: fractions correct become percentage points as it
+        stands; for anything else say so, as in unit="steps", scale=1, lower_is_better=True.
+        "beats" and "loses to" appear only where the difference is shown, and below 10 seeds no
+        claim is made at all. Raises UsageError for points of values that are not fractions.
+        """
+        if unit == "points" and scale == 100 and not self._holds_fractions():
+            raise UsageError(
+                f"points are for fractions between 0 and 1, but the means are "
+                f"{self.arm_mean:g} and {self.base_mean:g}: give unit= and scale="
+            )
+        sign = -1.0 if self.difference < 0 else 1.0  # a loss is told as a positive amount
+        ends = sorted(sign * scale * end for end in (self.interval.low, self.interval.high))
+        amount, plain = sign * scale * self.difference, scale * self.difference
+        digits = digits_for(ends[1] - ends[0])
+        seeds = f"{self.n} paired seed{'s' if self.n > 1 else ''}"
+        p = p_words(self.p)
+        if self.p_holm is not None:
+            p += f", after Holm {p_words(self.p_holm)}"
+        gap = f"{self.arm} - {self.base} = {written(plain, digits, signed=True)} {unit}"
+        if self.n < MIN_SEEDS:
+            return (
+                f"{seeds}: too few seeds to say anything about {self.arm} against {self.base} "
+                f"({gap} so far; {MIN_SEEDS} seeds are the least, and the smallest p that "
+                f"{self.n} can reach is {p_words(2 / 2**self.n).removeprefix('p = ')})"
+            )
+        if self.shown:
+            verb = "beats" if (sign > 0) != lower_is_better else "loses to"
+            claim = f"{self.arm} {verb} {self.base} by {written(amount, digits)} {unit}"
+            low, high = ends
+        else:
+            claim = f"no difference shown: {gap}"
+            low, high = scale * self.interval.low, scale * self.interval.high
+        between = f"{written(low, digits)} to {written(high, digits)}"
+        level = f"{100 * self.interval.level:g} %"
+        return f"{claim} ({level} interval {between}, {seeds}, sign-flip {p})"
+
+    def _holds_fractions(self) -> bool:
+        return all(0 <= value <= 1 for value in (self.arm_mean, self.base_mean))
+
+
+def compare(
+    a: ArrayLike,
+    b: ArrayLike,
+    *,
+    names: tuple[str, str],
+    seed: int,
+    level: float = 0.95,
+) -> PairedComparison:
+    """Arm a against base b on the same seeds: difference, BCa interval and sign-flip p in one.
+
+    a, b: (n,) one value per seed, in the same order of seeds. names: (arm, base). seed: of the
+    resamples and random flips, which use separate streams. One pair bounds nothing, so its
+    interval runs from -infinity to infinity. What the parts assume, and when they mislead, is
+    said at mean_difference_interval and sign_flip_test; here a pair is one seed, and only the
+    seeds' own spread is in the interval: not that of the data set, the test images or the tuning.
+
+    Raises UsageError for no pairs, unequal lengths, or values that are not finite: a diverged
+    seed is left out of *both* arms and reported beside the comparison, by the caller.
+    """
+    arm, base = names
+    precision = max(precision_of(a), precision_of(b))
+    a, b = pairs(a, b, names=(arm, base))
+    check_share("level", level)
+    if len(a) == 0:
+        raise UsageError(f"{arm} and {base} have no pairs to compare")
+    generator_of(seed)
+    boot_seed, flip_seed = (int(s) for s in np.random.SeedSequence(seed).generate_state(2))
+    d = a - b
+    if len(d) == 1:
+        interval = Interval(float(d[0]), -math.inf, math.inf, level)
+    else:
+        interval = bca_interval(mean, d, seed=boot_seed, level=level)
+    # A difference carries the rounding of a and b, which may be far larger than its own.
+    noise = precision * float(np.sum(np.abs(a)) + np.sum(np.abs(b)))
+    total = float(np.sum(np.abs(d)))
+    rounding = max(ROUNDING, noise / total) if total > 0 else ROUNDING
+    p = sign_flip_test(d, seed=flip_seed, rounding=rounding)
+    base_mean = float(np.mean(b))
+    relative = float(relative_gain(a, b)) if base_mean > 0 else None
+    return PairedComparison(arm, base, len(d), float(np.mean(a)), base_mean, interval, relative, p)
+
+
+def precision_of(values: ArrayLike) -> float:
+    """The relative rounding step of the type in which the values came (float32: 1e-7)."""
+    dtype = np.asarray(values).dtype
+    return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
+
+
+def adjust(comparisons: Sequence[PairedComparison]) -> list[PairedComparison]:
+    """The comparisons of one table with p_holm filled in: give all of its arms at once."""
+    adjusted = holm([c.p for c in comparisons])
+    return [replace(c, p_holm=float(p)) for c, p in zip(comparisons, adjusted, strict=True)]
+
+
+def digits_for(width: float) -> int:
+    """Decimals that show an interval of this width with one to two figures of its half width."""
+    if not 0 < width < math.inf:
+        return 3
+    return max(0, math.ceil(-math.log10(width / 6)))
+
+
+def written(value: float, digits: int, *, signed: bool = False) -> str:
+    """A number with so many decimals; with its sign, if wanted."""
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text if float(text) != 0 else text.lstrip("+-")  # no "-0.0"
+
+
+def p_words(p: float) -> str:
+    """ "p = .0002", "p = .031", "p = .25", "p < .0001", "p = 1"."""
+    if p < 0.0001:
+        return "p < .0001"
+    text = f"{p:.{4 if p < 0.001 else 3 if p < 0.1 else 2}f}"
+    return f"p = {text.lstrip('0')}" if float(text) < 1 else "p = 1"

@@ -1,0 +1,173 @@
+"""How large is it? Bootstrap intervals of any statistic over pairs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tinydiv.errors import UsageError
+from tinydiv.stats.given import Floats, check_share, finite, generator_of, pairs
+
+Statistic = Callable[..., Floats]  # takes columns (..., n), all alike in shape; returns (...,)
+
+CHUNK = 1 << 20  # numbers gathered at a time, so that long samples need no giant array
+NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its confidence interval [low, high] at the given level."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+def bca_interval(
+    statistic: Statistic,
+    *samples: ArrayLike,
+    seed: int = 0,
+    level: float = 0.95,
+    resamples: int = 9999,
+) -> Interval:
+    """Bias-corrected and accelerated bootstrap interval of any statistic (Efron, 1987).
+
+        t    = statistic(samples),   t*_1 .. t*_B on n places drawn with replacement
+        z0   = Phi^-1( (#{t* < t} + #{t* = t} / 2) / B )            bias correction
+        u_i  = mean_j t(-j) - t(-i)                                 t(-i): place i left out
+        acc  = sum u^3 / (6 (sum u^2)^1.5)                          acceleration
+        q(z) = Phi( z0 + (z0 + z) / (1 - acc (z0 + z)) )
+        low, high = quantiles q(z_lower), q(z_upper) of the t*,     z_lower = Phi^-1((1 - level)/2)
+
+    samples: one or more (n,) columns; place i of each is one pair, and pairs are resampled whole.
+    statistic: takes the columns as (..., n) arrays and reduces the last axis.
+        bca_interval(lambda d: np.median(d, axis=-1), a - b)
+    Assumes independent pairs and that some transformation makes the statistic roughly normal.
+    Misleads when n is small: the 95 % interval of a mean holds the truth 90 % of the time at
+    n = 10 and 93 % at n = 20 for normal differences, 82 % and 87 % for lognormal ones. For the
+    median the leave-one-out values are only two, so the acceleration is rough; and extremes
+    (max, min) do not bootstrap.
+    Where all resamples agree (say, all differences equal) the interval shrinks to the estimate:
+    nothing was seen to vary, which is not proof that nothing does. Where the u are all zero
+    acc = 0; where every t* lies on one side, half a resample is counted on the other.
+
+    Raises UsageError for fewer than 2 pairs, columns of unequal length, values that are not
+    finite, or a statistic that does not reduce the last axis or is not finite on a resample.
+    """
+    check_share("level", level)
+    if resamples < 100:
+        raise UsageError(f"resamples is {resamples}, but quantiles need at least 100")
+    columns = [finite(sample, f"sample {i}") for i, sample in enumerate(samples)]
+    if not columns or len({len(column) for column in columns}) != 1:
+        lengths = ", ".join(str(len(column)) for column in columns) or "no samples"
+        raise UsageError(f"a bootstrap needs samples of one common length; got {lengths}")
+    n = len(columns[0])
+    if n < 2:
+        raise UsageError(f"a bootstrap interval needs at least 2 pairs; got {n}")
+
+    generator = generator_of(seed)
+    everything = np.arange(n)[np.newaxis, :]
+    estimate = float(evaluate(statistic, columns, everything)[0])
+
+    rows = max(1, CHUNK // n)
+    parts = []
+    for start in range(0, resamples, rows):
+        places = generator.integers(0, n, size=(min(rows, resamples - start), n))
+        parts.append(evaluate(statistic, columns, places))
+    draws = np.concatenate(parts)
+    rounding = 1e-12 * float(np.max(np.abs(draws)))
+
+    # On discrete data (accuracies are k / N) many t* equal t, so ties must count half each.
+    below = np.count_nonzero(draws < estimate - rounding)
+    tied = np.count_nonzero(np.abs(draws - estimate) <= rounding)
+    share = (below + tied / 2) / resamples
+    half = 0.5 / resamples
+    z0 = NORMAL.inv_cdf(min(max(share, half), 1 - half))
+    acceleration = acceleration_of(statistic, columns)
+
+    tail = (1 - level) / 2
+    shares = [shifted_share(z0, acceleration, q) for q in (tail, 1 - tail)]
+    low, high = np.quantile(draws, shares)
+    return Interval(estimate, float(low), float(high), level)
+
+
+def mean_difference_interval(
+    a: ArrayLike, b: ArrayLike, *, seed: int = 0, level: float = 0.95, resamples: int = 9999
+) -> Interval:
+    """BCa interval of mean(a - b) over pairs: see bca_interval for what it assumes and raises."""
+    a, b = pairs(a, b)
+    return bca_interval(mean, a - b, seed=seed, level=level, resamples=resamples)
+
+
+def relative_gain(a: Floats, b: Floats) -> Floats:
+    """Relative gain of means, mean(a) / mean(b) - 1, over the last axis: (..., n) -> (...).
+
+    It is a ratio of means, not a mean of ratios, so single tiny b do not blow it up. Misleads
+    where mean(b) is near zero. Raises UsageError where mean(b) is zero or negative.
+    """
+    base = np.mean(b, axis=-1)
+    if np.any(base <= 0):
+        raise UsageError(
+            "a relative gain needs a base whose mean is positive, in every resample too: "
+            "state the absolute difference instead"
+        )
+    return np.asarray(np.mean(a, axis=-1) / base - 1)
+
+
+def relative_gain_interval(
+    a: ArrayLike, b: ArrayLike, *, seed: int = 0, level: float = 0.95, resamples: int = 9999
+) -> Interval:
+    """BCa interval of mean(a) / mean(b) - 1 with pairs resampled whole: see bca_interval."""
+    a, b = pairs(a, b)
+    return bca_interval(relative_gain, a, b, seed=seed, level=level, resamples=resamples)
+
+
+def mean(d: Floats) -> Floats:
+    """The mean over the last axis: the statistic of a plain difference."""
+    return np.asarray(np.mean(d, axis=-1))
+
+
+def evaluate(statistic: Statistic, columns: list[Floats], places: NDArray[np.int64]) -> Floats:
+    """The statistic on each row of places, (m, k) -> (m,): one row is one resample."""
+    values = np.asarray(statistic(*(column[places] for column in columns)), dtype=np.float64)
+    if values.shape != places.shape[:1]:
+        raise UsageError(
+            f"the statistic must reduce the last axis only: from columns of shape {places.shape} "
+            f"it made {values.shape}, not {places.shape[:1]} (use axis=-1)"
+        )
+    if not np.all(np.isfinite(values)):
+        raise UsageError("the statistic is NaN or infinite on a resample, so it has no interval")
+    return values
+
+
+def acceleration_of(statistic: Statistic, columns: list[Floats]) -> float:
+    """Efron's acceleration from the n leave-one-out values; 0 where these do not vary."""
+    n = len(columns[0])
+    rows = max(1, CHUNK // n)
+    kept = np.arange(n - 1)
+    parts = []
+    for start in range(0, n, rows):
+        left_out = np.arange(start, min(start + rows, n))[:, np.newaxis]
+        parts.append(evaluate(statistic, columns, kept + (kept >= left_out)))
+    values = np.concatenate(parts)
+    u = np.mean(values) - values
+    largest = float(np.max(np.abs(u)))
+    if largest <= 1e-12 * float(np.max(np.abs(values))):
+        return 0.0
+    u = u / largest  # the ratio below has no unit; this keeps tiny cubes from underflowing
+    return float(np.sum(u**3) / (6 * np.sum(u**2) ** 1.5))
+
+
+def shifted_share(z0: float, acceleration: float, share: float) -> float:
+    """The quantile of the t* that BCa reads in place of the plain percentile `share`."""
+    z = z0 + NORMAL.inv_cdf(share)
+    stretch = 1 - acceleration * z
+    if stretch <= 0:  # the curve q(z) has reached its end, 0 or 1
+        return 1.0 if z > 0 else 0.0
+    return NORMAL.cdf(z0 + z / stretch)

@@ -1,0 +1,71 @@
+"""How small an effect would so many seeds have shown? Asked before a study, and of every null result."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from tinydiv.errors import UsageError
+
+
+def minimum_detectable_effect(
+    n: int, sd: float, *, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """The smallest mean difference that n pairs find with the given power (two-sided, level alpha).
+
+        T ~ noncentral t with n - 1 degrees of freedom and centre effect sqrt(n) / sd
+        effect solves  P(|T| > t_crit) = power,   t_crit from  P(|T| > t_crit) = alpha  at effect 0
+
+    sd: the standard deviation of the paired differences (ddof = 1), best from pilot seeds. Say
+    this number beside every null result: it is the effect that could have stayed hidden. With m
+    arms in a table, alpha / m is a safe stand-in for Holm.
+    Approximation: the power is that of the paired t test on normal differences, exact for it.
+    The sign-flip test reaches 79 % where 80 % is asked for at 10 pairs, and only 62 % at 6. Where
+    alpha is below 2 / 2^n it can find no effect whatever, and the answer is infinity.
+    Misleads when sd comes from the very differences that are judged, or from a few pairs only.
+
+    Raises UsageError for n < 2, a negative or non-finite sd, or not 0 < alpha < power < 1.
+    """
+    if n < 2:
+        raise UsageError(f"a detectable effect needs at least 2 pairs; got {n}")
+    if not (math.isfinite(sd) and sd >= 0):
+        raise UsageError(f"sd is {sd}, but it must be a finite number that is not negative")
+    if not 0 < alpha < power < 1:
+        raise UsageError(f"needs 0 < alpha < power < 1; got alpha {alpha} and power {power}")
+    if alpha < 2 / 2**n:
+        return math.inf
+    critical = rising_root(lambda t: -beyond(t, 0.0, n - 1), -alpha)
+    centre = rising_root(lambda c: beyond(critical, c, n - 1), power)
+    return centre * sd / math.sqrt(n)
+
+
+def beyond(t: float, centre: float, freedom: int) -> float:
+    """P(|T| > t) for the noncentral t, by averaging normal tails over the sample's spread s.
+
+        T = (Z + centre) / s,   s^2 = chi^2_freedom / freedom,   density of u = log s:
+        proportional to exp( freedom (u - e^(2u) / 2) )
+
+    Smooth and falling fast on both sides, so a plain sum over a grid of u is exact to 1e-10.
+    """
+    width = 1 / math.sqrt(2 * freedom)
+    u = np.linspace(-9 * width - 38 / freedom, 9 * width, 600)
+    log_density = freedom * (u - np.exp(2 * u) / 2 + 0.5)
+    weight = np.exp(np.maximum(log_density, -700))
+    weight = weight / np.sum(weight)
+    root2 = math.sqrt(2)
+    tails = [
+        math.erfc((t * s - centre) / root2) / 2 + math.erfc((t * s + centre) / root2) / 2
+        for s in np.exp(u).tolist()
+    ]
+    return float(np.sum(weight * np.asarray(tails)))
+
+
+def rising_root(f: Callable[[float], float], target: float) -> float:
+    """Where a rising f on 0..infinity reaches target: double the bracket, then halve it."""
+    low, high = 0.0, 1.0
+    while f(high) < target:
+        low, high = high, 2 * high
+    while high - low > 1e-10 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if f(middle) < target else (low, middle)
+    return (low + high) / 2
