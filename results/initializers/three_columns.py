@@ -1,10 +1,11 @@
-"""Three columns side by side, and a figure of what adds what, from the two studies of starts.
+"""Three columns side by side, and a figure of what adds what, from the three studies of starts.
 
     python -m tinydiv.study initializers --out runs/starts
+    python -m tinydiv.study initializers_scales --out runs/scales
     python -m tinydiv.study initializers_causes --out runs/causes
-    python results/initializers/three_columns.py runs/starts runs/causes
+    python results/initializers/three_columns.py runs/starts runs/scales runs/causes
 
-Reads runs.csv of both folders (--tables of tinydiv.study makes it again at any time), pairs runs by
+Reads runs.csv of each folder (--tables of tinydiv.study makes it again at any time), pairs runs by
 seed, and writes three_columns.md, three_columns.csv and decomposition.png beside this file.
 """
 
@@ -34,7 +35,9 @@ COLUMNS = (
 EQUAL = {
     "pytorch": "decorrelated at pytorch's scale",
     "glorot": "decorrelated at glorot's scale",
-    "he": "all, at he's scale",
+    "he": "decorrelated at he's scale",
+    "orthogonal": "decorrelated at orthogonal's scale",
+    "lsuv": "decorrelated at lsuv's scale",
 }
 
 
@@ -67,7 +70,6 @@ def compared(found):
         best = f"best decorrelated, {tag}"
         wanted += [("best scale", best, f"best {base}, {tag}") for base in BASES]
         wanted += [("as shipped", "decorrelated", base) for base in BASES]
-        wanted += [("curvature 160", "decorrelated, curvature 160", base) for base in BASES]
         wanted += [("steps", step, "glorot") for step in STEPS]
         for column in dict.fromkeys(name for name, _, _ in wanted):
             made = []
@@ -118,10 +120,9 @@ def markdown(rows, found):
         "",
         "*Equal scale*: every neuron's incoming norm and the size of the outgoing weights are the base's. "
         "*Best scale*: either start with the pair of factors that suited it best on validation "
-        "(scales.csv). *As shipped*: either start as it comes. *Curvature 160*: the setting of the scale "
-        "rule that suits a rate of 0.01; the default of 24 leaves room for rates up to 0.1.",
+        "(scales.csv). *As shipped*: either start as it comes.",
     ]
-    columns = ("equal scale", "best scale", "as shipped", "curvature 160")
+    columns = ("equal scale", "best scale", "as shipped")
     for setting in SETTINGS:
         said += ["", f"## {setting}", "", "| base | " + " | ".join(columns) + " |"]
         said.append("|---" * (len(columns) + 1) + "|")
