@@ -45,3 +45,9 @@ def test_a_wrong_start_is_refused_before_anything_is_drawn(tmp_path, capsys):
     assert starts.main(["--init", "lodwin", "--out", str(tmp_path / "none")]) == 2
     assert "did you mean 'lowdin'" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_one_picture_is_one_picture(tmp_path, capsys):
+    flags = ["--init", "orthogonal", "--hidden", "4", "--steps", "10"]
+    assert starts.main([*flags, "--networks", "1", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.endswith(f"\n1 picture in {tmp_path}\n")

@@ -14,6 +14,7 @@ TINYDIV_TRACEBACK=1 shows it before the sentence. Nothing here imports NumPy: --
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 import traceback
@@ -84,6 +85,29 @@ class Parser(argparse.ArgumentParser):
                 action="append" if field.metadata["repeat"] else "store",
                 default=argparse.SUPPRESS,
             )
+
+    def add_list(self, *, group: "argparse._ArgumentGroup | None" = None) -> None:
+        """--list [KIND], to which the help of settings sends the reader: see `listed`."""
+        (group or self).add_argument(
+            "--list",
+            nargs="?",
+            const="all",
+            metavar="KIND",
+            help="show every name with one line and its paper, and stop: techniques, initializers, "
+            "data, activations, losses, optimizers, schedules, metrics, backends, or all; with --json "
+            "as data",
+        )
+
+
+def listed(options: argparse.Namespace) -> bool:
+    """Show what --list asks for; False if it was not given. Raises UsageError for an unknown kind."""
+    if options.list is None:
+        return False
+    from tinydiv import listing
+
+    found = listing.entries(options.list)
+    say(json.dumps(found, indent=2) if options.json else listing.as_text(found))
+    return True
 
 
 def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:

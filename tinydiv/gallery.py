@@ -54,6 +54,9 @@ SETTINGS = {
 }
 
 
+OF_FAMILY = "(default: as suits the family)"
+
+
 @dataclass(frozen=True)
 class GalleryConfig:
     """What is drawn. None stands for the family's own choice."""
@@ -63,13 +66,17 @@ class GalleryConfig:
         (), words(""), "SPEC", "this technique, in place of a family; may be repeated", repeat=True
     )
     measure: str | None = option(
-        None, maybe(choice(*MEASURES)), "|".join(MEASURES), "how likeness is measured"
+        *(None, maybe(choice(*MEASURES)), "|".join(MEASURES)),
+        f"how likeness is measured {OF_FAMILY}",
     )
-    data: str | None = option(None, maybe(text), "NAME", "data set")
+    data: str | None = option(None, maybe(text), "NAME", f"data set {OF_FAMILY}")
     hidden: tuple[int, ...] | None = option(
-        None, maybe(sizes(64, 1024)), "H[,H...]", "neurons per hidden layer; the last one is drawn"
+        *(None, maybe(sizes(64, 1024)), "H[,H...]"),
+        f"neurons per hidden layer; the last one is drawn {OF_FAMILY}",
     )
-    epochs: int | None = option(None, maybe(whole(0, 100_000)), "N", "passes over the training set")
+    epochs: int | None = option(
+        None, maybe(whole(0, 100_000)), "N", f"passes over the training set {OF_FAMILY}"
+    )
     activation: str = option("relu", text, "NAME", "activation of the hidden neurons")
     seed: int = option(0, whole(0, 2**63 - 1), "S", "the start and the batches of every network")
 
@@ -98,7 +105,12 @@ def parser() -> cli.Parser:
     """The flags."""
     flags = cli.Parser(PROG, "Draw how alike neurons become under each technique.", EXAMPLES)
     flags.add_settings(GalleryConfig)
-    flags.add_argument("--out", metavar="FILE", default="gallery.png", help=".png, .svg or .pdf")
+    flags.add_argument(
+        "--out",
+        metavar="FILE",
+        default="gallery.png",
+        help=".png, .svg or .pdf (default: gallery.png)",
+    )
     return flags
 
 

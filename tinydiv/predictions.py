@@ -28,6 +28,8 @@ PICTURE = "predictions.png"
 METRIC = "correlation"
 """The measure of diversity that words and picture hold against test accuracy."""
 
+HELD = f"which diversity is held against accuracy: correlation, effective_rank, ... (default: {METRIC})"
+
 EXAMPLES = """\
 examples:
   python -m tinydiv.train --replicas 16 --out runs/first          sixteen networks
@@ -46,7 +48,7 @@ def command(argv: Sequence[str]) -> None:
     """Analyse a run folder; print words or numbers, write a picture."""
     flags = cli.Parser(PROG, "How did diversity affect what the networks predict?", EXAMPLES)
     flags.add_argument("run_dir", metavar="RUN_DIR", help="a finished run of tinydiv.train")
-    flags.add_argument("--metric", default=METRIC, metavar="NAME", help="for the last axis")
+    flags.add_argument("--metric", default=METRIC, metavar="NAME", help=HELD)
     flags.add_argument("--no-plot", action="store_true", help="leave out the picture")
     flags.add_argument("--json", action="store_true", help="print all numbers as one JSON object")
     options = flags.parse(argv)

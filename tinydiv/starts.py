@@ -74,7 +74,9 @@ def parser() -> cli.Parser:
     """The flags."""
     flags = cli.Parser(PROG, "Draw what each start does, a picture per start.", EXAMPLES)
     flags.add_settings(StartsConfig)
-    flags.add_argument("--out", metavar="DIR", default="starts", help="folder for the pictures")
+    flags.add_argument(
+        "--out", metavar="DIR", default="starts", help="folder for the pictures (default: starts)"
+    )
     return flags
 
 
@@ -110,7 +112,7 @@ def command(argv: Sequence[str]) -> None:
         cli.say(summary(seen))
         with replacing(folder / file_name(spec)) as part:
             save(picture(seen, beside, config, data.dataset.n_inputs), part)
-    cli.say(f"{len(specs)} pictures in {folder}")
+    cli.say(f"{len(specs)} picture{'s' * (len(specs) != 1)} in {folder}")
 
 
 def file_name(spec: str) -> str:

@@ -25,11 +25,15 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+FOLDER = Path(__file__).parent / "studies"
+"""Where the studies are that come with tinydiv; studies/reading.py, which reads them, loads slowly."""
+
 EXAMPLES = """examples:
   python -m tinydiv.study paper --quick              two minutes on two cores, embedded data
-  python -m tinydiv.study paper --seeds 20 --out runs/paper --workers 8
+  python -m tinydiv.study paper --seeds 20 --out runs/paper --workers 8      needs the full data set
   python -m tinydiv.study --resume --out runs/paper paper --seeds 20
   python -m tinydiv.study runs/paper --tables        what is finished so far
+  python -m tinydiv.study paper --quick --plan       what would be trained, and nothing else
   python -m tinydiv.study my_study.toml --executor dask:tcp://scheduler:8786
 
 A study that was stopped, by whatever, goes on with --resume and the same study, --quick and --seeds.
@@ -41,12 +45,18 @@ def parser() -> cli.Parser:
     p = cli.Parser(
         "tinydiv.study", "Compare arms on paired seeds: train, test, tabulate.", EXAMPLES
     )
-    p.add_argument("study", help="paper, minima, atlas, or a .toml file; with --tables a folder")
+    names = ", ".join(sorted(path.stem for path in FOLDER.glob("*.toml")))
+    p.add_argument("study", help=f"{names}, or a .toml file; with --tables a folder")
     p.add_argument("--quick", action="store_true", help="the study's own small version")
     p.add_argument("--seeds", metavar="N", help="paired seeds (default: the study's)")
     p.add_argument("--out", metavar="DIR", help="folder (default: runs/study-NAME)")
     p.add_argument("--resume", action="store_true", help="go on with what is in the folder")
-    p.add_argument("--backend", metavar="NAME", default="numpy", help="numpy, cupy or auto")
+    p.add_argument(
+        "--backend",
+        metavar="NAME",
+        default="numpy",
+        help="numpy, cupy or auto (default: numpy)",
+    )
     p.add_argument(
         "--executor",
         metavar="NAME",

@@ -99,12 +99,15 @@ def parser() -> cli.Parser:
     made_parser.add_argument(
         "--picture", metavar="FILE", help="also draw the step: FILE.png, .svg or .pdf"
     )
+    made_parser.add_list()
     return made_parser
 
 
 def command(argv: Sequence[str]) -> None:
     """Read the flags, do the step, print it."""
     options = parser().parse(argv)
+    if cli.listed(options):
+        return
     config = made(TraceConfig, from_flags(TraceConfig, vars(options)))
     if options.picture is not None and find_spec("matplotlib") is None:
         raise RunError("--picture needs matplotlib: python -m pip install matplotlib")

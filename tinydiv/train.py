@@ -95,25 +95,14 @@ def parser() -> cli.Parser:
         "--json", action="store_true", help="print the result as one JSON object on stdout"
     )
     group.add_argument("--quiet", action="store_true", help="no progress, no line per epoch")
-    group.add_argument(
-        "--list",
-        nargs="?",
-        const="all",
-        metavar="KIND",
-        help="show every name with one line and its paper, and stop: techniques, initializers, data, "
-        "activations, losses, optimizers, schedules, metrics, backends, or all; with --json as data",
-    )
+    flags.add_list(group=group)
     return flags
 
 
 def command(argv: Sequence[str]) -> None:
     """Do what the flags say: list names, or train and report."""
     options = parser().parse(argv)
-    if options.list is not None:
-        from tinydiv import listing
-
-        found = listing.entries(options.list)
-        cli.say(json.dumps(found, indent=2) if options.json else listing.as_text(found))
+    if cli.listed(options):
         return
     given = from_toml(TrainConfig, options.config) if options.config is not None else {}
     given |= from_flags(TrainConfig, vars(options))
