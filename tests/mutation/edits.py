@@ -1,11 +1,13 @@
 """Small edits of a function's syntax tree: each is a mistake that somebody could have made.
 
 Deleted, scaled, sign flipped, transposed, a mask or a mean dropped, operands swapped. What names axes,
-types and places (keywords, indices) or refuses bad input (raise, assert, `_check...`) is left alone.
+types and places (keywords, indices) or refuses what does not fit (raise, assert, _check...) is left alone.
 """
 
 import ast
 import copy
+from functools import partial
+from itertools import islice
 
 LEFT_ALONE = (ast.Raise, ast.Assert, ast.keyword, ast.arguments, ast.JoinedStr, ast.Lambda)
 OPPOSITE = {
@@ -18,6 +20,7 @@ OPPOSITE = {
 }
 RENAMED = {"mean": "sum", "sum": "mean", "maximum": "minimum", "minimum": "maximum"}
 RENAMED |= {"zeros_like": "ones_like", "ones_like": "zeros_like", "argmax": "argmin"}
+REFUSE = ("_check", "fits", "fitting")
 KEPT_CALLS = (
     "eye",
     "arange",
@@ -36,16 +39,21 @@ KEPT_CALLS += ("any", "all", "list", "tuple", "enumerate")
 
 
 def edits_of(tree):
-    """Every edit of a function: (what is done, the old piece, the new piece, the edited function)."""
+    """Every edit of a function: (what is done, the old piece, the new piece, make the edited function)."""
     for k, (parent, node) in enumerate(_editable(tree)):
         for what, new in _edits(node, parent):
             new = ast.fix_missing_locations(ast.copy_location(new, node))
             if _text(new) == _text(node):  # the two operands are one and the same
                 continue
-            changed = copy.deepcopy(tree)
-            old_parent, old = list(_editable(changed))[k]
-            _replace(old_parent, old, copy.deepcopy(new))
-            yield what, _text(node), _text(new), ast.fix_missing_locations(changed)
+            yield what, _text(node), _text(new), partial(_edited, tree, k, new)
+
+
+def _edited(tree, k, new):
+    """A copy of a function with another piece in its k-th place."""
+    changed = copy.deepcopy(tree)
+    parent, old = next(islice(_editable(changed), k, None))
+    _replace(parent, old, copy.deepcopy(new))
+    return ast.fix_missing_locations(changed)
 
 
 def _editable(tree):
@@ -77,7 +85,7 @@ def _is_docstring(node):
 def _refuses(node):
     """self._check_inputs(X): about what comes in, not about what is computed."""
     call = node.value if isinstance(node, ast.Expr) else node
-    return isinstance(call, ast.Call) and _called(call).startswith("_check")
+    return isinstance(call, ast.Call) and _called(call).startswith(REFUSE)
 
 
 def _called(call):

@@ -6,11 +6,10 @@ FILE = Path(__file__).with_name("survivors.txt")
 
 
 def known_survivors():
-    """Name -> why it cannot be noticed. In the file, the reason stands in a # line above its names."""
-    found, reason = {}, ""
-    for line in FILE.read_text().splitlines():
-        if line.startswith("#"):
-            reason = line.lstrip("# ")
-        elif line.strip():
-            found[line.strip()] = reason
+    """Name -> why it cannot be noticed. In the file, the reason stands in # lines above its names."""
+    found = {}
+    for paragraph in FILE.read_text().split("\n\n"):
+        lines = paragraph.strip().splitlines()
+        reason = " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+        found |= {line: reason for line in lines if not line.startswith("#")}
     return found

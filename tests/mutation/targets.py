@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import sys
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,7 +26,7 @@ PACKAGE = Path(tinydiv.__file__).parent
 FILES = ("mlp.py", "activations.py", "losses.py", "techniques/*.py")
 BOOKKEEPING_FILES = ("framework", "settings", "registry", "conflicts", "plateau", "cost", "alias")
 BOOKKEEPING = ("state", "load_state", "attach", "shapes", "view", "views", "block", "flops", "_at")
-BOOKKEEPING += ("_learns_at_inputs",)
+BOOKKEEPING += ("_learns_at_inputs", "fits", "fitting")
 """Names of functions that hold no maths. So do all that begin with `_check`."""
 
 
@@ -129,7 +130,8 @@ class Mutant:
     new: str
     number: int
     """Of equal edits in one function, the how-manieth: 1 for the first."""
-    tree: ast.FunctionDef
+    edited: Callable[[], ast.FunctionDef]
+    """Makes the edited function's syntax tree."""
 
     @property
     def name(self):
@@ -140,7 +142,7 @@ class Mutant:
     def in_place(self):
         """The package with this mutant in it. Only the function's code is exchanged, so that whoever
         imported the function, or its class, runs the mutant."""
-        code = compiled(self.tree, self.target.code)
+        code = compiled(self.edited(), self.target.code)
         functions = [f for f in self.target.functions if f.__code__ is self.target.code]
         assert functions, "another mutant is in place"
         for function in functions:
@@ -190,10 +192,10 @@ def definition(target):
 def mutants_of(target):
     """Every mutant of one target, in the order of its source."""
     seen = {}
-    for what, old, new, tree in edits_of(definition(target)):
+    for what, old, new, edited in edits_of(definition(target)):
         key = (what, old, new)
         seen[key] = seen.get(key, 0) + 1
-        yield Mutant(target, what, old, new, seen[key], tree)
+        yield Mutant(target, what, old, new, seen[key], edited)
 
 
 def all_mutants(only=()):
