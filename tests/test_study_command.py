@@ -106,7 +106,7 @@ print("done", report.results.done())
 
 def test_a_script_needs_no_main_guard_and_standard_input_is_a_script_too(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    for words, given in (("script.py",), None), (("-",), SCRIPT):
+    for words, given in (("script.py",), None), (("-",), SCRIPT), (("-c", SCRIPT), None):
         done = subprocess.run(
             [sys.executable, *words],
             input=given,

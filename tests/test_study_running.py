@@ -1,6 +1,9 @@
 """Blocks, workers and data: what a network is, wherever and beside whomever it is trained."""
 
 import dataclasses
+import sys
+import threading
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -248,6 +251,34 @@ def test_processes_have_one_blas_thread_each_and_the_environment_is_left_alone(
     assert facts["machine"]["blas_threads"] == "1"
     assert executors.os.environ["OPENBLAS_NUM_THREADS"] == "3"
     assert "MKL_NUM_THREADS" not in executors.os.environ
+
+
+def test_the_script_is_there_again_whoever_else_makes_processes_meanwhile(monkeypatch):
+    """Two threads begin one after the other and end in the same order: the script must not get lost."""
+    script, seen = sys.modules["__main__"], []
+    second_waits = threading.Event()
+
+    def submit(self, which):
+        seen.append(sys.modules["__main__"])
+        if which == 1:  # as long as the second is in here too, if it can be
+            second_waits.wait(0.3)
+        else:
+            second_waits.set()
+            time.sleep(0.3)
+
+    monkeypatch.setitem(sys.modules, "__main__", script)  # should it get lost, only here
+    monkeypatch.setattr(executors.ProcessPoolExecutor, "submit", submit)
+    pool = executors.Processes.__new__(executors.Processes)
+    threads = [threading.Thread(target=pool.submit, args=(which,)) for which in (1, 2)]
+    threads[0].start()
+    while not seen:
+        time.sleep(0.001)
+    threads[1].start()
+    for thread in threads:
+        thread.join()
+    assert sys.modules["__main__"] is script
+    assert len(seen) == 2
+    assert script not in seen
 
 
 def test_unknown_executors_and_absurd_numbers_are_refused_before_anything_is_written(tmp_path):

@@ -135,16 +135,22 @@ class Processes(ProcessPoolExecutor):
     without `if __name__ == "__main__":` would start its study again in every worker. Blocks need
     nothing of the script, so while processes are made there is none to be seen. That also lets
     studies start from a notebook or from standard input.
+
+    One at a time: of two studies in two threads, the second would take the first one's empty module for
+    the script, and leave it there.
     """
+
+    hiding = threading.Lock()
 
     def submit(self, function, /, *args, **kwargs):  # type: ignore[no-untyped-def]
         """As usual; this is where new processes are made."""
-        script = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            return super().submit(function, *args, **kwargs)
-        finally:
-            sys.modules["__main__"] = script
+        with self.hiding:
+            script = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                return super().submit(function, *args, **kwargs)
+            finally:
+                sys.modules["__main__"] = script
 
 
 def processes(workers: int) -> ProcessPoolExecutor:
