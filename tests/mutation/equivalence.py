@@ -6,6 +6,7 @@ far larger; nothing but zeros.
 """
 
 import warnings
+from itertools import islice
 
 from tinydiv.backend import xp
 from tinydiv.checking import suite
@@ -16,15 +17,13 @@ CLOSE = 1e-11
 above 1. (The gradients of some arrays are zero but for rounding: their own size is no measure.)"""
 
 
-def difference(mutant, seed=0, most_subjects=None, networks=True):
+def difference(mutant, seed=0, most_subjects=None, every=1):
     """Where a mutant and the original differ, in words; None if they do so nowhere.
 
-    networks: within whole networks too, where a technique's own arrays alone are quicker.
+    every: at every so-many-th point alone. There are 14 for each case: 5 leaves no oddity out.
     """
     for subject in mutant.target.subjects[:most_subjects]:
-        for case, name, point in points_of(subject, seed):
-            if not networks and "W[0]" in point:
-                continue
+        for case, name, point in islice(points_of(subject, seed), 0, None, every):
             right = computed(case, point)
             with mutant.in_place():
                 found = computed(case, point)

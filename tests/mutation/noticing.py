@@ -20,8 +20,8 @@ from .pool import Pool, in_the_pool
 PATIENCE = 120
 """Seconds after which a mutant counts as noticed: it does not end."""
 
-AT_FIRST = 5
-"""Of the subjects that run through a shared function, this many are asked before the tests are."""
+AT_FIRST, AT_MOST = 5, 12
+"""Of the subjects that run through a shared function, so many are asked before the tests and in all."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def noticed(mutant, pool=None):
             return Noticed("the checker", how)
         if how := pool and pool.first_failure(mutant.target.name):
             return Noticed("a test", how)
-        if how := by_checker(subjects[AT_FIRST:]):
+        if how := by_checker(subjects[AT_FIRST:AT_MOST]):
             return Noticed("the checker", how)
     return Noticed()
 
