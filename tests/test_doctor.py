@@ -224,6 +224,73 @@ def test_a_jump_of_the_value_is_no_fault_of_the_gradient():
     assert (verdict.status, verdict.at_kink) == ("right", 1)
 
 
+# Numbers that are the reader's own -----------------------------------------------------------------
+
+WHOLE = """
+from tinydiv.techniques.base import Penalty
+class Mine(Penalty):
+    "A penalty whose apply does everything, so that only the objective shows its faults."
+    def apply(self, step, layer, strength):
+        W = step.net.W[layer - 1]
+        step.late.append((step.net.dW[layer - 1], strength.of_matrices * (GRADIENT)))
+        return strength.of_values * xp.sum(W**2, axis=(-2, -1)) / 2
+"""
+
+
+@pytest.mark.parametrize("shape", [points.SQUARE, points.MANY], ids=str)
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("gradient", "code", "words"),
+    [
+        ("W + 0.01", "offset", "every entry is too large by the same 0.01 at strength 1"),
+        ("W - 5", "offset", "every entry is too large by the same -5 at strength 1"),
+        ("W + 1.0 * (W > 0)", "elsewhere", "differs in"),
+        ("1.125 * W", "scaled", "1.125x too large"),
+    ],
+)
+def test_figures_are_those_of_the_code_whatever_weights_and_strengths(
+    own, gradient, code, words, shape, seed
+):
+    """Not scaled by the random cotangents, nor by a network's strength."""
+    penalty = own(WHOLE.replace("GRADIENT", gradient))()
+    case = objective_case(penalty, {}, shape, "tanh", seed)
+    verdict = next(v for v in judge(case, seed) if v.array == "dW[0]")
+    assert (verdict.finding.code, verdict.status) == (code, "wrong"), verdict.words
+    assert words in verdict.words
+
+
+def test_a_small_term_of_its_own_is_not_said_to_be_an_eps(own):
+    """A term of a thousandth, like an eps, is small: which of the two it is cannot be told."""
+    penalty = own(WHOLE.replace("GRADIENT", "W + 0.003 * W**2"))()
+    verdict = judge(objective_case(penalty, {}, points.SQUARE, "tanh", 0))[0]
+    assert verdict.finding.code == "nearly"
+    assert "may be an eps" in verdict.words
+    assert "or a small term that does not belong" in verdict.words
+
+
+def test_an_activations_constant_is_told_without_the_cotangent(own):
+    cls = own(
+        "class Mine(Activation):\n"
+        "    name = 'mine'\n"
+        "    def __call__(self, Z): return xp.tanh(Z)\n"
+        "    def derivative(self, Z): return 1 - xp.tanh(Z)**2 + 0.01\n"
+    )
+    verdict = named(activation_cases(cls(), 0), "dZ")
+    assert verdict.words == "contains +0.01 times the gradient that arrives too much"
+
+
+def test_one_neurons_fault_is_not_taken_for_a_diagonal(own):
+    cls = own(
+        "class Mine(ActivationPenalty):\n"
+        "    def __call__(self, A, step):\n"
+        "        N, d = A.shape[-2], A / A.shape[-2]\n"
+        "        d[..., 0] = 3 * d[..., 0]\n"
+        "        return xp.sum(A**2, axis=(-2, -1)) / (2 * N), d\n"
+    )
+    verdict = named(cases_of(cls), "dA")
+    assert verdict.words == "wrong only in neuron 0: there, 3.000x too large"
+
+
 # Never blamed ------------------------------------------------------------------------------------
 
 

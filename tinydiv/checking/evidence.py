@@ -33,7 +33,7 @@ class Facts:
     lead: bool = False
     """Do the arrays carry a leading axis of networks?"""
     strengths: np.ndarray | None = None
-    """One strength per network, (R,)."""
+    """One strength per network, (R,), or that of a lone network, (1,): where a penalty's is in question."""
     off: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Where neurons are off, for arrays that are laid out as activations."""
     extras: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)

@@ -148,7 +148,8 @@ def activation_cases(activation: Activation, seed: int, subject: str = "") -> It
         return {"Z": weights[0] * activation.derivative(at["Z"])}
 
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
-        return Facts(off={"Z": to_host(at["Z"] <= 0)})
+        extras = {"Z": {"the gradient that arrives": to_host(weights[0])}}  # f' + c in place of f'
+        return Facts(off={"Z": to_host(at["Z"] <= 0)}, extras=extras)
 
     name = subject or activation.name
     yield Case(

@@ -252,6 +252,9 @@ def own_pair_counted(e: Evidence) -> Finding | None:
     C = own_columns(e)
     if C is None or e.kinks.any() or e.n.shape[-1] < 2:
         return None
+    rows = tuple(range(e.n.ndim - 1))
+    if not (e.wrong.any(axis=rows) >= (e.n != 0).any(axis=rows)).all():
+        return None  # a diagonal holds every neuron: what is wrong in some is another fault
     for columns in (C, e.x):
         if small(without(e.a - e.n, columns), e.a - e.n):
             words = (
@@ -329,8 +332,10 @@ def mask(e: Evidence) -> Finding | None:
 
 
 def extra_term(e: Evidence) -> Finding | None:
-    """The difference is a multiple of a known array, or a constant."""
-    difference = np.where(e.kinks, 0, e.a - e.n)
+    """The difference is a multiple of a known array, or a constant: at unit strength, if there is one."""
+    s = e.facts.strengths
+    unit = 1.0 if s is None else s.reshape(-1, *(1,) * (e.n.ndim - 1)) if e.facts.lead else s[0]
+    difference, at = np.where(e.kinks, 0, e.a - e.n) / unit, "" if s is None else " at strength 1"
     candidates = {**e.facts.extras.get(e.name, {}), e.name: e.x}
     for what, array in candidates.items():
         array = np.where(e.kinks, 0, np.broadcast_to(array, e.a.shape))
@@ -339,9 +344,10 @@ def extra_term(e: Evidence) -> Finding | None:
             continue
         f = float((difference * array).sum()) / weight
         if f != 0 and small(difference - f * array, difference):
-            return Finding("extra-term", f"contains {f:+.4g} times {what} too much")
-    if e.a.size > 2 and small(difference - np.where(e.kinks, 0, difference.mean()), difference):
-        return Finding("offset", f"every entry is too large by the same {difference.mean():.4g}")
+            return Finding("extra-term", f"contains {f:+.4g} times {what} too much{at}")
+    offset = difference[~e.kinks].mean()
+    if e.a.size > 2 and small(difference - np.where(e.kinks, 0, offset), difference):
+        return Finding("offset", f"every entry is too large by the same {offset:.4g}{at}")
     return None
 
 
@@ -364,7 +370,10 @@ def seed_factor(e: Evidence) -> Finding | None:
     return None
 
 
-SMALL = "so small a difference comes from an eps, or a rounded constant, in one place and not in the other"
+SMALL = (
+    "so small a difference may be an eps or a rounded constant in one place and not in the other, or a "
+    "small term that does not belong"
+)
 
 
 def nearly(e: Evidence) -> Finding | None:

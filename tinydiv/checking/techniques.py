@@ -306,7 +306,7 @@ def objective_case(
             rows={f"W[{l}]": "inputs" for l in range(net.depth)},
             lead=net.replicas is not None,
             task={name: to_host(array) for name, array in points.gradients(net).items()},
-            strengths=to_host(xp.asarray(placed.strength)) if net.replicas else None,
+            strengths=to_host(xp.asarray(placed.strength)),
         )
 
     many = "strength per network" if shape.replicas else "one strength"
