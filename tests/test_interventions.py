@@ -696,13 +696,25 @@ def test_consensus_does_not_spread_what_diverged(peers, backend):
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
-def test_local_alignment_is_backprop_if_its_feedback_were_the_weights(activation, backend):
-    lab = Lab("local-alignment:beta=1e-5", replicas=2, net={"activation": activation})
+@pytest.mark.parametrize(
+    "penalties",
+    [(), ("cosine:strength=9", "srip", "l1-gates:gate=path,strength=2"), ("decov", "barlow")],
+    ids=["alone", "on weights", "on activations"],
+)
+def test_local_alignment_is_backprop_if_its_feedback_were_the_weights(
+    activation, penalties, backend
+):
+    """With penalties beside it too: their gradients of weights, and what second passes bring."""
+    net = {"activation": activation}
+    lab, plain = (
+        Lab(*first, *penalties, replicas=2, net=net)
+        for first in (("local-alignment:beta=1e-5",), ())
+    )
     feedback = lab.techniques.placed[0].technique.feedback
     for l in (1, 2):
         feedback[f"E{l}"] = lab.net.W[l].mT.copy()
-    lab.step(until="backward")
-    wanted = to_host(lab.net.dtheta).copy()
+    plain.step(until="edit")
+    wanted = to_host(plain.net.dtheta).copy()
     lab.step(until="edit")
     close(lab.net.dtheta, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
 

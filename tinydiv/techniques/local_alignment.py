@@ -1,10 +1,11 @@
 """Local representation alignment, an exhibit: credit for hidden neurons without backprop."""
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.errors import UsageError
-from tinydiv.mlp import MLP
+from tinydiv.mlp import MLP, Trace
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.settings import setting
@@ -23,8 +24,9 @@ class LocalAlignment(Intervention):
     A small step along the feedback says what the layer should have answered; the difference to what it
     did answer is the layer's own error. For beta -> 0 e[l] -> f'(Z) * (e[l+1] E[l]): feedback alignment
     (Lillicrap et al., 2016), and backprop itself if E were W'. E's entries have the size of a Glorot
-    draw. Penalties on activations stay local, so they are added to e[l]; the output layer keeps its
-    gradient. Cost: that of the backward pass, whose hidden part is not used.
+    draw. Penalties keep their force: those on activations are added to e[l] and go down with it, in
+    second passes as well, and those on weights are added to dW. The output layer keeps its gradient.
+    Cost: that of the backward pass, whose hidden part is not used.
     """
 
     name: ClassVar[str] = "local-alignment"
@@ -52,17 +54,27 @@ class LocalAlignment(Intervention):
             )
 
     def edit(self, step: Step, layer: int, mask: Array | None) -> None:
-        net, trace = step.net, step.trace
-        e = step.dlogits
+        net = step.net
+        passes = [(step.trace, step.dlogits, step.dA)]
+        passes += [(v.trace, xp.zeros_like(v.trace.logits), v.dA) for v in step.views.values()]
+        every = [self.down(step, *one) for one in passes]
+        for l, *parts in zip(reversed(range(1, net.depth)), *every, strict=True):
+            for own, *news in zip((net.dW[l - 1], net.db[l - 1]), *parts, strict=True):
+                new = sum(news) + sum(more for block, more in step.late if block is own)
+                own[...] = new if mask is None else xp.where(mask[..., None, None], new, own)
+
+    def down(
+        self, step: Step, trace: Trace, dlogits: Array, dA: dict[int, Array]
+    ) -> Iterator[tuple[Array, Array]]:
+        """dW, db of every hidden layer from one forward pass and its seeds, last layer first."""
+        net, e = step.net, dlogits
         for l in reversed(range(1, net.depth)):
             Z, A = trace.Z[l - 1], trace.A[l]
             target = net.activation(Z - self.beta * matmul(e, self.matrix(step, l)))
             e = (A - target) / self.beta
-            if l in step.dA:
-                e = e + step.dA[l] * net.activation.derivative(Z)
-            dW, db = matmul(trace.A[l - 1].mT, e), xp.sum(e, axis=-2, keepdims=True)
-            for own, new in ((net.dW[l - 1], dW), (net.db[l - 1], db)):
-                own[...] = new if mask is None else xp.where(mask[..., None, None], new, own)
+            if l in dA:
+                e = e + dA[l] * net.activation.derivative(Z)
+            yield matmul(trace.A[l - 1].mT, e), xp.sum(e, axis=-2, keepdims=True)
 
     def matrix(self, step: Step, l: int) -> Array:
         """E[l], drawn in the first step: from the networks' seeds, as all that training draws."""
