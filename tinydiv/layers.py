@@ -103,7 +103,10 @@ class Layer:
         has, wanted = getattr(found, "shape", None), like.shape
         shared = len(wanted) == 2 and has == (*self.lead, *wanted)
         if has != wanted and not shared:
-            raise UsageError(f"{self.label}'s {what} must have shape {wanted}, and it has {has}")
+            at = self.depth + (self.place != "inputs")
+            raise UsageError(
+                f"{self.label}'s {what} at layer {at} must have shape {wanted}, and it has {has}"
+            )
 
     def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
         """W, b of a plain product that does the layer's work too, in evaluation mode.

@@ -131,12 +131,14 @@ class Step:
             mask = chosen[..., None, :] if incoming else chosen[..., :, None]
             piece[...] = xp.where(mask, xp.zeros_like(piece), piece)
 
-    def renew_layers(self, layer: int, chosen: Array) -> None:
-        """Let batch norm and its like begin anew for chosen neurons (..., H) whose weights changed.
+    def neurons_replaced(self, layer: int, chosen: Array) -> None:
+        """Say that chosen neurons (..., H) of a hidden layer are new ones, after their weights changed.
 
-        What such a layer remembers about a neuron is about the old one. The probe set says what the new
-        one's pre-activations look like.
+        What batch norm and its like remember about a neuron, and what techniques do, is about the old
+        one. The probe set says what the new one's pre-activations look like.
         """
+        for technique in self.others:
+            technique.forget(layer, chosen)
         found = [one for one in self.net.layers if (one.place, one.depth) == ("before", layer - 1)]
         if found:
             self.weights_moved()
@@ -178,6 +180,9 @@ class Technique:
         """Moments laid out as blocks of theta ("W0"), which surgery must reset."""
         return {}
 
+    def forget(self, layer: int, chosen: Array) -> None:
+        """Chosen neurons (..., H) of a hidden layer were replaced: what is known of them is no more."""
+
     def state(self) -> dict[str, Array]:
         """What a checkpoint must keep, by name; {} if nothing is remembered between steps."""
         return {}
@@ -208,11 +213,11 @@ class Penalty(Technique):
         """Evaluate at one hidden layer, add the gradients where they belong, return the value."""
         raise NotImplementedError
 
-    def fitting(self, step: Step, found: object, **arrays: Array) -> tuple[Array, ...]:
+    def fitting(self, step: Step, layer: int, found: object, **arrays: Array) -> tuple[Array, ...]:
         """What __call__ gave, if it is (value, a gradient of the shape of each array).
 
         Arrays of other shapes often add up all the same, to something that nobody meant.
-        Raises UsageError that names the technique, the array and both shapes.
+        Raises UsageError that names the technique, the layer, the array and both shapes.
         """
         wanted = f"(value, {', '.join(f'd{name}' for name in arrays)})"
         if not isinstance(found, tuple) or len(found) != 1 + len(arrays):
@@ -221,15 +226,15 @@ class Penalty(Technique):
         lead = step.net.lead
         if getattr(found[0], "shape", ()) != lead or isinstance(found[0], list | tuple):
             raise UsageError(
-                f"{self.name}'s value must have shape {lead}, one number per network, and it has "
-                f"{getattr(found[0], 'shape', 'none: it is a ' + type(found[0]).__name__)}"
+                f"{self.name}'s value at layer {layer} must have shape {lead}, one number per network, "
+                f"and it has {getattr(found[0], 'shape', 'none: it is a ' + type(found[0]).__name__)}"
             )
         for (name, array), gradient in zip(arrays.items(), found[1:], strict=True):
             if getattr(gradient, "shape", None) != array.shape:
                 has = getattr(gradient, "shape", "none: it is a " + type(gradient).__name__)
                 raise UsageError(
-                    f"{self.name}'s d{name} must have the shape of {name}, {array.shape}, and it has "
-                    f"{has}"
+                    f"{self.name}'s d{name} at layer {layer} must have the shape of {name}, "
+                    f"{array.shape}, and it has {has}"
                 )
         return found
 
@@ -257,7 +262,7 @@ class ActivationPenalty(Penalty):
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         A = step.trace.A[layer]
-        value, dA = self.fitting(step, self(A, step), A=A)
+        value, dA = self.fitting(step, layer, self(A, step), A=A)
         step.add_dA(layer, strength.of_matrices * dA)
         return strength.of_values * value
 
@@ -277,7 +282,7 @@ class TwoViewPenalty(Penalty):
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         view = step.noisy_view(self.noise)
         A, B = step.trace.A[layer], view.trace.A[layer]
-        value, dA, dB = self.fitting(step, self(A, B, step), A=A, B=B)
+        value, dA, dB = self.fitting(step, layer, self(A, B, step), A=A, B=B)
         step.add_dA(layer, strength.of_matrices * dA)
         view.add_dA(layer, strength.of_matrices * dB)
         return strength.of_values * value
@@ -294,7 +299,7 @@ class WeightPenalty(Penalty):
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         W = step.net.W[layer - 1]
-        value, dW = self.fitting(step, self(W, step), W=W)
+        value, dW = self.fitting(step, layer, self(W, step), W=W)
         step.late.append((step.net.dW[layer - 1], strength.of_matrices * dW))
         return strength.of_values * value
 
@@ -312,7 +317,7 @@ class NeuronPenalty(Penalty):
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         net = step.net
         W, V = net.W[layer - 1], net.W[layer]
-        value, dW, dV = self.fitting(step, self(W, V, step), W=W, V=V)
+        value, dW, dV = self.fitting(step, layer, self(W, V, step), W=W, V=V)
         step.late.append((net.dW[layer - 1], strength.of_matrices * dW))
         step.late.append((net.dW[layer], strength.of_matrices * dV))
         return strength.of_values * value
@@ -328,7 +333,7 @@ class OutputPenalty(Penalty):
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         logits = step.trace.logits
-        value, dlogits = self.fitting(step, self(logits, step), logits=logits)
+        value, dlogits = self.fitting(step, layer, self(logits, step), logits=logits)
         step.dlogits = step.dlogits + strength.of_matrices * dlogits
         return strength.of_values * value
 
@@ -351,7 +356,7 @@ class EnsemblePenalty(Penalty):
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         net, last = step.net, step.net.depth - 1
         A, V, c = step.trace.A[last], net.W[last], net.b[last]
-        value, dA, dV, dc = self.fitting(step, self(A, V, c, step), A=A, V=V, c=c)
+        value, dA, dV, dc = self.fitting(step, last, self(A, V, c, step), A=A, V=V, c=c)
         step.add_dA(last, strength.of_matrices * dA)
         step.late.append((net.dW[last], strength.of_matrices * dV))
         step.late.append((net.db[last], strength.of_matrices * dc))
