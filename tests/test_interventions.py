@@ -423,6 +423,24 @@ def test_continual_backprop_keeps_the_mean_of_what_comes_next(backend):
     assert np.abs(after - before).max() > 1e-3
 
 
+@pytest.mark.parametrize("other", ["redo", "merge-recycle"])
+def test_continual_backprop_spares_what_another_recycler_has_made(other, backend):
+    """Who is replaced is young again, and only who is: one slate for all recyclers."""
+    spec = {"redo": "redo:tau=0.9,every=4", "merge-recycle": "merge-recycle:threshold=0,every=4"}
+    ours = "continual-backprop:rate=0,maturity=5,layers=1"
+    lab = Lab(f"{spec[other]},layers=1", ours, replicas=2, optimizer=Adam)
+    kept = lab.techniques.placed[1].technique.kept
+    since = np.zeros((2, 6), dtype=int)
+    for number in range(10):
+        lab.step(number)
+        silent = ~to_host(lab.net.W[1]).any(axis=-1)  # who was replaced just now, to the last bit
+        since[silent] = number + 1
+        np.testing.assert_array_equal(to_host(kept["age1"]), number + 1 - since)
+        assert not to_host(kept["utility1"])[silent].any()
+    assert (since > 0).any()
+    assert (since == 0).any()
+
+
 # Turning weights ---------------------------------------------------------------------------------
 
 
@@ -767,8 +785,12 @@ def test_settings_that_would_be_silently_ignored_are_refused():
 def test_on_different_layers_they_are_allowed():
     Lab("batch-norm:layers=1", "zca-norm:layers=2").step()
     Lab("muon:layers=1", "cayley:layers=2").step()
+    Lab("redo:layers=2", "cayley:layers=1").step()
     with pytest.raises(UsageError, match="both own the update of W1"):
         Lab("muon", "cayley:layers=2")
+    for below in ("cayley", "toeplitz"):  # a neuron's outgoing weights are the next one's incoming
+        with pytest.raises(UsageError, match="exclude each other"):
+            Lab("redo:layers=1", f"{below}:layers=2")
 
 
 CHOSEN = [*NAMES, "decov", "negative-correlation", "batch-norm", "zca-norm", "dropout"]

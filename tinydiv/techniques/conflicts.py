@@ -80,7 +80,18 @@ def refuse_conflicts(placed: list[Placed], layers_at: list[tuple[int, ...]]) -> 
 
 
 def meet(first: Placed, second: Placed) -> bool:
-    """Whether two techniques act on a hidden layer that both name (no layers: on all of them)."""
+    """Whether two techniques meet on a hidden layer (no layers named: they act on all)."""
     if first.layers is None or second.layers is None:
         return True
-    return bool(set(first.layers) & set(second.layers))
+    return bool(reached(first, second) & reached(second, first))
+
+
+def reached(one: Placed, other: Placed) -> set[int]:
+    """The hidden layers whose weights one technique changes, as far as the other one minds.
+
+    A recycler silences a neuron's outgoing weights: those are the next layer's incoming ones.
+    """
+    layers = set(one.layers or ())
+    if one.label in RECYCLERS and other.label in ("cayley", "toeplitz"):
+        layers |= {layer + 1 for layer in layers}
+    return layers

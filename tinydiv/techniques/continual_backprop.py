@@ -19,11 +19,11 @@ class ContinualBackprop(Intervention):
         age_h <- age_h + 1;   eligible where age_h > maturity
         due <- due + rate * (number of eligible neurons)
         where due >= 1:  due <- due - 1, and the eligible neuron with the lowest u / (1 - eta^age)
-            c <- c + mean_n(a_h) V_h;   V_h <- 0;   w_h, b_h <- new;   u_h, age_h <- 0;   moments <- 0
+            c <- c + mean_p(a_h) V_h;   V_h <- 0;   w_h, b_h <- new;   u_h, age_h <- 0;   moments <- 0
 
-    A (..., N, H) of the step's batch, V (..., H, K). The next biases c take over what the neuron said
-    on average. A new neuron is safe until it is mature: at first its outgoing weights are zero, and so
-    is its utility.
+    V (..., H, K); mean_n runs over the step's batch, which is at hand, mean_p over the probe set: the
+    next biases c take over what the neuron said there on average. A new neuron is safe until it is
+    mature, whoever replaced the old one: at first its outgoing weights are zero, and so is its utility.
     Cost: passes over A and V in every step, and a forward pass on the probe set.
     """
 
@@ -32,8 +32,8 @@ class ContinualBackprop(Intervention):
     summary: ClassVar[str] = "the least useful mature neuron is replaced, now and then"
     paper: ClassVar[str] = "Dohare et al., Nature 632, 2024"
     invariant: ClassVar[str] = (
-        "the mean of the next pre-activations over the probe set; no neuron younger than maturity "
-        "is replaced"
+        "the mean of the next pre-activations over the probe set; it replaces no neuron younger than "
+        "maturity, whoever made it"
     )
 
     rate: float = setting(1e-4, low=0, high=1, help="replacements per step and eligible neuron")
@@ -74,8 +74,13 @@ class ContinualBackprop(Intervention):
         c += matmul(xp.where(chosen[..., None, :], said, xp.zeros_like(said)), V)
         recycle(step, layer, chosen, STREAM)
         due -= act
-        u[...] = xp.where(chosen, xp.zeros_like(u), u)
-        age[...] = xp.where(chosen, xp.zeros_like(age), age)
+
+    def forget(self, layer: int, chosen: Array) -> None:
+        """u, age <- 0, whoever replaced the neurons."""
+        for name in (f"utility{layer}", f"age{layer}"):
+            if name in self.kept:
+                kept = self.kept[name]
+                kept[...] = xp.where(chosen, xp.zeros_like(kept), kept)
 
     def state(self) -> dict[str, Array]:
         return dict(self.kept)

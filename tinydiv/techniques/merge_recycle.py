@@ -72,7 +72,7 @@ class MergeRecycle(Intervention):
         W[...] = xp.where(act2 & (drop.mT > 0), w, W)
         b[...] = xp.where(act2 & (drop.mT > 0), bias, b)
         step.reset_moments(layer, act & ((drop + keep)[..., 0] > 0))
-        step.renew_layers(layer, act & (drop[..., 0] > 0))
+        step.neurons_replaced(layer, act & (drop[..., 0] > 0))
 
     def flops(self, at: Shape) -> float:
         P, D, H = at.P, at.D, at.H

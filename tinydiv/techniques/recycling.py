@@ -39,7 +39,7 @@ def recycle(step: Step, layer: int, chosen: Array, stream: int) -> None:
     """Begin chosen neurons of a hidden layer anew: chosen (..., H) is True for them.
 
         w_h <- a random direction, as long as the layer's neurons usually are;   b_h <- - mean(X w_h)
-        V_h <- 0;   moments <- 0;   what layers remember about them is forgotten
+        V_h <- 0;   moments <- 0;   what is remembered about them is forgotten
 
     stream: which random numbers; every technique that draws has streams of its own.
     """
@@ -53,4 +53,4 @@ def recycle(step: Step, layer: int, chosen: Array, stream: int) -> None:
     W[...] = xp.where(columns, fresh, W)
     V[...] = xp.where(chosen[..., :, None], xp.zeros_like(V), V)
     step.reset_moments(layer, chosen)
-    step.renew_layers(layer, chosen)
+    step.neurons_replaced(layer, chosen)
