@@ -52,7 +52,8 @@ class Muon(Intervention):
     summary: ClassVar[str] = "orthogonalised momentum moves the hidden weights"
     paper: ClassVar[str] = "Jordan et al., 2024; Tuddenham et al., 2022"
     invariant: ClassVar[str] = (
-        "the update of W has all its singular values between 0.6 and 1.3 times lr max(1, H/D)^1/2"
+        "the update of W has its singular values between 0.6 and 1.3 times lr max(1, H/D)^1/2, but for "
+        "those of momentum that are below 1/500 of its length"
     )
     in_every_step: ClassVar[bool] = True
 
