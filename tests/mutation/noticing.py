@@ -20,7 +20,7 @@ from .pool import Pool, in_the_pool
 PATIENCE = 120
 """Seconds after which a mutant counts as noticed: it does not end."""
 
-AT_FIRST, AT_MOST = 5, 12
+AT_FIRST, AT_MOST = 2, 12
 """Of the subjects that run through a shared function, so many are asked before the tests and in all."""
 
 
