@@ -6,15 +6,25 @@ from matplotlib.image import imread
 
 from tinydiv.config import TrainConfig
 from tinydiv.errors import UsageError
-from tinydiv.gallery import GalleryConfig, gallery, main, table
+from tinydiv.gallery import PLAIN, SETTINGS, GalleryConfig, gallery, main, table
 from tinydiv.runs import build
 from tinydiv.techniques import TECHNIQUES
 
 SMALL = {"data": "life", "hidden": (6,), "epochs": 3}
 
 
-@pytest.mark.parametrize("measure", ["correlation", "cosine", "overlap"])
-@pytest.mark.parametrize("family", ["activations", "weights", "ensemble"])
+FAMILIES = sorted({cls.family for cls in TECHNIQUES.values()})
+
+
+@pytest.mark.parametrize(
+    ("family", "measure"),
+    [
+        *((family, SETTINGS.get(family, PLAIN).measure) for family in FAMILIES),
+        ("weights", "correlation"),
+        ("activations", "overlap"),
+        ("exhibits", "cosine"),
+    ],
+)
 def test_a_family_is_shown_whole(family, measure):
     shown = gallery(GalleryConfig(family=family, measure=measure, **SMALL))
     names = [name for name, cls in TECHNIQUES.items() if cls.family == family]
@@ -30,11 +40,13 @@ def test_a_family_is_shown_whole(family, measure):
     assert len(text.splitlines()) == len(names) + 2
 
 
-def test_all_begin_alike():
-    """After no epoch at all every matrix is that of the plain network."""
-    shown = gallery(GalleryConfig(**{**SMALL, "epochs": 0}))
+@pytest.mark.parametrize("technique", [(), ("consensus",)])
+def test_all_begin_alike(technique):
+    """After no epoch at all every matrix is that of the plain network, of the first where they are many."""
+    shown = gallery(GalleryConfig(technique=technique, **{**SMALL, "epochs": 0}))
+    assert len(shown) > 1
     for one in shown[1:]:
-        np.testing.assert_array_equal(one.similarity, shown[0].similarity)
+        np.testing.assert_allclose(one.similarity, shown[0].similarity, atol=1e-6)
 
 
 def test_the_command_draws_and_prints(tmp_path, capsys):
@@ -48,6 +60,15 @@ def test_the_command_draws_and_prints(tmp_path, capsys):
     assert "+" in printed
     assert str(out) in printed
     assert [p.name for p in tmp_path.iterdir()] == ["two.png"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_drawn_by_the_command(family, tmp_path):
+    out = tmp_path / "family.svg"
+    flags = ["--data", "life", "--hidden", "4", "--epochs", "1", "--out", str(out)]
+    assert main([*flags, "--family", family]) == 0
+    drawn = out.read_text()
+    assert all(f"{name}, " in drawn for name, cls in TECHNIQUES.items() if cls.family == family)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 Every network begins with the same weights and sees the same batches; after training, how alike its
 hidden neurons are is drawn as a matrix. The picture shows what a technique does to the neurons, and the
 printed table what that costs: one seed is an illustration, not a measurement (tinydiv.study measures).
+Where a technique lets networks meet (consensus), the fewest it takes are trained; the first is shown.
 """
 
 from collections.abc import Sequence
@@ -189,10 +190,11 @@ def gallery(config: GalleryConfig) -> list[Shown]:
     if not setting.hidden:
         raise UsageError("--hidden none leaves no neurons to compare")
     for spec in ["", *specs_of(config)]:
-        run = build(replace(plain, technique=(spec,) if spec else ()))
+        placed = place(spec) if spec else None
+        together = placed.technique.fewest_networks if placed else 1
+        run = build(replace(plain, technique=(spec,) if spec else (), replicas=together))
         run.train()
         accuracy = run.records[-1].test_accuracy[0]
-        placed = place(spec) if spec else None
         cost = cost_text(placed.technique, placed.every) if placed else ""
         shown.append(Shown(spec or "none", accuracy, similarity(run, setting.measure), cost))
     return shown
@@ -206,9 +208,10 @@ def similarity(run: "Run", measure: str) -> "Array":
 
     net = run.net
     last = net.depth - 1
+    arrays = (net.W[last - 1], net.forward(run.data.probe()).A[last], net.W[last])
+    W, A, V = (array[0] if net.replicas else array for array in arrays)
     if measure == "cosine":
-        return cosines(net.W[last - 1]).G
-    A, V = net.forward(run.data.probe()).A[last], net.W[last]
+        return cosines(W).G
     if measure == "correlation":
         return correlations(A, TINY_EPS).R
     said = matmul(A.mT, A) * matmul(V, V.mT)

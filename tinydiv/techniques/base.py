@@ -168,6 +168,8 @@ class Technique:
     paper: ClassVar[str] = ""
     acts_on: ClassVar[str] = "hidden layers"
     """What else a technique acts on, it cannot be told by layers=."""
+    fewest_networks: ClassVar[int] = 1
+    """How many networks must be trained together for it to mean anything."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -27,14 +27,16 @@ class Consensus(Intervention):
     paper: ClassVar[str] = "after Peer-to-Peer Learning Dynamics of Wide Neural Networks, 2024"
     invariant: ClassVar[str] = "the mean of the networks' weights"
     acts_on: ClassVar[str] = "whole network"
+    fewest_networks: ClassVar[int] = 2
 
     gamma: float = setting(0.1, low=0, high=1, help="how far towards the peers")
     peers: str = setting("all", choices=("all", "ring"), help="all networks, or two neighbours")
 
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
-        if (net.replicas or 1) < 2:
+        if (net.replicas or 1) < self.fewest_networks:
             raise UsageError(
-                f"{self.name} averages over networks trained together: train at least 2 (replicas)"
+                f"{self.name} averages over networks trained together: train at least "
+                f"{self.fewest_networks} (replicas)"
             )
 
     def move(self, step: Step, layer: int, mask: Array | None) -> None:
