@@ -3,6 +3,8 @@
 The maths of each technique is proven elsewhere (test_penalties*.py, check.py, test_<name>.py).
 """
 
+from dataclasses import field
+
 import numpy as np
 import pytest
 
@@ -20,8 +22,9 @@ from tinydiv.techniques import (
     Techniques,
     layers_of,
     place,
+    setting,
 )
-from tinydiv.techniques.framework import kind_of
+from tinydiv.techniques.framework import Placed, kind_of
 from tinydiv.techniques.plateau import Plateau
 
 SIZES = [6, 5, 4, 3]
@@ -58,6 +61,24 @@ def gradient(specs, replicas=None, **more):
     step = one_step(net, opt, techniques, X, Y)
     return to_host(net.dtheta).copy(), step
 
+
+(
+    BatchNorm,
+    Coherence,
+    Consensus,
+    DeCov,
+    HypersphericalEnergy,
+    Muon,
+    NegativeCorrelation,
+    Pearson,
+) = (
+    TECHNIQUES[name]
+    for name in (
+        *("batch-norm", "coherence", "consensus", "decov", "hyperspherical-energy", "muon"),
+        *("negative-correlation", "pearson"),
+    )
+)
+ReDo, SRIP, WLDReg = (TECHNIQUES[name] for name in ("redo", "srip", "wld-reg"))
 
 PENALTIES = sorted(n for n, c in TECHNIQUES.items() if kind_of(c) == "penalty")
 
@@ -174,6 +195,15 @@ def test_lambda_is_one_minus_strength():
         ("merge-recycle:every=0", "from 1 up"),
         ("merge-recycle:threshold=2", "at most 1"),
         ("negative-correlation:layers=1", "takes no layers"),
+        ("decov:layers=1+1", "name layer 1 twice"),
+        ("decov:layers=", "is not key=value"),
+        ("decov:patience=9", "with schedule=plateau alone"),
+        ("redo:patience=200", "with when=plateau alone"),
+        ("decov:steps=9", "with schedule=linear or schedule=cosine alone, and it is constant"),
+        ("decov:schedule=plateau,steps=9", "and it is plateau"),
+        ("coherence:beta=20", "with form=smooth alone, and form is peak"),
+        ("spanning-tree:form=t1,balance=0.5", "with form=t2 alone, and form is t1"),
+        ("class-decov:eps=0.1", "with measure=correlation alone"),
         ("", "names no technique"),
         ("nowhere.py:Mine", "no file"),
         ("nowhere.py", "no class"),
@@ -184,6 +214,66 @@ def test_a_mistake_gets_one_sentence(text, sentence):
         make([text])
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make_it", "sentence"),
+    [
+        (lambda: HypersphericalEnergy(space="quarter"), "cannot be 'quarter': allowed: full, half"),
+        (lambda: WLDReg(form="logdett"), "did you mean 'logdet'"),
+        (lambda: Pearson(eps=-1.0), "must be above 0"),
+        (lambda: Pearson(eps=float("nan")), "must be finite"),
+        (lambda: Pearson(eps="much"), "must be a number, got 'much'"),
+        (lambda: Pearson(debiased=1), "must be true or false, got 1"),
+        (lambda: SRIP(iterations=2.5), "must be a whole number, got 2.5"),
+        (lambda: SRIP(iterations=True), "must be a whole number, got True"),
+        (lambda: Coherence(beta=3.0), "with form=smooth alone"),
+        (lambda: BatchNorm(momentum=2.0), "at most 1"),
+        (lambda: Muon(lr=0.0), "must be above 0"),
+        (lambda: changed(Pearson(), eps=-1.0), "must be above 0"),
+        (lambda: placed_by_hand(NegativeCorrelation(), strength=(-1.0,)), "without bound"),
+        (lambda: placed_by_hand(DeCov(), strength=(0.1, float("nan"))), "finite number"),
+        (lambda: placed_by_hand(DeCov(), strength=0.1), "one or one per network"),
+        (lambda: placed_by_hand(DeCov(), strength=()), "one or one per network"),
+        (lambda: placed_by_hand(DeCov(), schedule="linaer"), "did you mean 'linear'"),
+        (lambda: placed_by_hand(DeCov(), layers=(2, 2)), "name layer 2 twice"),
+        (lambda: placed_by_hand(DeCov(), layers=()), "hidden layers as 1 or 1+2"),
+        (lambda: placed_by_hand(DeCov(), every=3), "is of kind penalty, which has no every"),
+        (lambda: placed_by_hand(DeCov(), patience=3), "with schedule=plateau alone"),
+        (lambda: placed_by_hand(ReDo(), every=0), "from 1 up"),
+        (lambda: placed_by_hand(ReDo(), when="never"), "always or plateau"),
+        (lambda: placed_by_hand(Consensus(), layers=(1,)), "takes no layers"),
+        (lambda: changed(Diary(), often=0), "Diary's often must be at least 1"),
+    ],
+)
+def test_what_is_made_in_python_is_held_to_the_same(make_it, sentence):
+    with pytest.raises(UsageError) as caught:
+        make([make_it()])
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def changed(technique, **settings):
+    """A technique whose settings were overwritten after it was made."""
+    for key, value in settings.items():
+        setattr(technique, key, value)
+    return technique
+
+
+def placed_by_hand(technique, **settings):
+    return Placed(technique, technique.name, **settings)
+
+
+def test_what_is_set_in_python_and_allowed_is_taken():
+    Lists = type(
+        "Lists", (Quiet,), {"__annotations__": {"seen": list}, "seen": field(default_factory=list)}
+    )
+    specs = [
+        *(Lists(), Coherence(form="smooth", beta=3), WLDReg(gamma=np.float64(2))),
+        *(changed(place(DeCov()), strength=(1,), schedule="linear", steps=9, layers=(2,)),),
+        changed(place(ReDo()), when="plateau", patience=9, every=1),
+    ]
+    assert [p.label for p in make(specs)[2].placed][1:] == ["coherence", "wld-reg", "decov", "redo"]
 
 
 def test_two_owners_of_one_update_are_refused():
@@ -252,6 +342,8 @@ def test_a_penalty_waits_for_the_plateau(backend):
 
 class Diary(Intervention):
     """Writes down when it acts."""
+
+    often: int = setting(1, low=1)
 
     def __post_init__(self):
         self.days = []

@@ -30,7 +30,7 @@ from tinydiv.mlp import MLP, Trace
 from tinydiv.optimizers import Optimizer
 from tinydiv.philox import Draws
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
+from tinydiv.techniques.settings import check_fields, setting
 
 
 @dataclass
@@ -176,6 +176,10 @@ class Technique:
         if "name" not in cls.__dict__:
             cls.name = cls.__name__
         dataclasses.dataclass(cls)
+
+    def __post_init__(self) -> None:
+        """Settings are held to their limits when a technique is made, and once more when it is placed."""
+        check_fields(self.name, self)
 
     @property
     def moments(self) -> dict[str, Array]:

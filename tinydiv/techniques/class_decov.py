@@ -47,7 +47,9 @@ class ClassDeCov(ActivationPenalty):
     measure: str = setting(
         "covariance", choices=("covariance", "correlation"), help="as DeCov, or as Pearson"
     )
-    eps: float = setting(1e-4, above=0, help="correlation: added to variances")
+    eps: float = setting(
+        1e-4, above=0, only=("measure", "correlation"), help="correlation: added to variances"
+    )
 
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
         if step.targets.dtype.kind not in "iu":

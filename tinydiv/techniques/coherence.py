@@ -32,7 +32,9 @@ class Coherence(WeightPenalty):
     default_strength: ClassVar[float] = 0.1
 
     form: str = setting("peak", choices=("peak", "smooth"), help="the largest, or a soft maximum")
-    beta: float = setting(20.0, above=0, help="smooth: how close to the maximum")
+    beta: float = setting(
+        20.0, above=0, only=("form", "smooth"), help="smooth: how close to the maximum"
+    )
 
     def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
         c = cosines(W)

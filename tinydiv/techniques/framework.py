@@ -41,7 +41,7 @@ from tinydiv.techniques.base import (
 from tinydiv.techniques.conflicts import refuse_conflicts
 from tinydiv.techniques.plateau import Plateau
 from tinydiv.techniques.registry import technique_class
-from tinydiv.techniques.settings import convert, split
+from tinydiv.techniques.settings import check_fields, convert, refuse_type, split
 
 COMMON = {
     "penalty": ("strength", "layers", "schedule", "steps", "patience"),
@@ -81,12 +81,22 @@ class Placed:
 def place(spec: "str | Technique | Placed") -> Placed:
     """Read one spec: text, an instance with its own settings, or what was read before.
 
-    Raises UsageError with one sentence for anything that is not understood.
+    Raises UsageError with one sentence for anything that is not understood, not allowed, or idle.
     """
-    if isinstance(spec, Placed):
-        return spec
-    if isinstance(spec, Technique):
-        return _defaults(spec, spec.name)
+    if isinstance(spec, str):
+        placed, given = _read(spec)
+    else:
+        placed = spec if isinstance(spec, Placed) else _defaults(spec, spec.name)
+        usual = _defaults(placed.technique, placed.text)
+        given = {
+            f.name for f in fields(Placed) if getattr(placed, f.name) != getattr(usual, f.name)
+        }
+    _check(placed, given - {"technique", "text"})
+    return placed
+
+
+def _read(spec: str) -> tuple[Placed, set[str]]:
+    """What a text says, and which of the framework's settings it names."""
     parts = split(spec)
     cls = technique_class(parts.name, parts.file)
     kind = kind_of(cls)
@@ -108,7 +118,7 @@ def place(spec: "str | Technique | Placed") -> Placed:
         values = _numbers(cls.name, alias.key, common[alias.key])
         common["strength"] = "/".join(repr(alias.to_strength(v)) for v in values)
     _read_common(placed, common)
-    return placed
+    return placed, set(common) & set(COMMON[kind])
 
 
 def _defaults(technique: Technique, text: str) -> Placed:
@@ -130,41 +140,94 @@ def _numbers(name: str, key: str, text: str) -> tuple[float, ...]:
 
 
 def _read_common(placed: Placed, common: dict[str, str]) -> None:
-    technique, name = placed.technique, placed.label
+    """Fill in what the framework owns; _check says whether it is allowed."""
+    name = placed.label
     for key, text in common.items():
         if key == "strength":
             placed.strength = _numbers(name, key, text)
         elif key == "layers":
-            if not all(part.isdecimal() and int(part) > 0 for part in text.split("+")):
+            if not all(part.isdecimal() for part in text.split("+")):
                 raise UsageError(f"{name}'s layers are hidden layers as 1 or 1+2, got {text!r}")
             placed.layers = tuple(int(part) for part in text.split("+"))
-        elif key == "schedule":
-            allowed = [*schedules.SHAPES, "plateau"]
-            if text not in allowed:
-                raise UsageError(f"{name} knows no schedule {text!r}: {nearest(text, allowed)}")
-            placed.schedule = text
-        elif key == "when":
-            if text not in ("always", "plateau"):
-                raise UsageError(f"{name}'s when is always or plateau, got {text!r}")
-            placed.when = text
-        elif key in ("steps", "every", "after", "patience"):
-            least = 1 if key in ("every", "patience") else 0
-            if not text.isdecimal() or int(text) < least:
-                raise UsageError(f"{name}'s {key} is a whole number from {least} up, got {text!r}")
-            setattr(placed, key, int(text))
-    if isinstance(technique, Penalty):
-        low, high = technique.strength_limits
-        for value in placed.strength:
-            if not isfinite(value):
-                raise UsageError(f"{name}'s strength must be a finite number, got {value:g}")
-            if not low <= value <= high:
-                bounds = f"from {low:g} up" if high == inf else f"from {low:g} to {high:g}"
+        elif key in ("schedule", "when"):
+            setattr(placed, key, text)
+        elif key in LEAST:
+            if not text.isdecimal():
                 raise UsageError(
-                    f"{name}'s strength must be a number {bounds}, got {value:g}: "
-                    f"{technique.strength_reason}"
+                    f"{name}'s {key} is a whole number from {LEAST[key]} up, got {text!r}"
                 )
-    if placed.layers is not None and technique.acts_on != "hidden layers":
-        raise UsageError(f"{name} acts on the {technique.acts_on}: it takes no layers")
+            setattr(placed, key, int(text))
+
+
+LEAST = {"steps": 0, "every": 1, "after": 0, "patience": 1}
+"""The framework's whole numbers, and where each begins."""
+
+
+def _check(placed: Placed, given: set[str]) -> None:
+    """Raise UsageError for what is not allowed, however it was set; given: what was set at all."""
+    technique, name, kind = placed.technique, placed.label, kind_of(type(placed.technique))
+    check_fields(name, technique)
+    for key in sorted(given - set(COMMON[kind])):
+        raise UsageError(
+            f"{name} is of kind {kind}, which has no {key}: {nearest(key, COMMON[kind])}"
+        )
+    if isinstance(technique, Penalty):
+        _check_strength(technique, placed.strength)
+    if placed.layers is not None:
+        _check_layers(placed)
+    shapes = [*schedules.SHAPES, "plateau"]
+    if placed.schedule not in shapes:
+        raise UsageError(
+            f"{name} knows no schedule {placed.schedule!r}: {nearest(placed.schedule, shapes)}"
+        )
+    if placed.when not in ("always", "plateau"):
+        raise UsageError(f"{name}'s when is always or plateau, got {placed.when!r}")
+    for key, least in LEAST.items():
+        value = getattr(placed, key)
+        if not isinstance(value, int) or value < least:
+            raise UsageError(f"{name}'s {key} is a whole number from {least} up, got {value!r}")
+    if "steps" in given and placed.schedule in ("constant", "plateau"):
+        raise UsageError(
+            f"{name}'s steps say where a schedule ends: they have a meaning with schedule=linear or "
+            f"schedule=cosine alone, and it is {placed.schedule}"
+        )
+    if "patience" in given and "plateau" not in (placed.schedule, placed.when):
+        key = "schedule" if kind == "penalty" else "when"
+        raise UsageError(
+            f"{name}'s patience says when a plateau is reached: it has a meaning with {key}=plateau alone"
+        )
+
+
+def _check_strength(technique: Penalty, strength: tuple[float, ...]) -> None:
+    """One finite number or several, each within what the technique's mathematics allows."""
+    name, (low, high) = technique.name, technique.strength_limits
+    if not isinstance(strength, tuple) or not strength:
+        raise UsageError(
+            f"{name}'s strength is a tuple of numbers, one or one per network, got {strength!r}"
+        )
+    for value in strength:
+        refuse_type(f"{name}'s strength", float, value)
+        if not isfinite(value):
+            raise UsageError(f"{name}'s strength must be a finite number, got {value:g}")
+        if not low <= value <= high:
+            bounds = f"from {low:g} up" if high == inf else f"from {low:g} to {high:g}"
+            raise UsageError(
+                f"{name}'s strength must be a number {bounds}, got {value:g}: "
+                f"{technique.strength_reason}"
+            )
+
+
+def _check_layers(placed: Placed) -> None:
+    """Hidden layers, each named once, of a technique that can choose among them."""
+    name, layers, acts_on = placed.label, placed.layers or (), placed.technique.acts_on
+    if not layers or not all(isinstance(layer, int) and layer > 0 for layer in layers):
+        shown = "+".join(map(str, layers))
+        raise UsageError(f"{name}'s layers are hidden layers as 1 or 1+2, got {shown!r}")
+    for layer in layers:
+        if layers.count(layer) > 1:
+            raise UsageError(f"{name}'s layers name layer {layer} twice: once is enough")
+    if acts_on != "hidden layers":
+        raise UsageError(f"{name} acts on the {acts_on}: it takes no layers")
 
 
 def layers_of(specs: Sequence["str | Technique | Placed"]) -> list[LayerTechnique]:

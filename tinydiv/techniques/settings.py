@@ -11,6 +11,8 @@ A spec names a built-in technique, `decov:strength=0.1`, or a class in a file, `
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, get_type_hints
 
 from tinydiv.errors import UsageError, nearest
@@ -25,10 +27,21 @@ def setting(
     high: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] = (),
+    only: tuple[str, str] | None = None,
     help: str = "",
 ) -> Any:
-    """A setting with its default and what is allowed: low <= value <= high, value > above, choices."""
-    limits = {"low": low, "high": high, "above": above, "choices": choices, "help": help}
+    """A setting with its default and what is allowed: low <= value <= high, value > above, choices.
+
+    only: another setting and the value of it with which this one has a meaning.
+    """
+    limits = {
+        "low": low,
+        "high": high,
+        "above": above,
+        "choices": choices,
+        "only": only,
+        "help": help,
+    }
     return dataclasses.field(default=default, metadata=limits)
 
 
@@ -81,7 +94,51 @@ def convert(owner: str, cls: type, settings: dict[str, str]) -> dict[str, Value]
             raise UsageError(f"{owner} has no setting {key!r}: {known}")
         values[key] = read(f"{owner}'s {key}", types[key], text)
         check(f"{owner}'s {key}", values[key], dict(declared[key].metadata))
+    refuse_idle(owner, cls, set(values), {key: f.default for key, f in declared.items()} | values)
     return values
+
+
+def check_fields(owner: str, made: object) -> None:
+    """Hold the settings of something that was made in Python to what text is held to.
+
+    Raises UsageError with the same sentences. Fields that are no setting (a list, say) are its own.
+    """
+    cls = type(made)
+    declared = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    try:
+        types = get_type_hints(cls)
+    except NameError:  # a type that is known only while types are checked
+        types = {}
+    values = {key: getattr(made, key) for key in declared}
+    for key, value in values.items():
+        kind, what = types.get(key), f"{owner}'s {key}"
+        if kind in WANTED:
+            refuse_type(what, kind, value)
+            check(what, value, dict(declared[key].metadata))
+    sometimes = {key: f.default for key, f in declared.items() if f.metadata.get("only")}
+    refuse_idle(owner, cls, {k for k, usual in sometimes.items() if values[k] != usual}, values)
+
+
+def refuse_idle(owner: str, cls: type, given: set[str], values: Mapping[str, object]) -> None:
+    """Raise UsageError for a setting that was given and changes nothing beside the others' values."""
+    for field in dataclasses.fields(cls):
+        only = field.metadata.get("only")
+        if field.name in given and only and values[only[0]] != only[1]:
+            raise UsageError(
+                f"{owner}'s {field.name} has a meaning with {only[0]}={only[1]} alone, and "
+                f"{only[0]} is {values[only[0]]}"
+            )
+
+
+WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+"""The types of settings, in words."""
+
+
+def refuse_type(what: str, kind: type, value: object) -> None:
+    """Raise UsageError for a value of another type; whole numbers are numbers, too."""
+    fits = {bool: bool, int: Integral, float: Real, str: str}[kind]
+    if not isinstance(value, fits) or (kind in (int, float) and isinstance(value, bool)):
+        raise UsageError(f"{what} must be {WANTED[kind]}, got {value!r}")
 
 
 def read(what: str, kind: type, text: str) -> Value:
@@ -89,15 +146,14 @@ def read(what: str, kind: type, text: str) -> Value:
     if kind is bool:
         words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
         if text.lower() not in words:
-            raise UsageError(f"{what} must be true or false, got {text!r}")
+            raise UsageError(f"{what} must be {WANTED[kind]}, got {text!r}")
         return words[text.lower()]
     if kind is str:
         return text
     try:
         return int(text) if kind is int else float(text)
     except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{what} must be {wanted}, got {text!r}") from None
+        raise UsageError(f"{what} must be {WANTED[kind]}, got {text!r}") from None
 
 
 def check(what: str, value: Value, limits: dict[str, Any]) -> None:

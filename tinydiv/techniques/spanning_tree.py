@@ -74,7 +74,9 @@ class SpanningTree(ActivationPenalty):
     default_strength: ClassVar[float] = 0.01
 
     form: str = setting("t1", choices=("t1", "t2"), help="sum of edges, or their mean and spread")
-    balance: float = setting(0.5, low=0, high=1, help="t2: weight of the spread against the mean")
+    balance: float = setting(
+        0.5, low=0, high=1, only=("form", "t2"), help="t2: weight of the spread against the mean"
+    )
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
 
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
