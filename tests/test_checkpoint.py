@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinydiv import atomic, train
+from tinydiv import atomic, run_folder, train
 from tinydiv import backend as backends
 from tinydiv.backend import to_host
 from tinydiv.checkpoint import load_checkpoint, save_checkpoint
@@ -367,6 +367,17 @@ def test_another_environment_is_said(stopped, capsys):
     path.write_text(json.dumps(facts))
     assert run("--resume", str(stopped)) == 0
     assert "began with numpy 2.0.0 and goes on with" in capsys.readouterr().err
+
+
+def test_two_processes_do_not_go_on_with_one_run(tmp_path, capsys):
+    folder = tmp_path / "run"
+    flags = ["--data", "moons", "--hidden", "4", "--epochs", "1", "--no-plot"]
+    assert run(*flags, "--out", str(folder)) == 0
+    capsys.readouterr()
+    with run_folder.locked(folder):
+        assert run("--resume", str(folder)) == 2
+    assert f"another process is at work in {folder}" in capsys.readouterr().err
+    assert run("--resume", str(folder)) == 0  # the lock went with its holder
 
 
 def test_an_own_file_that_changed_is_refused(tmp_path, monkeypatch, capsys):

@@ -14,7 +14,8 @@ def skipped(reason):
     ("reason", "allowed"),
     [
         ("Skipped: needs a CUDA GPU: no GPU to be seen", True),
-        ("Skipped: CuPy is not installed", True),
+        ("Skipped: CuPy is not installed in version 14.2.0", True),
+        ("Skipped: CuPy is not installed", False),
         ("Skipped: PyTorch is not installed: extra [torch]", False),
         ("Skipped: somehow it failed here", False),
     ],

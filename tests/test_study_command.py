@@ -51,6 +51,14 @@ def test_tables_alone_by_folder_and_by_study(done, monkeypatch, capsys):
         assert capsys.readouterr().out.strip() == finished.stdout.strip()
 
 
+def test_an_arm_that_fits_nowhere_is_not_left_out_silently(tmp_path, monkeypatch, capsys):
+    misspelt = '\n[[arms]]\nname = "lost"\nonly = { data = "moos" }\n'
+    (tmp_path / "mine.toml").write_text(TOML + misspelt)
+    monkeypatch.chdir(tmp_path)
+    assert study.main(["mine.toml", "--plan"]) == 0
+    assert "the arm 'lost' takes part in no setting" in capsys.readouterr().out
+
+
 def test_a_plan_trains_nothing(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.toml").write_text(TOML)
     monkeypatch.chdir(tmp_path)

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from studies import assert_same_tables, run, small_study
+from studies import TOML, assert_same_tables, command, run, small_study
 
 from tinydiv.errors import RunError
 from tinydiv.studies import executors
@@ -53,6 +53,27 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path, monkeypatch)
     with pytest.raises(RunError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
         run(small_study(seeds=2), tmp_path / "out", executor="dask:tcp://127.0.0.1:9")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "sentence"),
+    [
+        ("foo", 2, "a Dask scheduler's address is written tcp://HOST:PORT, got 'foo'"),
+        ("", 2, "a Dask scheduler's address is written tcp://HOST:PORT, got ''"),
+        ("tcp://127.0.0.1:xx", 2, "a Dask scheduler's address is written tcp://HOST:PORT"),
+        ("tcp://127.0.0.1:9", 1, "no Dask scheduler answers at 'tcp://127.0.0.1:9'"),
+        ("tls://127.0.0.1:9", 1, "no Dask scheduler answers at 'tls://127.0.0.1:9'"),
+    ],
+)
+def test_a_wrong_address_is_one_sentence_and_leaves_nothing_running(
+    tmp_path, address, code, sentence
+):
+    (tmp_path / "mine.toml").write_text(TOML)
+    finished = command("mine.toml", "--quick", "--executor", f"dask:{address}", cwd=tmp_path)
+    assert finished.returncode == code
+    assert sentence in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert "Exception ignored" not in finished.stderr
 
 
 def test_without_dask_the_extra_is_named(tmp_path, monkeypatch):

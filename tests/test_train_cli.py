@@ -661,6 +661,7 @@ def test_a_config_file_that_cannot_be_read_is_one_sentence(command, monkeypatch)
         ("--data moons:noise=x", "settings are written moons:key=number"),
         ("--data moons:seed=0.5", "seed is a whole number"),
         ("--data fashion-mini:n=3", "takes no settings"),
+        ("--data fashion-mini:seed=3", "takes no settings, got 'seed'"),
         ("--checkpoint-every 0", "--checkpoint-every must be a whole number from 1 to"),
         ("--technique decof", "no technique called 'decof': did you mean 'decov'?"),
         (

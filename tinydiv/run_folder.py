@@ -22,14 +22,14 @@ import platform
 import secrets
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from tinydiv import __version__, atomic, backend, checkpoint, model_file
+from tinydiv import __version__, atomic, backend, checkpoint, locking, model_file
 from tinydiv.config import TrainConfig
 from tinydiv.errors import RunError, UsageError
 from tinydiv.options import from_table, made
@@ -163,6 +163,18 @@ def replace_given(config: TrainConfig, given: Mapping[str, object]) -> TrainConf
     """A run's settings with those that a command line names, written as config.json writes them."""
     asked = made(TrainConfig, asdict(config) | dict(given))
     return replace(asked, technique=tuple(map(with_full_path, asked.technique)))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from going on with the same run: its settings' file is the lock.
+
+    Raises UsageError if the folder holds no run or another process is at work in it.
+    """
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{folder} is no run folder: there is no {CONFIG} in it")
+    with locking.locked(folder / CONFIG, "let it finish, or stop it first"):
+        yield
 
 
 def reopen(folder: Path, given: Mapping[str, object]) -> Run:

@@ -152,8 +152,8 @@ def load_data(spec: str, inputs: str) -> Dataset:
             raise UsageError(
                 f"a data set's settings are written {name}:key=number,key=number, got {shown(part)}"
             ) from None
-    seed = settings.pop("seed", 0)
-    if not isinstance(seed, int):
+    seed = settings.pop("seed", None)
+    if seed is not None and not isinstance(seed, int):
         raise UsageError(f"a data set's seed is a whole number from 0 up, got {seed}")
     return data.load(name, inputs, seed=seed, **settings)
 

@@ -11,7 +11,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -123,9 +123,9 @@ def command(argv: Sequence[str]) -> None:
     own: list[str] = []
     # Whatever an own technique prints is no result, and what fails may be its fault.
     # Numbers that overflow are no news: the guard finds them, and the report names the network.
-    with redirect_stdout(sys.stderr), cli.suspecting(own), quiet():
+    with redirect_stdout(sys.stderr), cli.suspecting(own), quiet(), ExitStack() as held:
         own += own_paths(made(TrainConfig, given).technique)
-        folder, run = begin(options, given)
+        folder, run = begin(options, given, held)
         own[:] = own_paths(run.config.technique)
         try:
             frames = watched(folder, run) if options.animate else None
@@ -137,16 +137,22 @@ def command(argv: Sequence[str]) -> None:
     cli.say(json.dumps(result(folder, run)) if options.json else summary(folder, run))
 
 
-def begin(options: Namespace, given: dict[str, object]) -> "tuple[Path, Run]":
-    """A new run in a folder of its own, or the one that --resume names, where it stood."""
+def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tuple[Path, Run]":
+    """A new run in a folder of its own, or the one that --resume names, where it stood.
+
+    held: keeps the folder from other processes until the run is done.
+    """
     from tinydiv import run_folder
     from tinydiv.runs import build
 
     if options.resume is not None:
         folder = Path(options.resume)
+        held.enter_context(run_folder.locked(folder))
         return folder, run_folder.reopen(folder, given)
     run = build(made(TrainConfig, given))
-    return run_folder.begin(options.out, run), run
+    folder = run_folder.begin(options.out, run)
+    held.enter_context(run_folder.locked(folder))
+    return folder, run
 
 
 def watched(folder: Path, run: "Run") -> "Frames":

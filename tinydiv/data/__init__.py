@@ -51,11 +51,13 @@ def describe() -> list[Description]:
     return images + toys
 
 
-def load(name: str, inputs: str = "raw", *, seed: int = 0, **settings: int | float) -> Dataset:
+def load(
+    name: str, inputs: str = "raw", *, seed: int | None = None, **settings: int | float
+) -> Dataset:
     """A data set by name, with its inputs "raw", "centred" or "standardised" (see dataset.py).
 
-    The seed and the settings (load("spirals", arms=3, noise=0.1)) are for toys: describe() lists
-    them. Image sets are what they are, whatever the seed.
+    The seed (0 where none is given) and the settings (load("spirals", arms=3, noise=0.1)) are for
+    toys: describe() lists them. Image sets are what they are: they take neither.
     Raises UsageError for an unknown name, scaling or setting, and RunError for a set that is not on
     this machine or whose files are damaged.
     """
@@ -63,6 +65,7 @@ def load(name: str, inputs: str = "raw", *, seed: int = 0, **settings: int | flo
         raise unknown("data set", name, NAMES)
     check_inputs_name(inputs)
     if name in TOYS:
+        seed = 0 if seed is None else seed
         toy = make_toy(name, seed, settings)
         return Dataset(
             name=name,
@@ -76,8 +79,9 @@ def load(name: str, inputs: str = "raw", *, seed: int = 0, **settings: int | flo
             source=f"made by tinydiv, seed {seed}; {TOYS[name].source}",
             licence="that of tinydiv",
         )
-    if settings:
-        raise UsageError(f"the data set {name!r} takes no settings, got {next(iter(settings))!r}")
+    if settings or seed is not None:
+        got = next(iter(settings), "seed")
+        raise UsageError(f"the data set {name!r} takes no settings, got {got!r}")
     image_set, images = _IMAGE_SETS[name], read_images(name)
     return Dataset(
         name=name,

@@ -302,6 +302,8 @@ class Worker:
             self._say(f"nothing to go on with in {folder}: the study begins")
         if going_on:
             self._say(f"going on in {folder}: {len(self.store.curves)} networks are done")
+        for sentence in self.results.study.idle_arms:
+            self._say(sentence)
         for path in self.store.damaged:
             self._say(f"{path.name} was damaged: its networks are trained again")
 
@@ -414,8 +416,9 @@ def plan_text(study: Study) -> str:
     first, second = worker.first_wave(), worker.second_wave_at_most()
     seconds = sum(map(worker.work_of, first)) * (len(first) + second) / max(len(first), 1)
     arms = {arm.name for arms in results.arms.values() for arm in arms}
-    return (
+    planned = (
         f"{study.name}: {len(arms)} arms (controls included), {len(study.places)} settings, "
         f"{study.seeds} paired seeds, regimes {', '.join(study.regimes)}: "
         f"{len(first) + second} networks, roughly {in_words(seconds)} on one core"
     )
+    return "\n".join([planned, *study.idle_arms])

@@ -13,6 +13,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 from collections import deque
@@ -29,7 +30,9 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for_any
 from types import FrameType, ModuleType
+from urllib.parse import urlsplit
 
+from tinydiv import atomic
 from tinydiv.backend import Array
 from tinydiv.cli import THREADS
 from tinydiv.errors import RunError, UsageError, nearest
@@ -203,9 +206,10 @@ def dask(address: str) -> Iterator[Pool]:
         raise RunError(
             'the executor dask needs Dask: python -m pip install "tinydiv[dask]"'
         ) from None
+    knock(address)  # a Client that cannot connect lives on, half made
     try:
         client = distributed.Client(address, timeout=30, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
+    except (OSError, ValueError, TypeError, TimeoutError) as error:
         said = str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
         raise RunError(f"no Dask scheduler answers at {address!r}: {said}") from None
     try:
@@ -217,6 +221,30 @@ def dask(address: str) -> Iterator[Pool]:
         executor.shutdown(wait=False)
     finally:
         client.close()
+
+
+def knock(address: str) -> None:
+    """See whether anything listens at a scheduler's address, SCHEME://HOST:PORT or HOST:PORT.
+
+    Raises UsageError if it is no such address, RunError if nobody answers.
+    """
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:  # a port that is no number
+        host, port = None, None
+    if not host or not port:
+        raise UsageError(
+            f"a Dask scheduler's address is written tcp://HOST:PORT, got {shown(address)}"
+        )
+    try:
+        socket.create_connection((host, port), timeout=30).close()
+    except UnicodeError:
+        raise UsageError(f"{shown(host)} is no name of a machine") from None
+    except OSError as error:
+        raise RunError(
+            f"no Dask scheduler answers at {address!r}: {atomic.reason(error)}"
+        ) from None
 
 
 # Stopping ----------------------------------------------------------------------------------------------

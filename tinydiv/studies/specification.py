@@ -135,6 +135,15 @@ class Study:
         """The arm of that name."""
         return next(arm for arm in self.arms if arm.name == name)
 
+    @property
+    def idle_arms(self) -> list[str]:
+        """Sentences about arms whose `only` fits no setting: in a smaller version that may be meant."""
+        return [
+            f"the arm {arm.name!r} takes part in no setting: nothing fits its only"
+            for arm in self.arms
+            if not any(self.takes_part(setting, arm) for setting in self.places)
+        ]
+
     def partner(self, arm: Arm) -> Arm:
         """The arm that this one is compared with; the base has none but itself."""
         return self.arm(arm.against) if arm.against else self.base_arm

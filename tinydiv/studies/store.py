@@ -11,7 +11,6 @@ after a look at the p values makes those p values wrong.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinydiv import __version__, atomic, npz
+from tinydiv import __version__, atomic, locking, npz
 from tinydiv.backend import Array
 from tinydiv.errors import RunError, UsageError
 from tinydiv.options import shown
@@ -153,16 +152,11 @@ class Store:
         """Keep other processes from writing into the same folder; a dead process holds no lock."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.folder / ".lock", "a+")  # noqa: SIM115
         except OSError as error:
             raise RunError(f"cannot write into {self.folder}: {atomic.reason(error)}") from error
-        with file:
-            if not take_lock(file.fileno()):
-                raise UsageError(
-                    f"another process is at work in {self.folder}: let it finish, or choose another "
-                    "--out (its tables so far: --tables)"
-                )
-            yield  # the file stays: removing it would let two others lock two different files
+        advice = "let it finish, or choose another --out (its tables so far: --tables)"
+        with locking.locked(self.folder / ".lock", advice):
+            yield
 
     # Blocks --------------------------------------------------------------------------------------
 
@@ -248,22 +242,6 @@ def difference(then: object, now: object, where: str) -> str | None:
     if isinstance(then, list) and isinstance(now, list):
         return f"{where} had {len(then)} entries then and has {len(now)} now"
     return f"{where} was {shown(then)} then and is {shown(now)} now"
-
-
-def take_lock(file: int) -> bool:
-    """Lock an open file for this process, without waiting; False if another one has it."""
-    try:
-        if os.name == "nt":  # pragma: no cover
-            import msvcrt
-
-            msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def finite(values: Floats) -> bool:
