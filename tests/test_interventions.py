@@ -125,14 +125,14 @@ def test_it_acts_and_only_where_the_mask_says(name, backend):
         return
     spec = active(name, "when=plateau,patience=3")
     penalty = "decov:strength=5"
-    plain, lab = Lab(penalty, replicas=2), Lab(spec, penalty, replicas=2)
-    for number in range(6):  # the first network's loss stalls, the second's falls
-        losses = [1.0, 0.5**number]
+    plain, lab = Lab(penalty, replicas=3), Lab(spec, penalty, replicas=3)
+    for number in range(6):  # the first two networks' losses stall, the third's falls
+        losses = [1.0, 1.0, 0.5**number]
         for one in (plain, lab):
             one.step(number, loss=losses)
     moved = np.abs(to_host(lab.net.theta) - to_host(plain.net.theta)).max(axis=-1)
-    assert moved[0] > 1e-6
-    assert moved[1] == 0
+    assert moved[:2].max() > 1e-6
+    assert moved[2] == 0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -278,6 +278,17 @@ def test_the_regression_is_what_keeps_the_function():
     ]
     assert error[0] < 0.01
     assert min(error[1:]) > 0.05
+
+
+@pytest.mark.parametrize("spec", ["merge-recycle:threshold=0", "orthogonal-noise:threshold=0"])
+def test_one_neuron_alone_is_no_pair(spec, backend):
+    """All others are dead: what is most alike to it would be itself."""
+    lab = Lab(f"{spec},layers=1", replicas=2, net={"activation": "relu"})
+    for block in ("W0", "b0"):
+        lab.net.view(lab.net.theta, block)[0, ..., 1:] = 0
+    before, after = lab.move()
+    np.testing.assert_array_equal(after[0], before[0])
+    assert np.abs(after[1] - before[1]).max() > 1e-3
 
 
 def test_the_freed_neuron_says_something_new(backend):
@@ -700,6 +711,16 @@ def test_consensus_keeps_the_mean_and_takes_diversity(peers, backend):
     close(A.sum(axis=0), np.ones(5))
     close(after, A @ before, rtol=1e-9, atol=1e-12)
     assert after.std(axis=0).sum() < 0.8 * before.std(axis=0).sum()
+
+
+@pytest.mark.parametrize("peers", ["all", "ring"])
+def test_consensus_among_those_that_act_keeps_the_mean(peers, backend):
+    lab = Lab(f"consensus:gamma=0.4,peers={peers}", replicas=6)
+    mask = np.array([True, True, False, True, True, False])
+    before, after = lab.move(mask=to_device(mask))
+    np.testing.assert_array_equal(after[~mask], before[~mask])
+    close(after.mean(axis=0), before.mean(axis=0), rtol=1e-9, atol=1e-12)
+    assert after[mask].std(axis=0).sum() < 0.9 * before[mask].std(axis=0).sum()
 
 
 @pytest.mark.parametrize("peers", ["all", "ring"])

@@ -293,10 +293,14 @@ def test_a_layer_must_be_built_into_the_network():
         Techniques(net, ["batch-norm"])
 
 
-def test_no_hidden_layer_is_one_sentence():
-    net = MLP([4, 2])
-    with pytest.raises(UsageError, match="has none"):
-        Techniques(net, ["decov"])
+@pytest.mark.parametrize("name", sorted(TECHNIQUES))
+def test_no_hidden_layer_is_one_sentence(name):
+    """Only what acts on the inputs or the outputs makes sense there."""
+    if name in ("decorrelated-inputs", "spectral-decoupling"):
+        one_step(*make([name], sizes=[4, 2]))
+        return
+    with pytest.raises(UsageError, match="acts on hidden layers, and this network has none"):
+        make([name], replicas=2, sizes=[4, 2])
 
 
 def test_linear_schedule_falls_to_zero(backend):

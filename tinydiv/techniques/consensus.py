@@ -17,7 +17,7 @@ class Consensus(Intervention):
 
     theta (R, P). peers=all: the mean over all networks; peers=ring: over the two neighbours r - 1 and
     r + 1. A is doubly stochastic, so the networks' mean stays what it was while their differences
-    shrink: by 1 - gamma with peers=all. A network that diverged is nobody's peer.
+    shrink: by 1 - gamma with peers=all. Who diverged, or does not act (when=plateau), is nobody's peer.
     The one technique under which a network's path depends on the networks beside it.
     """
 
@@ -41,17 +41,18 @@ class Consensus(Intervention):
 
     def move(self, step: Step, layer: int, mask: Array | None) -> None:
         theta = step.net.theta
-        finite = xp.isfinite(xp.sum(theta, axis=-1, keepdims=True))  # (R, 1)
-        healthy = xp.where(finite, theta, xp.zeros_like(theta))
+        act = xp.isfinite(xp.sum(theta, axis=-1, keepdims=True))  # (R, 1)
+        if mask is not None:
+            act = act & mask[:, None]
+        acting = xp.where(act, theta, xp.zeros_like(theta))
         if self.peers == "all":
-            count = xp.maximum(xp.sum(finite, axis=0, keepdims=True), 1)
-            mean = xp.sum(healthy, axis=0, keepdims=True) / count.astype(theta.dtype)
+            count = xp.maximum(xp.sum(act, axis=0, keepdims=True), 1)
+            mean = xp.sum(acting, axis=0, keepdims=True) / count.astype(theta.dtype)
         else:
-            mean = sum(  # in place of a neighbour that diverged, the network itself
-                xp.where(xp.roll(finite, shift, 0), xp.roll(healthy, shift, 0), theta) / 2
+            mean = sum(  # in place of a neighbour that does not act, the network itself
+                xp.where(xp.roll(act, shift, 0), xp.roll(acting, shift, 0), theta) / 2
                 for shift in (1, -1)
             )
-        act = finite if mask is None else finite & mask[:, None]
         theta[...] = xp.where(act, theta + self.gamma * (mean - theta), theta)
 
     def flops(self, at: Shape) -> float:

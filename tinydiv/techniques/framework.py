@@ -284,6 +284,9 @@ class Techniques:
     def _layers(self, placed: Placed) -> tuple[int, ...]:
         """Which hidden layers one technique acts on."""
         technique, hidden = placed.technique, tuple(range(1, self.net.depth))
+        inputs_only = isinstance(technique, LayerTechnique) and technique.place == "inputs"
+        if not (hidden or inputs_only or isinstance(technique, OutputPenalty)):
+            raise UsageError(f"{placed.label} acts on hidden layers, and this network has none")
         if isinstance(technique, LayerTechnique):
             if not any(type(layer) is type(technique) for layer in self.net.layers):
                 raise UsageError(
@@ -293,8 +296,6 @@ class Techniques:
             return ()
         if isinstance(technique, OutputPenalty):
             return (self.net.depth,)
-        if not hidden:
-            raise UsageError(f"{placed.label} acts on hidden layers, and this network has none")
         if isinstance(technique, EnsemblePenalty):
             return (hidden[-1],)
         if isinstance(technique, Intervention) and technique.acts_on == "whole network":

@@ -49,7 +49,7 @@ class MergeRecycle(Intervention):
         if H < 2:
             return
         keep, drop, largest = self.pair(A, V)
-        act = largest >= self.threshold  # (..., 1)
+        act = (largest >= self.threshold) & (largest > 0)  # (..., 1); zero: there is no pair
         if mask is not None:
             act = act & mask[..., None]
         act2 = act[..., None]  # (..., 1, 1), to meet matrices

@@ -63,7 +63,8 @@ class OrthogonalNoise(Intervention):
         loud = [xp.sum(speech * one, axis=-1, keepdims=True) for one in (first, second)]
         turned = xp.where(loud[0] <= loud[1], first, second)
         other = xp.where(loud[0] <= loud[1], second, first)
-        act = xp.max(flat, axis=-1)[..., None] >= self.threshold
+        largest = xp.max(flat, axis=-1)[..., None]
+        act = (largest >= self.threshold) & (largest > 0)  # zero: there is no pair
         if mask is not None:
             act = act & mask[..., None]
 
