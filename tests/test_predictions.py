@@ -206,8 +206,26 @@ def test_the_words_follow_the_numbers(case):
             **{**found.bias_variance.__dict__, "covariance": covariance}
         )
         assert words in in_words(altered(found, bias_variance=bias))
-    assert "Cross-entropy does not teach" not in said
-    assert "Cross-entropy does not teach" in in_words(altered(found, loss="cross-entropy"))
+    for loss, words in (
+        ("cross-entropy", "(Cross-entropy does not teach"),
+        ("binary-cross-entropy", "(Binary-cross-entropy does not teach"),
+    ):
+        assert words in in_words(altered(found, loss=loss))
+    for loss in (None, "squared-error"):
+        assert "does not teach" not in in_words(altered(found, loss=loss))
+
+
+@pytest.mark.parametrize("replicas", [None, 4])
+def test_one_neuron_is_spoken_of_as_one(replicas):
+    net = network([2, 1, K], replicas=replicas, dtype="float64", seed=2)
+    found = effects(net, load("spirals", n_train=100, n_test=100))
+    said = in_words(found)
+    assert "with one neuron in the last hidden layer" in said
+    assert "Without its neuron" in said
+    assert f"its squared error, {np.mean(found.ambiguity.error):.3g}, is the network's" in said
+    assert ("there is no second neuron" in said) == (replicas is not None)
+    for wrong in ("1 neurons", "cancel out", "covariance", "together", "one of its"):
+        assert wrong not in said
 
 
 def test_the_picture_shows_the_numbers(case):

@@ -142,15 +142,17 @@ def sure(interval: "Interval") -> bool:
 def introduction(found: "Effects") -> str:
     right, H = found.accuracy, len(found.ablation.drop[0])
     who = "The network is" if len(right) == 1 else f"The {len(right)} networks are on average"
-    where = f"{H} neurons in the last hidden layer"
+    where = f"{H} neurons" if H > 1 else "one neuron"
+    where += " in the last hidden layer"
     return f"{who} right on {mean(right):.1%} of the test samples, with {where}."
 
 
 def about_ablation(found: "Effects") -> list[str]:
     one = found.ablation
     drops = [d for row in one.drop for d in row]
+    which = "one of its neurons" if len(one.drop[0]) > 1 else "its neuron"
     said = [
-        f"Without one of its neurons a network loses {points(mean(drops))} of accuracy on average, "
+        f"Without {which} a network loses {points(mean(drops))} of accuracy on average, "
         f"between {points(min(drops))} and {points(max(drops))}."
     ]
     dead = [not on for row in one.alive for on in row]
@@ -173,12 +175,17 @@ def about_ablation(found: "Effects") -> list[str]:
 
 def about_ambiguity(found: "Effects") -> list[str]:
     one = found.ambiguity
+    if len(found.ablation.drop[0]) == 1:
+        return [
+            f"Read as an ensemble, one neuron is the only member: its squared error, "
+            f"{mean(one.error):.3g}, is the network's, and there is nobody to disagree with."
+        ]
     cancelled = mean(one.ambiguity) / mean(one.members)
     caution = ""
-    if found.loss == "cross-entropy":
+    if found.loss in ("cross-entropy", "binary-cross-entropy"):
         caution = (
-            " (Cross-entropy does not teach outputs to be 0 or 1, so it is the proportions of these "
-            "errors that say something, not their size.)"
+            f" ({found.loss.capitalize()} does not teach outputs to be 0 or 1, so it is the proportions "
+            "of these errors that say something, not their size.)"
         )
     return [
         f"Read as an ensemble, a single neuron's squared error is {mean(one.members):.3g} on average and "
@@ -191,6 +198,11 @@ def about_bias(found: "Effects") -> list[str]:
     one = found.bias_variance
     if one is None:
         return ["With one network there is no variance over starts to speak of: train several."]
+    if one.H == 1:
+        return [
+            f"Over starts, the squared error {one.error:.3g} is {one.bias:.3g} bias and "
+            f"{one.variance:.3g} variance: there is no second neuron to make up for the first."
+        ]
     tied = (1 - 1 / one.H) * one.covariance
     share = one.variance / one.H
     said = (
