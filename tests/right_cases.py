@@ -15,7 +15,7 @@ from tinydiv.checking.points import Memory, Shape
 from tinydiv.checking.techniques import layer_case, settings_of, unit_cases
 from tinydiv.layers import Context
 from tinydiv.techniques import TECHNIQUES
-from tinydiv.techniques.framework import kind_of, layers_of
+from tinydiv.techniques.placing import kind_of, layers_of
 
 ACTIVATIONS = list(activations.ACTIVATIONS)
 PENALTIES = [cls for cls in TECHNIQUES.values() if kind_of(cls) == "penalty"]

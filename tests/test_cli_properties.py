@@ -24,7 +24,7 @@ from tinydiv.errors import UsageError
 from tinydiv.initializers import BASES, SCHEMES
 from tinydiv.optimizers import OPTIMIZERS
 from tinydiv.techniques import TECHNIQUES
-from tinydiv.techniques.framework import COMMON, kind_of
+from tinydiv.techniques.placing import COMMON, kind_of
 
 QUICK = ["--data", "xor", "--hidden", "3", "--epochs", "1", "--no-plot"]
 

@@ -15,7 +15,7 @@ from tinydiv.layers import Context
 from tinydiv.optimizers import SGD
 from tinydiv.techniques import TECHNIQUES, Techniques, layers_of, place, toeplitz
 from tinydiv.techniques.cost import REFERENCE, Shape, cost_text, relative_cost
-from tinydiv.techniques.framework import kind_of
+from tinydiv.techniques.placing import kind_of
 from tinydiv.training import PROBE_ROWS
 
 SETTINGS = [

@@ -18,8 +18,8 @@ from tinydiv.optimizers import SGD, Adam, Momentum
 from tinydiv.techniques import TECHNIQUES, Techniques, layers_of, place
 from tinydiv.techniques.blocks import correlations, off_diagonal
 from tinydiv.techniques.conflicts import CONFLICTS
-from tinydiv.techniques.framework import kind_of
 from tinydiv.techniques.orthogonal_gradient import polar_factor
+from tinydiv.techniques.placing import kind_of
 from tinydiv.techniques.redo import dormancy
 
 NAMES = sorted(name for name, cls in TECHNIQUES.items() if kind_of(cls) == "intervention")

@@ -12,7 +12,7 @@ from tinydiv.layers import Context
 from tinydiv.losses import cross_entropy
 from tinydiv.optimizers import SGD, Adam
 from tinydiv.techniques import TECHNIQUES, Techniques, layers_of
-from tinydiv.techniques.framework import kind_of
+from tinydiv.techniques.placing import kind_of
 
 LAYERS = sorted(name for name, cls in TECHNIQUES.items() if kind_of(cls) == "layer")
 WHITENING = ["zca-norm", "iter-norm"]

@@ -24,7 +24,7 @@ from mutation.targets import Mutant, all_mutants, definition, targets
 
 from tinydiv.checking import suite
 from tinydiv.techniques import TECHNIQUES
-from tinydiv.techniques.framework import kind_of
+from tinydiv.techniques.placing import kind_of
 
 ROOT = Path(__file__).parent.parent
 SURVIVORS = known_survivors()

@@ -24,7 +24,7 @@ from tinydiv.techniques import (
     place,
     setting,
 )
-from tinydiv.techniques.framework import Placed, kind_of
+from tinydiv.techniques.placing import Placed, kind_of
 from tinydiv.techniques.plateau import Plateau
 
 SIZES = [6, 5, 4, 3]

@@ -9,7 +9,7 @@ from tinydiv.errors import UsageError, nearest
 from tinydiv.initializers import BASES, SCHEMES, Scheme
 from tinydiv.techniques import TECHNIQUES, Technique
 from tinydiv.techniques.cost import REFERENCE, cost_text, relative_cost
-from tinydiv.techniques.framework import COMMON, kind_of
+from tinydiv.techniques.placing import COMMON, kind_of
 
 Entry = dict[str, object]
 """One name: name, summary, paper, and for techniques family, kind, settings and relative cost."""

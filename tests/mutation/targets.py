@@ -24,7 +24,16 @@ from .edits import edits_of
 
 PACKAGE = Path(tinydiv.__file__).parent
 FILES = ("mlp.py", "activations.py", "losses.py", "techniques/*.py")
-BOOKKEEPING_FILES = ("framework", "settings", "registry", "conflicts", "plateau", "cost", "alias")
+BOOKKEEPING_FILES = (
+    "framework",
+    "placing",
+    "settings",
+    "registry",
+    "conflicts",
+    "plateau",
+    "cost",
+    "alias",
+)
 BOOKKEEPING = ("state", "load_state", "attach", "shapes", "view", "views", "block", "flops", "_at")
 BOOKKEEPING += ("_learns_at_inputs", "fits", "fitting")
 """Names of functions that hold no maths. So do all that begin with `_check`."""

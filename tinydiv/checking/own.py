@@ -23,7 +23,7 @@ from tinydiv.checking.suite import Told, examine, technique_into
 from tinydiv.errors import UsageError, nearest
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Technique
-from tinydiv.techniques.framework import place
+from tinydiv.techniques.placing import place
 from tinydiv.techniques.registry import module_of_file
 
 FUNCTIONS = ("backward", "loss")

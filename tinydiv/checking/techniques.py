@@ -23,7 +23,8 @@ from tinydiv.checking.points import Memory, Shape
 from tinydiv.layers import Context, Layer
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import LayerTechnique, Penalty, Step, Strength, Technique
-from tinydiv.techniques.framework import Techniques, layers_of, place
+from tinydiv.techniques.framework import Techniques
+from tinydiv.techniques.placing import layers_of, place
 
 Settings = dict[str, object]
 

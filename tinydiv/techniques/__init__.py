@@ -17,7 +17,8 @@ from tinydiv.techniques.base import (
     TwoViewPenalty,
     WeightPenalty,
 )
-from tinydiv.techniques.framework import Placed, Techniques, layers_of, place
+from tinydiv.techniques.framework import Techniques
+from tinydiv.techniques.placing import Placed, layers_of, place
 from tinydiv.techniques.registry import TECHNIQUES, technique_class
 from tinydiv.techniques.settings import setting
 

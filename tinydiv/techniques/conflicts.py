@@ -8,7 +8,7 @@ from tinydiv.errors import UsageError
 from tinydiv.techniques.base import Intervention
 
 if TYPE_CHECKING:
-    from tinydiv.techniques.framework import Placed
+    from tinydiv.techniques.placing import Placed
 
 RECYCLERS = ("merge-recycle", "redo", "continual-backprop")
 MOVERS = (*RECYCLERS, "orthogonal-noise", "reorthogonalise")

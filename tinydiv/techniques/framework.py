@@ -1,4 +1,4 @@
-"""The framework around the techniques: what a user sets, when each acts, and where gradients go.
+"""The framework around the techniques: when each acts, and where gradients go.
 
     techniques = Techniques(net, ["decov:strength=0.1", "muon:lr=0.02"], optimizer)
     step = techniques.step(trace, targets, loss, dlogits, number, epoch)
@@ -8,22 +8,14 @@
     optimizer.step()
     techniques.after_update(step)                      # owned updates; moved weights
 
-Settings that every technique of a kind understands:
-
-    penalty        strength=0.1 or 0.1/0.2/0.3 (one per network), layers=1+2, schedule=constant|
-                   linear|cosine|plateau, steps=T (where the schedule ends; all of training),
-                   patience=K (plateau: so many steps without a better smoothed loss)
-    layer          layers=1+2
-    intervention   layers=1+2, every=K steps, after=E epochs, when=always|plateau, patience=K
+What a user sets, and how it is read and held to its limits, is in placing.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from math import inf, isfinite
 
 from tinydiv import schedules
 from tinydiv.backend import Array, to_device, xp
-from tinydiv.errors import UsageError, nearest
+from tinydiv.errors import UsageError
 from tinydiv.losses import Loss, cross_entropy
 from tinydiv.mlp import MLP, Trace
 from tinydiv.optimizers import Optimizer
@@ -39,205 +31,8 @@ from tinydiv.techniques.base import (
     Technique,
 )
 from tinydiv.techniques.conflicts import refuse_conflicts
+from tinydiv.techniques.placing import Placed, place
 from tinydiv.techniques.plateau import Plateau
-from tinydiv.techniques.registry import technique_class
-from tinydiv.techniques.settings import check_fields, convert, refuse_type, split
-
-COMMON = {
-    "penalty": ("strength", "layers", "schedule", "steps", "patience"),
-    "layer": ("layers",),
-    "intervention": ("layers", "every", "after", "when", "patience"),
-}
-"""The settings that the framework understands for each kind."""
-
-
-def kind_of(cls: type[Technique]) -> str:
-    """ "penalty", "layer" or "intervention"."""
-    if issubclass(cls, Penalty):
-        return "penalty"
-    return "layer" if issubclass(cls, LayerTechnique) else "intervention"
-
-
-@dataclass
-class Placed:
-    """One technique with what the framework owns about it."""
-
-    technique: Technique
-    text: str
-    strength: tuple[float, ...] = (0.0,)
-    layers: tuple[int, ...] | None = None
-    schedule: str = "constant"
-    steps: int = 0
-    every: int = 1
-    after: int = 0
-    when: str = "always"
-    patience: int = 200
-
-    @property
-    def label(self) -> str:
-        return self.technique.name
-
-
-def place(spec: "str | Technique | Placed") -> Placed:
-    """Read one spec: text, an instance with its own settings, or what was read before.
-
-    Raises UsageError with one sentence for anything that is not understood, not allowed, or idle.
-    """
-    if isinstance(spec, str):
-        placed, given = _read(spec)
-    else:
-        placed = spec if isinstance(spec, Placed) else _defaults(spec, spec.name)
-        usual = _defaults(placed.technique, placed.text)
-        given = {
-            f.name for f in fields(Placed) if getattr(placed, f.name) != getattr(usual, f.name)
-        }
-    _check(placed, given - {"technique", "text"})
-    return placed
-
-
-def _read(spec: str) -> tuple[Placed, set[str]]:
-    """What a text says, and which of the framework's settings it names."""
-    parts = split(spec)
-    cls = technique_class(parts.name, parts.file)
-    kind = kind_of(cls)
-    alias = getattr(cls, "strength_alias", None)
-    keys = (*COMMON[kind], alias.key) if alias else COMMON[kind]
-    for key in cls.__dataclass_fields__:  # type: ignore[attr-defined]
-        if key in keys:
-            raise UsageError(f"{cls.name} declares {key!r}, which every {kind} has: rename its own")
-    common = {key: value for key, value in parts.settings.items() if key in keys}
-    own = {key: value for key, value in parts.settings.items() if key not in keys}
-    for key in own:
-        declared = [*(field.name for field in fields(cls)), *keys]  # type: ignore[arg-type]
-        if key not in declared:
-            raise UsageError(f"{cls.name} has no setting {key!r}: {nearest(key, declared)}")
-    placed = _defaults(cls(**convert(cls.name, cls, own)), spec)
-    if alias and alias.key in common:
-        if "strength" in common:
-            raise UsageError(f"{cls.name}: set {alias.key} or strength, not both")
-        values = _numbers(cls.name, alias.key, common[alias.key])
-        common["strength"] = "/".join(repr(alias.to_strength(v)) for v in values)
-    _read_common(placed, common)
-    return placed, set(common) & set(COMMON[kind])
-
-
-def _defaults(technique: Technique, text: str) -> Placed:
-    placed = Placed(technique, text)
-    if isinstance(technique, Penalty):
-        placed.strength = (technique.default_strength,)
-    if isinstance(technique, Intervention):
-        placed.every = technique.default_every
-    return placed
-
-
-def _numbers(name: str, key: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split("/"))
-    except ValueError:
-        raise UsageError(
-            f"{name}'s {key} is one number, or one per network as 0.1/0.2/0.3, got {text!r}"
-        ) from None
-
-
-def _read_common(placed: Placed, common: dict[str, str]) -> None:
-    """Fill in what the framework owns; _check says whether it is allowed."""
-    name = placed.label
-    for key, text in common.items():
-        if key == "strength":
-            placed.strength = _numbers(name, key, text)
-        elif key == "layers":
-            if not all(part.isdecimal() for part in text.split("+")):
-                raise UsageError(f"{name}'s layers are hidden layers as 1 or 1+2, got {text!r}")
-            placed.layers = tuple(int(part) for part in text.split("+"))
-        elif key in ("schedule", "when"):
-            setattr(placed, key, text)
-        elif key in LEAST:
-            if not text.isdecimal():
-                raise UsageError(
-                    f"{name}'s {key} is a whole number from {LEAST[key]} up, got {text!r}"
-                )
-            setattr(placed, key, int(text))
-
-
-LEAST = {"steps": 0, "every": 1, "after": 0, "patience": 1}
-"""The framework's whole numbers, and where each begins."""
-
-
-def _check(placed: Placed, given: set[str]) -> None:
-    """Raise UsageError for what is not allowed, however it was set; given: what was set at all."""
-    technique, name, kind = placed.technique, placed.label, kind_of(type(placed.technique))
-    check_fields(name, technique)
-    for key in sorted(given - set(COMMON[kind])):
-        raise UsageError(
-            f"{name} is of kind {kind}, which has no {key}: {nearest(key, COMMON[kind])}"
-        )
-    if isinstance(technique, Penalty):
-        _check_strength(technique, placed.strength)
-    if placed.layers is not None:
-        _check_layers(placed)
-    shapes = [*schedules.SHAPES, "plateau"]
-    if placed.schedule not in shapes:
-        raise UsageError(
-            f"{name} knows no schedule {placed.schedule!r}: {nearest(placed.schedule, shapes)}"
-        )
-    if placed.when not in ("always", "plateau"):
-        raise UsageError(f"{name}'s when is always or plateau, got {placed.when!r}")
-    for key, least in LEAST.items():
-        value = getattr(placed, key)
-        if not isinstance(value, int) or value < least:
-            raise UsageError(f"{name}'s {key} is a whole number from {least} up, got {value!r}")
-    if "steps" in given and placed.schedule in ("constant", "plateau"):
-        raise UsageError(
-            f"{name}'s steps say where a schedule ends: they have a meaning with schedule=linear or "
-            f"schedule=cosine alone, and it is {placed.schedule}"
-        )
-    if "patience" in given and "plateau" not in (placed.schedule, placed.when):
-        key = "schedule" if kind == "penalty" else "when"
-        raise UsageError(
-            f"{name}'s patience says when a plateau is reached: it has a meaning with {key}=plateau alone"
-        )
-
-
-def _check_strength(technique: Penalty, strength: tuple[float, ...]) -> None:
-    """One finite number or several, each within what the technique's mathematics allows."""
-    name, (low, high) = technique.name, technique.strength_limits
-    if not isinstance(strength, tuple) or not strength:
-        raise UsageError(
-            f"{name}'s strength is a tuple of numbers, one or one per network, got {strength!r}"
-        )
-    for value in strength:
-        refuse_type(f"{name}'s strength", float, value)
-        if not isfinite(value):
-            raise UsageError(f"{name}'s strength must be a finite number, got {value:g}")
-        if not low <= value <= high:
-            bounds = f"from {low:g} up" if high == inf else f"from {low:g} to {high:g}"
-            raise UsageError(
-                f"{name}'s strength must be a number {bounds}, got {value:g}: "
-                f"{technique.strength_reason}"
-            )
-
-
-def _check_layers(placed: Placed) -> None:
-    """Hidden layers, each named once, of a technique that can choose among them."""
-    name, layers, acts_on = placed.label, placed.layers or (), placed.technique.acts_on
-    if not layers or not all(isinstance(layer, int) and layer > 0 for layer in layers):
-        shown = "+".join(map(str, layers))
-        raise UsageError(f"{name}'s layers are hidden layers as 1 or 1+2, got {shown!r}")
-    for layer in layers:
-        if layers.count(layer) > 1:
-            raise UsageError(f"{name}'s layers name layer {layer} twice: once is enough")
-    if acts_on != "hidden layers":
-        raise UsageError(f"{name} acts on the {acts_on}: it takes no layers")
-
-
-def layers_of(specs: Sequence["str | Technique | Placed"]) -> list[LayerTechnique]:
-    """The layers among some specs, for MLP(..., layers=...)."""
-    found = []
-    for placed in map(place, specs):
-        if isinstance(placed.technique, LayerTechnique):
-            placed.technique.only = placed.layers
-            found.append(placed.technique)
-    return found
 
 
 class Techniques:
