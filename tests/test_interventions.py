@@ -1025,5 +1025,5 @@ def test_every_invariant_is_named_and_every_own_setting_has_help():
     for name in NAMES:
         assert TECHNIQUES[name].invariant, name
         for field in dataclasses.fields(TECHNIQUES[name]):
-            assert field.metadata.get("help") or field.type is bool, (name, field.name)
+            assert field.metadata["help"], (name, field.name)
     assert place("redo").every == 100

@@ -4,7 +4,9 @@ Runs go through main() in this process, which is quick; a few need a process of 
 """
 
 import csv
+import dataclasses
 import errno
+import inspect
 import io
 import json
 import os
@@ -30,7 +32,8 @@ from tinydiv import (
     train,
 )
 from tinydiv.data import NAMES
-from tinydiv.techniques import TECHNIQUES
+from tinydiv.errors import UsageError
+from tinydiv.techniques import TECHNIQUES, place
 
 ROOT = Path(__file__).parent.parent
 TOY = ["--data", "moons:n_train=200,n_test=50", "--hidden", "5", "--epochs", "2", "--no-plot"]
@@ -523,7 +526,7 @@ def test_list_json_has_every_name_with_its_line(command):
         assert entry["relative_cost"] > 0
         assert isinstance(entry["settings"], dict)
     starts = {entry["name"]: entry["settings"] for entry in found["initializers"]}
-    assert starts["lowdin"] == {"mix": 1.0}
+    assert starts["lowdin"]["mix"].items() >= {"default": 1.0, "low": 0, "high": 1}.items()
     assert starts["he-normal"] == {}
 
 
@@ -541,6 +544,72 @@ def test_one_list_at_a_time(kind, command):
 
 def test_a_list_that_does_not_exist(command):
     assert "did you mean 'techniques'" in refused(command, "--list", "technique")
+    assert "did you mean 'decov'" in refused(command, "--list", "decof")
+
+
+@pytest.mark.parametrize("name", list(TECHNIQUES))
+def test_a_technique_is_told_in_full(name, command):
+    """Each of its settings, with default, help and limits; and the docstring, as it stands."""
+    code, out, _ = command("--list", name)
+    assert code == 0
+    assert inspect.getdoc(TECHNIQUES[name]) in out
+    told = " ".join(out.split())
+    (one,) = listing.entries(name)["techniques"]
+    fields = {field.name for field in dataclasses.fields(TECHNIQUES[name])}
+    assert fields <= set(one["settings"])
+    for key, limits in one["settings"].items():
+        assert re.search(rf"^  {key}=\S+ +\S", out, re.M), key
+        assert limits["help"] in told, key
+        for word in limits.get("choices", ()):
+            assert word in told
+        if "only" in limits:
+            assert f"only with {limits['only']}" in told
+    json.dumps(one, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", list(TECHNIQUES))
+def test_the_limits_that_are_told_are_those_that_hold(name):
+    (one,) = listing.entries(name)["techniques"]
+    for key, limits in one["settings"].items():
+        only = f"{limits['only'].partition(' or ')[0]}," if "only" in limits else ""
+
+        def taken(value, only=only, key=key):
+            place(f"{name}:{only}{key}={value}")
+
+        def refused_is(value, taken=taken):
+            with pytest.raises(UsageError):
+                taken(value)
+
+        for value in limits.get("choices", ()):
+            taken(value)
+        if "choices" in limits:
+            refused_is("nonsense")
+        for end, beyond in (("low", -1), ("high", 1)):
+            if end in limits:
+                taken(f"{limits[end]:g}")
+                refused_is(f"{limits[end] + beyond:g}")
+        if "above" in limits:
+            taken(f"{limits['above'] + 1e-9:.9f}")
+            refused_is(f"{limits['above']:g}")
+        if only:
+            refused_is_alone = f"{name}:{key}={listing.tell(limits['default'])}"
+            with pytest.raises(UsageError, match="alone"):
+                place(refused_is_alone)
+        if limits["default"] is not None:
+            taken(listing.tell(limits["default"]))
+
+
+def test_lambda_is_told_beside_strength(command):
+    _, out, _ = command("--list", "negative-correlation")
+    assert "lambda=0.99" in out
+    assert "strength = 1 - lambda; from 0 to 1" in " ".join(out.split())
+    _, out, _ = command("--list", "techniques")
+    assert "strength=0.01, lambda=0.99" in " ".join(out.split())
+
+
+def test_a_name_of_two_kinds_is_told_twice(command):
+    _, out, _ = command("--list", "cosine", "--json")
+    assert set(json.loads(out)) == {"techniques", "schedules"}
 
 
 # Config files --------------------------------------------------------------------------------------

@@ -87,20 +87,20 @@ class Parser(argparse.ArgumentParser):
             )
 
     def add_list(self, *, group: "argparse._ArgumentGroup | None" = None) -> None:
-        """--list [KIND], to which the help of settings sends the reader: see `listed`."""
+        """--list [KIND or NAME], to which the help of settings sends the reader: see `listed`."""
         (group or self).add_argument(
             "--list",
             nargs="?",
             const="all",
-            metavar="KIND",
+            metavar="KIND|NAME",
             help="show every name with one line and its paper, and stop: techniques, initializers, "
-            "data, activations, losses, optimizers, schedules, metrics, backends, or all; with --json "
-            "as data",
+            "data, activations, losses, optimizers, schedules, metrics, backends, or all; of one "
+            "name all its settings and what they may be; with --json as data",
         )
 
 
 def listed(options: argparse.Namespace) -> bool:
-    """Show what --list asks for; False if it was not given. Raises UsageError for an unknown kind."""
+    """Show what --list asks for; False if it was not given. Raises UsageError for an unknown name."""
     if options.list is None:
         return False
     from tinydiv import listing

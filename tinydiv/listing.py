@@ -1,18 +1,55 @@
-"""Every name that a command takes, with one line and its paper: --list, as text or as data."""
+"""Every name that a command takes, with one line and its paper: --list, as text or as data.
+
+Of a single name (--list decov) all is shown: what it can be told, within which limits, and its docstring.
+"""
 
 import dataclasses
+import inspect
 import textwrap
 from collections.abc import Callable, Iterable
 
 from tinydiv import activations, data, diversity, losses, optimizers, schedules
-from tinydiv.errors import UsageError, nearest
+from tinydiv.errors import UsageError, near
 from tinydiv.initializers import BASES, SCHEMES, Scheme
-from tinydiv.techniques import TECHNIQUES, Technique
+from tinydiv.techniques import TECHNIQUES, Intervention, Penalty, Placed, Technique
 from tinydiv.techniques.cost import REFERENCE, cost_text, relative_cost
-from tinydiv.techniques.placing import COMMON, kind_of
+from tinydiv.techniques.placing import COMMON, LEAST, kind_of
 
 Entry = dict[str, object]
-"""One name: name, summary, paper, and for techniques family, kind, settings and relative cost."""
+"""One name: name, summary, paper, perhaps settings; for techniques family, kind and relative cost."""
+
+Setting = dict[str, object]
+"""One setting: default, help, and where there are any: low, high, above, choices, only."""
+INFINITE = float("inf")
+
+WORDS: dict[str, Setting] = {
+    "strength": {"help": "how much it counts; one per network as 0.1/0.2/0.3"},
+    "layers": {"default": None, "help": "hidden layers, as 1 or 1+2; all of them if not given"},
+    "schedule": {
+        "default": "constant",
+        "choices": (*schedules.SHAPES, "plateau"),
+        "help": "how strength changes; plateau: there only once learning has stalled",
+    },
+    "steps": {
+        "default": 0,
+        "low": LEAST["steps"],
+        "only": "schedule=linear or schedule=cosine",
+        "help": "where the schedule ends; 0: with the training",
+    },
+    "every": {"low": LEAST["every"], "help": "acts every so many steps"},
+    "after": {"default": 0, "low": LEAST["after"], "help": "not before this epoch"},
+    "when": {
+        "default": "always",
+        "choices": ("always", "plateau"),
+        "help": "plateau: only for networks that have stalled",
+    },
+    "patience": {
+        "default": Placed.patience,
+        "low": LEAST["patience"],
+        "help": "steps without a better smoothed loss that make a plateau",
+    },
+}
+"""What the framework understands, in words (techniques/placing.py reads it)."""
 
 BACKENDS = (
     ("numpy", "the CPU", "Harris et al., Nature 585, 2020"),
@@ -55,20 +92,55 @@ def described(names: Iterable[str], lines: dict[str, tuple[str, str]]) -> list[E
     return [entry(name, *lines[name]) for name in names]
 
 
-def own_settings(cls: type[Technique | Scheme]) -> dict[str, object]:
-    """What a technique or a start can be told, with the defaults."""
-    return {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+def own_settings(cls: type[Technique | Scheme]) -> dict[str, Setting]:
+    """What a technique or a start declares: default, limits and help of each setting."""
+    found: dict[str, Setting] = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        limits = {key: field.metadata.get(key) for key in ("low", "high", "above", "help")}
+        limits["choices"] = field.metadata.get("choices") or None
+        if only := field.metadata.get("only"):
+            limits["only"] = f"{only[0]}={only[1]}"
+        found[field.name] = {"default": field.default} | given(limits)
+    return found
+
+
+def given(limits: Setting) -> Setting:
+    """Limits without those that are none."""
+    return {key: value for key, value in limits.items() if value not in (None, "", INFINITE)}
+
+
+def common_settings(cls: type[Technique]) -> dict[str, Setting]:
+    """What the framework understands for a technique: strength, layers, schedule, trigger."""
+    kind = kind_of(cls)
+    keys = [key for key in COMMON[kind] if key != "layers" or cls.acts_on == "hidden layers"]
+    found = {key: dict(WORDS[key]) for key in keys}
+    if issubclass(cls, Penalty):
+        low, high = cls.strength_limits
+        found["strength"] |= given({"default": cls.default_strength, "low": low, "high": high})
+        if alias := getattr(cls, "strength_alias", None):
+            ends = sorted((end - alias.offset) / alias.sign + 0.0 for end in (low, high))  # no -0
+            value = (cls.default_strength - alias.offset) / alias.sign
+            said = f"strength = {alias.offset:g} {'-' if alias.sign < 0 else '+'} {alias.key}"
+            limits = {"default": value, "low": ends[0], "high": ends[1]}
+            found[alias.key] = given(limits) | {"help": f"in place of strength: {said}"}
+        found["patience"]["only"] = "schedule=plateau"
+    if issubclass(cls, Intervention):
+        if cls.in_every_step:
+            return {key: found[key] for key in ("layers",) if key in found}
+        found["every"]["default"] = cls.default_every
+        found["patience"]["only"] = "when=plateau"
+    return found
 
 
 def techniques() -> list[Entry]:
-    """The techniques, with family, kind, own settings, and what they cost beside a plain step."""
+    """The techniques, with family, kind, settings, and what they cost beside a plain step."""
     entries = []
     for cls in TECHNIQUES.values():
         technique = cls()
         more = {
             "family": cls.family,
             "kind": kind_of(cls),
-            "settings": own_settings(cls),
+            "settings": own_settings(cls) | common_settings(cls),
             "relative_cost": relative_cost(technique),
         }
         entries.append(entry(cls.name, cls.summary, cls.paper) | more)
@@ -93,16 +165,37 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
 """What can be listed, and how."""
 
 
-def entries(kind: str = "all") -> dict[str, list[Entry]]:
-    """The names of one kind, or of all, by kind. Raises UsageError for an unknown kind."""
-    if kind not in ("all", *KINDS):
-        raise UsageError(f"there is no list of {kind!r}: {nearest(kind, ('all', *KINDS))}")
-    return {name: make() for name, make in KINDS.items() if kind in ("all", name)}
+def entries(asked: str = "all") -> dict[str, list[Entry]]:
+    """The names of one kind, or of all, by kind; or one name, in whichever kinds it stands.
+
+    Raises UsageError for what is neither.
+    """
+    if asked in ("all", *KINDS):
+        return {kind: make() for kind, make in KINDS.items() if asked in ("all", kind)}
+    every = {kind: make() for kind, make in KINDS.items()}
+    found = {kind: [one for one in all if one["name"] == asked] for kind, all in every.items()}
+    if not any(found.values()):
+        names = [str(one["name"]) for all in every.values() for one in all]
+        close = near(asked, ["all", *KINDS]) or near(asked, names)
+        meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+        raise UsageError(
+            f"there is no list of {asked!r} and no such name: {meant}Lists: all, {', '.join(KINDS)}"
+        )
+    return {kind: ones for kind, ones in found.items() if ones}
 
 
 def as_text(found: dict[str, list[Entry]]) -> str:
     """The same for reading."""
-    return "\n\n".join(section(kind, names) for kind, names in found.items())
+    return "\n\n".join(
+        section(kind, names) if len(names) > 1 else detail(kind, names[0])
+        for kind, names in found.items()
+    )
+
+
+def wrapped(said: str, name: str, width: int) -> list[str]:
+    """A name, and at its right what is said of it, in lines of 100 characters."""
+    left = f"  {name:{width}}  "
+    return textwrap.wrap(said, 100, initial_indent=left, subsequent_indent=" " * len(left))
 
 
 def section(kind: str, names: list[Entry]) -> str:
@@ -110,21 +203,11 @@ def section(kind: str, names: list[Entry]) -> str:
     width = max(len(str(one["name"])) for one in names)
     lines = [kind]
     for one in names:
-        said = str(one["summary"])
-        if kind == "techniques":
-            cls = TECHNIQUES[str(one["name"])]
-            said = f"[{cls.family}, {kind_of(cls)}, {cost_text(cls())} flops] {said}"
-        settings = one.get("settings")
-        if isinstance(settings, dict) and settings:
-            said += "; settings " + ", ".join(f"{key}={value}" for key, value in settings.items())
+        settings = defaults(one)
+        said = line(kind, one) + (f"; settings {', '.join(settings)}" if settings else "")
         if one["paper"]:
             said += f" ({one['paper']})"
-        lines += textwrap.wrap(
-            said,
-            width=100,
-            initial_indent=f"  {one['name']!s:{width}}  ",
-            subsequent_indent=" " * (width + 4),
-        )
+        lines += wrapped(said, str(one["name"]), width)
     if kind == "initializers":
         lines.append(
             "  schemes stand on base draws and on each other: lowdin:mix=0.5@glorot-uniform"
@@ -135,4 +218,65 @@ def section(kind: str, names: list[Entry]) -> str:
             f"  flops are those beside a plain step of {at.D}-{at.H}-{at.K} in batches of {at.N}"
         )
         lines += [f"  every {kind} also takes {', '.join(keys)}" for kind, keys in COMMON.items()]
+        lines.append("  --list NAME says what each setting may be and does: --list decov")
     return "\n".join(lines)
+
+
+def line(kind: str, one: Entry) -> str:
+    """The summary, and before it what else can be said of a technique."""
+    if kind != "techniques":
+        return str(one["summary"])
+    cls = TECHNIQUES[str(one["name"])]
+    return f"[{cls.family}, {kind_of(cls)}, {cost_text(cls())} flops] {cls.summary}"
+
+
+def settings_of(one: Entry) -> dict[str, Setting]:
+    """The settings of an entry; {} where there are none."""
+    settings = one.get("settings", {})
+    assert isinstance(settings, dict)
+    return settings
+
+
+def defaults(one: Entry) -> list[str]:
+    """ "key=default" of its own settings, and of the strength or trigger that is its own, too."""
+    short = [key for key in WORDS if key not in ("strength", "every")]
+    return [
+        f"{key}={tell(limits['default'])}"
+        for key, limits in settings_of(one).items()
+        if key not in short
+    ]
+
+
+def detail(kind: str, one: Entry) -> str:
+    """One name: its line, then a line per setting with what it may be and does, then its docstring."""
+    paper = f" ({one['paper']})" if one["paper"] else ""
+    lines = textwrap.wrap(f"{kind}: {one['name']}  {line(kind, one)}{paper}", 100)
+    settings = settings_of(one)
+    names = {key: f"{key}={tell(limits['default'])}" for key, limits in settings.items()}
+    width = max(map(len, names.values()), default=0)
+    for key, limits in settings.items():
+        lines += wrapped("; ".join(filter(None, in_words(limits))), names[key], width)
+    if kind == "techniques":
+        lines += ["", inspect.getdoc(TECHNIQUES[str(one["name"])]) or ""]
+    return "\n".join(lines)
+
+
+def in_words(limits: Setting) -> list[str]:
+    """What a setting does, what it may be, and when it has a meaning."""
+    allowed: list[str] = []
+    if isinstance(choices := limits.get("choices"), tuple):
+        allowed = [" or ".join(choices)]
+    elif isinstance(limits["default"], bool):
+        allowed = ["true or false"]
+    else:
+        words = {"above": "above", "low": "from", "high": "to"}
+        allowed = [f"{word} {limits[key]:g}" for key, word in words.items() if key in limits]
+    only = f"only with {limits['only']}" if "only" in limits else ""
+    return [str(limits.get("help", "")), " ".join(allowed), only]
+
+
+def tell(value: object) -> str:
+    """A default as one writes it: true, 0.1, all."""
+    if value is None:
+        return "all"
+    return str(value).lower() if isinstance(value, bool) else str(value)

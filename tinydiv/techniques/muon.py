@@ -59,7 +59,7 @@ class Muon(Intervention):
 
     lr: float = setting(0.02, above=0, help="learning rate of the hidden weights")
     momentum: float = setting(0.95, low=0, high=0.9999, help="mu")
-    nesterov: bool = True
+    nesterov: bool = setting(True, help="orthogonalise dW + mu M, not M alone")
 
     @property
     def moments(self) -> dict[str, Array]:
