@@ -6,6 +6,7 @@ Each script runs once here, cell by cell, and that one run is compared with the 
 import ast
 import html.parser
 import importlib
+import inspect
 import json
 import os
 import re
@@ -13,21 +14,26 @@ import runpy
 import subprocess
 import sys
 import time
+import zlib
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tinydiv.techniques import TECHNIQUES
 
 ROOT = Path(__file__).parent.parent
 TUTORIALS = ROOT / "tutorials"
 sys.path.insert(0, str(TUTORIALS))
 
 import build  # noqa: E402
+import pages  # noqa: E402
 import percent  # noqa: E402
 
 SCRIPTS = build.scripts()
 SOLUTIONS = sorted((TUTORIALS / "solutions").glob("*.py"))
 PAGES = sorted((TUTORIALS / "site").rglob("*.md"))
+API = [page for page in PAGES if page.parent.name == "api"]
 each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem[:2])
 
 
@@ -137,7 +143,8 @@ def test_it_has_the_form_of_a_tutorial(script):
         assert text.count(part) == 1, part
     for part in ("## Break it", "## Exercises", "## What you have now", "## Further reading"):
         assert text.count(part) == 1, part
-    assert "{admonition} For teachers" in text
+    assert text.count("> **For teachers**\n>\n> ") == 1
+    assert "```{" not in text  # Jupyter and code hosts would show a directive as raw text
     assert re.search(r"\*[^*]*[Pp]redict", text)
     exercises = text.split("## Exercises")[1].split("\n## ")[0]
     assert re.findall(r"^(\d)\. \*\*", exercises, re.MULTILINE) == ["1", "2", "3"]
@@ -181,7 +188,7 @@ def in_asserts(script):
 
 NUMERAL = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w])")
 NO_CLAIM = [
-    r"```.*?```(?=\n)",  # code and directives are not prose: notes for teachers carry no numbers of ours
+    r"^>.*$",  # notes for teachers carry no numbers of ours
     r"^ {4}.*$",
     r"\$\$.*?\$\$",
     r"\$[^$]*\$",
@@ -333,21 +340,119 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_the_network(
         pictures = [alt for alt in page.alts if len(alt) > 60]
         cells = [cell for cell in percent.read(script) if cell.alt]
         assert pictures == [cell.alt for cell in cells]
-    words = (out / "tutorials" / f"{SCRIPTS[0].stem}.html").read_text(encoding="utf-8")
-    assert "REPOSITORY" not in words  # the install cell belongs to notebooks alone
+        words = (out / "tutorials" / f"{script.stem}.html").read_text(encoding="utf-8")
+        assert "REPOSITORY" not in words  # the install cell belongs to notebooks alone
+        assert words.count('<p class="admonition-title">For teachers</p>') == 1
+    names = documented_names(out)
+    for module in [name for page in API for name in pages.modules_in(page.read_text("utf-8"))]:
+        assert names.get(module) == "py:module", module
+        assert [name for name in names_with_words(module) if name not in names] == []
+    table = (out / "api" / "techniques.html").read_text(encoding="utf-8")
+    for name, cls in TECHNIQUES.items():
+        assert f'#{cls.__module__}.{cls.__name__}"' in table, (
+            name
+        )  # a link that leads to its docstring
 
 
 SITE = "import pathlib, sys, build; build.build_site(pathlib.Path(sys.argv[1]))"
 
 
-def test_the_notebooks_begin_with_an_install_cell_that_finds_this_clone():
-    book = json.loads((build.NOTEBOOKS / f"{SCRIPTS[0].stem}.ipynb").read_text(encoding="utf-8"))
-    badge, install = book["cells"][:2]
-    assert "colab.research.google.com" in "".join(badge["source"])
-    assert "GPU" in "".join(badge["source"])
+# The cell that only notebooks have ---------------------------------------------------------------
+
+
+def opening(address):
+    """The text with the badge, and the install cell, for a repository at that address."""
+    text, code = build.opening(SCRIPTS[0], address)
+    return text.source, code.source
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem[:2])
+def test_the_notebooks_begin_with_a_badge_and_an_install_cell_that_finds_this_clone(script):
+    book = json.loads((build.NOTEBOOKS / f"{script.stem}.ipynb").read_text(encoding="utf-8"))
+    text, install = ("".join(cell["source"]) for cell in book["cells"][:2])
+    assert (text, install) == tuple(
+        cell.source for cell in build.opening(script, build.repository())
+    )
+    assert "GPU" in text
     space = {}
-    exec("".join(install["source"]), space)  # tinydiv is here: nothing is installed
+    exec(install, space)  # tinydiv is here: nothing is installed
     assert space["REPOSITORY"] == build.repository()
     assert [cell["id"] for cell in book["cells"]] == [
         f"cell-{i:02}" for i in range(len(book["cells"]))
     ]
+
+
+def test_the_badge_opens_the_notebook_itself_where_that_can_be_had_and_says_so_where_not():
+    there, _ = opening("https://github.com/someone/tinydiv.git")
+    path = "github/someone/tinydiv/blob/main/tutorials/notebooks/01_check_one_neuron.ipynb"
+    assert f"({build.COLAB}{path})\n" in there
+    assert build.DIALOG not in there
+    for address in ("", "https://git.example.org/tinydiv"):
+        nowhere, _ = opening(address)
+        assert f"({build.COLAB}) {build.DIALOG}\n" in nowhere
+
+
+def installed_from(monkeypatch, folder, address):
+    """What the install cell hands to pip in a folder, where tinydiv is not yet there."""
+    calls = []
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("subprocess.run", lambda argv, check: calls.append(argv))
+    exec(opening(address)[1], {})
+    return calls[0][calls[0].index("pip") + 1 :]
+
+
+def test_without_tinydiv_it_is_installed_from_the_clone_or_from_the_address(tmp_path, monkeypatch):
+    address = "https://github.com/someone/tinydiv"
+    clone = [*("install", "-q"), str(ROOT)]
+    assert installed_from(monkeypatch, build.NOTEBOOKS, "") == clone
+    assert installed_from(monkeypatch, ROOT, address) == clone
+    assert installed_from(monkeypatch, tmp_path, address) == ["install", "-q", f"git+{address}"]
+    with pytest.raises(SystemExit, match="write the address of its repository between the quotes"):
+        installed_from(monkeypatch, tmp_path, "")
+
+
+# The pages of the site ---------------------------------------------------------------------------
+
+
+def test_a_note_is_a_quotation_in_the_notebook_and_a_note_on_the_site():
+    text = "Before.\n\n> **For teachers**\n>\n> One line,\n> another.\n\n> A plain quotation."
+    assert pages.with_notes(text) == (
+        "Before.\n\n```{admonition} For teachers\n:class: note\n\nOne line,\nanother.\n```\n"
+        "\n> A plain quotation."
+    )
+    for script in SCRIPTS:
+        assert pages.with_notes(prose(script)).count("```{admonition} For teachers\n") == 1
+
+
+def test_every_public_module_stands_on_exactly_one_api_page():
+    listed = [name for page in API for name in pages.modules_in(page.read_text("utf-8"))]
+    assert sorted(listed) == sorted(pages.public_modules())
+
+
+def test_every_api_page_is_reached_from_the_index():
+    index = (TUTORIALS / "site" / "api" / "index.md").read_text(encoding="utf-8")
+    reached = index.split("```{toctree}")[1].split("```")[0].split()
+    assert sorted(reached[2:]) == sorted(page.stem for page in API if page.stem != "index")
+
+
+def test_what_a_package_passes_on_is_said_and_what_it_defines_is_documented():
+    text = pages.documented("tinydiv.techniques")
+    assert ".. automodule:: tinydiv.techniques\n   :members:" in text
+    assert "`ActivationPenalty`" in text
+    assert "Gives besides" not in pages.documented("tinydiv.mlp")
+
+
+def documented_names(out):
+    """Every name that the built pages document, by their kind: from the index that Sphinx leaves."""
+    inventory = (out / "objects.inv").read_bytes().split(b"zlib.\n", 1)[1]
+    rows = [row.split(" ") for row in zlib.decompress(inventory).decode().splitlines()]
+    return {row[0]: row[1] for row in rows if row[1].startswith("py:")}
+
+
+def names_with_words(module):
+    """The classes and functions that a module defines, public and with a docstring."""
+    for name, thing in vars(importlib.import_module(module)).items():
+        kind = inspect.isclass(thing) or inspect.isfunction(thing)
+        if kind and thing.__module__ == module and not name.startswith("_") and thing.__doc__:
+            yield f"{module}.{name}"

@@ -153,14 +153,19 @@ ax.set_title("Differences have a best step; the complex step has none")
 ax.legend()
 plt.show()
 
-best = steps[error_both.argmin()]
+least = error_both.argmin()
+best = steps[least]
+print(f"best step {best:.0e}, relative error there {error_both[least] / exact:.0e}")
 assert 1e-7 < best < 1e-3
+assert 1e-9 < error_both[least] / exact < 1e-8  # more than eight digits, not nine
+assert error_both[-1] > 1e6 * error_both[least]
 assert error_complex[5:].max() < 1e-12
 
 # %% [markdown]
 # Read the left half from the formulas: one side's error falls tenfold with each tenfold smaller step, both
-# sides' a hundredfold. The right half is rounding, and it *grows* tenfold each time. Where they meet is the
-# best step.
+# sides' a hundredfold. The right half is rounding. It *grows*, by jumps rather than evenly, and more than a
+# millionfold in the end: the same few wrong digits of $L$ are divided by an ever smaller $h$. Where the two
+# halves meet is the best step.
 #
 # ## What a wrong gradient looks like
 #
@@ -227,9 +232,9 @@ assert abs(right_accuracy - wrong_accuracy) < 0.002
 #
 # ## Meet the doctor
 #
-# `check_function` measures every entry of a gradient, by finite differences on a whole ladder of steps, and
-# by the complex step where it can. A function that returns its value and its gradients is all that it asks
-# for.
+# `check_function` measures every entry of a gradient (of a large array some random directions), by finite
+# differences on a whole ladder of steps, and by the complex step where it can. A function that returns its
+# value and its gradients is all that it asks for.
 
 # %%
 print(check_function(neuron, {"w": w, "b": b}, samples=N))
@@ -280,31 +285,44 @@ assert report.faults[0].worst.finding.code == "sign"
 # %% [markdown]
 # ## Break it
 #
-# Break `neuron` in three ways, one at a time, and *predict what the doctor will say* before you ask:
+# Here is `neuron` with another line for `da`, broken in three ways. *Predict what the doctor will say to each
+# before you run the cell:*
 #
-# 1. leave out the mean's $1/N$ in `da`;
-# 2. write `y - a` for `a - y`;
-# 3. forget that a square has a derivative with a 2, as if the loss had been written without its ½.
-#
-# The next cell does the first. Change it for the others.
+# 1. the mean's $1/N$ is left out;
+# 2. `y - a` in place of `a - y`;
+# 3. the loss's ½ is forgotten: the square gives its 2, and nothing cancels it.
 
 
 # %%
-def broken_neuron(w, b):
-    z = X @ w + b
-    a = np.tanh(z)
-    loss = np.sum((a - y) ** 2) / (2 * N)
+def broken(da_of):
+    """The neuron with a `da` of your own."""
 
-    da = a - y  # broken: N is missing
-    dz = da * (1 - a**2)
-    return loss, {"w": X.T @ dz, "b": np.sum(dz)}
+    def broken_neuron(w, b):
+        a = np.tanh(X @ w + b)
+        loss = np.sum((a - y) ** 2) / (2 * N)
+        dz = da_of(a) * (1 - a**2)
+        return loss, {"w": X.T @ dz, "b": np.sum(dz)}
+
+    return broken_neuron
 
 
-report = check_function(broken_neuron, {"w": w, "b": b}, samples=N)
-print(report)
-assert {row.worst.finding.code for row in report.faults} == {"not-averaged"}
+findings = []
+for da_of in (lambda a: a - y, lambda a: (y - a) / N, lambda a: 2 * (a - y) / N):
+    report = check_function(broken(da_of), {"w": w, "b": b}, samples=N)
+    findings.append([row.worst.finding for row in report.faults])
+    print(f"{len(findings)}. {findings[-1][0].words}")
+
+assert [{finding.code for finding in both} for both in findings] == [
+    {"not-averaged"},
+    {"sign"},
+    {"scaled"},
+]
+assert all("2.000x too large" in finding.words for finding in findings[2])
 
 # %% [markdown]
+# All three are one factor for the whole gradient, and a factor has a name. Now a fault of your own: give
+# `broken` another `da`, and see whether the doctor finds the word for it.
+#
 # ## Exercises
 #
 # Each ends with something that a program can check; ours are in `tutorials/solutions/01_check_one_neuron.py`.
@@ -315,26 +333,25 @@ assert {row.worst.finding.code for row in report.faults} == {"not-averaged"}
 # 2. **The best step.** Rounding makes an error of about $\epsilon L / h$ with $\epsilon \approx 10^{-16}$,
 #    curvature one of about $h^2$ (to both sides). For which $h$ is the sum least? *Done when* your $h$ lies
 #    within a factor of ten of the best step in the figure.
-# 3. **A gradient at a kink.** Use $a = \max(0, z)$ in place of tanh and put one sample exactly at $z = 0$.
-#    What does `to_both_sides` give for that sample alone? What should a checker say? *Done when*
-#    `check_function` neither calls it right nor wrong, but says that the point proves nothing.
+# 3. **A gradient at a kink.** Use $a = \max(0, z)$ in place of tanh. Keep a single sample, the first one,
+#    and choose $b$ so that its $z$ is exactly zero. What does a difference to both sides give there, and which
+#    $dw$ would be right? What should a checker say? *Done when* `check_function` calls neither $dw$ nor $db$
+#    right or wrong, but says that the point proves nothing.
 #
 # ## What you have now
 #
-# A gradient is right when it agrees with measurements at random points, to many digits. Finite differences give
-# about ten digits at their best step, the complex step nearly all. A falling loss gives none.
+# A gradient is right when it agrees with measurements at random points, to many digits. Here finite differences
+# gave between eight and nine digits at their best step, the complex step nearly all. A falling loss gives none.
 #
 # **Next:** many neurons in layers, and the mistakes that everyone makes there.
 #
-# ```{admonition} For teachers
-# :class: note
-#
-# The heart is the section with the two curves: let students vote which is the wrong one before the legend
-# is shown. The derivation fits on one board, in the same order as the code. A common stumbling block is
-# $1/N$: ask who averages, the loss or the step? With more time, exercise 2 leads to the fourth-order
-# differences that the checker uses. All numbers are computed in double precision and the data are drawn
-# from a fixed seed, so every student sees the same ones.
-# ```
+# > **For teachers**
+# >
+# > The heart is the section with the two curves: let students vote which is the wrong one before the legend
+# > is shown. The derivation fits on one board, in the same order as the code. A common stumbling block is
+# > $1/N$: ask who averages, the loss or the step? With more time, exercise 2 leads to the fourth-order
+# > differences that the checker uses. All numbers are computed in double precision and the data are drawn
+# > from a fixed seed, so every student sees the same ones.
 #
 # ## Further reading
 #

@@ -193,13 +193,19 @@ assert ("slope at A", "relu") not in caught
 assert len(caught) == 7
 assert len(doctor) - len(ACTIVATIONS) == 8
 assert doctor["mask from the output", "relu"].code == "mask-missing"
-assert doctor["mean bias", "tanh"].code == "averaged-twice"
+assert doctor["slope at A", "tanh"].code == "slope-of-activations"
+assert {doctor["mean bias", a].code for a in ACTIVATIONS} == {"averaged-twice"}
+assert {key for key in caught if doctor[key].code == "elsewhere"} == {
+    ("mask from the output", "tanh"),
+    ("moved too early", "relu"),
+    ("moved too early", "tanh"),
+}
 
 # %% [markdown]
 # It catches 7 of the 8. The one that escapes is no mistake at all: for ReLU, $A > 0$ exactly where $Z > 0$,
 # so the slope at $A$ *is* the slope at $Z$. It turns into one on the day when somebody changes the
-# activation. The last mistake is named by no rule: the doctor can only say that the entries differ, and
-# where.
+# activation. Three of the 7 it catches without a name: the last mistake, with either activation, and ReLU's mask
+# in a tanh network. There it can only say that the entries differ, and where.
 #
 # Now train each of them on real pictures, a tenth of Fashion-MNIST that lies in the package.
 
@@ -308,9 +314,10 @@ assert report.faults[0].worst.finding.code == "not-averaged"
 # 2. **Squared error.** Write `loss(outputs, targets)` for $L = \frac{1}{2N}\sum_{nk}(o_{nk} - y_{nk})^2$
 #    with the targets as rows (`tinydiv.losses.one_hot` makes rows of class numbers). *Done when*
 #    `check_loss` says "all right".
-# 3. **Find the mistake.** A colleague's backward pass has `dA = dZ @ net.W[l].mT` *after* the line `dZ = dZ
-#    * net.activation.derivative(trace.Z[l])`. Which layer's gradients are right nevertheless? Predict, then
-#    ask. *Done when* your answer agrees with the report.
+# 3. **Find the mistake.** A colleague fills `net.dW[l]` and `net.db[l]` as we do. But then comes `dZ = dZ *
+#    net.activation.derivative(trace.Z[l])`, then `dA = dZ @ net.W[l].mT`, and this `dA` is the next layer's
+#    `dZ`. Which layer's gradients are right nevertheless? Predict, then ask. *Done when* your answer agrees
+#    with the report.
 #
 # ## What you have now
 #
@@ -320,15 +327,13 @@ assert report.faults[0].worst.finding.code == "not-averaged"
 #
 # **Next:** what goes wrong when all gradients are right: neurons that learn the same thing.
 #
-# ```{admonition} For teachers
-# :class: note
-#
-# Let the class vote on the eight verdicts before the table appears; the vote on "moved too early" is
-# usually the worst. The step picture prints well on one page and can be handed out with empty cells. The
-# four mistakes are independent: with little time, do the first one only. Rates, seeds and the data are
-# fixed and everything is computed in double precision, so the numbers on the board will be those of the
-# students.
-# ```
+# > **For teachers**
+# >
+# > Let the class vote on the eight verdicts before the table appears, and keep the votes on the board: what
+# > does the majority think of "moved too early"? The step picture fits on one page; before you show it, let the
+# > students write down the shape of every array in it. The four mistakes are independent: with little time,
+# > do the first one only. Rates, seeds and the data are fixed and everything is computed in double precision,
+# > so the numbers on the board will be those of the students.
 #
 # ## Further reading
 #

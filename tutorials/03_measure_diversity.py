@@ -98,22 +98,29 @@ random_cosine = np.sqrt(2 / (np.pi * 784))
 dead = round(16 * after["dead_fraction"])
 print(f"mean |cosine| of random weights {random_cosine:.3f}; dead neurons {dead}")
 
+# Deal each pixel's values out anew among the samples: the same brightnesses, but pixels no longer go together.
+deal = np.random.default_rng(0).permutation
+dealt = np.stack([deal(pixel) for pixel in probe.T], axis=1)
+apart = float(measure(net, net.forward(dealt), ["correlation"])["correlation"])
+print(f"correlation of the trained network's neurons on such inputs {apart:.3f}")
+
 assert f"{before['correlation']:.2f}" == "0.14"
 assert f"{after['correlation']:.2f}" == "0.32"
 assert f"{after['weight_cosine']:.2f}" == "0.07"
 assert f"{random_cosine:.2f}" == "0.03"
 assert f"{after['participation_ratio']:.1f}" == "2.9"
 assert dead == 2
+assert f"{apart:.2f}" == "0.09"
 
 # %% [markdown]
 # Four things to see:
 #
-# - **Training makes neurons agree.** The mean |correlation| was 0.14 at the start and is 0.32 now: all
-#   neurons get their gradients from the same few classes.
+# - **In training these neurons came to agree.** The mean |correlation| was 0.14 at the start and is 0.32 now.
 # - **Right angles are no protection.** The weights' mean |cosine| is only 0.07; for random weights in 784
-#   dimensions it would be 0.03. But pictures are no white noise: neighbouring pixels go together, and two
-#   weight vectors at right angles can respond to the same bright jacket. *The inputs' covariance, not the
-#   angle, makes neurons agree.*
+#   dimensions it would be 0.03. But neighbouring pixels go together, and two weight vectors at right angles
+#   can respond to the same bright jacket. The last lines of the cell make the test: the same network, the same
+#   brightness of every pixel, but each pixel dealt out among the samples by itself. The correlation falls from
+#   0.32 to 0.09. *It is mostly the inputs' covariance, and not the angle, that makes these neurons agree.*
 # - **Few directions carry everything.** The participation ratio, $(\operatorname{tr} S)^2 / \lVert S
 #   \rVert^2$ of the covariance $S$ of the activations, counts directions: it says 2.9, out of 16 neurons.
 # - **Dead units.** 2 neurons never fire on the probe set. A constant has no correlation. If it were counted
@@ -230,8 +237,8 @@ assert f"{100 * dead[4]:.0f}" == "33"
 # ## How a network cheats
 #
 # Look at the last column of the table. At a strength of 0.1 the activations shrank from a mean size of 2.45
-# to 0.61. That is a cheat. ReLU lets a network halve all its activations and double its outgoing weights
-# without changing any answer.
+# to 0.61. Small activations are a cheap way to a small penalty, and one that need not change anything: ReLU
+# lets a network halve all its activations and double its outgoing weights, and every answer stays.
 #
 # *Predict: what does that do to DeCov? To the correlation?*
 
@@ -298,20 +305,18 @@ assert report.faults[0].worst.finding.code == "n-minus-one"
 #
 # ## What you have now
 #
-# Neurons agree because they get alike gradients on alike inputs; training makes it worse. Agreement is
-# measured on activations, dead neurons apart. A penalty is a value and a $dA$, checked like any gradient.
-# It does what it says, which need not be what you want.
+# Neurons agree mostly because their inputs do, and in our run training made it worse. Agreement is measured on
+# activations, dead neurons apart. A penalty is a value and a $dA$, checked like any gradient. It does what it
+# says, which need not be what you want.
 #
 # **Next:** do not push apart what agrees, but start apart; and how to find out honestly whether it helps.
 #
-# ```{admonition} For teachers
-# :class: note
-#
-# The twins make a good opening without slides: ask for the accuracy before running. Section by section the
-# question is always "what would fool this number?": dead units fool the correlation, scale fools the
-# penalty, the angle fools the eye. Students who find the negative result disappointing should change one
-# thing (optimizer, width, inputs) and look again: `python -m tinydiv.train --help` has them all.
-# ```
+# > **For teachers**
+# >
+# > The twins make a good opening without slides: ask for the accuracy before running. Section by section the
+# > question is always "what would fool this number?": dead units fool the correlation, scale fools the
+# > penalty, the angle fools the eye. Students who find the negative result disappointing should change one
+# > thing (optimizer, width, inputs) and look again: `python -m tinydiv.train --help` has them all.
 #
 # ## Further reading
 #

@@ -26,6 +26,7 @@ ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(ROOT))  # a clone that is not installed will do
 
+import pages
 from percent import Cell, TutorialError, as_text, notebook, read, run
 
 NOTEBOOKS, SITE = HERE / "notebooks", HERE / "site"
@@ -44,14 +45,19 @@ def scripts() -> list[Path]:
 # The cell that only notebooks have ---------------------------------------------------------------
 
 HINT = """\
-[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({badge})
+[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({badge}) {dialog}
 
 **To run this notebook** run the next cell first: it finds tinydiv, or installs it. No GPU is needed here:
 these networks are so small that a GPU would wait more than it computes. For larger runs choose a machine
 with a GPU (in Colab: Runtime, Change runtime type), `%pip install cupy-cuda12x` if it is not there yet, and
 try `!python -m tinydiv.train --backend cupy --replicas 1000`. Text: CC BY 4.0; code: MIT."""
 
+COLAB = "https://colab.research.google.com/"
+DIALOG = "(the badge opens Colab: choose *Upload* there, and this file)"
+"""Said as long as there is no address from which Colab could fetch the notebook itself."""
+
 INSTALL = """\
+import importlib
 import importlib.util
 import pathlib
 import subprocess
@@ -60,34 +66,36 @@ import sys
 REPOSITORY = "{address}"  # the address that you would give to git clone
 
 if importlib.util.find_spec("tinydiv") is None:
-    clones = [p for p in pathlib.Path.cwd().parents if (p / "tinydiv" / "mlp.py").exists()]
+    here = pathlib.Path.cwd()
+    clones = [p for p in (here, *here.parents) if (p / "tinydiv" / "mlp.py").exists()]
     if clones:
         source = str(clones[0])  # this notebook lies in a clone: use that
     elif REPOSITORY:
         source = "git+" + REPOSITORY
     else:
-        raise SystemExit("Write into REPOSITORY where you got this notebook from, and run again.")
+        raise SystemExit(
+            "tinydiv is not installed, and this notebook lies in no clone of it: write the address of its "
+            "repository between the quotes after REPOSITORY, and run this cell again."
+        )
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
     importlib.invalidate_caches()"""
 
 
 def repository() -> str:
-    """The project's public address as pyproject.toml states it; empty while it states none."""
+    """The project's public address; empty while pyproject.toml, its only place, states none."""
     with open(ROOT / "pyproject.toml", "rb") as file:
         return tomllib.load(file)["project"].get("urls", {}).get("Repository", "").rstrip("/")
 
 
-def opening(script: Path) -> list[Cell]:
-    """The badge and the install cell. They stand in the notebook and not on the site."""
-    address = repository()
-    badge = (
-        "https://colab.research.google.com/github/"  # opens the dialog that asks which repository
-    )
+def opening(script: Path, address: str) -> list[Cell]:
+    """The badge and the install cell, for a repository. They stand in the notebook and not on the site."""
+    badge, dialog = COLAB, DIALOG
     if address.startswith("https://github.com/"):
-        where = address.removeprefix("https://github.com/")
-        badge += f"{where}/blob/main/tutorials/notebooks/{script.stem}.ipynb"
+        where = address.removeprefix("https://github.com/").removesuffix(".git")
+        badge = f"{COLAB}github/{where}/blob/main/tutorials/notebooks/{script.stem}.ipynb"
+        dialog = ""
     hidden: dict[str, object] = {"tags": ["remove-cell"]}
-    text = HINT.replace("{badge}", badge)
+    text = HINT.replace("{badge}", badge).replace(" {dialog}", dialog and f" {dialog}")
     code = INSTALL.replace("{address}", address)
     return [Cell("markdown", text, dict(hidden)), Cell("code", code, dict(hidden))]
 
@@ -101,7 +109,7 @@ def executed(script: Path) -> list[Cell]:
 
 def book_of(script: Path, cells: list[Cell]) -> dict[str, object]:
     """The notebook of an executed tutorial."""
-    return notebook([*opening(script), *cells])
+    return notebook([*opening(script, repository()), *cells])
 
 
 # Is a notebook what its script would give? -------------------------------------------------------
@@ -159,8 +167,19 @@ def build_site(out: Path = BUILT) -> None:
         shutil.copytree(SITE, source, ignore=shutil.ignore_patterns("_build"))
         shutil.copytree(NOTEBOOKS, source / "tutorials")
         shutil.copytree(HERE / "solutions", source / "solutions")
+        pages.prepare(source)
         shutil.rmtree(out, ignore_errors=True)
-        jobs = ["-q", "-W", "--keep-going", "-b", "html", "-d", str(Path(work) / "doctrees")]
+        jobs = [
+            "-q",
+            "-W",
+            "--keep-going",
+            "-j",
+            "auto",
+            "-b",
+            "html",
+            "-d",
+            str(Path(work) / "doctrees"),
+        ]
         if sphinx([*jobs, str(source), str(out)]) != 0:
             raise RuntimeError("the site has faults: see above")
 

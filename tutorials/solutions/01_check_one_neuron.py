@@ -59,19 +59,29 @@ assert 0.1 <= best / measured <= 10
 
 # Exercise 3: a gradient at a kink -------------------------------------------------------------------
 #
-# To the left the slope of max(0, z) is 0, to the right 1; the central difference gives their mean, a half,
-# which is neither. There is no derivative to be right about, so a checker must say just that.
+# To the left of z = 0 the slope of max(0, z) is 0, to the right 1. So to the left dw is 0, to the right it
+# is (0 - y) x, and the difference to both sides gives their mean, half of the second: neither. There is no
+# derivative to be right about, so a checker must say just that.
+
+x, target = X[0], y[0]
+at_zero = np.array(-(x @ w))  # the bias with which z is zero
+assert x @ w + at_zero == 0
 
 
-def at_the_kink(z):
-    return np.sum(np.maximum(0, z)), {"z": (z > 0).astype(z.dtype)}
+def relu_neuron(w, b):
+    z = x @ w + b
+    a = np.maximum(0, z)
+    dz = (a - target) * (z > 0)
+    return (a - target) ** 2 / 2, {"w": x * dz, "b": dz}
 
 
-h = 1e-5
-central = (at_the_kink(np.array([h]))[0] - at_the_kink(np.array([-h]))[0]) / (2 * h)
-assert abs(central - 0.5) < 1e-9
+step = np.array([1e-5, 0.0])
+above, below = relu_neuron(w + step, at_zero)[0], relu_neuron(w - step, at_zero)[0]
+to_both_sides = (above - below) / 2e-5
+print(f"to both sides {to_both_sides:.4f}; to the left 0, to the right {-target * x[0]:.4f}")
+assert abs(to_both_sides - -target * x[0] / 2) < 1e-5
 
-report = check_function(at_the_kink, {"z": np.array([0.0])})
+report = check_function(relu_neuron, {"w": w, "b": at_zero}, samples=1)
 print(report)
-assert not report.right
-assert report.faults[0].worst.status == "kink"
+assert [row.array for row in report.faults] == ["dw", "db"]
+assert {row.worst.status for row in report.faults} == {"kink"}  # neither right nor wrong
