@@ -14,7 +14,7 @@ from tinydiv.backend import to_device, to_host
 from tinydiv.layers import Context
 from tinydiv.mlp import MLP
 from tinydiv.techniques import TECHNIQUES, Techniques, place
-from tinydiv.techniques.base import Penalty, Strength
+from tinydiv.techniques.base import EnsemblePenalty, Penalty, Strength
 from tinydiv.techniques.hyperspherical_energy import FLOOR
 from tinydiv.techniques.wld_reg import DELTA
 
@@ -404,12 +404,13 @@ def torch_gradient(torch, net, X, Y, spec, strength, second=None, loss="cross-en
 
     A = forward(X)
     B = forward(second) if second is not None else A
-    last = technique.acts_on in ("outputs", "last hidden layer")
+    last = technique.acts_on == "outputs" or isinstance(technique, EnsemblePenalty)
+    usual = [net.depth - 1] if last else range(1, net.depth)
     values = {
         l: reference(
             torch, technique, Layer(A[l], B[l], W[l - 1], W[l], b[l], A[-1], targets, loss)
         )
-        for l in ([net.depth - 1] if last else range(1, net.depth))
+        for l in place(spec).layers or usual
     }
     total = torch_loss(torch, loss, A[-1], targets) + strength * sum(values.values())
     total.backward()

@@ -85,6 +85,23 @@ def test_gradient_is_that_of_autograd(torch, spec, shape, activation):
     assert np.abs(expected - net.dtheta).max() > 1e-7 * scale, "the penalty said nothing"
 
 
+@pytest.mark.parametrize("layers", ["1", "2", "1+2"])
+@pytest.mark.parametrize("name", ["contribution-coherence", "contribution-gram"])
+def test_contributions_to_any_layer_are_those_of_autograd(torch, name, layers):
+    """What neurons say to the next layer; where none is named, it is the last hidden one, as ever."""
+    net = network([4, 5, 6, 3], seed=1, activation="tanh", dtype="float64")
+    X, Y = numbers(9, 4, seed=2), labels(9, classes=3, seed=3)
+    spec = f"{name}:layers={layers}"
+    step = run_step(net, X, Y, with_strength(spec, 0.6))
+    found = net.dtheta.copy()
+    expected, values = torch_gradient(torch, net, X, Y, spec, 0.6)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose([float(v) / 0.6 for v in step.penalties.values()], values, rtol=1e-9)
+    assert len(values) == len(layers.split("+"))
+    run_step(net, X, Y, with_strength(name, 0.6))
+    assert np.allclose(net.dtheta, found) == (layers == "2")
+
+
 @pytest.mark.parametrize("spec", ALL)
 def test_gradient_is_that_of_central_differences(spec):
     """Four networks of width 4, a strength each (a random cotangent), a random direction each."""
@@ -352,7 +369,7 @@ def test_no_penalty_waits_for_the_device(on_standin, spec):
         ("barlow:noise=-1", "at least 0"),
         ("negative-correlation:lambda=1.5", "rewards disagreement without bound"),
         ("spectral-decoupling:layers=1", "takes no layers"),
-        ("contribution-gram:layers=1", "takes no layers"),
+        ("negative-correlation:layers=1", "takes no layers"),
         ("perason", "did you mean 'pearson'"),
     ],
 )

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from tinydiv import activations, data, diversity, losses, optimizers, schedules
 from tinydiv.errors import UsageError, near
 from tinydiv.initializers import BASES, SCHEMES, Scheme
-from tinydiv.techniques import TECHNIQUES, Intervention, Penalty, Placed, Technique
+from tinydiv.techniques import TECHNIQUES, Placed, Technique
+from tinydiv.techniques.base import EnsemblePenalty, Intervention, Penalty
 from tinydiv.techniques.cost import REFERENCE, cost_text, relative_cost
 from tinydiv.techniques.placing import COMMON, LEAST, kind_of
 
@@ -114,6 +115,8 @@ def common_settings(cls: type[Technique]) -> dict[str, Setting]:
     kind = kind_of(cls)
     keys = [key for key in COMMON[kind] if key != "layers" or cls.acts_on == "hidden layers"]
     found = {key: dict(WORDS[key]) for key in keys}
+    if issubclass(cls, EnsemblePenalty) and "layers" in found:
+        found["layers"]["help"] = "hidden layers, as 1 or 1+2; the last one if not given"
     if issubclass(cls, Penalty):
         low, high = cls.strength_limits
         found["strength"] |= given({"default": cls.default_strength, "low": low, "high": high})
@@ -276,7 +279,7 @@ def in_words(limits: Setting) -> list[str]:
 
 
 def tell(value: object) -> str:
-    """A default as one writes it: true, 0.1, all."""
+    """A default as one writes it, true or 0.1; dots where it is not written at all."""
     if value is None:
-        return "all"
+        return "..."
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -22,7 +22,14 @@ from tinydiv.checking.numeric import Point
 from tinydiv.checking.points import Memory, Shape
 from tinydiv.layers import Context, Layer
 from tinydiv.mlp import MLP
-from tinydiv.techniques.base import LayerTechnique, Penalty, Step, Strength, Technique
+from tinydiv.techniques.base import (
+    EnsemblePenalty,
+    LayerTechnique,
+    Penalty,
+    Step,
+    Strength,
+    Technique,
+)
 from tinydiv.techniques.framework import Techniques
 from tinydiv.techniques.placing import layers_of, place
 
@@ -96,6 +103,10 @@ def penalty_cases(
         for k, shape in enumerate((points.SQUARE, points.DEEP, points.MANY)[: 3 if i == 0 else 1]):
             kind = kinds[(i + 2 * k) % len(kinds)]
             yield [objective_case(penalty, chosen, shape, kind, seed + k, subject)]
+        if isinstance(penalty, EnsemblePenalty) and penalty.acts_on == "hidden layers":
+            yield [
+                objective_case(penalty, chosen, points.DEEP, "tanh", seed, subject, layers=(1, 2))
+            ]
 
 
 def takes_arrays(cls: type[Penalty]) -> bool:
@@ -272,11 +283,13 @@ def objective_case(
     activation: str,
     seed: int,
     subject: str = "",
+    layers: tuple[int, ...] | None = None,
 ) -> Case:
     """loss + strength * penalty as a function of all weights, through the framework and backward."""
     net = points.network(shape, activation, seed)
     X, Y = points.inputs(shape, seed), points.targets(shape, seed)
-    placed = dataclasses.replace(place(penalty), strength=strengths_for(penalty, shape.replicas))
+    strengths = strengths_for(penalty, shape.replicas)
+    placed = dataclasses.replace(place(penalty), strength=strengths, layers=layers)
     techniques = Techniques(net, [placed])
     memory = Memory(techniques)
 
@@ -311,7 +324,8 @@ def objective_case(
         )
 
     many = "strength per network" if shape.replicas else "one strength"
-    setting = ", ".join(filter(None, [said(chosen), activation, str(shape), many]))
+    where = "layers " + " and ".join(map(str, layers)) if layers else ""
+    setting = ", ".join(filter(None, [said(chosen), activation, str(shape), many, where]))
     return Case(
         "objective",
         subject or penalty.name,

@@ -350,6 +350,9 @@ class EnsemblePenalty(Penalty):
     Fill in __call__(A, V, c, step) -> (value, dA, dV, dc): A (..., N, H) activations, V (..., H, K)
     outgoing weights, c (..., 1, K) biases. The neurons are read as an ensemble whose member h
     answers o_h = H a_h V_h + c, so that f is the members' mean.
+
+    One that needs no targets makes sense at every hidden layer, where f is what the next layer hears:
+    it says acts_on = "hidden layers", and layers= chooses; without that it is the last one still.
     """
 
     acts_on: ClassVar[str] = "last hidden layer"
@@ -360,12 +363,12 @@ class EnsemblePenalty(Penalty):
         raise NotImplementedError
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
-        net, last = step.net, step.net.depth - 1
-        A, V, c = step.trace.A[last], net.W[last], net.b[last]
-        value, dA, dV, dc = self.fitting(step, last, self(A, V, c, step), A=A, V=V, c=c)
-        step.add_dA(last, strength.of_matrices * dA)
-        step.late.append((net.dW[last], strength.of_matrices * dV))
-        step.late.append((net.db[last], strength.of_matrices * dc))
+        net = step.net
+        A, V, c = step.trace.A[layer], net.W[layer], net.b[layer]
+        value, dA, dV, dc = self.fitting(step, layer, self(A, V, c, step), A=A, V=V, c=c)
+        step.add_dA(layer, strength.of_matrices * dA)
+        step.late.append((net.dW[layer], strength.of_matrices * dV))
+        step.late.append((net.db[layer], strength.of_matrices * dc))
         return strength.of_values * value
 
 

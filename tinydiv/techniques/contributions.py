@@ -1,4 +1,8 @@
-"""Two bounded views of the neurons as an ensemble: how much their contributions agree."""
+"""Two views of the neurons as an ensemble: how much their contributions agree.
+
+A neuron contributes to what the next layer hears as it does to the outputs, so both make sense at every
+hidden layer: V are its outgoing weights there. Without layers= it is the last one.
+"""
 
 from typing import ClassVar
 
@@ -28,6 +32,7 @@ class ContributionCoherence(EnsemblePenalty):
     family: ClassVar[str] = "ensemble"
     summary: ClassVar[str] = "share of the neurons' contributions that points the same way"
     paper: ClassVar[str] = "ours, after Krogh and Vedelsby, 1995"
+    acts_on: ClassVar[str] = "hidden layers"
     default_strength: ClassVar[float] = 0.5
 
     def __call__(
@@ -70,6 +75,7 @@ class ContributionGram(EnsemblePenalty):
     family: ClassVar[str] = "ensemble"
     summary: ClassVar[str] = "overlap between what pairs of neurons say to the outputs"
     paper: ClassVar[str] = "ours, after Krogh and Vedelsby, 1995; Cogswell et al., ICLR 2016"
+    acts_on: ClassVar[str] = "hidden layers"
     default_strength: ClassVar[float] = 0.03
 
     def __call__(

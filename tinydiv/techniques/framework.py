@@ -91,8 +91,6 @@ class Techniques:
             return ()
         if isinstance(technique, OutputPenalty):
             return (self.net.depth,)
-        if isinstance(technique, EnsemblePenalty):
-            return (hidden[-1],)
         if isinstance(technique, Intervention) and technique.acts_on == "whole network":
             return (1,)
         for layer in placed.layers or ():
@@ -101,7 +99,8 @@ class Techniques:
                     f"{placed.label} cannot act on layer {layer}: the hidden layers are "
                     f"{', '.join(map(str, hidden))}"
                 )
-        return placed.layers or hidden
+        usual = hidden[-1:] if isinstance(technique, EnsemblePenalty) else hidden
+        return placed.layers or usual
 
     def _strength(self, placed: Placed) -> float | Array:
         values = placed.strength

@@ -25,7 +25,8 @@ class NegativeCorrelation(EnsemblePenalty):
         dA[:, h] = G_h V_h' - (G V')[:, h];   dV_h = a_h' G_h - a_h' G;   dc = mean_h sum G_h - sum G
 
     A (..., N, H), V (..., H, K), c (..., 1, K). lambda above 1 (a negative strength) would reward
-    disagreement without bound, and is refused.
+    disagreement without bound, and is refused. Members answer to targets, which only the outputs
+    have: so it acts on the last hidden layer, and takes no layers.
 
     What it teaches: backpropagation through a hidden layer *is* negative correlation learning at its
     far end: to train an ensemble's members as one is already to trade their agreement for their
