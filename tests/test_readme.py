@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +42,31 @@ def test_the_readers_own_technique_is_right_and_trains(tmp_path, monkeypatch):
     argv = [*shlex.split(line)[2:], "--epochs", "1", "--no-plot", "--quiet", "--out", "run"]
     assert train.main(argv) == 0
     assert (tmp_path / "run" / "model.npz").exists()
+
+
+def test_a_network_is_read_by_numpy_alone_and_goes_to_pytorch_and_back(
+    tmp_path, monkeypatch, capsys
+):
+    elsewhere = next(block for block in BLOCKS if "torch_export" in block)
+    monkeypatch.chdir(tmp_path)
+    from tinydiv import train
+
+    line = next(c for c in commands(README) if "--out run" in c)
+    argv = [*shlex.split(line)[2:], "--epochs", "1", "--no-plot", "--quiet"]
+    assert train.main(argv) == 0
+    capsys.readouterr()
+    names = {}
+    exec(compile(elsewhere, "README.md", "exec"), names)
+    recipe, logits = capsys.readouterr().out, names["logits"]
+    kept = names["tinydiv"].load("run")
+    A = (names["A"]).astype(kept.dtype)
+    assert logits.shape == (1000, 10)
+    for net in (kept, names["net"]):
+        np.testing.assert_allclose(net.forward(A).logits, logits, rtol=0, atol=1e-4)
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: extra [torch]")
+    exec(recipe, names)
+    there = names["model"](torch.from_numpy(A)).detach().numpy()
+    np.testing.assert_allclose(there, logits, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("line", commands(README + CONTRIBUTING))
