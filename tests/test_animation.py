@@ -1,5 +1,6 @@
 """Neurons while they learn, as a GIF and at chosen epochs: which moments, what is shown, what is kept."""
 
+import io
 import itertools
 import re
 import signal
@@ -9,13 +10,13 @@ import pytest
 from helpers import network
 from PIL import Image
 
-from tinydiv import animation, train, training
+from tinydiv import animation, snapshots, train, training
 from tinydiv.animation import KEPT, LINGER, Film, Frames, moments
 from tinydiv.data import load
 from tinydiv.diversity import measure
 from tinydiv.errors import UsageError
 from tinydiv.optimizers import SGD
-from tinydiv.plots import gallery_picture, page
+from tinydiv.plots import alt_text, gallery_picture, page, snapshots_picture
 from tinydiv.snapshots import Snapshots
 from tinydiv.training import DeviceData
 
@@ -193,3 +194,94 @@ def test_snapshots_are_the_networks_at_chosen_epochs(replicas):
     for wrong in ({"layer": 3}, {"layer": 0}, {"network": 3}):
         with pytest.raises(UsageError, match="there is no"):
             Snapshots(net, data, (0,), **wrong)
+
+
+def seen_and_records(replicas=3, hidden=(6, 5), epochs=(0, 1, 3), metrics=None, **more):
+    dataset = load("spirals", **SPIRALS)
+    net = network([2, *hidden, dataset.n_classes], replicas=replicas)
+    seen = Snapshots(net, dataset, epochs, **more)
+    records = training.train(
+        net, dataset, SGD(net, 0.1), epochs=3, batch_size=25, on_epoch=seen, metrics=metrics
+    )
+    return seen, records
+
+
+@pytest.mark.parametrize("kind", ["light", "dark"])
+def test_one_page_shows_how_neurons_came_apart(kind):
+    seen, records = seen_and_records(layer=2, network=1)
+    figure = snapshots_picture(seen, records, kind=kind)
+    figure.savefig(io.BytesIO(), dpi=40)
+    titles = [ax.get_title(loc="left").splitlines()[0] for ax in figure.axes[:3]]
+    assert titles == ["epoch 0", "epoch 1", "epoch 3"]
+    found = np.ma.filled(figure.axes[2].images[0].get_array(), 0)
+    off = ~np.eye(5, dtype=bool)
+    np.testing.assert_allclose(found[off], seen.correlations["epoch 3"][off])
+    labels = {ax.get_ylabel(): ax for ax in figure.axes}
+    assert {"eigenvalue of the correlations", "correlation", "dead neurons"} <= set(labels)
+    np.testing.assert_allclose(
+        labels["dead neurons"].lines[-1].get_ydata(),
+        [np.mean(r.diversity["dead_fraction.2"]) for r in records],
+    )
+    assert "hidden layer 2 of network 1" in figure.get_suptitle()
+    assert "3 by 3" not in alt_text(figure)
+    assert "5 by 5 correlations" in alt_text(figure)
+    legend = labels["eigenvalue of the correlations"].get_legend()
+    page_is_light = sum(figure.get_facecolor()[:3]) > 1.5
+    assert (sum(legend.get_frame().get_facecolor()[:3]) > 1.5) == page_is_light == (kind == "light")
+
+
+def test_the_page_has_what_was_measured_and_no_more():
+    seen, records = seen_and_records(replicas=None, hidden=(6,), metrics=("effective_rank",))
+    labels = [ax.get_ylabel() for ax in snapshots_picture(seen, records).axes]
+    assert "dead neurons" not in labels
+    assert "eigenvalue of the correlations" in labels
+    nobody, _ = seen_and_records(epochs=())
+    with pytest.raises(UsageError, match="no snapshot was taken"):
+        snapshots_picture(nobody)
+
+
+def test_a_stopped_run_goes_on_with_its_snapshots(tmp_path, monkeypatch, capsys):
+    flags = [*RUN, "--batch-size", "10", "--no-plot", "--snapshots", "0,1,3"]
+    whole, stopped, late = (tmp_path / name for name in ("whole", "stopped", "late"))
+    assert train.main([*flags, "--out", str(whole)]) == 0
+    real = Snapshots.__call__
+
+    def call(self, record):
+        real(self, record)
+        if record.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Snapshots, "__call__", call)
+        assert train.main([*flags, "--out", str(stopped)]) == 130
+        assert train.main([*flags[:-2], "--out", str(late), "--snapshots", "3"]) == 130
+    for folder in (stopped, late):
+        assert not (folder / "neurons.png").exists()
+        resume = ["--resume", str(folder), "--snapshots", "3,0,1", "--no-plot", "--quiet"]
+        assert train.main(resume) == 0
+        assert (folder / "neurons.png").stat().st_size > 10_000
+    said = capsys.readouterr().err
+    assert said.count("no snapshot of epoch 0, 1: it was over before") == 1
+    with np.load(whole / snapshots.KEPT) as a, np.load(stopped / snapshots.KEPT) as b:
+        assert a["epochs"].tolist() == [0, 1, 3]
+        for key in ("epochs", "correlations", "weights"):
+            np.testing.assert_array_equal(a[key], b[key])
+    with np.load(late / snapshots.KEPT) as a:
+        assert a["epochs"].tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--snapshots", "0,9"], "names epoch 9, and the last one is 3"),
+        (["--snapshots", "0,x"], "each epoch of --snapshots"),
+        (["--snapshots", ""], "each epoch of --snapshots"),
+        (["--snapshots", "1", "--hidden", "none"], "there is no hidden layer 1"),
+    ],
+)
+def test_snapshots_that_cannot_be_are_one_sentence(flags, sentence, tmp_path, capsys):
+    assert train.main([*RUN, "--out", str(tmp_path / "run"), *flags]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "run").exists()

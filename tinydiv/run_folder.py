@@ -7,6 +7,7 @@
         model.npz         the trained network (model_file.py): tinydiv.load reads it
         picture.png       learning curve, neurons' weights, their similarity
         neurons.gif       the hidden neurons while they learn, and frames.npz: with --animate
+        neurons.png       the same at chosen epochs, and snapshots.npz: with --snapshots
 
 Every file is written whole or not at all, and the folder belongs to one run: a folder with other files
 in it is refused.
@@ -42,6 +43,7 @@ CONFIG = "config.json"
 METRICS = "metrics.csv"
 PICTURE = "picture.png"
 ANIMATION = "neurons.gif"
+SNAPSHOTS = "neurons.png"
 
 
 def make_folder(out: str | None) -> Path:

@@ -25,6 +25,7 @@ from tinydiv.options import flag, from_flags, from_toml, made, whole
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.animation import Frames
     from tinydiv.runs import Run
+    from tinydiv.snapshots import Snapshots
     from tinydiv.training import Record
 
 PROG = "tinydiv.train"
@@ -52,6 +53,7 @@ examples:
   python -m tinydiv.train --data spirals:arms=3 --hidden 32 --seed 7
   python -m tinydiv.train --config run.toml --epochs 3            flags win over the file
   python -m tinydiv.train --animate                               neurons.gif: watch them part
+  python -m tinydiv.train --snapshots 0,1,5,10                    neurons.png: the same at chosen epochs
   python -m tinydiv.train --resume runs/20261121-143015-3f2a      go on after Ctrl-C or a kill
   python -m tinydiv.train --list techniques                       every technique, with its paper
 
@@ -92,6 +94,12 @@ def parser() -> cli.Parser:
         help="write neurons.gif too: the hidden neurons while they learn",
     )
     group.add_argument(
+        "--snapshots",
+        metavar="E[,E...]",
+        help="write neurons.png too: how alike the first hidden layer's neurons are after these epochs "
+        "(0: before the first), the spectrum, how they part, dead ones (default: none)",
+    )
+    group.add_argument(
         "--json", action="store_true", help="print the result as one JSON object on stdout"
     )
     group.add_argument("--quiet", action="store_true", help="no progress, no line per epoch")
@@ -108,12 +116,13 @@ def command(argv: Sequence[str]) -> None:
     given |= from_flags(TrainConfig, vars(options))
     every = options.checkpoint_every
     every = None if every is None else whole(1, 10**9)("--checkpoint-every", every)
+    epochs = None if options.snapshots is None else epochs_of(options.snapshots)
     for name in ("out", "resume"):
         if getattr(options, name) is not None and not getattr(options, name).strip():
             raise UsageError(f"{flag(name)} needs the name of a folder")
     if options.out is not None and options.resume is not None:
         raise UsageError("--resume goes on in the run's own folder: leave out --out")
-    if (options.animate or not options.no_plot) and find_spec("matplotlib") is None:
+    if (options.animate or epochs or not options.no_plot) and find_spec("matplotlib") is None:
         raise RunError(
             "the picture needs matplotlib: python -m pip install matplotlib, or --no-plot"
         )
@@ -129,11 +138,12 @@ def command(argv: Sequence[str]) -> None:
         own[:] = own_paths(run.config.technique)
         try:
             frames = watched(folder, run) if options.animate else None
-            train(folder, run, every, options.quiet, frames)
+            seen = snapshots(folder, run, epochs) if epochs else None
+            train(folder, run, every, options.quiet, frames, seen)
         except (Exception, SystemExit):
             abandon(folder)  # if nothing was learned, --out may be used again
             raise
-        finish(folder, run, plot=not options.no_plot, frames=frames)
+        finish(folder, run, plot=not options.no_plot, frames=frames, seen=seen)
     cli.say(json.dumps(result(folder, run)) if options.json else summary(folder, run))
 
 
@@ -165,8 +175,34 @@ def watched(folder: Path, run: "Run") -> "Frames":
     return frames
 
 
+def epochs_of(text: str) -> list[int]:
+    """ "0,5,20" as epochs, in order."""
+    read = whole(0, 10**9)
+    return sorted({read("each epoch of --snapshots", part.strip()) for part in text.split(",")})
+
+
+def snapshots(folder: Path, run: "Run", epochs: list[int]) -> "Snapshots":
+    """Snapshots at these epochs, with those that an earlier part of the run has kept."""
+    from tinydiv.snapshots import Snapshots
+
+    if epochs[-1] > run.config.epochs:
+        raise UsageError(
+            f"--snapshots names epoch {epochs[-1]}, and the last one is {run.config.epochs}: "
+            f"they run from 0, before the first, to {run.config.epochs}"
+        )
+    seen = Snapshots(run.net, run.data, epochs)
+    if run.records:
+        seen.load(folder, run.records[-1].epoch)
+    return seen
+
+
 def train(
-    folder: Path, run: "Run", every: int | None, quiet: bool, frames: "Frames | None" = None
+    folder: Path,
+    run: "Run",
+    every: int | None,
+    quiet: bool,
+    frames: "Frames | None" = None,
+    seen: "Snapshots | None" = None,
 ) -> None:
     """Train to the end, with a progress bar, a line per epoch, and checkpoints on the way.
 
@@ -193,8 +229,9 @@ def train(
 
     def keep() -> None:
         save_progress(folder, run)
-        if frames is not None:
-            frames.save(folder)
+        for kept in (frames, seen):
+            if kept is not None:
+                kept.save(folder)
 
     def stop_if_asked() -> None:
         if interrupt.asked:
@@ -213,6 +250,8 @@ def train(
         stop_if_asked()
 
     def on_epoch(record: "Record") -> None:
+        if seen is not None:
+            seen(record)
         if not quiet:
             bar.write(line(record, last), file=sys.stderr)
         if record.epoch == last or (record.epoch > 0 and pace.allows()):
@@ -260,8 +299,14 @@ def report_divergence(run: "Run") -> None:
         cli.complain(PROG, f"{len(diverged):,} of {len(last.diverged_step):,} networks diverged")
 
 
-def finish(folder: Path, run: "Run", plot: bool, frames: "Frames | None" = None) -> None:
-    """Write the trained network, and the picture and the animation if they are wanted."""
+def finish(
+    folder: Path,
+    run: "Run",
+    plot: bool,
+    frames: "Frames | None" = None,
+    seen: "Snapshots | None" = None,
+) -> None:
+    """Write the trained network, and the pictures and the animation if they are wanted."""
     from tinydiv import atomic, run_folder
 
     run_folder.save_model(folder, run)
@@ -272,6 +317,16 @@ def finish(folder: Path, run: "Run", plot: bool, frames: "Frames | None" = None)
             save(run_picture(run.records, run.net, run.data), part)
     if frames is not None:
         frames.write(folder / run_folder.ANIMATION)
+    if seen is not None:
+        from tinydiv.plots import save, snapshots_picture
+
+        if seen.missed:
+            late = ", ".join(map(str, seen.missed))
+            cli.complain(
+                PROG, f"no snapshot of epoch {late}: it was over before --snapshots was asked for"
+            )
+        with atomic.replacing(folder / run_folder.SNAPSHOTS) as part:
+            save(snapshots_picture(seen, run.records), part)
 
 
 def summary(folder: Path, run: "Run") -> str:

@@ -21,6 +21,7 @@ from tinydiv.plots.neurons import (
 from tinydiv.plots.plane import decision_regions, neurons_parting
 from tinydiv.plots.predictions import predictions_picture
 from tinydiv.plots.run import run_picture
+from tinydiv.plots.snapshots import snapshots_picture
 from tinydiv.plots.spectra import correlation_spectrum, neuron_activity
 from tinydiv.plots.step import step_picture
 from tinydiv.plots.studies import forest, heat_map, paired_dots
@@ -47,5 +48,6 @@ __all__ = [
     "save",
     "similarity_gallery",
     "similarity_matrix",
+    "snapshots_picture",
     "step_picture",
 ]

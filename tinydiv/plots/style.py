@@ -124,7 +124,8 @@ def in_its_ink(draw: Callable[Concatenate[Axes, P], T]) -> Callable[Concatenate[
 
     @functools.wraps(draw)
     def call(ax: Axes, *args: P.args, **kwargs: P.kwargs) -> T:
-        face, own = to_hex(ax.figure.get_facecolor()), ink(ax)
+        paper = ax.figure.canvas.figure  # part of a figure has no colour of its own
+        face, own = to_hex(paper.get_facecolor()), ink(ax)
         faint = PAGES["light" if brightness(np.array(to_rgb(face))) > 0.5 else "dark"]["faint"]
         with matplotlib.rc_context(inks(face, own, faint)):  # type: ignore[arg-type]
             return draw(ax, *args, **kwargs)
