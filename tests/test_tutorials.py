@@ -427,6 +427,8 @@ def test_a_note_is_a_quotation_in_the_notebook_and_a_note_on_the_site():
 
 def test_every_public_module_stands_on_exactly_one_api_page():
     listed = [name for page in API for name in pages.modules_in(page.read_text("utf-8"))]
+    missing = set(pages.public_modules()) - set(listed)
+    assert not missing, "name them in a list on one of the pages in tutorials/site/api/"
     assert sorted(listed) == sorted(pages.public_modules())
 
 

@@ -9,7 +9,7 @@
 #
 # **You need:** the chain rule, and NumPy arrays. Nothing about neural networks.
 #
-# **Reading time:** 15 minutes. It runs in a few seconds.
+# **Reading time:** 17 minutes. It runs in a few seconds.
 #
 # *Predict before you run.* Wherever a question stands in italics, write your answer down first. Being wrong on
 # paper is the cheapest way to learn.

@@ -9,7 +9,7 @@
 #
 # **You need:** tutorial 1, and matrix products.
 #
-# **Reading time:** 16 minutes. It runs in some ten seconds.
+# **Reading time:** 17 minutes. It runs in about five seconds.
 
 # %%
 import matplotlib.pyplot as plt
@@ -88,8 +88,8 @@ assert np.allclose(dlogits.sum(axis=1), 0)
 # $$
 #
 # You need not remember where the transposes stand: **a gradient has the shape of what it is the gradient
-# of**, and for each product there is only one way to fit the shapes. $dW_0$ must be inputs × neurons, so it
-# is $A_0^\top$ (inputs × samples) times $dZ_0$ (samples × neurons).
+# of**, and unless sizes happen to be equal, there is only one way for each product to fit the shapes. $dW_0$
+# must be inputs × neurons, so it is $A_0^\top$ (inputs × samples) times $dZ_0$ (samples × neurons).
 #
 # Here it is, whole. `net.dW[l]` and `net.db[l]` are arrays that you fill.
 

@@ -11,7 +11,7 @@
 #
 # **You need:** tutorials 1 and 2, and what a covariance is.
 #
-# **Reading time:** 18 minutes. It runs in some ten seconds.
+# **Reading time:** 18 minutes. It runs in about five seconds.
 
 # %%
 import matplotlib.pyplot as plt
@@ -270,7 +270,7 @@ assert same_agreement < 1e-9
 # ## Break it
 #
 # Break the gradient of `MyDeCov`, *predict what the doctor says*, and ask. The next cell mixes up $N$ and
-# $N - 1$, a mistake that no curve would show. Then try: keep the diagonal of $S$ in the gradient; use
+# $N - 1$: training would only see a slightly larger strength. Then try: keep the diagonal of $S$ in the gradient; use
 # $\frac1N$ in place of $\frac2N$.
 
 
