@@ -35,3 +35,13 @@ def test_float32_and_more_than_one_number_are_refused():
         check_function(mean_square, {"w": np.ones(3, "float32")})
     with pytest.raises(UsageError, match=r"one number as its value, got shape \(4,\)"):
         check_function(lambda w: (X @ w, {"w": w}), {"w": np.ones(3)})
+
+
+@pytest.mark.parametrize(("zeros", "said"), [(1, "1 entry at"), (2, "2 entries at")])
+def test_entries_at_a_kink_are_counted_in_words(zeros, said):
+    z = np.concatenate([np.zeros(zeros), [1.0, -2.0]])
+    report = check_function(
+        lambda z: (np.sum(np.maximum(0, z)), {"z": 1.0 * (z > 0)}), {"z": z}, samples=1
+    )
+    assert report.right
+    assert report.rows[0].words == f"right; {said} a kink left out"

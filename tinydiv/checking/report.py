@@ -55,7 +55,8 @@ class Row:
     def words(self) -> str:
         """The verdict in words, and at which points it holds."""
         if self.right:
-            some = f"; {self.at_kink} entries at a kink left out" if self.at_kink else ""
+            entries = "1 entry" if self.at_kink == 1 else f"{self.at_kink} entries"
+            some = f"; {entries} at a kink left out" if self.at_kink else ""
             return (self.worst.status if self.error is not None else self.worst.words) + some
         return self.worst.words
 
