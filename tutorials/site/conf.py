@@ -28,7 +28,9 @@ suppress_warnings = ["mystnb.unknown_mime_type"]
 # MathJax lies beside the pages: the site needs no network.
 mathjax_path = "mathjax/tex-svg.js"
 
-highlight_language = "none"  # formulas and layouts in docstrings are no Python; code blocks name theirs
+highlight_language = (
+    "none"  # formulas and layouts in docstrings are no Python; code blocks name theirs
+)
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the alias Array would read "Any"
