@@ -66,7 +66,6 @@ def compared(found):
         tag = "fashion" if setting.startswith("fashion") else "mnist"
         tag += " " + setting.split(", ")[1]
         wanted = [("equal scale", EQUAL[base], base) for base in EQUAL]
-        wanted.append(("equal scale", "glorot + centring", "glorot"))
         best = f"best decorrelated, {tag}"
         wanted += [("best scale", best, f"best {base}, {tag}") for base in BASES]
         wanted += [("as shipped", "decorrelated", base) for base in BASES]
@@ -101,7 +100,7 @@ def cell(rows, column, setting, base):
     """One cell of the table: points with their interval, and the relative gain."""
     for name, where, c, g in rows:
         same = c.base == base or c.base.startswith(f"best {base},")
-        if (name, where) == (column, setting) and same and c.arm != "glorot + centring":
+        if (name, where) == (column, setting) and same:
             d = [100 * v for v in ends(c.interval)]
             return f"{d[0]:+.1f} [{d[1]:.1f}, {d[2]:.1f}], {100 * g.estimate:+.1f} % ({c.n})"
     return ""
@@ -132,7 +131,7 @@ def markdown(rows, found):
         said += ["", "Step by step at the scale of Glorot's draw, each against the plain draw:", ""]
         said += ["| arm | points | relative | p, Holm | seeds |", "|---|---|---|---|---|"]
         for column, where, c, g in rows:
-            if where == setting and (column == "steps" or c.arm == "glorot + centring"):
+            if (column, where) == ("steps", setting):
                 d = [100 * v for v in ends(c.interval)]
                 said.append(
                     f"| {c.arm} | {d[0]:+.1f} [{d[1]:.1f}, {d[2]:.1f}] | {100 * g.estimate:+.1f} % "

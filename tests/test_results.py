@@ -1,0 +1,160 @@
+"""The numbers in results/initializers/README.md and in the README are those of the measured files."""
+
+import csv
+import gzip
+import re
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HERE = ROOT / "results" / "initializers"
+BASES = ("pytorch", "glorot", "he", "orthogonal", "lsuv")
+
+
+def words(path):
+    return " ".join(path.read_text().split())
+
+
+@cache
+def rows():
+    """three_columns.csv by (column, setting, arm, base)."""
+    with (HERE / "three_columns.csv").open() as file:
+        return {
+            (row["column"], row["setting"], row["arm"], row["base"]): row
+            for row in csv.DictReader(file)
+        }
+
+
+@cache
+def runs(name):
+    """(setting, arm) -> {seed: row} of one study."""
+    found = defaultdict(dict)
+    with gzip.open(HERE / f"runs-{name}.csv.gz", "rt") as file:
+        for row in csv.DictReader(file):
+            found[row["setting"], row["arm"]][int(row["seed"])] = row
+    return found
+
+
+def gains(column, setting, unit, bases=BASES):
+    """What the decorrelated start gains over each base in a column: in % or in points."""
+    found = []
+    for (name, where, _, base), row in rows().items():
+        plain = re.sub(r"^best (\w+),.*", r"\1", base)
+        if (name, where) == (column, setting) and plain in bases:
+            found.append(100 * float(row["relative" if unit == "%" else "difference"]))
+    assert len(found) == len(bases)
+    return found
+
+
+def spread(column, optimizer, unit, *data):
+    """Smallest and largest gain over the data sets, as prose says it."""
+    every = [g for d in data for g in gains(column, f"{d}, {optimizer}", unit)]
+    sign, end = ("+", " %") if unit == "%" else ("", " points")
+    return f"{sign}{min(every):.1f} to {sign}{max(every):.1f}{end}"
+
+
+def test_the_columns_have_a_hundred_pairs_and_every_interval_lies_above_zero():
+    columns = [row for (column, *_), row in rows().items() if column != "steps"]
+    assert len(columns) == 3 * 4 * len(BASES)
+    assert {row["pairs"] for row in columns} == {"100"}
+    assert all(float(row["low"]) > 0 for row in columns)
+
+
+def test_the_table_is_made_of_the_runs():
+    """A comparison made again from every network's own row."""
+    row = rows()["as shipped", "fashion-mnist, sgd", "decorrelated", "pytorch"]
+    ours, theirs = (
+        runs("shipped")["fashion-mnist, sgd", arm] for arm in ("decorrelated", "pytorch")
+    )
+    assert sorted(ours) == sorted(theirs) == list(range(100, 200))
+    a, b = (np.array([float(one[s]["early"]) for s in sorted(one)]) for one in (ours, theirs))
+    assert float(row["difference"]) == pytest.approx((a - b).mean(), abs=1e-6)
+    assert float(row["relative"]) == pytest.approx(a.mean() / b.mean() - 1, abs=1e-5)
+
+
+FASHION, BOTH = "fashion-mnist", ("fashion-mnist", "mnist")
+
+
+def test_what_is_said_of_the_three_columns():
+    said = words(HERE / "README.md")
+    pytorch, glorot, he, orthogonal, lsuv = gains("as shipped", "fashion-mnist, sgd", "%")
+    assert f"+{pytorch:.1f} % over PyTorch's default, +{glorot:.1f} % over Glorot's draw" in said
+    assert f"+{he:.1f} % over He's, +{orthogonal:.1f} % over orthogonal and +{lsuv:.1f} %" in said
+    assert min(pytorch - 45, glorot - 30, orthogonal - 30, lsuv - 30) > 0 > he - 30
+    for column in ("equal scale", "best scale"):
+        for data in BOTH:
+            assert spread(column, "sgd", "%", data) in said
+        assert spread(column, "adam", "points", *BOTH) in said
+    assert spread("as shipped", "sgd", "%", "mnist") in said
+    assert min(gains("as shipped", "mnist, sgd", "%")) > 45
+    assert spread("as shipped", "adam", "points", *BOTH) in said
+    small, large = (round(f(gains("best scale", "fashion-mnist, sgd", "%"))) for f in (min, max))
+    small = min(small, round(min(gains("best scale", "mnist, sgd", "%"))))
+    assert f"therefore {small} to {large} %" in said
+
+
+def test_what_is_said_of_the_parts():
+    said = words(HERE / "README.md")
+    points = {
+        (setting, arm): f"{100 * float(row['difference']):.1f}"
+        for (column, setting, arm, _), row in rows().items()
+        if column == "steps"
+    }
+    f, m = ("fashion-mnist, sgd", "mnist, sgd")
+    bias = "+ centring bias"
+    assert f"adds {points[f, bias]} points" in said
+    assert f"and {points[m, bias]} on MNIST" in said
+    assert float(rows()["steps", m, bias, "glorot"]["low"]) < 0
+    for arm, name in (
+        ("+ uncorrelated responses", "uncorrelated responses with it"),
+        ("outgoing alone", "decorrelated outgoing weights alone"),
+        ("all but whitened inputs", "both"),
+        ("all", "with whitened inputs, too,"),
+    ):
+        assert f"{name} {points[f, arm]} and {points[m, arm]}" in said
+
+
+def mean(name, setting, arm, readout):
+    return np.mean([float(row[readout]) for row in runs(name)[setting, arm].values()])
+
+
+def test_what_is_said_of_the_neurons_afterwards():
+    said = words(HERE / "README.md")
+    dead = [100 * mean("shipped", "fashion-mnist, adam", b, "dead_fraction@final") for b in BASES]
+    ours = 100 * mean("shipped", "fashion-mnist, adam", "decorrelated", "dead_fraction@final")
+    assert f"{ours:.1f} % of the hidden neurons are dead" in said
+    assert f"{min(dead):.0f} to {max(dead):.0f} % from every other" in said
+    alike = [mean("shipped", "fashion-mnist, adam", b, "correlation@final") for b in BASES]
+    ours = mean("shipped", "fashion-mnist, adam", "decorrelated", "correlation@final")
+    assert (
+        f"{ours:.2f} from the decorrelated start and {min(alike):.2f} to {max(alike):.2f}" in said
+    )
+
+
+def test_what_is_said_of_a_large_rate():
+    said = words(HERE / "README.md")
+    for data in BOTH:
+        he = mean("rates", data, "he", "final")
+        for arm in ("curvature 24", "decorrelated", "curvature 160"):
+            assert f"{100 * (mean('rates', data, arm, 'final') - he):+.1f}" in said
+    dead = [
+        mean("rates", d, a, "dead_fraction@final") for a in ("decorrelated", "he") for d in BOTH
+    ]
+    assert (
+        "{:.0f} and {:.0f} % of its neurons are dead then, {:.0f} and {:.0f} %".format(
+            *(100 * d for d in dead)
+        )
+        in said
+    )
+
+
+def test_what_the_front_page_says_of_the_start():
+    columns = ("as shipped", "equal scale", "best scale")
+    shipped, equal, best = (gains(c, "fashion-mnist, sgd", "%", BASES[:1])[0] for c in columns)
+    claim = f"+{shipped:.1f} % over PyTorch's default on Fashion-MNIST as shipped, +{equal:.1f} % at equal"
+    assert claim in words(ROOT / "README.md")
+    assert f"and +{best:.1f} % when either start" in words(ROOT / "README.md")
