@@ -453,6 +453,8 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(server, tmp_path):
         ],
         stderr=subprocess.PIPE,
         text=True,
+        # What runs in the background of a script ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         deadline = time.monotonic() + 30
         while not list(tmp_path.rglob("*.part")) and time.monotonic() < deadline:
