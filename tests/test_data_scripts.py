@@ -457,11 +457,13 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing_half_written(server, tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         deadline = time.monotonic() + 30
-        while not list(tmp_path.rglob("*.part")) and time.monotonic() < deadline:
+        while not server.asked and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert server.asked  # it is in the middle of a file
+        time.sleep(0.2)  # it is in the middle of a file: asked for, and not to be had
+        begun = list(tmp_path.rglob("*.part"))
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
+    assert len(begun) == 1
     assert process.returncode == 130
     assert said.endswith("interrupted; no file was left half written\n")
     assert "Traceback" not in said
