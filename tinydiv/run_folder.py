@@ -173,10 +173,16 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises UsageError if the folder holds no run or another process is at work in it.
     """
-    if not (folder / CONFIG).is_file():
-        raise UsageError(f"{folder} is no run folder: there is no {CONFIG} in it")
-    with locking.locked(folder / CONFIG, "let it finish, or stop it first"):
+    with locking.locked(settings_file(folder), "let it finish, or stop it first"):
         yield
+
+
+def settings_file(folder: Path) -> Path:
+    """Where a run's settings are. Raises UsageError if the folder holds no run."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UsageError(f"{folder} is no run folder: there is no {CONFIG} in it")
+    return path
 
 
 def reopen(folder: Path, given: Mapping[str, object]) -> Run:
@@ -185,9 +191,7 @@ def reopen(folder: Path, given: Mapping[str, object]) -> Run:
     Raises UsageError if the folder holds no run, or if a setting or an own file has changed since;
     RunError if a file is damaged.
     """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise UsageError(f"{folder} is no run folder: there is no {CONFIG} in it")
+    path = settings_file(folder)
     try:
         facts = json.loads(path.read_bytes())
         table, before, files = facts["config"], facts["environment"], facts["own_files"]

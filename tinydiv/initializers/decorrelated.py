@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinydiv.initializers.by_responses import DataScheme, centring_bias
-from tinydiv.initializers.scheme import Place, inverse_root, norms, polar, with_norms
+from tinydiv.initializers.scheme import Place, inverse_root, norms, polar, rescaled, with_norms
 from tinydiv.techniques.settings import setting
 
 
@@ -63,18 +63,18 @@ class Decorrelated(DataScheme):
     )
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+        if not (self.incoming or at.bare):  # the weights stay: no directions are needed
+            return W, centring_bias(W, at.seen) if self.centre else b
         L, P = at.seen.principal[0][..., :, None], at.seen.principal[1]
-        Y = (
-            P.mT @ W
-        )  # in principal directions, where S is diagonal: only the ways there and back are long
+        # In principal directions S is diagonal: only the ways there and back are long.
+        Y = P.mT @ W
         if self.incoming:
             Y = self.answering_apart(Y, L)
         if at.bare and at.layer == 0:
-            Y = with_deviation(Y, self.deviation, L)
+            Y = rescaled(Y, deviation_of(Y, L), self.deviation, Y)
         elif at.bare:
             Y = with_norms(Y, self.gain_at(at), Y)
-        changed = self.incoming or at.bare
-        W = np.asarray(P @ Y) if changed else W
+        W = np.asarray(P @ Y)
         if self.centre:
             b = centring_bias(W, at.seen)
             if at.bare:
@@ -108,12 +108,6 @@ class Decorrelated(DataScheme):
 def deviation_of(Y: np.ndarray, L: np.ndarray) -> np.ndarray:
     """The standard deviation (., 1, n_out) of every response to inputs of variances L."""
     return np.asarray(np.sqrt((L * Y**2).sum(axis=-2, keepdims=True)))
-
-
-def with_deviation(Y: np.ndarray, wanted: float, L: np.ndarray) -> np.ndarray:
-    """Y such that every response has that standard deviation; where nothing varies, Y as it is."""
-    found = deviation_of(Y, L)
-    return np.where(found > 0, Y * (wanted / np.where(found > 0, found, 1)), Y)
 
 
 def separated(V: np.ndarray) -> np.ndarray:

@@ -131,7 +131,13 @@ def norms(W: np.ndarray) -> np.ndarray:
 
 def with_norms(W: np.ndarray, wanted: np.ndarray, instead: np.ndarray) -> np.ndarray:
     """The columns of W at the wanted norms; where a column vanished, `instead` stands."""
-    found = norms(W)
+    return rescaled(W, norms(W), wanted, instead)
+
+
+def rescaled(
+    W: np.ndarray, found: np.ndarray, wanted: np.ndarray | float, instead: np.ndarray
+) -> np.ndarray:
+    """W such that a size that was found becomes the wanted one; where it was 0, `instead` stands."""
     return np.where(found > 0, W * (wanted / np.where(found > 0, found, 1)), instead)
 
 
