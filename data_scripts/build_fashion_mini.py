@@ -21,11 +21,11 @@ try:
     import numpy as np
     import numpy.typing as npt
 
-    from tinydiv import atomic
     from tinydiv.data.catalogue import DATASETS_FOLDER, FASHION_MINI, FASHION_MNIST, ImageSet
     from tinydiv.data.files import find, read_image_set, read_payload
     from tinydiv.data.idx import idx_bytes
     from tinydiv.errors import RunError, UsageError
+    from tinydiv.files import atomic
 except ImportError as error:
     sys.exit(f"error: {error}; install tinydiv first: python -m pip install -e .")
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from tinydiv import activations, losses
 from tinydiv.backend import to_device, to_host
-from tinydiv.checking import points
-from tinydiv.checking.losses import loss_case
-from tinydiv.checking.network import network_case
-from tinydiv.checking.points import Memory, Shape
-from tinydiv.checking.techniques import layer_case, settings_of, unit_cases
+from tinydiv.check import points
+from tinydiv.check.losses import loss_case
+from tinydiv.check.network import network_case
+from tinydiv.check.points import Memory, Shape
+from tinydiv.check.techniques import layer_case, settings_of, unit_cases
 from tinydiv.layers import Context
 from tinydiv.techniques import TECHNIQUES
 from tinydiv.techniques.placing import kind_of, layers_of

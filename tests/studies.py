@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tinydiv.studies import Arm, Measure, Study, Tuning
+from tinydiv.study import Arm, Measure, Study, Tuning
 
 ROOT = Path(__file__).parent.parent
 TABLES = ("curves.csv", "runs.csv", "comparisons.csv", "tuning.csv")

@@ -10,15 +10,18 @@ import pytest
 from helpers import network
 from PIL import Image
 
-from tinydiv import animation, snapshots, train, training
-from tinydiv.animation import KEPT, LINGER, Film, Frames, moments
+from tinydiv import loop as training
 from tinydiv.data import load
 from tinydiv.diversity import measure
 from tinydiv.errors import UsageError
+from tinydiv.loop import DeviceData
 from tinydiv.optimizers import SGD
-from tinydiv.plots import alt_text, gallery_picture, page, snapshots_picture
-from tinydiv.snapshots import Snapshots
-from tinydiv.training import DeviceData
+from tinydiv.plots import alt_text, gallery_picture, page
+from tinydiv.train import animation, snapshots
+from tinydiv.train import command as train
+from tinydiv.train.animation import KEPT, LINGER, Film, Frames, moments
+from tinydiv.train.snapshots import Snapshots
+from tinydiv.train.snapshots_picture import snapshots_picture
 
 SPIRALS = {"n_train": 100, "n_test": 20}
 

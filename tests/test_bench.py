@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tinydiv import bench
+from tinydiv.bench import command as bench
 from tinydiv.techniques import TECHNIQUES
 
 

@@ -8,18 +8,19 @@ import numpy as np
 import planted
 import pytest
 
-from tinydiv import activations, check, losses
+from tinydiv import activations, losses
 from tinydiv.backend import to_device, to_host, xp
-from tinydiv.checking import points, suite
-from tinydiv.checking.judge import Case, judge
-from tinydiv.checking.network import activation_cases, network_case, network_cases
-from tinydiv.checking.numeric import Probe, complex_step, cotangents, directions
-from tinydiv.checking.techniques import layer_cases, penalty_cases, settings_of
+from tinydiv.check import command as check
+from tinydiv.check import points, suite
+from tinydiv.check.judge import Case, judge
+from tinydiv.check.network import activation_cases, network_case, network_cases
+from tinydiv.check.numeric import Probe, complex_step, cotangents, directions
+from tinydiv.check.techniques import layer_cases, penalty_cases, settings_of
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
+from tinydiv.settings import setting
 from tinydiv.techniques import TECHNIQUES, ActivationPenalty, Intervention, OutputPenalty
 from tinydiv.techniques.base import Penalty
-from tinydiv.techniques.settings import setting
 
 
 def case_of(function, gradient, x, kind="function"):
@@ -475,7 +476,7 @@ class Mine(ActivationPenalty):
 
 
 def test_windows_paths_keep_their_drive():
-    from tinydiv.checking.own import taken_apart
+    from tinydiv.check.own import taken_apart
 
     assert taken_apart("C:\\work\\mine.py") == ("C:\\work\\mine.py", "", "")
     assert taken_apart("C:\\work\\mine.py:Mine") == ("C:\\work\\mine.py", "Mine", "")

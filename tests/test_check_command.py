@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tinydiv import check
+from tinydiv.check import command as check
 
 RIGHT = """
 from tinydiv.backend import matmul, xp

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tinydiv.checking.functions import check_function
+from tinydiv.check.functions import check_function
 from tinydiv.errors import UsageError
 
 X = np.linspace(-1, 2, 12).reshape(4, 3)

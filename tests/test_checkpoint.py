@@ -20,14 +20,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinydiv import atomic, run_folder, train
 from tinydiv import backend as backends
 from tinydiv.backend import to_host
-from tinydiv.checkpoint import load_checkpoint, save_checkpoint
-from tinydiv.config import TrainConfig
 from tinydiv.errors import RunError
-from tinydiv.runs import build
+from tinydiv.files import atomic
+from tinydiv.runs import folder as run_folder
+from tinydiv.runs.build import build
+from tinydiv.runs.checkpoint import load_checkpoint, save_checkpoint
+from tinydiv.runs.config import TrainConfig
 from tinydiv.techniques import TECHNIQUES
+from tinydiv.train import command as train
 
 TOY = ["--data", "spirals:arms=3,n_train=400,n_test=60", "--hidden", "8", "--batch-size", "32"]
 MIXED = [
@@ -77,7 +79,7 @@ def assert_same(folder, reference):
 
 def stop_at(monkeypatch, step, how):
     """Let a run be stopped after so many steps of this process."""
-    from tinydiv import training
+    from tinydiv import loop as training
 
     real, seen = training.Techniques.after_update, []
 

@@ -17,14 +17,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tinydiv import cli, options, train
-from tinydiv.config import TrainConfig
+from tinydiv import options
+from tinydiv.command import cli
 from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError
 from tinydiv.initializers import BASES, SCHEMES
 from tinydiv.optimizers import OPTIMIZERS
+from tinydiv.runs.config import TrainConfig
 from tinydiv.techniques import TECHNIQUES
 from tinydiv.techniques.placing import COMMON, kind_of
+from tinydiv.train import command as train
 
 QUICK = ["--data", "xor", "--hidden", "3", "--epochs", "1", "--no-plot"]
 

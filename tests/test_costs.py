@@ -10,13 +10,15 @@ import pytest
 from counted import Flops
 from helpers import labels, network, numbers
 
-from tinydiv import gallery, listing, losses
+from tinydiv import losses
+from tinydiv.command import listing
+from tinydiv.gallery import command as gallery
 from tinydiv.layers import Context
+from tinydiv.loop import PROBE_ROWS
 from tinydiv.optimizers import SGD
 from tinydiv.techniques import TECHNIQUES, Techniques, layers_of, place, toeplitz
 from tinydiv.techniques.cost import REFERENCE, Shape, cost_text, relative_cost
 from tinydiv.techniques.placing import kind_of
-from tinydiv.training import PROBE_ROWS
 
 SETTINGS = [
     *("iter-norm:iterations=2", "decorrelated-inputs:k=1", "muon:nesterov=false"),

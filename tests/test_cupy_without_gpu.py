@@ -14,7 +14,7 @@ from types import FunctionType
 import numpy as np
 import pytest
 
-import tinydiv.training  # and with it all that runs in a step  # noqa: F401
+import tinydiv.loop  # and with it all that runs in a step  # noqa: F401
 from tinydiv import backend, optimizers, philox
 from tinydiv.products import describe
 

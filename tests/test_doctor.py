@@ -9,13 +9,13 @@ from right_cases import right_case
 
 from tinydiv.activations import Activation
 from tinydiv.backend import xp
-from tinydiv.checking import points
-from tinydiv.checking.doctor import diagnose
-from tinydiv.checking.evidence import Evidence, Facts, Finding
-from tinydiv.checking.judge import Case, judge
-from tinydiv.checking.losses import loss_cases
-from tinydiv.checking.network import activation_cases, network_case, network_cases
-from tinydiv.checking.techniques import layer_cases, objective_case, penalty_cases
+from tinydiv.check import points
+from tinydiv.check.doctor import diagnose
+from tinydiv.check.evidence import Evidence, Facts, Finding
+from tinydiv.check.judge import Case, judge
+from tinydiv.check.losses import loss_cases
+from tinydiv.check.network import activation_cases, network_case, network_cases
+from tinydiv.check.techniques import layer_cases, objective_case, penalty_cases
 from tinydiv.techniques import ActivationPenalty, LayerTechnique
 from tinydiv.techniques.base import Penalty
 from tinydiv.techniques.registry import module_of_file

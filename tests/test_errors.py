@@ -2,8 +2,8 @@
 
 import pytest
 
-from tinydiv import listing
-from tinydiv.checking.suite import chosen
+from tinydiv.check.suite import chosen
+from tinydiv.command import listing
 from tinydiv.errors import RunError, UsageError, near, nearest, unknown
 
 

@@ -11,12 +11,14 @@ import pytest
 from helpers import close, network
 
 import tinydiv
-from tinydiv import activations, data, initializers, model_file, torch_export, train
+from tinydiv import activations, data, initializers, torch_export
 from tinydiv.backend import to_device, to_host
 from tinydiv.errors import RunError, UsageError
+from tinydiv.files import model as model_file
 from tinydiv.layers import Context, Layer
 from tinydiv.mlp import MLP
 from tinydiv.techniques import layers_of
+from tinydiv.train import command as train
 
 SMALL = ["--data", "moons:n_train=200,n_test=50", "--hidden", "6,5", "--epochs", "2"]
 
@@ -341,7 +343,7 @@ def test_no_torch_is_needed_at_run_time():
     """Neither by the export nor by anything that a training run imports."""
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from tinydiv import torch_export, train, mlp, listing, runs, run_folder\n"
+        "from tinydiv import torch_export, mlp\nfrom tinydiv.command import listing\nfrom tinydiv.train import command\n"
         "net = torch_export.from_state_dict(torch_export.state_dict(mlp.MLP([3, 2, 2])))\n"
         "print(torch_export.recipe(net))\n"
     )

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from tinydiv.config import TrainConfig
 from tinydiv.errors import UsageError
-from tinydiv.gallery import PLAIN, SETTINGS, GalleryConfig, gallery, main, table
-from tinydiv.runs import build
+from tinydiv.gallery.command import PLAIN, SETTINGS, GalleryConfig, gallery, main, table
+from tinydiv.runs.build import build
+from tinydiv.runs.config import TrainConfig
 from tinydiv.techniques import TECHNIQUES
 
 SMALL = {"data": "life", "hidden": (6,), "epochs": 3}

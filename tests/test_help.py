@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from tinydiv import cli
-from tinydiv.studies import NAMED
+from tinydiv.command import cli
+from tinydiv.study import NAMED
 
 COMMANDS = ("train", "check", "trace", "study", "predictions", "bench", "starts", "gallery")
 

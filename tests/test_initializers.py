@@ -10,8 +10,8 @@ from tinydiv import data
 from tinydiv.backend import matmul, to_device, to_host
 from tinydiv.errors import UsageError
 from tinydiv.initializers import BASES, PROBE, SCHEMES, initialize, needs_data
+from tinydiv.loop import DeviceData
 from tinydiv.mlp import MLP
-from tinydiv.training import DeviceData
 
 KEEP_NORMS = sorted(set(SCHEMES) - {"lsuv", "scaled"})
 KEEP_OUTGOING = sorted(set(KEEP_NORMS) - {"decorrelated"})

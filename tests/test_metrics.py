@@ -16,9 +16,9 @@ from tinydiv.backend import to_device, to_host
 from tinydiv.data import load
 from tinydiv.diversity import METRICS, Neurons, measure, neurons_of
 from tinydiv.errors import UsageError
+from tinydiv.loop import train
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import SGD
-from tinydiv.training import train
 
 CLASSES = 4
 
@@ -521,7 +521,7 @@ def test_measuring_within_epochs_never_stops_a_step(on_standin):
 
 
 def test_probe_labels_belong_to_the_probe_set():
-    from tinydiv.training import DeviceData
+    from tinydiv.loop import DeviceData
 
     found = DeviceData(data.load("spirals", **SPIRALS), "float32")
     probe, y = to_host(found.probe(50)), to_host(found.probe_labels(50))

@@ -22,7 +22,7 @@ from mutation.noticing import Noticed, ask, by_checker, noticed
 from mutation.survivors import known_survivors
 from mutation.targets import Mutant, all_mutants, definition, targets
 
-from tinydiv.checking import suite
+from tinydiv.check import suite
 from tinydiv.techniques import TECHNIQUES
 from tinydiv.techniques.placing import kind_of
 

@@ -15,27 +15,45 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "tinydiv"
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 
-RANKS = {  # the core: an import must point to the same rank or below
-    "errors": 0,
-    "products": 1,
-    "backend": 2,
-    "schedules": 3,
-    "randomness": 3,
-    "activations": 3,
-    "losses": 3,
-    "layers": 3,
-    "philox": 4,
-    "mlp": 4,
-    "optimizers": 5,
-    "divergence": 5,
-    "initializers": 6,
-    "techniques": 6,
-    "diversity": 6,
-    "data": 6,
-    "training": 7,
+MODULES = {
+    "tinydiv." + name.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): name
+    for name in FILES
+    if name != "__init__.py"
 }
-TOP = 8
-"""Everything else: runs, files, pictures, commands."""
+LESSON = (  # the files at the top, each may import those before it: also the order to read them in, from the end
+    "errors",
+    "settings",
+    "options",
+    "products",
+    "backend",
+    "schedules",
+    "randomness",
+    "philox",
+    "similarity",
+    "activations",
+    "losses",
+    "layers",
+    "mlp",
+    "divergence",
+    "optimizers",
+    "loop",
+)
+ROOMS = {  # which rooms a room may import, beside the files at the top
+    "data": (),
+    "stats": (),
+    "files": ("data", "techniques"),
+    "techniques": (),
+    "initializers": (),
+    "diversity": ("techniques",),
+    "plots": ("data", "diversity", "stats"),
+    "torch_export": ("techniques",),
+    "runs": ("data", "diversity", "files", "initializers", "techniques"),
+    "command": ("data", "diversity", "initializers", "techniques"),
+}
+COMMANDS = ("train", "check", "trace", "study", "gallery", "starts", "predictions", "bench")
+"""Each may import every room and every file at the top, and no other command."""
+UNDER_THE_LOOP = ("data", "techniques", "initializers", "diversity")
+"""What loop.py brings together, so these rooms may not import it."""
 HOST = {  # files of the core that may use NumPy, and why
     "backend.py": "the switch itself",
     "products.py": "the two numbers that cuBLAS reads from the host",
@@ -50,7 +68,7 @@ def module_of(name):
     return name.split("/")[0].removesuffix(".py")
 
 
-CORE = [name for name in FILES if module_of(name) in RANKS]
+CORE = [name for name in FILES if module_of(name) in (*LESSON, *UNDER_THE_LOOP)]
 
 
 def tree(name):
@@ -58,12 +76,13 @@ def tree(name):
 
 
 def imported(node):
-    """The modules that an import statement names."""
+    """The modules that an import statement names; of `from a import b`, a.b where that is a module."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
-        names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "tinydiv" else []
-        return names or [node.module]
+        inside = [f"{node.module}.{alias.name}" for alias in node.names]
+        names = [name for name in inside if name in MODULES]
+        return names + [node.module] * (len(names) < len(inside))
     return []
 
 
@@ -75,6 +94,15 @@ def dotted(node):
         node = node.value
     return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None
 
+
+CIRCLES = {"techniques/base.py", "techniques/cost.py"} | {
+    f"study/{name}.py"
+    for name in (
+        *("blocks", "comparing", "cost", "engine", "executors", "figures", "page", "plan", "reading"),
+        *("readouts", "results", "running", "sharing", "specification", "store", "tables", "tidy"),
+    )
+}
+"""Files that import each other still: none may join them."""
 
 ONLY_ON_A_GPU = {"cuda", "get_default_memory_pool"}
 
@@ -141,24 +169,54 @@ def test_random_numbers_never_come_from_xp(name):
     assert not [used for used in uses_of_xp(tree(name)) if used.startswith("random")]
 
 
-@pytest.mark.parametrize("name", CORE)
-def test_imports_point_down(name):
-    rank = RANKS[module_of(name)]
-    for node in ast.walk(tree(name)):
-        for module in imported(node):
-            if module.startswith("tinydiv."):
-                target = module.split(".")[1]
-                assert RANKS.get(target, TOP) <= rank, f"line {node.lineno} imports {module}"
+def arrows(name):
+    """The modules of tinydiv that a file imports, wherever the import stands in it."""
+    found = [module for node in ast.walk(tree(name)) for module in imported(node)]
+    return {module.removeprefix("tinydiv.") for module in found if module.startswith("tinydiv.")}
 
 
-def test_every_rank_is_a_module():
-    assert set(RANKS) <= {module_of(name) for name in FILES}
+def allowed(name):
+    """The files and rooms that a file may import."""
+    place = module_of(name)
+    if place in COMMANDS:
+        return {place, *LESSON, *ROOMS}
+    if place in ROOMS:
+        top = set(LESSON) - ({"loop"} if place in UNDER_THE_LOOP else set())
+        return {place, *top, *ROOMS[place]}
+    rooms = UNDER_THE_LOOP if place == "loop" else ()
+    return {*LESSON[: LESSON.index(place)], *rooms}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "__init__.py"])
+def test_a_file_imports_only_what_its_room_may(name):
+    places = {arrow.split(".")[0] for arrow in arrows(name)}
+    assert places <= allowed(name)
+
+
+def test_every_file_at_the_top_is_in_the_lesson_and_every_folder_is_a_room():
+    assert {module_of(name) for name in FILES} == {"__init__", *LESSON, *ROOMS, *COMMANDS}
+
+
+def reached_from(name, arrows):
+    """Every file that a file imports, by itself or through others."""
+    found, left = set(), list(arrows[name])
+    while left:
+        if (file := left.pop()) not in found:
+            found.add(file)
+            left += arrows[file]
+    return found
+
+
+def test_no_imports_run_in_a_circle():
+    """Neither files of one room, nor imports inside functions, nor those for types alone."""
+    files = {name: {MODULES[f"tinydiv.{m}"] for m in arrows(name)} for name in MODULES.values()}
+    assert {name for name in files if name in reached_from(name, files)} <= CIRCLES
 
 
 def test_importing_the_core_loads_no_matplotlib_tqdm_or_argparse():
     script = (
         "import sys, numpy; before = set(sys.modules)\n"
-        f"import {', '.join(f'tinydiv.{module}' for module in RANKS)}\n"
+        f"import {', '.join(f'tinydiv.{module}' for module in (*LESSON, *UNDER_THE_LOOP))}\n"
         "loaded = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(loaded & {'matplotlib', 'tqdm', 'argparse', 'scipy', 'torch', 'cupy'}))"
     )

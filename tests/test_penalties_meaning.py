@@ -12,8 +12,8 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from tinydiv import losses
 from tinydiv.errors import UsageError
 from tinydiv.optimizers import Adam
+from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.techniques import Techniques, place
-from tinydiv.techniques.blocks import correlations, off_diagonal
 from tinydiv.techniques.spanning_tree import minimum_spanning_tree as our_tree
 
 

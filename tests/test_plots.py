@@ -13,15 +13,16 @@ from tinydiv import data, plots
 from tinydiv.backend import to_device, xp
 from tinydiv.errors import UsageError
 from tinydiv.initializers import initialize
+from tinydiv.loop import Record, train
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Adam
 from tinydiv.plots import style
 from tinydiv.plots.curves import in_words, spread
-from tinydiv.plots.step import in_cell
 from tinydiv.plots.style import title_of
-from tinydiv.techniques.blocks import correlations
-from tinydiv.trace import TraceConfig, traced
-from tinydiv.training import Record, train
+from tinydiv.similarity import correlations
+from tinydiv.trace.command import TraceConfig, traced
+from tinydiv.trace.picture import in_cell, step_picture
+from tinydiv.train.picture import run_picture
 
 
 def axis(**figure):
@@ -361,7 +362,7 @@ def test_a_heat_map_writes_its_numbers():
 )
 def test_the_picture_of_a_run(name, hidden, replicas, settings):
     records, net, dataset = trained(name, hidden, replicas, **settings)
-    figure = plots.run_picture(records, net, dataset)
+    figure = run_picture(records, net, dataset)
     drawn(figure)
     assert len(figure.axes) >= 4
     assert "-".join(map(str, net.sizes)) in figure.get_suptitle()
@@ -374,7 +375,7 @@ def test_the_picture_of_a_run_shows_the_first_healthy_network():
     records, net, dataset = trained("parity", (3,), 3)
     records[-1].train_loss[0] = float("nan")
     net.W[0][0] = np.nan
-    figure = plots.run_picture(records, net, dataset)
+    figure = run_picture(records, net, dataset)
     drawn(figure)
     assert "neurons of network 1" in figure.get_suptitle()
     weights = next(ax for ax in figure.axes if "incoming weights" in title_of(ax))
@@ -385,28 +386,28 @@ def test_the_picture_of_a_run_takes_another_similarity():
     records, net, dataset = trained("parity", (4, 3), None)
     own = np.full((4, 4), 0.25)
     for similarity, words in (("weights", "|cosine|"), (own, "|similarity| = 0.25")):
-        figure = plots.run_picture(records, net, dataset, similarity=similarity)
+        figure = run_picture(records, net, dataset, similarity=similarity)
         assert any(words in title_of(ax) for ax in figure.axes)
-    second = plots.run_picture(records, net, dataset, layer=2)
+    second = run_picture(records, net, dataset, layer=2)
     assert any("3 neurons" in title_of(ax) for ax in second.axes)
     with pytest.raises(UsageError, match="no hidden layer 3"):
-        plots.run_picture(records, net, dataset, layer=3)
+        run_picture(records, net, dataset, layer=3)
     with pytest.raises(UsageError, match="activations or weights"):
-        plots.run_picture(records, net, dataset, similarity="nothing")
+        run_picture(records, net, dataset, similarity="nothing")
     with pytest.raises(UsageError, match="without records"):
-        plots.run_picture([], net, dataset)
+        run_picture([], net, dataset)
 
 
 def test_the_picture_of_a_run_on_another_backend(backend):
     """Device arrays become host arrays at the edge, and nowhere else."""
     records, net, dataset = trained("moons", (4,), 2)
     assert isinstance(net.W[0], type(xp.zeros(1)))
-    drawn(plots.run_picture(records, net, dataset))
+    drawn(run_picture(records, net, dataset))
 
 
 def test_a_step_is_drawn_with_every_array_once():
     shown, title = traced(TraceConfig(technique=("decov", "cosine"), activation="tanh"))
-    figure = plots.step_picture(shown, title=title)
+    figure = step_picture(shown, title=title)
     drawn(figure)
     names = [text.get_text() for ax in figure.axes for text in ax.texts]
     for name in ("A[0]", "W[0], b[0]", "Z[0]", "dW[0], db[0]", "dZ[1]", "p", "y"):
@@ -422,7 +423,7 @@ def test_a_step_is_drawn_with_every_array_once():
 def test_a_step_too_deep_for_a_page_is_refused():
     shown, _ = traced(TraceConfig(hidden=(1,) * 15))
     with pytest.raises(UsageError, match="room for 40"):
-        plots.step_picture(shown)
+        step_picture(shown)
 
 
 def test_numbers_in_cells_are_short():
@@ -476,7 +477,7 @@ def test_ink_is_the_axis_own_even_outside_its_page():
 
 @pytest.mark.parametrize("kind", ["light", "dark"])
 def test_ink_stands_out_from_its_page(kind):
-    figure = plots.run_picture(*trained("moons", (3,), 2), kind=kind)
+    figure = run_picture(*trained("moons", (3,), 2), kind=kind)
     face = figure.get_facecolor()
     assert face[3] == 1  # opaque, so that it does not matter where the picture is put
     drawn(figure)
@@ -554,5 +555,5 @@ def test_a_saved_picture_keeps_its_page_whatever_the_readers_style(tmp_path):
 def test_no_picture_stays_open_in_pyplot():
     import matplotlib.pyplot as plt
 
-    plots.run_picture(*trained("xor", (2,), None))
+    run_picture(*trained("xor", (2,), None))
     assert plt.get_fignums() == []

@@ -6,18 +6,20 @@ import numpy as np
 import pytest
 from helpers import close, network, step
 
-from tinydiv import predictions, train
 from tinydiv.backend import to_host
 from tinydiv.data import load
 from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError
+from tinydiv.loop import DeviceData
 from tinydiv.optimizers import Adam
-from tinydiv.plots import alt_text, predictions_picture
-from tinydiv.predicting import Effects, effects
-from tinydiv.predictions import in_words
+from tinydiv.plots import alt_text
+from tinydiv.predictions import command as predictions
+from tinydiv.predictions.command import in_words
+from tinydiv.predictions.effects import Effects, effects
+from tinydiv.predictions.picture import predictions_picture
 from tinydiv.stats import spearman
 from tinydiv.techniques import layers_of
-from tinydiv.training import DeviceData
+from tinydiv.train import command as train
 
 R, H, K = 5, 6, 5
 

@@ -35,7 +35,8 @@ def test_the_readers_own_technique_is_right_and_trains(tmp_path, monkeypatch):
     assert len([line for line in own.splitlines() if line.strip()]) <= 15
     (tmp_path / "mine.py").write_text(own, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    from tinydiv import check, train
+    from tinydiv.check import command as check
+    from tinydiv.train import command as train
 
     assert check.main(["mine.py"]) == 0
     line = next(c for c in commands(README) if "mine.py:Mine" in c)
@@ -49,7 +50,7 @@ def test_a_network_is_read_by_numpy_alone_and_goes_to_pytorch_and_back(
 ):
     elsewhere = next(block for block in BLOCKS if "torch_export" in block)
     monkeypatch.chdir(tmp_path)
-    from tinydiv import train
+    from tinydiv.train import command as train
 
     line = next(c for c in commands(README) if "--out run" in c)
     argv = [*shlex.split(line)[2:], "--epochs", "1", "--no-plot", "--quiet"]

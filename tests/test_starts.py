@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinydiv import starts
+from tinydiv.starts import command as starts
 
 
 @pytest.fixture(scope="module")

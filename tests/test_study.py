@@ -8,9 +8,9 @@ from studies import SMALL, TOML, small_study, tuned_study
 
 from tinydiv import optimizers
 from tinydiv.errors import UsageError
-from tinydiv.studies import NAMED, Arm, Measure, Setting, Study, load_study
-from tinydiv.studies.engine import plan_text
-from tinydiv.studies.plan import (
+from tinydiv.study import NAMED, Arm, Measure, Setting, Study, load_study
+from tinydiv.study.engine import plan_text
+from tinydiv.study.plan import (
     AA_SEEDS,
     TUNING_SEEDS,
     all_arms,
@@ -23,8 +23,8 @@ from tinydiv.studies.plan import (
     tuning_runs,
     tuning_seeds,
 )
-from tinydiv.studies.reading import from_dict, from_tables, from_toml
-from tinydiv.studies.settings import Training
+from tinydiv.study.reading import from_dict, from_tables, from_toml
+from tinydiv.study.settings import Training
 
 
 def training(changes=(), arm=None, setting=None, **train):

@@ -7,7 +7,7 @@ import sys
 import pytest
 from studies import TOML, command, environment
 
-from tinydiv import study
+from tinydiv.study import command as study
 
 
 @pytest.fixture(scope="module")

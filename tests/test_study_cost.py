@@ -10,12 +10,12 @@ from tinydiv.backend import to_device, xp
 from tinydiv.initializers import initialize
 from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
-from tinydiv.studies import sharing
-from tinydiv.studies.cost import start_seconds, step_cost, step_seconds
-from tinydiv.studies.counting import counting
-from tinydiv.studies.plan import TEST, Run
-from tinydiv.studies.settings import Measure, Training
-from tinydiv.studies.sharing import Origin
+from tinydiv.study import sharing
+from tinydiv.study.cost import start_seconds, step_cost, step_seconds
+from tinydiv.study.counting import counting
+from tinydiv.study.plan import TEST, Run
+from tinydiv.study.settings import Measure, Training
+from tinydiv.study.sharing import Origin
 
 DATA = "parity:bits=20,n_train=512,n_test=64"
 

@@ -9,7 +9,7 @@ import pytest
 from studies import TOML, assert_same_tables, command, run, small_study
 
 from tinydiv.errors import RunError
-from tinydiv.studies import executors
+from tinydiv.study import executors
 
 distributed = pytest.importorskip("distributed", reason="Dask is not installed: extra [dask]")
 

@@ -14,8 +14,8 @@ import pytest
 from studies import TOML, assert_same_tables, command, environment, run, small_study, tuned_study
 
 from tinydiv.errors import RunError, UsageError
-from tinydiv.studies import Arm, executors, read_study, running
-from tinydiv.studies.store import Store
+from tinydiv.study import Arm, executors, read_study, running
+from tinydiv.study.store import Store
 
 on_linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="reads /proc")
 
@@ -117,7 +117,7 @@ def wait_for_blocks(out, process=None):
 
 def test_a_kill_between_any_two_writes_of_the_beginning_can_be_gone_on_from(tmp_path, monkeypatch):
     """The very first files: whatever a kill leaves of them, the next process takes it up."""
-    from tinydiv.studies import store
+    from tinydiv.study import store
 
     study = small_study([Arm("plain")], seeds=2)
     run(study, tmp_path / "whole")
@@ -219,7 +219,7 @@ def test_a_mistake_in_a_task_is_no_dead_worker(tmp_path, monkeypatch):
 FULL = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-from tinydiv import study
+from tinydiv.study import command as study
 sys.exit(study.main(sys.argv[2:]))
 """
 
@@ -246,7 +246,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_finished_stays(whole, tmp_path
 
 
 def test_a_block_that_cannot_be_written_is_not_kept(tmp_path, monkeypatch):
-    from tinydiv import atomic
+    from tinydiv.files import atomic
 
     study = small_study(seeds=4)
     run(study, tmp_path / "whole", block_size=2)
@@ -316,7 +316,7 @@ def test_a_study_that_changed_is_refused_and_says_where(tmp_path):
 
 
 def test_other_software_and_other_data_are_refused(tmp_path, monkeypatch):
-    from tinydiv.studies import engine, store
+    from tinydiv.study import engine, store
 
     study = small_study([Arm("plain")], seeds=2)
     run(study, tmp_path / "out")

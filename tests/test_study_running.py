@@ -15,13 +15,13 @@ from studies import TABLES, assert_same_tables, run, small_study, tuned_study, w
 from tinydiv import backend, data, optimizers
 from tinydiv.errors import RunError, UsageError
 from tinydiv.initializers import initialize
+from tinydiv.loop import DeviceData, batches, train
 from tinydiv.mlp import MLP
-from tinydiv.studies import Arm, Controls, Measure, blocks, executors, read_study, running, sharing
-from tinydiv.studies.blocks import Block, cut, gpu_size, network_bytes
-from tinydiv.studies.plan import TEST, Run, final_runs, own_candidate
-from tinydiv.studies.settings import Training
-from tinydiv.studies.sharing import Origin
-from tinydiv.training import DeviceData, batches, train
+from tinydiv.study import Arm, Controls, Measure, blocks, executors, read_study, running, sharing
+from tinydiv.study.blocks import Block, cut, gpu_size, network_bytes
+from tinydiv.study.plan import TEST, Run, final_runs, own_candidate
+from tinydiv.study.settings import Training
+from tinydiv.study.sharing import Origin
 
 NO_CONTROLS = Controls(aa=False, planted=False)
 
@@ -393,7 +393,7 @@ def test_one_network_that_does_not_fit_is_the_end(tmp_path, monkeypatch):
 
 
 def test_energy_comes_from_counters_or_not_at_all(tmp_path, monkeypatch):
-    from tinydiv.studies import energy
+    from tinydiv.study import energy
 
     zone = tmp_path / "intel-rapl:0"
     zone.mkdir()

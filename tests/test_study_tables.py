@@ -10,14 +10,14 @@ import pytest
 from studies import run, small_study, tuned_study
 
 from tinydiv import stats
-from tinydiv.studies import Arm, Controls, Measure, Setting, comparing, figures, page, tidy
-from tinydiv.studies.comparing import check_controls, compare_all, randomised_p
-from tinydiv.studies.plan import TEST
-from tinydiv.studies.progress import Progress, in_words
-from tinydiv.studies.readouts import Circumstances, Readout, first_crossing, readouts_of
-from tinydiv.studies.results import DataFacts, Place, Results, entropy
-from tinydiv.studies.settings import Training
-from tinydiv.studies.store import Curve
+from tinydiv.study import Arm, Controls, Measure, Setting, comparing, figures, page, tidy
+from tinydiv.study.comparing import check_controls, compare_all, randomised_p
+from tinydiv.study.plan import TEST
+from tinydiv.study.progress import Progress, in_words
+from tinydiv.study.readouts import Circumstances, Readout, first_crossing, readouts_of
+from tinydiv.study.results import DataFacts, Place, Results, entropy
+from tinydiv.study.settings import Training
+from tinydiv.study.store import Curve
 
 NO_CONTROLS = Controls(aa=False, planted=False)
 
@@ -474,7 +474,7 @@ def test_success_is_drawn_and_told_as_a_share():
 
 
 def test_progress_says_how_long_the_rest_will_take(monkeypatch):
-    from tinydiv.studies import progress
+    from tinydiv.study import progress
 
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])

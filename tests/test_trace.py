@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from formulas import evaluate
 
-from tinydiv import trace
 from tinydiv.backend import to_device, to_host
-from tinydiv.config import TrainConfig
 from tinydiv.divergence import Guard
 from tinydiv.errors import UsageError
 from tinydiv.initializers import initialize
+from tinydiv.loop import batches
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Adam
-from tinydiv.runs import build
+from tinydiv.runs.build import build
+from tinydiv.runs.config import TrainConfig
 from tinydiv.techniques import Intervention, Techniques, layers_of
-from tinydiv.trace import TraceConfig, traced
-from tinydiv.tracing import STAGES, as_json, as_text, trace_step
-from tinydiv.tracing.text import aligned, matrix, number
-from tinydiv.tracing.watch import Watched
-from tinydiv.training import batches
+from tinydiv.trace import STAGES, as_json, as_text, trace_step
+from tinydiv.trace import command as trace
+from tinydiv.trace.command import TraceConfig, traced
+from tinydiv.trace.text import aligned, matrix, number
+from tinydiv.trace.watch import Watched
 
 
 def known_layers(shown):

@@ -21,19 +21,12 @@ import numpy as np
 import pytest
 
 import tinydiv
-from tinydiv import (
-    activations,
-    diversity,
-    initializers,
-    listing,
-    losses,
-    optimizers,
-    schedules,
-    train,
-)
+from tinydiv import activations, diversity, initializers, losses, optimizers, schedules
+from tinydiv.command import listing
 from tinydiv.data import NAMES
 from tinydiv.errors import UsageError
 from tinydiv.techniques import TECHNIQUES, place
+from tinydiv.train import command as train
 
 ROOT = Path(__file__).parent.parent
 TOY = ["--data", "moons:n_train=200,n_test=50", "--hidden", "5", "--epochs", "2", "--no-plot"]
@@ -130,7 +123,7 @@ def test_the_first_run_of_a_newcomer():
 def test_help_and_version_are_quick_and_load_nothing_heavy():
     code = (
         "import sys, time\n"
-        "from tinydiv import train\n"
+        "from tinydiv.train import command as train\n"
         "assert train.main(['--help']) == 0\n"
         "assert train.main(['--version']) == 0\n"
         "heavy = {'numpy', 'matplotlib', 'tqdm'} & set(sys.modules)\n"
@@ -173,7 +166,7 @@ def test_help_names_every_flag_with_its_default(command):
 def test_matplotlib_is_loaded_only_for_a_picture():
     code = (
         "import sys\n"
-        "from tinydiv import train\n"
+        "from tinydiv.train import command as train\n"
         f"assert train.main({[*TOY, '--quiet']!r}) == 0\n"
         "assert 'matplotlib' not in sys.modules\n"
         "assert 'torch' not in sys.modules\n"
@@ -774,7 +767,7 @@ def test_what_can_never_fit_is_refused_before_the_machine_swaps(command):
 
 
 def test_a_decomposition_that_fails_is_one_sentence(command, monkeypatch):
-    from tinydiv import runs
+    from tinydiv.runs import build as runs
 
     def overflows(*given):
         raise np.linalg.LinAlgError("Eigenvalues did not converge")
@@ -784,7 +777,7 @@ def test_a_decomposition_that_fails_is_one_sentence(command, monkeypatch):
 
 
 def test_no_memory_is_one_sentence(command, monkeypatch):
-    from tinydiv import runs
+    from tinydiv.runs import build as runs
 
     def too_large(*given, **more):
         raise MemoryError("Unable to allocate 9 TiB")
@@ -1053,7 +1046,7 @@ def test_the_traceback_is_there_for_those_who_ask(own, command, monkeypatch):
 
 
 def test_a_fault_of_tinydiv_says_so(command, monkeypatch):
-    from tinydiv import runs
+    from tinydiv.runs import build as runs
 
     monkeypatch.setattr(runs, "load_data", lambda *given: 1 / 0)
     code, _, err = command(*TOY)
@@ -1063,7 +1056,7 @@ def test_a_fault_of_tinydiv_says_so(command, monkeypatch):
 
 
 def test_ctrl_c_before_the_first_step_is_130(command, monkeypatch):
-    from tinydiv import runs
+    from tinydiv.runs import build as runs
 
     def stopped(*given):
         raise KeyboardInterrupt

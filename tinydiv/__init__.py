@@ -17,6 +17,6 @@ __version__ = "0.1.0"
 
 def load(run_dir: str | Path) -> MLP:
     """The trained network of a run: load("runs/2026...").predict(X). See model_file.load_model."""
-    from tinydiv.model_file import load_model  # here, so that `import tinydiv` stays light
+    from tinydiv.files.model import load_model  # here, so that `import tinydiv` stays light
 
     return load_model(run_dir)

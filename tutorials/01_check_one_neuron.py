@@ -18,7 +18,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tinydiv.checking.functions import check_function
+from tinydiv.check.functions import check_function
 from tinydiv.data import load
 
 # %% [markdown]
@@ -262,7 +262,7 @@ assert len(report.faults) == 2
 
 # %%
 from tinydiv.activations import Activation
-from tinydiv.checking.suite import check_activation
+from tinydiv.check.suite import check_activation
 
 
 class Softsign(Activation):
@@ -359,4 +359,4 @@ assert all("2.000x too large" in finding.words for finding in findings[2])
 #   Analysis, 1967: where the complex step comes from.
 # - W. Squire and G. Trapp, *Using complex variables to estimate derivatives of real functions*, SIAM
 #   Review, 1998.
-# - `tinydiv/checking/numeric.py`: the measurements that the doctor makes.
+# - `tinydiv/check/numeric.py`: the measurements that the doctor makes.

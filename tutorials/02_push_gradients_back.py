@@ -17,15 +17,15 @@ import numpy as np
 
 from tinydiv import plots
 from tinydiv.backend import quiet
-from tinydiv.checking import points
-from tinydiv.checking.judge import judge
-from tinydiv.checking.network import network_case
-from tinydiv.checking.suite import check_backward, check_loss
+from tinydiv.check import points
+from tinydiv.check.judge import judge
+from tinydiv.check.network import network_case
+from tinydiv.check.suite import check_backward, check_loss
 from tinydiv.data import load
 from tinydiv.initializers import initialize
+from tinydiv.loop import DeviceData, batches
 from tinydiv.losses import accuracy, cross_entropy
 from tinydiv.mlp import MLP
-from tinydiv.training import DeviceData, batches
 
 # %% [markdown]
 # ## A network is the neuron of tutorial 1, many times
@@ -122,10 +122,11 @@ assert report.right
 # array its gradient, and the new weights at the bottom. Follow one neuron's column through the picture.
 
 # %% mystnb={"image": {"alt": "One training step of a network with two inputs, three hidden neurons and two classes as a grid of small heat maps with their numbers: the forward pass in the top row, the gradient of each array below it, the updated weights at the bottom. Each gradient has the shape of the array above it."}}
-from tinydiv.trace import TraceConfig, traced
+from tinydiv.trace.command import TraceConfig, traced
+from tinydiv.trace.picture import step_picture
 
 step, title = traced(TraceConfig(data="xor", hidden=(3,), activation="tanh", init="glorot-normal"))
-plots.step_picture(step)
+step_picture(step)
 
 # %% [markdown]
 # The same as text, for any network, data set and technique: `python -m tinydiv.trace --help`.
@@ -341,4 +342,4 @@ assert report.faults[0].worst.finding.code == "not-averaged"
 #   Nature, 1986.
 # - S. Linnainmaa, *Taylor expansion of the accumulated rounding error*, BIT, 1976: the same idea, earlier.
 # - `tinydiv/mlp.py`: the network that tinydiv uses, forward and backward side by side.
-# - `tinydiv/checking/variants.py`: how the doctor recognises these mistakes.
+# - `tinydiv/check/variants.py`: how the doctor recognises these mistakes.

@@ -19,15 +19,15 @@ import numpy as np
 
 from tinydiv import plots
 from tinydiv.backend import xp
-from tinydiv.checking.suite import check_technique
+from tinydiv.check.suite import check_technique
 from tinydiv.data import load
 from tinydiv.diversity import measure
 from tinydiv.initializers import initialize
+from tinydiv.loop import DeviceData, train
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Adam
+from tinydiv.similarity import correlations
 from tinydiv.techniques import ActivationPenalty, Techniques
-from tinydiv.techniques.blocks import correlations
-from tinydiv.training import DeviceData, train
 
 data = DeviceData(load("fashion-mini"), dtype="float64")
 probe = data.probe()  # 512 training samples, always the same ones: what diversity is measured on
@@ -296,7 +296,7 @@ assert report.faults[0].worst.finding.code == "n-minus-one"
 #    *Done when* you have a $\sigma$ of a hundredth of the weights' own size or less for which the network,
 #    after five epochs, is more than twice as accurate as the twins.
 # 2. **A penalty without the cheat.** Write the mean squared correlation as a penalty. `correlations(A)` of
-#    `tinydiv.techniques.blocks` gives $R$, and its `backward(M)` carries $M = \partial L/\partial R$ to
+#    `tinydiv.similarity` gives $R$, and its `backward(M)` carries $M = \partial L/\partial R$ to
 #    $A$. *Done when* `check_technique` says "all right", and halving the activations changes your penalty
 #    by less than a per cent.
 # 3. **A neuron too many.** Copy a neuron $i$ of the trained network over another neuron $j$ (incoming weights

@@ -18,15 +18,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tinydiv import plots
-from tinydiv.checking.suite import check_backward
+from tinydiv.check.suite import check_backward
 from tinydiv.data import load
 from tinydiv.initializers import PROBE, initialize
+from tinydiv.loop import DeviceData
 from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
-from tinydiv.studies import Arm, Controls, Measure, Study
-from tinydiv.studies.comparing import compare_all
-from tinydiv.techniques.blocks import correlations
-from tinydiv.training import DeviceData
+from tinydiv.similarity import correlations
+from tinydiv.study import Arm, Controls, Measure, Study
+from tinydiv.study.comparing import compare_all
 
 data = DeviceData(load("fashion-mini"), dtype="float64")
 

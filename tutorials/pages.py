@@ -4,8 +4,10 @@
 >                            on the site a note with that title
 > Let the class vote ...
 
-```{modules}                 in a page: a heading and the docstrings for each of them, and for a
-tinydiv.mlp                  package the names that it gives
+```{modules}                 in a page: a heading and the docstrings for each module, and for a package
+tinydiv.mlp                  the names that it gives: one module,
+tinydiv.data.*               a package with every module in it that no page names otherwise,
+techniques: weights          or the modules of all registered techniques of a family
 ```
 
 ```{techniques}              in a page: a table of all registered techniques
@@ -37,15 +39,42 @@ def with_notes(text: str) -> str:
     return NOTE.sub(note, text)
 
 
-def modules_in(text: str) -> list[str]:
-    """The modules that a page lists."""
-    return [name for found in MODULES.finditer(text) for name in found["names"].split()]
+def modules_in(page: Path) -> list[str]:
+    """The modules that a page documents, each on the first page and line that can be meant."""
+    return [name for where, name in placed(page.parent) if where == page]
+
+
+def placed(folder: Path) -> list[tuple[Path, str]]:
+    """(page, module) for every line of every page: single modules and families first, then packages."""
+    lines = [
+        (page, line)
+        for page in sorted(folder.glob("*.md"))
+        for found in MODULES.finditer(page.read_text(encoding="utf-8"))
+        for line in found["names"].splitlines()
+    ]
+    named = {line for _, line in lines} | {cls.__module__ for cls in TECHNIQUES.values()}
+    found: list[tuple[Path, str]] = []
+    for page, line in lines:
+        names = [name for name in meant(line) if not (line.endswith(".*") and name in named)]
+        found += [(page, name) for name in names if name not in {module for _, module in found}]
+    return found
+
+
+def meant(line: str) -> list[str]:
+    """The modules that one line of a list stands for."""
+    if line.startswith("techniques: "):
+        family = line.removeprefix("techniques: ")
+        return list(dict.fromkeys(c.__module__ for c in TECHNIQUES.values() if c.family == family))
+    if not line.endswith(".*"):
+        return [line]
+    package = line.removesuffix(".*")
+    return [name for name in public_modules() if name == package or name.startswith(package + ".")]
 
 
 def public_modules() -> list[str]:
     """Every module of the package whose name does not begin with an underscore."""
     walked = pkgutil.walk_packages(tinydiv.__path__, "tinydiv.")
-    found = [module.name for module in walked if "._" not in module.name]
+    found = [module.name for module in walked if "._" not in module.name]  # no __main__ either
     return ["tinydiv", *found]
 
 
@@ -74,19 +103,25 @@ def technique_table() -> str:
     return "\n".join(rows)
 
 
-def expanded(text: str) -> str:
+def expanded(page: Path) -> str:
     """A page with its lists of modules and its table written out."""
+    mine = set(modules_in(page))
 
     def all_of(found: re.Match[str]) -> str:
-        return "\n".join(documented(name) for name in found["names"].split())
+        names = [name for line in found["names"].splitlines() for name in meant(line)]
+        here = [name for name in dict.fromkeys(names) if name in mine]
+        mine.difference_update(here)
+        return "\n".join(documented(name) for name in here)
 
-    return TABLE.sub(lambda _: technique_table(), MODULES.sub(all_of, text))
+    text = MODULES.sub(all_of, page.read_text(encoding="utf-8"))
+    return TABLE.sub(lambda _: technique_table(), text)
 
 
 def prepare(source: Path) -> None:
     """Write out, in a copy of the site's sources, all that stands in short there."""
-    for page in source.rglob("*.md"):
-        page.write_text(expanded(page.read_text(encoding="utf-8")), encoding="utf-8")
+    pages = {page: expanded(page) for page in source.rglob("*.md")}
+    for page, text in pages.items():
+        page.write_text(text, encoding="utf-8")
     for path in source.rglob("*.ipynb"):
         book = json.loads(path.read_text(encoding="utf-8"))
         for cell in book["cells"]:

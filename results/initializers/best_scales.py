@@ -16,9 +16,9 @@ import numpy as np
 from tinydiv import data, optimizers
 from tinydiv.backend import quiet
 from tinydiv.initializers import PROBE, initialize
+from tinydiv.loop import DeviceData
 from tinydiv.losses import accuracy, cross_entropy
 from tinydiv.mlp import MLP
-from tinydiv.training import DeviceData
 
 SEEDS, BATCH, EPOCHS, HELD_OUT = (1000, 1001, 1002), 1024, 5, 10_000
 BASES = (

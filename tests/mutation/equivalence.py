@@ -9,8 +9,8 @@ import warnings
 from itertools import islice
 
 from tinydiv.backend import xp
-from tinydiv.checking import suite
-from tinydiv.checking.numeric import cotangents
+from tinydiv.check import suite
+from tinydiv.check.numeric import cotangents
 
 CLOSE = 1e-11
 """Results are the same if no entry differs by more than this, times the largest of them all if that is

@@ -12,8 +12,8 @@ import time
 import warnings
 from dataclasses import dataclass
 
-from tinydiv.checking import suite
-from tinydiv.checking.judge import judge
+from tinydiv.check import suite
+from tinydiv.check.judge import judge
 
 from .pool import Pool, in_the_pool
 

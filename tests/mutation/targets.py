@@ -18,12 +18,12 @@ from pathlib import Path
 
 import tinydiv
 from tinydiv import optimizers
-from tinydiv.checking import suite
+from tinydiv.check import suite
 
 from .edits import edits_of
 
 PACKAGE = Path(tinydiv.__file__).parent
-FILES = ("mlp.py", "activations.py", "losses.py", "techniques/*.py")
+FILES = ("mlp.py", "activations.py", "losses.py", "similarity.py", "techniques/*.py")
 BOOKKEEPING_FILES = (
     "framework",
     "placing",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tinydiv.backend import Array, matmul, xp
-from tinydiv.techniques.blocks import Correlations, correlations_of_centred
+from tinydiv.similarity import Correlations, correlations_of_centred
 
 TINY_EPS = 1e-12
 """Keeps 0/0 away; far below the variance of any neuron that counts as alive."""

@@ -3,7 +3,7 @@
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.diversity.neurons import Neurons, count_groups, eigenvalues, safe
 from tinydiv.diversity.of_weights import SAME
-from tinydiv.techniques.blocks import cosines, off_diagonal, pair_mask
+from tinydiv.similarity import cosines, off_diagonal, pair_mask
 from tinydiv.techniques.redo import dormancy
 
 DORMANT = 0.025

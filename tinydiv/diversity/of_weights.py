@@ -2,7 +2,7 @@
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.diversity.neurons import Neurons, count_groups, eigenvalues, safe
-from tinydiv.techniques.blocks import cosines, off_diagonal, pair_mask
+from tinydiv.similarity import cosines, off_diagonal, pair_mask
 from tinydiv.techniques.hyperspherical_energy import FLOOR, squared_distances
 
 SAME = 0.95

@@ -18,7 +18,7 @@ from tinydiv.initializers.scheme import (
     polar,
     with_norms,
 )
-from tinydiv.techniques.settings import setting
+from tinydiv.settings import setting
 
 GREEDY_ROWS = 512
 """How many rows of the probe batch a greedy choice by responses reads."""

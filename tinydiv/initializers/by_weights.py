@@ -18,7 +18,7 @@ from tinydiv.initializers.scheme import (
     reduced,
     with_norms,
 )
-from tinydiv.techniques.settings import setting
+from tinydiv.settings import setting
 
 
 @dataclass(frozen=True)

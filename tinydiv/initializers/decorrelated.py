@@ -12,7 +12,7 @@ import numpy as np
 
 from tinydiv.initializers.by_responses import DataScheme, centring_bias
 from tinydiv.initializers.scheme import Place, inverse_root, norms, polar, rescaled, with_norms
-from tinydiv.techniques.settings import setting
+from tinydiv.settings import setting
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinydiv.initializers.scheme import Place, Scheme
-from tinydiv.techniques.settings import setting
+from tinydiv.settings import setting
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from tinydiv.initializers.classic import BASES, Base
 from tinydiv.initializers.decorrelated import Decorrelated
 from tinydiv.initializers.scaled import Scaled
 from tinydiv.initializers.scheme import Scheme
-from tinydiv.techniques.settings import convert, split
+from tinydiv.settings import convert, split
 
 SCHEMES: dict[str, type[Scheme]] = {
     scheme.name: scheme

@@ -1,4 +1,4 @@
-"""Pictures: functions that draw on an axis and return it, and the picture of a run.
+"""Pictures: functions that draw on an axis and return it. A command's own picture lives with the command.
 
     import matplotlib.pyplot as plt
     from tinydiv import plots
@@ -11,6 +11,7 @@
 Nothing here calls plt.show(), and no core file imports this package.
 """
 
+from tinydiv.plots.comparisons import forest, heat_map, paired_dots
 from tinydiv.plots.curves import curve, dead_units, diversity_over_training, learning_curves
 from tinydiv.plots.neurons import (
     gallery_picture,
@@ -19,12 +20,7 @@ from tinydiv.plots.neurons import (
     similarity_matrix,
 )
 from tinydiv.plots.plane import decision_regions, neurons_parting
-from tinydiv.plots.predictions import predictions_picture
-from tinydiv.plots.run import run_picture
-from tinydiv.plots.snapshots import snapshots_picture
 from tinydiv.plots.spectra import correlation_spectrum, neuron_activity
-from tinydiv.plots.step import step_picture
-from tinydiv.plots.studies import forest, heat_map, paired_dots
 from tinydiv.plots.style import alt_text, page, save
 
 __all__ = [
@@ -43,11 +39,7 @@ __all__ = [
     "neurons_parting",
     "page",
     "paired_dots",
-    "predictions_picture",
-    "run_picture",
     "save",
     "similarity_gallery",
     "similarity_matrix",
-    "snapshots_picture",
-    "step_picture",
 ]

@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError, unknown
+from tinydiv.loop import Record
 from tinydiv.plots.style import Floats, colour, dash, describe, in_its_ink, mark, title_of
 from tinydiv.stats import bca_interval
-from tinydiv.training import Record
 
 Runs = Mapping[str, Sequence[Record]] | Sequence[Record]
 Band = Literal["range", "deviation", "interval"]

@@ -9,7 +9,7 @@ from tinydiv.backend import Array, to_host
 from tinydiv.errors import UsageError
 from tinydiv.plots.curves import Band, curve
 from tinydiv.plots.style import DEAD, Floats, colour, describe, in_its_ink, ink, one, row_ticks
-from tinydiv.techniques.blocks import ALIVE_STD
+from tinydiv.similarity import ALIVE_STD
 
 SMALLEST = 1e-3
 """Where the logarithmic axis of a spectrum ends: smaller eigenvalues are drawn there."""

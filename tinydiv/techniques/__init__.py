@@ -4,6 +4,7 @@ base.py says what a technique is; framework.py what surrounds it; blocks.py hold
 most penalties share; cost.py what a technique costs beside a plain step.
 """
 
+from tinydiv.settings import setting
 from tinydiv.techniques.base import (
     ActivationPenalty,
     EnsemblePenalty,
@@ -20,7 +21,6 @@ from tinydiv.techniques.base import (
 from tinydiv.techniques.framework import Techniques
 from tinydiv.techniques.placing import Placed, layers_of, place
 from tinydiv.techniques.registry import TECHNIQUES, technique_class
-from tinydiv.techniques.settings import setting
 
 __all__ = [
     "TECHNIQUES",

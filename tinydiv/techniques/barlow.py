@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.settings import setting
+from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.techniques.base import Step, TwoViewPenalty
-from tinydiv.techniques.blocks import correlations, off_diagonal
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 
 class Barlow(TwoViewPenalty):

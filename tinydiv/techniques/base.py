@@ -29,8 +29,8 @@ from tinydiv.losses import Loss
 from tinydiv.mlp import MLP, Trace
 from tinydiv.optimizers import Optimizer
 from tinydiv.philox import Draws
+from tinydiv.settings import check_fields, setting
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import check_fields, setting
 
 
 @dataclass

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
+from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.reorthogonalise import (
@@ -12,7 +13,6 @@ from tinydiv.techniques.reorthogonalise import (
     newton_schulz_flops,
     refuse_wide,
 )
-from tinydiv.techniques.settings import setting
 
 
 class Cayley(Intervention):

@@ -5,14 +5,14 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
 from tinydiv.losses import one_hot
-from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.blocks import (
+from tinydiv.settings import setting
+from tinydiv.similarity import (
     as_matrix,
     correlations_of_centred,
     off_diagonal,
 )
+from tinydiv.techniques.base import ActivationPenalty, Step
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 
 class ClassDeCov(ActivationPenalty):

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, xp
+from tinydiv.settings import setting
+from tinydiv.similarity import as_matrix, cosine_flops, cosines, pair_mask
 from tinydiv.techniques.base import Step, WeightPenalty
-from tinydiv.techniques.blocks import as_matrix, cosine_flops, cosines, pair_mask
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 
 class Coherence(WeightPenalty):

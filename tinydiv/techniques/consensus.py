@@ -5,9 +5,9 @@ from typing import ClassVar
 from tinydiv.backend import Array, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
+from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 
 class Consensus(Intervention):

@@ -4,10 +4,10 @@ from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
+from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.recycling import recycle, recycle_flops
-from tinydiv.techniques.settings import setting
 
 STREAM = 2000
 

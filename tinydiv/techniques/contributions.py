@@ -7,8 +7,8 @@ hidden layer: V are its outgoing weights there. Without layers= it is the last o
 from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.similarity import as_matrix, off_diagonal
 from tinydiv.techniques.base import EnsemblePenalty, Step
-from tinydiv.techniques.blocks import as_matrix, off_diagonal
 from tinydiv.techniques.cost import Shape
 
 

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, xp
+from tinydiv.similarity import as_matrix, cosine_flops, cosines, off_diagonal
 from tinydiv.techniques.base import Step, WeightPenalty
-from tinydiv.techniques.blocks import as_matrix, cosine_flops, cosines, off_diagonal
 from tinydiv.techniques.cost import Shape
 
 

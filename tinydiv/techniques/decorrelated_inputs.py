@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.layers import Context
+from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 
 class DecorrelatedInputs(LayerTechnique):

@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.similarity import off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.blocks import off_diagonal
 from tinydiv.techniques.cost import Shape
 
 

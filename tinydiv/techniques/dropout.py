@@ -6,9 +6,9 @@ from typing import ClassVar
 from tinydiv.backend import Array
 from tinydiv.layers import Context
 from tinydiv.philox import Draws
+from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
 from tinydiv.techniques.cost import DRAW, Shape
-from tinydiv.techniques.settings import setting
 
 
 class Dropout(LayerTechnique):

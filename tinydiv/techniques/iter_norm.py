@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.settings import setting
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 from tinydiv.techniques.whitening import Whitening
 
 

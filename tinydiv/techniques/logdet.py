@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array
-from tinydiv.techniques.base import ActivationPenalty, Step, WeightPenalty
-from tinydiv.techniques.blocks import (
+from tinydiv.settings import setting
+from tinydiv.similarity import (
     correlation_flops,
     correlations,
     cosine_flops,
@@ -12,8 +12,8 @@ from tinydiv.techniques.blocks import (
     logdet_flops,
     negative_logdet,
 )
+from tinydiv.techniques.base import ActivationPenalty, Step, WeightPenalty
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 
 class LogdetCorrelation(ActivationPenalty):

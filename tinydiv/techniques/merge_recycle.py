@@ -3,11 +3,11 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.settings import setting
+from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.blocks import correlations, off_diagonal
 from tinydiv.techniques.cost import DRAW, Shape
 from tinydiv.techniques.recycling import centring_bias, lengths, usual_length
-from tinydiv.techniques.settings import setting
 
 
 class MergeRecycle(Intervention):

@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
+from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Jordan's quintic: raises all singular values to about 1 (between 0.7 and 1.2) in five steps."""

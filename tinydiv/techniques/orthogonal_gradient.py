@@ -3,11 +3,11 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, xp
+from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.muon import orthogonalise, orthogonalise_flops
 from tinydiv.techniques.reorthogonalise import newton_schulz, newton_schulz_flops
-from tinydiv.techniques.settings import setting
 
 RAISING, POLISHING = 8, 5
 """Quintic steps raise singular values down to 1e-4 of the largest; cubic ones bring them to 1."""

@@ -5,11 +5,11 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
+from tinydiv.settings import setting
+from tinydiv.similarity import cosines, off_diagonal
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.blocks import cosines, off_diagonal
 from tinydiv.techniques.cost import DRAW, Shape
 from tinydiv.techniques.recycling import lengths
-from tinydiv.techniques.settings import setting
 
 STREAM = 3000
 

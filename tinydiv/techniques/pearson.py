@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, xp
+from tinydiv.settings import setting
+from tinydiv.similarity import as_matrix, correlation_flops, correlations, off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.blocks import as_matrix, correlation_flops, correlations, off_diagonal
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 
 class Pearson(ActivationPenalty):

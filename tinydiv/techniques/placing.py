@@ -15,9 +15,9 @@ from math import inf, isfinite
 
 from tinydiv import schedules
 from tinydiv.errors import UsageError, nearest
+from tinydiv.settings import check_fields, convert, refuse_type, split
 from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
 from tinydiv.techniques.registry import technique_class
-from tinydiv.techniques.settings import check_fields, convert, refuse_type, split
 
 COMMON = {
     "penalty": ("strength", "layers", "schedule", "steps", "patience"),

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, xp
+from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.recycling import recycle, recycle_flops
-from tinydiv.techniques.settings import setting
 
 STREAM = 1000
 """Added to the layer's number: draws that no other technique uses."""

@@ -5,11 +5,11 @@ from typing import ClassVar
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
+from tinydiv.settings import setting
+from tinydiv.similarity import cosines
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.blocks import cosines
 from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.recycling import lengths
-from tinydiv.techniques.settings import setting
 
 
 def newton_schulz(Y: Array, iterations: int) -> Array:

@@ -3,9 +3,9 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 
 class SharedDirection(Intervention):

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.settings import setting
+from tinydiv.similarity import as_matrix
 from tinydiv.techniques.base import Step, WeightPenalty
-from tinydiv.techniques.blocks import as_matrix
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 
 def from_isometry(W: Array, scaled: bool = True) -> Array:

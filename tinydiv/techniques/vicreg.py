@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.settings import setting
+from tinydiv.similarity import ALIVE_STD, as_matrix, off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.blocks import ALIVE_STD, as_matrix, off_diagonal
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 
 class VICReg(ActivationPenalty):

@@ -3,10 +3,10 @@
 from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.settings import setting
+from tinydiv.similarity import off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.blocks import off_diagonal
 from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.settings import setting
 
 DELTA = 1e-3
 """Added to the diagonal of S under a determinant: neurons that coincide make S singular."""

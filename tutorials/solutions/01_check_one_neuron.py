@@ -5,7 +5,7 @@ python tutorials/solutions/01_check_one_neuron.py
 
 import numpy as np
 
-from tinydiv.checking.functions import check_function
+from tinydiv.check.functions import check_function
 from tinydiv.data import load
 
 moons = load("moons")

@@ -4,7 +4,7 @@ python tutorials/solutions/02_push_gradients_back.py
 """
 
 from tinydiv.backend import xp
-from tinydiv.checking.suite import check_backward, check_loss
+from tinydiv.check.suite import check_backward, check_loss
 from tinydiv.losses import one_hot
 
 # Exercise 1: back to the inputs ---------------------------------------------------------------------

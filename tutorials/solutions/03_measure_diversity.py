@@ -6,14 +6,14 @@ python tutorials/solutions/03_measure_diversity.py
 import numpy as np
 
 from tinydiv.backend import xp
-from tinydiv.checking.suite import check_technique
+from tinydiv.check.suite import check_technique
 from tinydiv.data import load
 from tinydiv.initializers import initialize
+from tinydiv.loop import DeviceData, train
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Adam
+from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.techniques import ActivationPenalty
-from tinydiv.techniques.blocks import correlations, off_diagonal
-from tinydiv.training import DeviceData, train
 
 data = DeviceData(load("fashion-mini"), dtype="float64")
 probe = data.probe()

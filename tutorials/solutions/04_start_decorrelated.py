@@ -8,8 +8,8 @@ import tempfile
 import numpy as np
 
 from tinydiv.stats import mean_difference_interval
-from tinydiv.studies import Arm, Controls, Measure, Study
-from tinydiv.studies.comparing import compare_all
+from tinydiv.study import Arm, Controls, Measure, Study
+from tinydiv.study.comparing import compare_all
 
 
 def study(arms, seeds=10, first_seed=0, **train):

@@ -1,0 +1,36 @@
+"""The gradient checker and the doctor. Read judge.py for what is checked, patterns.py for what the doctor
+knows; `python -m tinydiv.check` is the command.
+
+    from tinydiv.check import check_technique
+    print(check_technique(Mine))
+"""
+
+from tinydiv.check.evidence import Facts, Finding
+from tinydiv.check.judge import Case, Verdict, judge
+from tinydiv.check.own import check_file
+from tinydiv.check.report import Report, Row
+from tinydiv.check.suite import (
+    check_activation,
+    check_backward,
+    check_loss,
+    check_network,
+    check_technique,
+    run,
+)
+
+__all__ = [
+    "Case",
+    "Facts",
+    "Finding",
+    "Report",
+    "Row",
+    "Verdict",
+    "check_activation",
+    "check_backward",
+    "check_file",
+    "check_loss",
+    "check_network",
+    "check_technique",
+    "judge",
+    "run",
+]

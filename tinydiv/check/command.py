@@ -1,0 +1,105 @@
+"""Is every gradient right, and if not, how is it wrong? python -m tinydiv.check
+
+Every gradient of the network, of each activation, loss and technique is compared with numerical
+derivatives in float64, through random cotangents. checking/ has the parts: judge.py first.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from tinydiv import __version__
+from tinydiv.command import cli
+
+PROG = "tinydiv.check"
+
+EXAMPLES = """\
+examples:
+  python -m tinydiv.check                        everything that tinydiv differentiates
+  python -m tinydiv.check --only decov           one technique, activation or loss, or the network
+  python -m tinydiv.check --only penalties       a group: network, activations, losses, penalties,
+                                                 layers, interventions
+  python -m tinydiv.check mine.py                whatever the file defines that has a gradient
+  python -m tinydiv.check mine.py:Mine --json    one class in it, as JSON on stdout
+
+what a file may define (any number of these; what it imports is not checked):
+  class Mine(ActivationPenalty)        a technique of any kind (tinydiv/techniques/base.py)
+  class Mine(Activation)               f in __call__, f' in derivative
+  class Mine(MLP), or class MLP        a network with a backward of its own, or an edited copy of mlp.py
+  def backward(net, trace, dlogits, dA=None)
+                                       an edited copy of MLP.backward: fills net.dW[l] and net.db[l];
+                                       the keywords accumulate and to_inputs are checked if it has them
+  def loss(outputs, targets)           returns (value, doutputs)
+
+exit code 0: all gradients are right; 1: some are not, or prove nothing (all zeros, all at a kink);
+2: the question cannot be answered (no such name, a file that cannot be imported); 130: Ctrl-C.
+"""
+
+
+def parser() -> cli.Parser:
+    found = cli.Parser(PROG, "Compare every gradient with numerical derivatives.", EXAMPLES)
+    found.add_argument("file", nargs="?", metavar="FILE.py[:NAME]", help="a file of your own")
+    found.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name or a group; may be given several times",
+    )
+    found.add_argument("--seed", default="0", metavar="N", help="of the points (default: 0)")
+    found.add_argument(
+        "--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)"
+    )
+    found.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    return found
+
+
+def command(argv: Sequence[str]) -> int:
+    options = parser().parse(argv)
+    from tinydiv.options import whole
+
+    seed = whole(0, 2**31)("--seed", options.seed)
+    return check(options, seed)
+
+
+def check(options: argparse.Namespace, seed: int) -> int:
+    """Run the check that was asked for and show it. NumPy is loaded only here."""
+    from tinydiv import backend
+    from tinydiv.check import suite
+    from tinydiv.check.own import check_file
+    from tinydiv.check.report import HEADER, Report, block, held_block, summary
+    from tinydiv.errors import UsageError
+
+    if options.file and options.only:
+        raise UsageError(
+            "--only chooses among what tinydiv offers: for one name in a file, write FILE.py:NAME"
+        )
+    suite.chosen(options.only)  # complain before anything starts
+    backend.use(options.backend)
+
+    heading = [HEADER]  # above the first result, not above a refusal
+
+    def told(subject: str, report: Report) -> None:
+        if options.json:
+            print(f"{subject} ({report.seconds:.1f} s)", file=sys.stderr)
+        elif rows := report.of(subject):
+            cli.say("\n".join([*heading, block(rows)]))
+            heading.clear()
+
+    what = options.file
+    report = check_file(what, seed, told) if what else suite.run(options.only, seed, told)
+    if options.json:
+        asked = {"tinydiv": __version__, "file": options.file, "only": options.only}
+        cli.say(json.dumps({**asked, **report.data()}, allow_nan=False))
+    else:
+        for text in (held_block(report.held) if report.held else "", *report.notes):
+            if text:
+                cli.say(text)
+        cli.say(summary(report))
+    return 0 if report.right else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code."""
+    return cli.run(PROG, command, argv)

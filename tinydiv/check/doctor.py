@@ -1,0 +1,96 @@
+"""The doctor: not "mismatch", but how a gradient is wrong, in words.
+
+From the analytic and the numerical array of each gradient (and what is known about the point) each
+pattern asks one question: is the one twice the other? its transpose? right but for a constant along the
+samples? The first pattern that fits *every* entry names the fault; what fits none is shown where the
+difference is largest. Entries at a kink are left out of every comparison.
+
+A fault near the outputs spoils everything below it, since the gradient comes down from there. So a
+known fault that explains several arrays at once (variants.py computes what it would give) goes before
+one explanation for each array alone.
+"""
+
+import os
+import re
+import traceback
+from collections.abc import Sequence
+
+from tinydiv.backend import Array
+from tinydiv.check.evidence import Evidence, Facts, Finding
+from tinydiv.check.patterns import PATTERNS, elsewhere
+
+
+def diagnose(evidence: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
+    """A finding for every array that is wrong, by name."""
+    for e in evidence:
+        if e.name in facts.task:
+            e.a, e.n = e.a - facts.task[e.name], e.n - facts.task[e.name]
+    measured = {e.name: e.n for e in evidence}
+    wrong = []
+    for e in evidence:
+        e.facts = facts
+        e.others = {name: n for name, n in measured.items() if name != e.name}
+        if not e.right:
+            wrong.append(e)
+    findings = common_cause(wrong, facts)
+    for e in wrong:
+        if e.name in findings:
+            continue
+        for pattern in PATTERNS:
+            found = pattern(e)
+            if found is not None:
+                findings[e.name] = found
+                break
+        else:
+            findings[e.name] = elsewhere(e)
+    return findings
+
+
+def common_cause(wrong: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
+    """The known fault that explains the most of the wrong arrays, if there is one."""
+    best: dict[str, Finding] = {}
+    for finding, arrays in facts.variants:
+        fits = {e.name: finding for e in wrong if e.name in arrays and e.same(e.a, arrays[e.name])}
+        if len(fits) > len(best):
+            best = fits
+    return best
+
+
+def shape_finding(name: str, analytic: Array, x: Array) -> Finding:
+    """What is wrong with a gradient's shape, or that it is no array at all."""
+    shape = getattr(analytic, "shape", None)
+    if shape is None:
+        return Finding("shape", f"is a {type(analytic).__name__}, not an array of shape {x.shape}")
+    said = f"has shape {tuple(shape)}, but {name} has shape {tuple(x.shape)}"
+    if len(shape) >= 2 and (*shape[:-2], shape[-1], shape[-2]) == tuple(x.shape):
+        return Finding("transposed", f"transposed: {said}")
+    rows = min(len(shape), x.ndim) >= 2
+    if rows and x.shape[-2] == 1 < shape[-2] and shape[-1] == x.shape[-1]:
+        return Finding("bias-not-summed", f"not summed over the samples: {said}")
+    if len(shape) < x.ndim and tuple(shape) == tuple(x.shape[x.ndim - len(shape) :]):
+        return Finding("summed-over-networks", f"the axis of the networks is missing: {said}")
+    return Finding("shape", said)
+
+
+def raised_finding(error: BaseException) -> Finding:
+    """What the checked code raised, in which line, and what that often means."""
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [f for f in frames if f"{os.sep}checking{os.sep}" not in f.filename]
+    place = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
+    said = " ".join(str(error).split())
+    words = f"raised {type(error).__name__}: {said}{place}"
+    shapes = re.findall(r"shape \(([\d, ]+)\)", said)
+    if len(shapes) == 2:
+        given, wanted = ([int(n) for n in re.findall(r"\d+", shape)] for shape in shapes)
+        if min(len(given), len(wanted)) > 1 and wanted[-2] == 1 < given[-2]:
+            return Finding(
+                "bias-not-summed",
+                f"{words}: {given[-2]} rows, one per sample, where one row belongs; the gradient of "
+                "a bias is summed over the samples",
+            )
+    if isinstance(error, NotImplementedError):
+        missing = theirs[-1].name if theirs else "a function"
+        return Finding("raised", f"{missing} is not filled in")
+    if "matmul" in said and "mismatch" in said:
+        words += ": is a transpose missing, or one too many?"
+    return Finding("raised", words)

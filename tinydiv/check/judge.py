@@ -1,0 +1,317 @@
+"""One case: a function, a point, and the gradients that somebody derived. Is each of them right?
+
+Verdicts about one array:
+
+    right       agrees with the numerical derivative
+    no effect   zero, and rightly so: moving the array far does not change the value (a bias before
+                batch norm); accepted only beside other arrays that are right
+    wrong       disagrees; the doctor says how (doctor.py)
+    zero        all zeros on both sides: proves nothing (an inactive hinge, dead neurons), and fails
+    kink        every entry lies at a kink: proves nothing, and fails
+    nan         not finite
+    error       could not be computed: the code raised, or gave something of another shape
+    noisy       the value changes between two calls at the same point, so it has no derivative
+"""
+
+import warnings
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field
+
+from tinydiv.backend import Array, to_host, xp
+from tinydiv.check.doctor import diagnose, raised_finding, shape_finding
+from tinydiv.check.evidence import Evidence, Facts, Finding
+from tinydiv.check.numeric import (
+    Function,
+    Point,
+    Probe,
+    Slopes,
+    along,
+    complex_step,
+    cotangents,
+    directions,
+    random_directions,
+    slopes,
+)
+
+TOLERANCE = 1e-7
+"""Largest relative error of an array (by its largest entry) against central differences."""
+COMPLEX_TOLERANCE = 1e-9
+"""The same against the complex step, which is exact to the last digits."""
+ENTRIES = 30
+"""Arrays up to this size are measured entry by entry, larger ones along random directions."""
+DIRECTIONS = 3
+LARGEST = 4000
+"""A wrong gradient with more entries than this is not measured entry by entry for the doctor."""
+
+PASSING = ("right", "no effect")
+
+Gradients = Callable[[Point, Sequence[Array]], dict[str, Array]]
+"""(point, cotangents of the outputs) -> the gradient for every array of the point, by name."""
+
+
+@dataclass
+class Case:
+    """What is to be checked: a function at a point, and its gradients."""
+
+    kind: str
+    subject: str
+    setting: str
+    point: Point
+    function: Function
+    gradients: Gradients
+    facts: Callable[[Point, Sequence[Array]], Facts] = lambda point, weights: Facts()
+    """What the doctor may know; computed only where something is wrong."""
+    per_network: bool = False
+    """Is the output one value per network? Then the doctor is shown the gradients without weights."""
+
+
+@dataclass
+class Verdict:
+    """About one array of one case."""
+
+    case: Case = field(repr=False)
+    array: str
+    status: str
+    error: float | None = None
+    """The largest difference over the largest entry."""
+    complex_error: float | None = None
+    """The same against the complex step; None where the code does not take complex numbers."""
+    finding: Finding | None = None
+    entries: int = 0
+    at_kink: int = 0
+
+    @property
+    def passes(self) -> bool:
+        return self.status in PASSING
+
+    @property
+    def words(self) -> str:
+        """The verdict as a reader sees it."""
+        if self.finding is not None:
+            return self.finding.words
+        if self.status == "no effect":
+            return "zero, rightly: it has no effect"
+        some = f"; {self.at_kink} of {self.entries} entries are at a kink" if self.at_kink else ""
+        return self.status + some
+
+
+def judge(
+    case: Case, seed: int = 0, known: Container[str] = (), doctor: bool = True
+) -> list[Verdict]:
+    """Check every array of a case. Never raises for what the checked code does wrong.
+
+    known: arrays whose fault was named at another point already: a disagreement is enough, and it need
+    not be looked at entry by entry. doctor: is anybody interested in *how* a gradient is wrong?
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a NaN gets a verdict, not a warning
+        return _judge(case, seed, known, doctor)
+
+
+def _judge(case: Case, seed: int, known: Container[str], doctor: bool) -> list[Verdict]:
+    def value(status: str, finding: Finding) -> list[Verdict]:
+        return [Verdict(case, "value", status, finding=finding)]
+
+    try:
+        outputs, again = case.function(case.point), case.function(case.point)
+        if not all(bool(xp.all(xp.isfinite(output))) for output in outputs):
+            return value("nan", VALUE_NAN)
+        if not all(bool(xp.all(a == b)) for a, b in zip(outputs, again, strict=True)):
+            return value("noisy", RANDOM)
+        weights = cotangents(outputs, seed)
+        gradients = case.gradients(case.point, weights)
+    except (Exception, SystemExit) as error:
+        return value("error", raised_finding(error))
+
+    verdicts: list[Verdict] = []
+    probes: dict[str, Probe] = {}
+    for name, x in case.point.items():
+        analytic = gradients.get(name)
+        verdict = _unusable(case, name, analytic, x)
+        if verdict is None:
+            probes[name] = Probe(case.function, weights, case.point, name)
+            verdict = _measured(case, probes[name], analytic, seed, known)
+        verdicts.append(verdict)
+    _zeros(verdicts, probes)
+    if doctor and any(v.status == "wrong" and v.array not in known for v in verdicts):
+        _ask_the_doctor(case, verdicts, probes, gradients, weights)
+    return verdicts
+
+
+def _unusable(case: Case, name: str, analytic: Array, x: Array) -> Verdict | None:
+    """A gradient that cannot be compared: not there, of another shape, not finite."""
+    if analytic is None:
+        finding = Finding("missing", f"no gradient for {name} was given")
+        return Verdict(case, f"d{name}", "error", finding=finding, entries=x.size)
+    if getattr(analytic, "shape", None) != x.shape:
+        finding = shape_finding(name, analytic, x)
+        return Verdict(case, f"d{name}", "error", finding=finding, entries=x.size)
+    finite = xp.isfinite(analytic)
+    if not bool(xp.all(finite)):
+        finding = Finding("nan", f"{int(xp.sum(~finite))} of {x.size} entries are not finite")
+        return Verdict(case, f"d{name}", "nan", finding=finding, entries=x.size)
+    return None
+
+
+VALUE_NAN = Finding("value-nan", "the value itself is not finite at the checked point")
+RANDOM = Finding(
+    "noisy",
+    "the value changes between two calls with the same arrays: draw random numbers from step.draws, "
+    "which gives the same ones for the same step",
+)
+
+
+# Measuring ---------------------------------------------------------------------------------------
+
+
+def _measured(
+    case: Case, probe: Probe, analytic: Array, seed: int, known: Container[str]
+) -> Verdict:
+    """Compare one array with the numerical derivative, and with the complex step where it can be had."""
+    size = probe.x.size
+    if size <= ENTRIES:
+        verdict = _compared(case, probe, analytic, directions(probe.x))
+    else:
+        verdict = _compared(
+            case, probe, analytic, random_directions(probe.x, DIRECTIONS, seed), quick=True
+        )
+        if (
+            verdict.status != "right" and f"d{probe.name}" not in known
+        ):  # a kink on the way may excuse some entries: which?
+            verdict = _compared(case, probe, analytic, directions(probe.x)[:LARGEST])
+    verdict.entries = size
+    return verdict
+
+
+def _compared(
+    case: Case, probe: Probe, analytic: Array, ways: list[Array], quick: bool = False
+) -> Verdict:
+    """quick: one direction that disagrees is enough, since every entry will be looked at then."""
+    name = f"d{probe.name}"
+    expected = along(analytic, ways)
+    found = slopes(probe, ways, expected, TOLERANCE, quick)
+    if not quick:
+        probe.entrywise = found
+    elif len(found.values) < len(ways):
+        return Verdict(case, name, "wrong")
+    verdict = _of_slopes(case, probe, expected, found, probe.floor)
+    if verdict.status in ("wrong", "noisy"):  # or is it rounding? then it is larger than usual
+        verdict = _of_slopes(case, probe, expected, found, probe.rounding())
+    if verdict.status == "right":
+        _against_complex_step(verdict, probe, expected, found, ways)
+    return verdict
+
+
+def _of_slopes(
+    case: Case, probe: Probe, expected: list[float], found: Slopes, floor: float
+) -> Verdict:
+    """The verdict for one array; differences below the floor are rounding."""
+    name = f"d{probe.name}"
+    kinks = sum(found.kinks)
+    smooth = [i for i, kink in enumerate(found.kinks) if not kink]
+    if not smooth:
+        return Verdict(case, name, "kink", at_kink=kinks, finding=AT_KINKS)
+    largest = max(max(abs(expected[i]), abs(found.values[i])) for i in smooth)
+    if largest <= floor:
+        return Verdict(case, name, "zero", at_kink=kinks)
+    gaps = [abs(expected[i] - found.values[i]) for i in smooth]
+    doubts = [3 * found.doubts[i] + floor for i in smooth]
+    error = max(gaps) / largest
+    if max(found.doubts[i] for i in smooth) > 1e-3 * largest:
+        return Verdict(case, name, "noisy", error, finding=ROUGH)
+    right = all(gap <= TOLERANCE * largest + doubt for gap, doubt in zip(gaps, doubts, strict=True))
+    return Verdict(case, name, "right" if right else "wrong", error, at_kink=kinks)
+
+
+def _against_complex_step(
+    verdict: Verdict, probe: Probe, expected: list[float], found: Slopes, ways: list[Array]
+) -> None:
+    """A right gradient must also agree with the complex step, to the last digits, where there is one:
+    where the code takes complex numbers and means the same by them (abs does not)."""
+    smooth = [i for i, kink in enumerate(found.kinks) if not kink]
+    exact = complex_step(probe, [ways[i] for i in smooth])
+    if exact is None:
+        return
+    largest = max(max(abs(expected[i]), abs(found.values[i])) for i in smooth)
+    meant = max(abs(e - found.values[i]) for e, i in zip(exact, smooth, strict=True))
+    if meant > 10 * TOLERANCE * largest + probe.floor:
+        return
+    gap = max(abs(e - expected[i]) for e, i in zip(exact, smooth, strict=True))
+    verdict.complex_error = gap / largest
+    if verdict.complex_error > COMPLEX_TOLERANCE:
+        verdict.status = "wrong"
+
+
+AT_KINKS = Finding(
+    "kink",
+    "every entry lies at a kink, where no derivative exists: the gradient is not wrong there, but "
+    "this point proves nothing",
+)
+ROUGH = Finding(
+    "noisy", "the value is too rough here: its numerical derivative does not settle at any step"
+)
+ZERO = Finding(
+    "zero",
+    "zero everywhere, and so is the numerical derivative: this point proves nothing (an inactive "
+    "hinge? dead neurons?)",
+)
+
+
+def _zeros(verdicts: list[Verdict], probes: dict[str, Probe]) -> None:
+    """A gradient of zeros is right only if the array has no effect at all, near or far."""
+    others = any(v.status in ("right", "wrong") for v in verdicts)
+    for v in verdicts:
+        if v.status != "zero":
+            continue
+        if others and _has_no_effect(probes[v.array[1:]]):
+            v.status = "no effect"
+        else:
+            v.finding = ZERO
+
+
+def _has_no_effect(probe: Probe) -> bool:
+    """Move the array far, several times: do the outputs stay?"""
+    for i, far in enumerate((1.0, -3.0, 10.0)):
+        (v,) = random_directions(probe.x, 1, seed=i)
+        moved = probe.at(v * probe.x.size**0.5, far)
+        for f, g in zip(probe.middle, moved, strict=True):
+            size = float(xp.max(abs(f))) if f.size else 0.0
+            if f.size and not float(xp.max(abs(f - g))) <= 1e-9 * max(size, 1e-30):
+                return False
+    return True
+
+
+# When something is wrong -------------------------------------------------------------------------
+
+
+def _ask_the_doctor(
+    case: Case,
+    verdicts: list[Verdict],
+    probes: dict[str, Probe],
+    gradients: dict[str, Array],
+    weights: Sequence[Array],
+) -> None:
+    """Measure every array entry by entry, and let the doctor say what is wrong with which."""
+    evidence: list[Evidence] = []
+    for name, probe in probes.items():
+        if probe.x.size > LARGEST:
+            continue
+        found = probe.entrywise
+        if found is None:
+            ways = directions(probe.x)
+            found = slopes(probe, ways, along(gradients[name], ways), TOLERANCE)
+        shape = probe.x.shape
+        of_one = to_host(weights[0])[..., None, None] if case.per_network else 1.0
+        evidence.append(
+            Evidence(
+                name,
+                to_host(gradients[name]) / of_one,
+                to_host(xp.asarray(found.values)).reshape(shape) / of_one,
+                to_host(xp.asarray(found.kinks)).reshape(shape),
+                to_host(probe.x),
+            )
+        )
+    findings = diagnose(evidence, case.facts(case.point, weights))
+    for v in verdicts:
+        if v.status == "wrong":
+            v.finding = findings.get(v.array[1:], Finding("elsewhere", "differs"))

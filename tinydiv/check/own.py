@@ -1,0 +1,117 @@
+"""A reader's own file: whatever it defines that has a gradient is found and checked.
+
+    class Mine(ActivationPenalty)       a technique of any kind: see tinydiv/techniques/base.py
+    class Mine(Activation)              f in __call__, f' in derivative
+    class Mine(MLP), class MLP          a network with its own backward, or an edited copy of mlp.py
+    def backward(net, trace, dlogits, dA=None)      an edited copy of the network's own: it fills
+                                        net.dW[l] and net.db[l]. The keywords accumulate and to_inputs
+                                        are checked if it takes them, and so is dA
+    def loss(outputs, targets)          returns (value, doutputs), as in tinydiv/losses.py
+
+What the file imports is not checked, only what it defines.
+"""
+
+import time
+from collections.abc import Callable
+from types import ModuleType
+
+from tinydiv.activations import Activation
+from tinydiv.check.losses import loss_cases
+from tinydiv.check.network import activation_cases, network_cases
+from tinydiv.check.report import Report
+from tinydiv.check.suite import Told, examine, technique_into
+from tinydiv.errors import UsageError, nearest
+from tinydiv.mlp import MLP
+from tinydiv.techniques.base import Technique
+from tinydiv.techniques.placing import place
+from tinydiv.techniques.registry import module_of_file
+
+FUNCTIONS = ("backward", "loss")
+WANTED = (
+    "a technique, an Activation, an MLP, a function backward(net, trace, dlogits, dA) or a function "
+    "loss(outputs, targets)"
+)
+
+Check = Callable[[Report, int], None]
+
+
+def taken_apart(text: str) -> tuple[str, str, str]:
+    """FILE.py, FILE.py:Name or FILE.py:Name:key=value,... -> (file, name, settings). The colon of a
+    Windows drive stays with the file."""
+    if ".py:" not in text:
+        return text, "", ""
+    file, _, rest = text.partition(".py:")
+    name, _, settings = rest.partition(":")
+    return file + ".py", name, settings
+
+
+def check_file(text: str, seed: int = 0, told: Told | None = None) -> Report:
+    """Check what a file defines, or one name in it: "mine.py", "mine.py:Mine".
+
+    Raises UsageError if the file cannot be imported, or defines nothing that has a gradient.
+    """
+    file, name, settings = taken_apart(text)
+    found = checks_in(module_of_file(file), text if settings else "")
+    if not found:
+        raise UsageError(f"{file} defines nothing to check: it may define {WANTED}")
+    if name and name not in found:
+        raise UsageError(f"{file} defines no {name!r} to check: {nearest(name, found)}")
+    report, began = Report(seed), time.perf_counter()
+    for own in [name] if name else list(found):
+        found[own](report, seed)
+        report.seconds = time.perf_counter() - began
+        if told is not None:
+            told(own, report)
+    return report
+
+
+def checks_in(module: ModuleType, spec: str = "") -> dict[str, Check]:
+    """How each thing in a module is checked, by its name there."""
+    found: dict[str, Check] = {}
+    for name, value in vars(module).items():
+        if getattr(value, "__module__", None) != module.__name__:
+            continue
+        if isinstance(value, type):
+            check = _of_class(name, value, spec)
+            if check is not None:
+                found[name] = check
+        elif callable(value) and name in FUNCTIONS:
+            found[name] = _of_function(name, value)
+    return found
+
+
+def _of_class(name: str, cls: type, spec: str) -> Check | None:
+    if issubclass(cls, Technique):
+
+        def technique(report: Report, seed: int) -> None:
+            settings = None
+            if spec:
+                given = place(spec).technique
+                settings = dict(vars(given))
+            technique_into(report, cls, seed, name, settings)
+
+        return technique
+    if issubclass(cls, Activation):
+
+        def activation(report: Report, seed: int) -> None:
+            examine(report, activation_cases(cls(), seed, name), seed)
+
+        return activation
+    if issubclass(cls, MLP) or name == "MLP":
+        kind: type[MLP] = cls  # type: ignore[assignment]
+
+        def network(report: Report, seed: int) -> None:
+            examine(report, network_cases(seed, kind, subject=name), seed)
+
+        return network
+    return None
+
+
+def _of_function(name: str, function: Callable[..., object]) -> Check:
+    def check(report: Report, seed: int) -> None:
+        if name == "backward":
+            examine(report, network_cases(seed, backward=function, subject=name), seed)
+        else:
+            examine(report, loss_cases(function, name, seed), seed)  # type: ignore[arg-type]
+
+    return check

@@ -1,0 +1,153 @@
+"""Points to check at: small float64 networks with random weights, inputs and labels.
+
+Sizes are chosen so that a factor tells its name (7 samples, 4 neurons, 3 classes), and so that a
+transpose changes the shape; except where everything is square on purpose, because there a wrong order is
+no shape error. One case has as many networks as neurons.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tinydiv.activations import Activation
+from tinydiv.backend import Array, to_device
+from tinydiv.check.numeric import Point
+from tinydiv.layers import Context, Layer
+from tinydiv.mlp import MLP
+from tinydiv.randomness import generator
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One network's sizes, how many networks, the batch, and whether each has inputs of its own."""
+
+    sizes: tuple[int, ...]
+    samples: int
+    replicas: int | None = None
+    own_inputs: bool = False
+
+    def __str__(self) -> str:
+        many = f", {self.replicas} networks" if self.replicas else ""
+        own = " with inputs of their own" if self.own_inputs else ""
+        return f"{'-'.join(map(str, self.sizes))}, N={self.samples}{many}{own}"
+
+
+LINEAR = Shape((4, 3), 7)
+SHALLOW = Shape((5, 4, 3), 7)
+DEEP = Shape((5, 4, 6, 3), 7)
+MANY = Shape((5, 4, 2, 3), 6, replicas=3)
+SQUARE = Shape((4, 4, 4, 4), 6, replicas=4, own_inputs=True)
+"""Everything is 4: networks, inputs, neurons, outputs. What met the wrong axis raises no error here."""
+ONE_SAMPLE = Shape((3, 4, 2), 1)
+WIDE = Shape((3, 5, 7, 2), 9, replicas=2)
+"""More neurons than inputs: their weights cannot all be orthogonal."""
+
+SILENT = Shape((3, 3, 2), 5, replicas=2)
+"""For neurons that say nothing: one of the first network's, and all but one of the second's."""
+
+
+def numbers(*shape: int, seed: int, scale: float = 1.0) -> Array:
+    """Normal numbers in float64, drawn on the host."""
+    return to_device(scale * generator(seed, "probe").standard_normal(shape))
+
+
+def labels(*shape: int, classes: int, seed: int) -> Array:
+    """Class numbers."""
+    return to_device(generator(seed, "split").integers(classes, size=shape).astype("int32"))
+
+
+def network(
+    shape: Shape,
+    activation: str | Activation,
+    seed: int,
+    layers: Sequence[Layer] = (),
+    kind: type[MLP] = MLP,
+) -> MLP:
+    """A network with random weights, biases and layer parameters, none of them special."""
+    net = kind(shape.sizes, activation, shape.replicas, "float64", layers)
+    net.theta[...] = numbers(*net.theta.shape, seed=seed, scale=0.7)
+    return net
+
+
+def inputs(shape: Shape, seed: int) -> Array:
+    lead = (shape.replicas,) if shape.own_inputs and shape.replicas else ()
+    return numbers(*lead, shape.samples, shape.sizes[0], seed=seed + 1)
+
+
+def targets(shape: Shape, seed: int) -> Array:
+    """Class numbers, shared or one row per network as the inputs are."""
+    lead = (shape.replicas,) if shape.own_inputs and shape.replicas else ()
+    return labels(*lead, shape.samples, classes=shape.sizes[-1], seed=seed + 2)
+
+
+def parameters(net: MLP) -> Point:
+    """Copies of all that is learned, by name: "W[0]", "b[0]", "gamma[batch-norm.1]"."""
+    return {
+        name: net.view(net.theta, block.name).copy()
+        for name, block in zip(names(net), net.blocks, strict=True)
+    }
+
+
+def put(net: MLP, point: Point) -> None:
+    """Write the arrays of a point into the network; X and the like are not the network's."""
+    for name, block in zip(names(net), net.blocks, strict=True):
+        net.view(net.theta, block.name)[...] = point[name]
+
+
+def gradients(net: MLP) -> Point:
+    """Copies of what stands in dtheta, by the same names."""
+    return {
+        name: net.view(net.dtheta, block.name).copy()
+        for name, block in zip(names(net), net.blocks, strict=True)
+    }
+
+
+def names(net: MLP) -> list[str]:
+    """The blocks of theta as readers know them: W[0] for W0."""
+    plain = [block.name[0] in "Wb" and block.name[1:].isdigit() for block in net.blocks]
+    return [
+        f"{block.name[0]}[{block.name[1:]}]" if is_plain else block.name
+        for block, is_plain in zip(net.blocks, plain, strict=True)
+    ]
+
+
+class Remembers(Protocol):
+    """Whatever has a state that changes as it is used: layers, techniques."""
+
+    def state(self) -> dict[str, Array]: ...
+    def load_state(self, state: dict[str, Array], /) -> None: ...
+
+
+class Memory:
+    """What layers or techniques remember (running statistics), put back before every evaluation: only
+    then is the same point the same function twice."""
+
+    def __init__(self, *owners: Remembers) -> None:
+        kept = [(owner, owner.state()) for owner in owners]
+        self.kept = [
+            (owner, {key: _copied(value) for key, value in state.items()})
+            for owner, state in kept
+            if state
+        ]
+
+    def restore(self) -> None:
+        for owner, state in self.kept:
+            owner.load_state({key: _copied(value) for key, value in state.items()})
+
+
+def _copied(value: Array) -> Array:
+    return value.copy() if hasattr(value, "copy") else value
+
+
+def warm_up(net: MLP, shape: Shape, seed: int) -> Memory:
+    """Let the layers see a few batches, so that their running statistics are not the first ones."""
+    for step in range(3):
+        net.forward(2.0 * inputs(shape, seed + 10 * step) + 0.3, Context(training=True, step=step))
+    return Memory(*net.layers)
+
+
+def takes(function: Callable[..., object], name: str) -> bool:
+    """Does a function take an argument of that name?"""
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)

@@ -1,0 +1,234 @@
+"""What a check found: a table for readers, the same as data for machines.
+
+One row per array of a subject. The points at which it was checked are summed up: the largest error of
+all, and the first point that failed.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tinydiv.check.judge import TOLERANCE, Verdict
+
+Data = dict[str, object]
+
+SEVERITY = ("right", "no effect", "kink", "zero", "noisy", "wrong", "nan", "error")
+
+
+@dataclass
+class Row:
+    """One array of one subject, over all points."""
+
+    kind: str
+    subject: str
+    array: str
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[Verdict]:
+        return [v for v in self.verdicts if not v.passes]
+
+    @property
+    def right(self) -> bool:
+        return not self.failed
+
+    @property
+    def worst(self) -> Verdict:
+        """The verdict that the row shows: the first of the gravest kind."""
+        if self.failed:
+            return max(self.failed, key=lambda v: SEVERITY.index(v.status))
+        shown = [v for v in self.verdicts if v.status == "right"] or self.verdicts
+        return max(shown, key=lambda v: v.error or 0.0)
+
+    @property
+    def error(self) -> float | None:
+        return _largest(v.error for v in self.verdicts)
+
+    @property
+    def complex_error(self) -> float | None:
+        return _largest(v.complex_error for v in self.verdicts)
+
+    @property
+    def at_kink(self) -> int:
+        return sum(v.at_kink for v in self.verdicts)
+
+    @property
+    def words(self) -> str:
+        """The verdict in words, and at which points it holds."""
+        if self.right:
+            entries = "1 entry" if self.at_kink == 1 else f"{self.at_kink} entries"
+            some = f"; {entries} at a kink left out" if self.at_kink else ""
+            return (self.worst.status if self.error is not None else self.worst.words) + some
+        return self.worst.words
+
+    @property
+    def where(self) -> str:
+        """At how many points it fails, and the first of them."""
+        many = f"at {len(self.failed)} of {len(self.verdicts)} points, first: "
+        return (many if len(self.verdicts) > 1 else "at ") + self.worst.case.setting
+
+    def data(self) -> Data:
+        finding = self.worst.finding
+        return {
+            "subject": self.subject,
+            "kind": self.kind,
+            "array": self.array,
+            "right": self.right,
+            "status": self.worst.status,
+            "code": finding.code if finding else None,
+            "words": self.words,
+            "points": len(self.verdicts),
+            "failed": len(self.failed),
+            "setting": self.worst.case.setting,
+            "relative_error": self.error,
+            "complex_step_error": self.complex_error,
+            "entries_at_kink": self.at_kink,
+        }
+
+
+@dataclass(frozen=True)
+class Held:
+    """An intervention: no gradient, but an invariant that tests hold."""
+
+    subject: str
+    invariant: str
+
+    @property
+    def right(self) -> bool:
+        return bool(self.invariant)
+
+    @property
+    def words(self) -> str:
+        if self.invariant:
+            return f"held by tests: {self.invariant}"
+        return "has no gradient and names no invariant: say in `invariant` what the deed keeps"
+
+    def data(self) -> Data:
+        return {"subject": self.subject, "invariant": self.invariant, "right": self.right}
+
+
+@dataclass
+class Report:
+    """Everything that one check found."""
+
+    seed: int = 0
+    rows: list[Row] = field(default_factory=list)
+    held: list[Held] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, verdicts: Iterable[Verdict]) -> None:
+        """Sort verdicts into their rows."""
+        for v in verdicts:
+            key = (v.case.kind, v.case.subject, v.array)
+            row = next((r for r in self.rows if (r.kind, r.subject, r.array) == key), None)
+            if row is None:
+                row = Row(*key)
+                self.rows.append(row)
+            row.verdicts.append(v)
+
+    def named(self, kind: str, subject: str) -> set[str]:
+        """The arrays whose fault has a name already."""
+        return {
+            row.array
+            for row in self.rows
+            if (row.kind, row.subject) == (kind, subject) and row.worst.finding is not None
+        }
+
+    @property
+    def right(self) -> bool:
+        """Is every gradient right, and was there anything to check?"""
+        right = [row.right for row in self.rows] + [held.right for held in self.held]
+        return bool(right) and all(right)
+
+    @property
+    def faults(self) -> list[Row]:
+        return [row for row in self.rows if not row.right]
+
+    def of(self, subject: str) -> list[Row]:
+        """The rows of one subject. What stands nearest to the outputs is last."""
+        return [row for row in self.rows if row.subject == subject]
+
+    def data(self) -> Data:
+        return {
+            "right": self.right,
+            "seed": self.seed,
+            "tolerance": TOLERANCE,
+            "gradients": [row.data() for row in self.rows],
+            "faults": [row.data() for row in self.faults],
+            "held_by_tests": [held.data() for held in self.held],
+            "notes": self.notes,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def __str__(self) -> str:
+        blocks = [block(self.of(s)) for s in dict.fromkeys(row.subject for row in self.rows)]
+        blocks += [held_block(self.held)] if self.held else []
+        return "\n".join([HEADER, *blocks, *self.notes, summary(self)])
+
+
+def _largest(errors: Iterable[float | None]) -> float | None:
+    known = [e for e in errors if e is not None]
+    return max(known) if known else None
+
+
+# As text -----------------------------------------------------------------------------------------
+
+HEADER = f"{'':32}{'points':>7}{'rel. error':>12}{'complex step':>14}"
+
+
+def block(rows: Sequence[Row]) -> str:
+    """The rows of one subject: its name, then a line per array."""
+    lines = [rows[0].subject]
+    kinds = {row.kind for row in rows}
+    for row in rows:
+        name = row.array if len(kinds) == 1 or row.kind != "objective" else f"{row.array} objective"
+        numbers = f"{len(row.verdicts):7}{_number(row.error):>12}{_number(row.complex_error):>14}"
+        mark = "" if row.right else "WRONG: " if row.worst.status == "wrong" else "FAILS: "
+        lines.append(f"  {name:30}{numbers}  {mark}{row.words}")
+        if not row.right:
+            lines.append(f"  {'':30}{row.where}")
+    wrong = [row for row in rows if not row.right]
+    own = [row for row in wrong if row.kind != "objective"]
+    layers = [row for row in wrong if row.array[-1] == "]"]
+    if own and len(own) < len(wrong):
+        lines.append(
+            f"  Begin with {own[0].array}: the objective takes it in, and whatever is wrong with it."
+        )
+    elif len(layers) > 1:
+        first = max(layers, key=lambda row: row.array[row.array.index("[") :])
+        lines.append(
+            f"  Begin with {first.array}: the gradient comes down from the outputs, and takes a fault "
+            "there along."
+        )
+    return "\n".join(lines)
+
+
+def held_block(held: Sequence[Held]) -> str:
+    lines = ["interventions (no gradient)"]
+    for one in held:
+        lines.append(f"  {one.subject:30}{'' if one.right else 'FAILS: '}{one.words}")
+    return "\n".join(lines)
+
+
+def summary(report: Report) -> str:
+    """One sentence at the end."""
+    points = sum(len(row.verdicts) for row in report.rows)
+    took = f"{report.seconds:.1f} s"
+    if report.faults or not report.right:
+        wrong = len(report.faults) + sum(not held.right for held in report.held)
+        total = len(report.rows) + len(report.held)
+        if not total:
+            return "nothing was checked"
+        return f"{wrong} of {total} fail ({took})"
+    known = [row for row in report.rows if row.error is not None]
+    if not known:
+        return f"no gradient to check ({took})"
+    worst = max(known, key=lambda row: row.error or 0.0)
+    return (
+        f"all right: {len(report.rows)} gradients at {points} points; largest relative error "
+        f"{worst.error:.1e} ({worst.subject}, {worst.array}; {took})"
+    )
+
+
+def _number(error: float | None) -> str:
+    return "-" if error is None else f"{error:.1e}"

@@ -1,0 +1,208 @@
+"""Everything that the package claims to differentiate, by name, and the check of it.
+
+report = run()                      all of it
+report = run(only=["decov"])        one name, or a group: activations, losses, network, penalties, ...
+report = check_technique(Mine)      a class of your own
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from tinydiv import activations, losses
+from tinydiv.activations import Activation
+from tinydiv.check.doctor import raised_finding
+from tinydiv.check.evidence import Finding
+from tinydiv.check.judge import Case, Verdict, judge
+from tinydiv.check.losses import loss_cases
+from tinydiv.check.network import Backward, activation_cases, network_cases
+from tinydiv.check.report import Held, Report
+from tinydiv.check.techniques import layer_cases, penalty_cases
+from tinydiv.errors import RunError, UsageError, nearest
+from tinydiv.losses import Loss
+from tinydiv.mlp import MLP
+from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
+from tinydiv.techniques.registry import TECHNIQUES
+
+Told = Callable[[str, Report], None]
+"""Called with (subject, report) once a subject is done."""
+
+Cases = Iterable[Case | Sequence[Case]]
+"""Single cases, and groups of which the first active one counts (see examine)."""
+
+GROUPS = ("network", "activations", "losses", "penalties", "layers", "interventions")
+
+
+def group_of(cls: type[Technique]) -> str:
+    """The plural of a technique's kind."""
+    if issubclass(cls, Penalty):
+        return "penalties"
+    return "interventions" if issubclass(cls, Intervention) else "layers"
+
+
+def subjects() -> dict[str, str]:
+    """Every name that can be checked, with its group, in the order of the report."""
+    found = {"network": "network"}
+    found |= dict.fromkeys(activations.ACTIVATIONS, "activations")
+    found |= dict.fromkeys(losses.LOSSES, "losses")
+    kinds = {name: group_of(cls) for name, cls in TECHNIQUES.items()}
+    for group in GROUPS[3:]:
+        found |= {name: kind for name, kind in kinds.items() if kind == group}
+    return found
+
+
+def chosen(only: Sequence[str]) -> list[str]:
+    """The subjects that some names and groups stand for. Raises UsageError for an unknown one."""
+    known = subjects()
+    for name in only:
+        if name not in known and name not in GROUPS:
+            raise UsageError(
+                f"there is nothing called {name!r} to check: {nearest(name, [*GROUPS, *known])}"
+            )
+    return [n for n, group in known.items() if not only or n in only or group in only]
+
+
+def run(only: Sequence[str] = (), seed: int = 0, told: Told | None = None) -> Report:
+    """Check what the package offers: everything, or some names and groups.
+
+    Raises UsageError for a name that does not exist.
+    """
+    report, began = Report(seed), time.perf_counter()
+    for name in chosen(only):
+        check_into(report, name, seed)
+        report.seconds = time.perf_counter() - began
+        if told is not None:
+            told(name, report)
+    return report
+
+
+def check_into(report: Report, name: str, seed: int) -> None:
+    """Check one built-in subject and add what was found to a report."""
+    if name in TECHNIQUES:
+        technique_into(report, TECHNIQUES[name], seed)
+    else:
+        examine(report, cases_of(name, seed), seed)
+
+
+def cases_of(name: str, seed: int) -> Cases:
+    """The points at which one built-in subject is checked; none for an intervention."""
+    group = subjects()[name]
+    if group == "network":
+        return network_cases(seed)
+    if group == "activations":
+        return activation_cases(activations.get(name), seed)
+    if group == "losses":
+        return loss_cases(losses.get(name), name, seed)
+    return technique_cases(TECHNIQUES[name], seed)
+
+
+def technique_cases(
+    cls: type[Technique],
+    seed: int,
+    name: str = "",
+    settings: dict[str, object] | None = None,
+) -> Cases:
+    """The points at which a technique is checked; with given settings, or all that change its maths."""
+    if issubclass(cls, Penalty):
+        return penalty_cases(cls, seed, name, settings)
+    if issubclass(cls, LayerTechnique):
+        return layer_cases(cls, seed, name, settings)
+    if issubclass(cls, Intervention):
+        return ()
+    raise TypeError(f"{cls.__name__} is no penalty, no layer and no intervention")
+
+
+def technique_into(
+    report: Report,
+    cls: type[Technique],
+    seed: int,
+    name: str = "",
+    settings: dict[str, object] | None = None,
+) -> None:
+    """Check one technique, of whatever kind, and add what was found to a report."""
+    name = name or cls.name
+    if issubclass(cls, Intervention):
+        report.held.append(Held(name, cls.invariant))
+        return
+    try:
+        examine(report, technique_cases(cls, seed, name, settings), seed)
+    except (UsageError, RunError):
+        raise
+    except Exception as error:  # a class of the reader's own that cannot even be made
+        case = Case(
+            "technique", name, "made with its settings", {}, lambda at: [], lambda at, w: {}
+        )
+        report.add([Verdict(case, "value", "error", finding=raised_finding(error))])
+
+
+def examine(report: Report, cases: Cases, seed: int) -> None:
+    """Judge cases one after the other, and keep what is found."""
+    for item in cases:
+        report.add(active(item, lambda case: judge_after(report, case, seed)))
+
+
+def active(item: Case | Sequence[Case], judged: Callable[[Case], list[Verdict]]) -> list[Verdict]:
+    """The verdicts about a case. Of a group the first case counts at which no gradient is zero for lack
+    of action: a hinge may be inactive at one scale and active at another. If it is inactive at all
+    of them, that is the verdict: it proves nothing, and fails.
+    """
+    first: list[Verdict] | None = None
+    for case in [item] if isinstance(item, Case) else item:
+        verdicts = judged(case)
+        if not any(v.status in ("zero", "kink") for v in verdicts):
+            return verdicts
+        first = verdicts if first is None else first
+    return first or []
+
+
+def judge_after(report: Report, case: Case, seed: int) -> list[Verdict]:
+    """Judge one case; faults that have a name already are not looked at as closely again."""
+    if case.kind != "objective" or not report.named("penalty", case.subject):
+        return judge(case, seed, report.named(case.kind, case.subject))
+    verdicts = judge(case, seed, known=[f"d{name}" for name in case.point])
+    for v in verdicts:
+        if v.status == "wrong":
+            v.finding = TAKEN_IN
+    return verdicts
+
+
+TAKEN_IN = Finding("taken-in", "takes in what is wrong with the technique's own gradient, above")
+
+
+# One thing alone ---------------------------------------------------------------------------------
+
+
+def timed(fill: Callable[[Report], None], seed: int) -> Report:
+    report, began = Report(seed), time.perf_counter()
+    fill(report)
+    report.seconds = time.perf_counter() - began
+    return report
+
+
+def check_technique(cls: type[Technique], seed: int = 0) -> Report:
+    """Check a technique's gradients, in every setting that changes its maths."""
+    return timed(lambda report: technique_into(report, cls, seed), seed)
+
+
+def check_activation(activation: Activation, seed: int = 0) -> Report:
+    """Check an activation function's derivative."""
+    name = activation.name or type(activation).__name__
+    return timed(lambda r: examine(r, activation_cases(activation, seed, name), seed), seed)
+
+
+def check_loss(loss: Loss, seed: int = 0) -> Report:
+    """Check a loss's gradient: loss(outputs, targets) -> (value, doutputs)."""
+    name = getattr(loss, "__name__", "loss")
+    return timed(lambda report: examine(report, loss_cases(loss, name, seed), seed), seed)
+
+
+def check_backward(backward: Backward, seed: int = 0, kind: type[MLP] = MLP) -> Report:
+    """Check a backward pass in place of the network's own: backward(net, trace, dlogits, dA=None)."""
+    name = getattr(backward, "__name__", "backward")
+    cases = network_cases(seed, kind, backward, name)
+    return timed(lambda report: examine(report, cases, seed), seed)
+
+
+def check_network(kind: type[MLP], seed: int = 0) -> Report:
+    """Check a class of networks: a subclass of MLP, or an edited copy of it."""
+    cases = network_cases(seed, kind, subject=kind.__name__)
+    return timed(lambda report: examine(report, cases, seed), seed)

@@ -1,0 +1,408 @@
+"""Cases of the techniques: penalties at unit strength and within the whole objective, and layers.
+
+Nothing here is listed by hand: the settings that change the maths (choices, yes or no, small whole
+numbers) are read from the class, and the arrays that a penalty takes from the names of its arguments.
+"""
+
+import copy
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import get_type_hints
+
+from tinydiv import activations
+from tinydiv.backend import Array, to_host, xp
+from tinydiv.check import points
+from tinydiv.check.evidence import Facts
+from tinydiv.check.judge import Case
+from tinydiv.check.network import network_case
+from tinydiv.check.numeric import Point
+from tinydiv.check.points import Memory, Shape
+from tinydiv.layers import Context, Layer
+from tinydiv.mlp import MLP
+from tinydiv.techniques.base import (
+    EnsemblePenalty,
+    LayerTechnique,
+    Penalty,
+    Step,
+    Strength,
+    Technique,
+)
+from tinydiv.techniques.framework import Techniques
+from tinydiv.techniques.placing import layers_of, place
+
+Settings = dict[str, object]
+
+MOST_VARIANTS = 12
+NUMBER, EPOCH = 3, 1
+"""The step that a penalty is told it is in."""
+
+UNIT_SHAPES = (
+    Shape((5, 4, 6, 3), 9),
+    Shape((5, 4, 3, 3), 7, replicas=3),
+    points.SQUARE,
+    points.WIDE,
+)
+
+
+# Settings ----------------------------------------------------------------------------------------
+
+
+def settings_of(cls: type[Technique]) -> Iterator[Settings]:
+    """The settings that change what is computed: every choice, both of yes and no, whole numbers from
+    few. All combinations if they are not too many, else one change at a time."""
+    options: dict[str, list[object]] = {}
+    types = get_type_hints(cls)
+    for field in cls.__dataclass_fields__.values():  # type: ignore[attr-defined]
+        limits, default = field.metadata, field.default
+        values: list[object] = []
+        if limits.get("choices"):
+            values = list(limits["choices"])
+        elif types[field.name] is bool:
+            values = [False, True]
+        elif types[field.name] is int and limits.get("high") is not None:
+            low = limits.get("low")
+            if low is not None and limits["high"] - low <= 4:
+                values = list(range(int(low), int(limits["high"]) + 1))
+        if len(values) > 1:
+            options[field.name] = [default, *(v for v in values if v != default)]
+    combinations = [
+        dict(zip(options, chosen, strict=True)) for chosen in itertools.product(*options.values())
+    ]
+    if len(combinations) > MOST_VARIANTS:
+        first = combinations[0]
+        changed = [{**first, key: v} for key, values in options.items() for v in values[1:]]
+        combinations = [first, *changed]
+    yield from combinations
+
+
+def said(chosen: Settings) -> str:
+    return ",".join(f"{key}={str(value).lower()}" for key, value in chosen.items())
+
+
+# Penalties ---------------------------------------------------------------------------------------
+
+
+def penalty_cases(
+    cls: type[Penalty], seed: int, subject: str = "", settings: Settings | None = None
+) -> Iterator[list[Case]]:
+    """Groups of cases; the members of a group differ in the scale of their point only, and the first
+    at which the penalty is active counts. settings: these alone, not all that change the maths."""
+    kinds = list(activations.ACTIVATIONS)
+    for i, chosen in enumerate(settings_of(cls) if settings is None else [settings]):
+        penalty = cls(**chosen)
+        for k, shape in enumerate(UNIT_SHAPES if takes_arrays(cls) else ()):
+            # As defaults, every activation gets its turn; other settings see one for each shape.
+            for a in (i + k, i + k + 3)[: 2 if i == 0 else 1]:
+                kind = kinds[a % len(kinds)]
+                yield unit_cases(penalty, chosen, shape, kind, seed + k, subject)
+        if any(NEURONS[role] is not None for role in roles(cls)):
+            yield unit_cases(penalty, chosen, points.SILENT, "tanh", seed, subject, silent=True)
+        for k, shape in enumerate((points.SQUARE, points.DEEP, points.MANY)[: 3 if i == 0 else 1]):
+            kind = kinds[(i + 2 * k) % len(kinds)]
+            yield [objective_case(penalty, chosen, shape, kind, seed + k, subject)]
+        if isinstance(penalty, EnsemblePenalty) and penalty.acts_on == "hidden layers":
+            yield [
+                objective_case(penalty, chosen, points.DEEP, "tanh", seed, subject, layers=(1, 2))
+            ]
+
+
+def takes_arrays(cls: type[Penalty]) -> bool:
+    """Has a penalty a __call__ of its own, or does it do all in `apply`?"""
+    return any("__call__" in base.__dict__ for base in cls.__mro__)
+
+
+def step_at(techniques: Techniques, X: Array, Y: Array) -> Step:
+    """The step of training in which the penalties are asked."""
+    trace = techniques.net.forward(X, Context(training=True, step=NUMBER))
+    loss, dlogits = techniques.loss(trace.logits, Y)
+    return techniques.step(trace, Y, loss, dlogits, NUMBER, EPOCH)
+
+
+def arguments(penalty: Penalty, step: Step, layer: int) -> dict[str, Array]:
+    """The arrays that the framework hands to a penalty at one layer, by their names there."""
+    seen: list[tuple[Array, ...]] = []
+    cls = type(penalty)
+
+    class EnoughError(Exception):
+        """What was to be heard was heard: what becomes of it is of no interest here."""
+
+    def listen(self: Penalty, *given: Array) -> object:
+        seen.append(given)
+        raise EnoughError
+
+    listening = copy.copy(penalty)
+    listening.__class__ = type(cls.__name__, (cls,), {"__call__": listen, "name": cls.name})
+    with suppress(EnoughError):
+        listening.apply(step, layer, Strength(1.0, 1.0))
+    if not seen:
+        return {}  # its `apply` does everything itself: the objective shows whether it is right
+    names = list(inspect.signature(cls.__call__).parameters)[1:]
+    return {
+        name: array.copy()
+        for name, array in zip(names, seen[0], strict=False)
+        if not isinstance(array, Step)
+    }
+
+
+NEURONS = {"A": -1, "B": -1, "W": -1, "V": -2, "c": None, "logits": None}
+"""Along which axis of an array, by its name in base.py, the neurons of a layer lie."""
+
+
+def roles(cls: type[Penalty]) -> list[str]:
+    """The names in base.py of the arrays that a penalty takes, whatever its own arguments are called."""
+    for base in cls.__mro__:
+        if base.__module__ == Penalty.__module__ and "__call__" in base.__dict__:
+            names = list(inspect.signature(base.__dict__["__call__"]).parameters)[1:]
+            return [name for name in names if name in NEURONS]
+    return []
+
+
+def silenced(given: Point, cls: type[Penalty]) -> Point:
+    """The same arrays of points.SILENT with neurons that are dead: no activation, no weights.
+
+    They get no correlation, no direction and no gradient; and whoever divides by their size, or counts
+    them among the pairs, shows here. The second view keeps them: noise may wake a neuron.
+    """
+    found = {}
+    for (name, array), role in zip(given.items(), roles(cls), strict=True):
+        array, axis = array.copy(), NEURONS[role]
+        if axis is not None and role != "B":
+            neurons = xp.moveaxis(array, axis, 1)
+            neurons[0, 0] = 0
+            neurons[1, 1:] = 0
+        found[name] = array
+    return found
+
+
+def unit_cases(
+    penalty: Penalty,
+    chosen: Settings,
+    shape: Shape,
+    activation: str,
+    seed: int,
+    subject: str = "",
+    silent: bool = False,
+) -> list[Case]:
+    """A penalty as a function of its arrays, at unit strength, at points of several scales.
+
+    silent: with neurons that say nothing (see silenced).
+    """
+    net = points.network(shape, activation, seed)
+    X, Y = points.inputs(shape, seed), points.targets(shape, seed)
+    setting = ", ".join(filter(None, [said(chosen), activation, str(shape)]))
+    name = subject or penalty.name
+
+    def broken(error: Exception) -> list[Case]:
+        def function(at: Point) -> list[Array]:
+            raise error
+
+        return [Case("penalty", name, setting, {}, function, lambda at, weights: {})]
+
+    try:
+        techniques = Techniques(net, [penalty])
+        step = step_at(techniques, X, Y)
+        layer = techniques.layers_at[0][-1]
+        given = arguments(penalty, step, layer)
+    except Exception as error:  # the reader's own code may do anything
+        return broken(error)
+    if not given:
+        return []
+    if silent:
+        given = silenced(given, type(penalty))
+        setting += ", some neurons dead"
+
+    def called(at: Point) -> tuple[Array, ...]:
+        arrays = [at[key] for key in given]
+        found = penalty(*arrays, step)  # type: ignore[operator]
+        wanted = f"(value, {', '.join(f'd{key}' for key in given)})"
+        if not isinstance(found, tuple) or len(found) != 1 + len(given):
+            what = f"{len(found)} things" if isinstance(found, tuple) else type(found).__name__
+            raise TypeError(f"__call__ must return {wanted}, got {what}")
+        shape_of_value = getattr(found[0], "shape", ())
+        if tuple(shape_of_value) != net.lead:
+            many = "one number per network" if net.lead else "a single number"
+            raise ValueError(
+                f"the value must have shape {net.lead} ({many}), got {tuple(shape_of_value)}: sum "
+                "over axis=(-2, -1), not over everything"
+            )
+        return found
+
+    def gradients(at: Point, weights: Sequence[Array]) -> Point:
+        _, *found = called(at)
+        return {
+            key: weights[0][..., None, None] * d if hasattr(d, "shape") else d
+            for key, d in zip(given, found, strict=True)
+        }
+
+    def facts(at: Point, weights: Sequence[Array]) -> Facts:
+        rows = {
+            key: "samples" if array.shape[-2] == shape.samples else "inputs"
+            for key, array in at.items()
+        }
+        neurons = net.sizes[layer]
+        return Facts(
+            samples=shape.samples,
+            sizes={"the number of neurons": neurons},
+            rows=rows,
+            lead=net.replicas is not None,
+        )
+
+    cases = []
+    for scale in (1.0, 0.3, 3.0, 0.1, 10.0):
+        point = {key: scale * array for key, array in given.items()}
+        # The value on its own: gradients that are of no use are the judge's to name.
+        cases.append(
+            Case(
+                "penalty",
+                name,
+                setting + (f", scale {scale:g}" if scale != 1 else ""),
+                point,
+                lambda at: [xp.asarray(called(at)[0])],
+                gradients,
+                facts,
+                per_network=True,
+            )
+        )
+    return cases
+
+
+def strengths_for(penalty: Penalty, replicas: int | None) -> tuple[float, ...]:
+    """A strength per network, all different, within what the penalty allows."""
+    low, high = penalty.strength_limits
+    base = penalty.default_strength or 0.1
+    return tuple(min(max(base * (1 + r) / 2, low), high) for r in range(replicas or 1))
+
+
+def objective_case(
+    penalty: Penalty,
+    chosen: Settings,
+    shape: Shape,
+    activation: str,
+    seed: int,
+    subject: str = "",
+    layers: tuple[int, ...] | None = None,
+) -> Case:
+    """loss + strength * penalty as a function of all weights, through the framework and backward."""
+    net = points.network(shape, activation, seed)
+    X, Y = points.inputs(shape, seed), points.targets(shape, seed)
+    strengths = strengths_for(penalty, shape.replicas)
+    placed = dataclasses.replace(place(penalty), strength=strengths, layers=layers)
+    techniques = Techniques(net, [placed])
+    memory = Memory(techniques)
+
+    def ahead(at: Point) -> Step:
+        points.put(net, at)
+        memory.restore()
+        step = step_at(techniques, X, Y)
+        techniques.before_backward(step)
+        return step
+
+    def function(at: Point) -> list[Array]:
+        step = ahead(at)
+        return [step.loss + sum(step.penalties.values())]
+
+    def gradients(at: Point, weights: Sequence[Array]) -> Point:
+        step = ahead(at)
+        net.dtheta[...] = points.numbers(*net.theta.shape, seed=seed + 5)
+        net.backward(step.trace, step.dlogits, step.dA)
+        techniques.after_backward(step)
+        net.dtheta *= weights[0][..., None]
+        return points.gradients(net)
+
+    def facts(at: Point, weights: Sequence[Array]) -> Facts:
+        step = ahead(at)
+        net.backward(step.trace, step.task_dlogits)
+        return Facts(
+            samples=shape.samples,
+            rows={f"W[{l}]": "inputs" for l in range(net.depth)},
+            lead=net.replicas is not None,
+            task={name: to_host(array) for name, array in points.gradients(net).items()},
+            strengths=to_host(xp.asarray(placed.strength)),
+        )
+
+    many = "strength per network" if shape.replicas else "one strength"
+    where = "layers " + " and ".join(map(str, layers)) if layers else ""
+    setting = ", ".join(filter(None, [said(chosen), activation, str(shape), many, where]))
+    return Case(
+        "objective",
+        subject or penalty.name,
+        setting,
+        points.parameters(net),
+        function,
+        gradients,
+        facts,
+        per_network=True,
+    )
+
+
+# Layers ------------------------------------------------------------------------------------------
+
+
+def layer_cases(
+    cls: type[LayerTechnique], seed: int, subject: str = "", settings: Settings | None = None
+) -> Iterator[Case]:
+    """A layer alone and inside a network; training and evaluation; one network and several."""
+    shapes = (Shape((5, 4, 3), 7), Shape((5, 4, 6, 3), 9, replicas=3), points.SQUARE)
+    for i, chosen in enumerate(settings_of(cls) if settings is None else [settings]):
+        for k, shape in enumerate(shapes):
+            for training in (True, False):
+                kind = ("tanh", "gelu", "relu")[(i + k) % 3]
+                net = points.network(shape, kind, seed, layers_of([cls(**chosen)]))
+                memory = points.warm_up(net, shape, seed)
+                context = Context(training=training, step=NUMBER)
+                yield layer_case(net, memory, chosen, shape, context, seed, subject)
+                case = network_case(
+                    net,
+                    shape,
+                    seed,
+                    kind="layer",
+                    subject=subject or cls.name,
+                    context=context,
+                    memory=memory,
+                )
+                case.setting = ", ".join(filter(None, ["in a network", said(chosen), case.setting]))
+                yield case
+
+
+def layer_case(
+    net: MLP,
+    memory: Memory,
+    chosen: Settings,
+    shape: Shape,
+    context: Context,
+    seed: int,
+    subject: str = "",
+) -> Case:
+    """The first of a network's layers, as a function of its input and its parameters."""
+    layer: Layer = net.layers[0]
+    x = points.numbers(*net.lead, shape.samples, layer.width, seed=seed + 3, scale=1.5) + 0.3
+    parameters = {f"{key}": layer.parameters[key].copy() for key in layer.shapes}
+
+    def forward(at: Point) -> tuple[Array, Array]:
+        memory.restore()
+        for key in parameters:
+            layer.parameters[key][...] = at[key]
+        return layer.forward(at["x"], context)
+
+    def gradients(at: Point, weights: Sequence[Array]) -> Point:
+        _, cache = forward(at)
+        dx, found = layer.backward(weights[0], cache)
+        return {"x": dx, **found}
+
+    def facts(at: Point, weights: Sequence[Array]) -> Facts:
+        return Facts(samples=shape.samples, rows={"x": "samples"}, lead=net.replicas is not None)
+
+    mode = "training" if context.training else "evaluation"
+    setting = ", ".join(filter(None, ["alone", said(chosen), str(shape), mode]))
+    return Case(
+        "layer",
+        subject or layer.label,
+        setting,
+        {"x": x, **parameters},
+        lambda at: [forward(at)[0]],
+        gradients,
+        facts,
+    )

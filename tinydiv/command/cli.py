@@ -1,0 +1,233 @@
+"""What every command of tinydiv has in common: flags, errors in one sentence, exit codes.
+
+    def main(argv=None):
+        return cli.run("tinydiv.train", command, argv)
+
+    exit code 0    done
+              1    this machine could not do it (RunError): no GPU, no such file, a full disk
+              2    what was asked for cannot be right (UsageError)
+              130  stopped by Ctrl-C
+
+Results go to stdout, everything else to stderr. Nobody meets a traceback by a mistake of their own;
+TINYDIV_TRACEBACK=1 shows it before the sentence. Nothing here imports NumPy: --help is quick.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from tinydiv import __version__
+from tinydiv.errors import RunError, UsageError, nearest
+from tinydiv.options import flag as flag_of
+
+Command = Callable[[Sequence[str]], int | None]
+"""Does the work; returns an exit code, or None for 0."""
+
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises UsageError, with the nearest flag, where it would print and exit."""
+
+    def __init__(self, prog: str, description: str, examples: str = "") -> None:
+        super().__init__(
+            prog=f"python -m {prog}",
+            description=description,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument("--version", action="version", version=f"tinydiv {__version__}")
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for any mistake."""
+        flag, _, rest = message.removeprefix("argument ").partition(": ")
+        if rest == "expected one argument":
+            raise UsageError(f"{flag} needs a value: {flag} VALUE, or {flag}=VALUE")
+        raise UsageError(f"{message} (--help shows what is allowed)")
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        """Called by argparse for --help and --version; its own way says nothing of a full disk."""
+        say(message.removesuffix("\n"))
+
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The flags of a command line. Raises UsageError for one that does not exist."""
+        if any("\0" in word for word in argv):
+            raise UsageError("a flag or value holds a zero character, which no file or name can")
+        options, rest = self.parse_known_args(argv)
+        if rest:
+            wrong = rest[0].partition("=")[0]
+            if not wrong.startswith("-"):
+                raise UsageError(f"{wrong!r} stands where a flag should: --help lists them")
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            raise UsageError(f"there is no flag {wrong}: {nearest(wrong, known)}")
+        return options
+
+    def add_settings(self, settings: type) -> None:
+        """One flag per field of a settings dataclass (options.py), as text; absent if not given."""
+        group = self.add_argument_group("what is computed")
+        for field in dataclasses.fields(settings):
+            default = field.default
+            if isinstance(default, tuple):
+                default = ",".join(map(str, default)) or "none"
+            said = "" if default is None else f" (default: {default})"
+            group.add_argument(
+                flag_of(field.name),
+                metavar=field.metadata["metavar"],
+                help=(field.metadata["help"] + said).replace("%", "%%"),
+                action="append" if field.metadata["repeat"] else "store",
+                default=argparse.SUPPRESS,
+            )
+
+    def add_list(self, *, group: "argparse._ArgumentGroup | None" = None) -> None:
+        """--list [KIND or NAME], to which the help of settings sends the reader: see `listed`."""
+        (group or self).add_argument(
+            "--list",
+            nargs="?",
+            const="all",
+            metavar="KIND|NAME",
+            help="show every name with one line and its paper, and stop: techniques, initializers, "
+            "data, activations, losses, optimizers, schedules, metrics, backends, or all; of one "
+            "name all its settings and what they may be; with --json as data",
+        )
+
+
+def listed(options: argparse.Namespace) -> bool:
+    """Show what --list asks for; False if it was not given. Raises UsageError for an unknown name."""
+    if options.list is None:
+        return False
+    from tinydiv.command import listing
+
+    found = listing.entries(options.list)
+    say(json.dumps(found, indent=2) if options.json else listing.as_text(found))
+    return True
+
+
+def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
+    """Run a command and turn whatever happens into an exit code, with one sentence on stderr."""
+    one_blas_thread()
+    try:
+        code = command(sys.argv[1:] if argv is None else argv)
+        with writing():
+            if sys.stdout is not None:  # None where a program was started without one
+                sys.stdout.flush()
+        return code or 0
+    except KeyboardInterrupt as stop:
+        complain(prog, str(stop) or "stopped")
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone, as in `| head`
+        let_go_of_stdout()
+        return 1
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and not line_in_own_file(error):  # --help and --version
+            return error.code if isinstance(error.code, int) else 0
+        if os.environ.get("TINYDIV_TRACEBACK", "") not in ("", "0"):
+            traceback.print_exc()
+        complain(prog, sentence(error))
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def one_blas_thread() -> None:
+    """Let products run on one thread, unless the user's environment says how many.
+
+    For networks of this size one thread is several times faster than two, and equal seeds then give
+    equal bits on machines with another number of cores. It works only before NumPy is loaded.
+    """
+    if "numpy" not in sys.modules and not any(name in os.environ for name in THREADS):
+        os.environ.update(dict.fromkeys(THREADS, "1"))
+
+
+def complain(prog: str, said: str) -> None:
+    """One line on stderr."""
+    with suppress(OSError, ValueError):
+        print(printable(f"{prog}: {said}", sys.stderr), file=sys.stderr, flush=True)
+
+
+def say(said: str) -> None:
+    """One result on stdout. Raises RunError where it cannot be written."""
+    with writing():
+        print(printable(said, sys.stdout), flush=True)
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """What is written to stdout meanwhile: a full disk is a RunError that says where it struck."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        let_go_of_stdout()
+        raise RunError(
+            f"the result could not be written to standard output: {error.strerror or error}"
+        ) from None
+
+
+def let_go_of_stdout() -> None:
+    """Nothing more can be written there: or Python would try again when it ends, with a traceback."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def printable(said: str, stream: TextIO) -> str:
+    """Text in the characters that a stream can take: a file's name may hold any."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return said.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def sentence(error: BaseException) -> str:
+    """What went wrong, in one sentence that a reader can act on."""
+    said = " ".join(str(error).split())
+    if isinstance(error, UsageError | RunError):
+        return said
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory ({said or 'no more is given'}): use fewer --replicas"
+    named = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    line = line_in_own_file(error)
+    if line:
+        return f"{line}: {named}"
+    if type(error).__name__ == "LinAlgError":
+        return (
+            f"a decomposition failed ({said}): numbers have grown beyond what their type can hold; "
+            "a smaller --lr, milder settings or --dtype float64 may help"
+        )
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "tinydiv"
+    fault = "this is a fault of tinydiv's, please report it with what TINYDIV_TRACEBACK=1 shows"
+    return f"{named}, in {place}: {'; '.join(getattr(error, '__notes__', [])) or fault}"
+
+
+@contextmanager
+def suspecting(own: list[str]) -> Iterator[None]:
+    """Whatever fails inside is laid at the door of a reader's own files, if there are any in `own`."""
+    try:
+        yield
+    except Exception as error:
+        for file in own:
+            error.add_note(f"{file} was in use, examine it with python -m tinydiv.check {file}")
+        raise
+
+
+def line_in_own_file(error: BaseException) -> str:
+    """ "mine.py, line 7", where an error passed through a reader's own file last; "" if it did not."""
+    own = own_files()
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename in own:
+            return f"{frame.filename}, line {frame.lineno}"
+    return ""
+
+
+def own_files() -> set[str]:
+    """The reader's own files that were loaded as techniques (techniques/registry.py)."""
+    modules = [m for name, m in list(sys.modules.items()) if name.startswith("tinydiv_own_")]
+    return {str(module.__file__) for module in modules}

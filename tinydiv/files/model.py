@@ -1,0 +1,99 @@
+"""model.npz: a trained network that NumPy alone can read.
+
+    W0, b0, W1, b1, ...   weights (n_l, n_{l+1}) and biases (1, n_{l+1}); with R networks (R, ...)
+    gamma[batch-norm.1]   what layers learned, by name, layer and hidden layer's number
+    layer[batch-norm.1].mean   their running statistics
+    input_shift, input_scale   (n_0,): inputs are (x - input_shift) * input_scale, x = bytes / 255 for
+                               images and x as it is for toys
+    metadata              a JSON string: sizes, activation, replicas, dtype, layers, data, classes
+
+So, for a network without layers, in plain NumPy:
+
+    m = numpy.load("model.npz")
+    A = numpy.maximum((x - m["input_shift"]) * m["input_scale"] @ m["W0"] + m["b0"], 0)     relu
+    logits = A @ m["W1"] + m["b1"]
+
+The same network gives the same bytes on every save.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinydiv.backend import Array, to_device
+from tinydiv.data.dataset import Dataset
+from tinydiv.errors import RunError, UsageError
+from tinydiv.files import npz
+from tinydiv.mlp import MLP
+from tinydiv.techniques import layers_of
+
+NAME = "model.npz"
+FORMAT = "tinydiv model 1"
+
+
+def save_model(
+    path: Path, net: MLP, dataset: Dataset | None = None, layers: Sequence[str] = ()
+) -> None:
+    """Write a network. layers: the specs that its layers were made from, as in layers_of(specs).
+
+    dataset: where the inputs' transform and the classes' names come from.
+    Raises RunError if the file cannot be written.
+    """
+    metadata: dict[str, object] = {
+        "format": FORMAT,
+        "sizes": net.sizes,
+        "activation": net.activation.name,
+        "replicas": net.replicas,
+        "dtype": net.dtype,
+        "layers": list(layers),
+    }
+    arrays: dict[str, Array] = {block.name: net.view(net.theta, block.name) for block in net.blocks}
+    for layer in net.layers:
+        arrays |= {f"layer{layer.tag}.{key}": value for key, value in layer.state().items()}
+    if dataset is not None:
+        metadata |= {"data": dataset.name, "inputs": dataset.inputs, "classes": dataset.classes}
+        arrays["input_shift"] = dataset.transform.shift
+        arrays["input_scale"] = dataset.transform.scale
+    npz.write(path, arrays, metadata)
+
+
+def load_model(where: str | Path) -> MLP:
+    """The trained network in a run folder, or in a model.npz: with its layers, ready to predict.
+
+    Its arrays are of the current backend. Raises UsageError if there is none, RunError if the file is
+    damaged.
+    """
+    path = Path(where)
+    if path.is_dir():
+        unfinished = (path / "config.json").is_file() and not (path / NAME).is_file()
+        if unfinished:
+            raise UsageError(
+                f"the run in {path} did not finish: python -m tinydiv.train --resume {path}"
+            )
+        path = path / NAME
+    if not path.is_file():
+        raise UsageError(f"there is no {path}: name a run folder, or a {NAME}")
+    arrays, facts = npz.read(path)
+    if facts.get("format") != FORMAT:
+        raise RunError(f"{path} is no {FORMAT!r} but {facts.get('format')!r}")
+    try:
+        net = MLP(
+            facts["sizes"],
+            activation=facts["activation"],
+            replicas=facts["replicas"],
+            dtype=facts["dtype"],
+            layers=layers_of(facts["layers"]),
+        )
+        for block in net.blocks:
+            view, array = net.view(net.theta, block.name), arrays[block.name]
+            if view.shape != array.shape:
+                raise RunError(f"{path}: {block.name} has shape {array.shape}, not {view.shape}")
+            view[...] = to_device(array)
+        for layer in net.layers:
+            prefix = f"layer{layer.tag}."
+            state = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
+            layer.load_state(state)
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} does not hold the network that it announces: {error!r}") from error
+    return net

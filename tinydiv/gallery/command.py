@@ -1,0 +1,234 @@
+"""python -m tinydiv.gallery: the same small network under each technique of a family, side by side.
+
+Every network begins with the same weights and sees the same batches; after training, how alike its
+hidden neurons are is drawn as a matrix. The picture shows what a technique does to the neurons, and the
+printed table what that costs: one seed is an illustration, not a measurement (tinydiv.study measures).
+Where a technique lets networks meet (consensus), the fewest it takes are trained; the first is shown.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinydiv.command import cli
+from tinydiv.errors import RunError, UsageError, nearest
+from tinydiv.options import choice, from_flags, made, maybe, option, sizes, text, whole, words
+from tinydiv.runs.config import TrainConfig
+
+if TYPE_CHECKING:
+    from tinydiv.backend import Array
+    from tinydiv.runs.build import Run
+
+PROG = "tinydiv.gallery"
+MEASURES = ("correlation", "cosine", "overlap")
+
+EXAMPLES = """examples:
+  python -m tinydiv.gallery --family activations --out activations.png
+  python -m tinydiv.gallery --family weights --out weights.png
+  python -m tinydiv.gallery --technique decov:strength=0.01 --technique decov:strength=1 --out two.png
+  python -m tinydiv.gallery --family weights --data fashion-mini --hidden 16 --epochs 5 --out w.png
+
+measures:
+  correlation  Pearson correlation of the neurons' activations on a fixed probe set
+  cosine       cosine between the neurons' incoming weights
+  overlap      cosine between what the neurons contribute to the outputs, a_h V_h
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where the techniques of a family show what they do."""
+
+    measure: str
+    data: str
+    hidden: tuple[int, ...]
+    epochs: int
+
+
+# Images have so many inputs that random weights are nearly orthogonal: patches of nine cells do not.
+PLAIN = Setting("correlation", "fashion-mini", (16,), 5)
+SETTINGS = {
+    "weights": Setting("cosine", "life", (8,), 100),
+    "ensemble": Setting("overlap", "fashion-mini", (16,), 5),
+}
+
+
+OF_FAMILY = "(default: as suits the family)"
+
+
+@dataclass(frozen=True)
+class GalleryConfig:
+    """What is drawn. None stands for the family's own choice."""
+
+    family: str = option("activations", text, "NAME", "whose techniques, each as it comes")
+    technique: tuple[str, ...] = option(
+        (), words(""), "SPEC", "this technique, in place of a family; may be repeated", repeat=True
+    )
+    measure: str | None = option(
+        *(None, maybe(choice(*MEASURES)), "|".join(MEASURES)),
+        f"how likeness is measured {OF_FAMILY}",
+    )
+    data: str | None = option(None, maybe(text), "NAME", f"data set {OF_FAMILY}")
+    hidden: tuple[int, ...] | None = option(
+        *(None, maybe(sizes(64, 1024)), "H[,H...]"),
+        f"neurons per hidden layer; the last one is drawn {OF_FAMILY}",
+    )
+    epochs: int | None = option(
+        None, maybe(whole(0, 100_000)), "N", f"passes over the training set {OF_FAMILY}"
+    )
+    activation: str = option("relu", text, "NAME", "activation of the hidden neurons")
+    seed: int = option(0, whole(0, 2**63 - 1), "S", "the start and the batches of every network")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One trained network: what stands above its matrix, and the matrix."""
+
+    spec: str
+    accuracy: float
+    similarity: "Array"
+    """(H, H); a row of zeros where a neuron is dead."""
+    cost: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.spec}, {100 * self.accuracy:.1f} %"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(PROG, command, argv)
+
+
+def parser() -> cli.Parser:
+    """The flags."""
+    flags = cli.Parser(PROG, "Draw how alike neurons become under each technique.", EXAMPLES)
+    flags.add_settings(GalleryConfig)
+    flags.add_argument(
+        "--out",
+        metavar="FILE",
+        default="gallery.png",
+        help=".png, .svg or .pdf (default: gallery.png)",
+    )
+    return flags
+
+
+def command(argv: Sequence[str]) -> None:
+    """Train the networks, draw them, print a table."""
+    options = parser().parse(argv)
+    config = made(GalleryConfig, from_flags(GalleryConfig, vars(options)))
+    if find_spec("matplotlib") is None:
+        raise RunError("the gallery needs matplotlib: python -m pip install matplotlib")
+    from tinydiv.files.atomic import replacing
+    from tinydiv.plots import gallery_picture, save
+
+    setting = setting_of(config)
+    refuse_other_files(options.out)
+    shown = gallery(config)
+    widths = "-".join(map(str, setting.hidden))
+    title = (
+        f"{setting.data}, {widths} hidden neurons, the same start and batches (seed {config.seed})"
+    )
+    picture = gallery_picture(
+        {one.title: one.similarity for one in shown}, measure=setting.measure, title=title
+    )
+    with replacing(Path(options.out)) as part:
+        save(picture, part)
+    cli.say(table(shown, setting.measure))
+    cli.say(f"picture {options.out}")
+
+
+def refuse_other_files(out: str) -> None:
+    """Say so before the training if the picture could not be written after it."""
+    if Path(out).suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"--out should end in .png, .svg or .pdf, got {out!r}")
+    if not Path(out).parent.is_dir():
+        raise RunError(f"--out {out}: there is no folder {Path(out).parent}")
+
+
+def setting_of(config: GalleryConfig) -> Setting:
+    """The family's own setting, with what was asked for otherwise."""
+    given = {f.name: getattr(config, f.name) for f in fields(Setting)}
+    own = SETTINGS.get(config.family, PLAIN)
+    return replace(own, **{key: value for key, value in given.items() if value is not None})
+
+
+def specs_of(config: GalleryConfig) -> list[str]:
+    """The techniques to show: those that were named, or all of a family.
+
+    Raises UsageError for a family that does not exist.
+    """
+    from tinydiv.techniques import TECHNIQUES
+
+    if config.technique:
+        return list(dict.fromkeys(config.technique))
+    families = list(dict.fromkeys(cls.family for cls in TECHNIQUES.values()))
+    if config.family not in families:
+        raise UsageError(
+            f"there is no family {config.family!r}: {nearest(config.family, families)}"
+        )
+    return [name for name, cls in TECHNIQUES.items() if cls.family == config.family]
+
+
+def gallery(config: GalleryConfig) -> list[Shown]:
+    """Train one network without a technique, and one with each."""
+    from tinydiv.runs.build import build
+    from tinydiv.techniques import place
+    from tinydiv.techniques.cost import cost_text
+
+    setting, shown = setting_of(config), []
+    plain = TrainConfig(
+        data=setting.data,
+        hidden=setting.hidden,
+        epochs=setting.epochs,
+        activation=config.activation,
+        seed=config.seed,
+        metrics=(),
+    )
+    if not setting.hidden:
+        raise UsageError("--hidden none leaves no neurons to compare")
+    for spec in ["", *specs_of(config)]:
+        placed = place(spec) if spec else None
+        together = placed.technique.fewest_networks if placed else 1
+        run = build(replace(plain, technique=(spec,) if spec else (), replicas=together))
+        run.train()
+        accuracy = run.records[-1].test_accuracy[0]
+        cost = cost_text(placed.technique, placed.every) if placed else ""
+        shown.append(Shown(spec or "none", accuracy, similarity(run, setting.measure), cost))
+    return shown
+
+
+def similarity(run: "Run", measure: str) -> "Array":
+    """How alike the neurons of the last hidden layer are, (H, H), on the fixed probe set."""
+    from tinydiv.backend import matmul, xp
+    from tinydiv.diversity import TINY_EPS
+    from tinydiv.similarity import correlations, cosines
+
+    net = run.net
+    last = net.depth - 1
+    arrays = (net.W[last - 1], net.forward(run.data.probe()).A[last], net.W[last])
+    W, A, V = (array[0] if net.replicas else array for array in arrays)
+    if measure == "cosine":
+        return cosines(W).G
+    if measure == "correlation":
+        return correlations(A, TINY_EPS).R
+    said = matmul(A.mT, A) * matmul(V, V.mT)
+    size = xp.sqrt(xp.sum(said * xp.eye(said.shape[-1], dtype=said.dtype), axis=-1))
+    size = xp.where(size > 0, size, 1)
+    return said / (size[:, None] * size[None, :])
+
+
+def table(shown: Sequence[Shown], measure: str) -> str:
+    """A line per network: accuracy, mean likeness of two neurons, extra flops."""
+    from tinydiv.backend import to_host
+
+    lines = [f"{'technique':<32} accuracy   mean |{measure}|   extra flops"]
+    for one in shown:
+        M = abs(to_host(one.similarity))
+        alive = (M.diagonal() > 0).sum()
+        mean = (M.sum() - M.trace()) / max(alive * (alive - 1), 1)
+        dead = f"   {len(M) - alive} dead" if alive < len(M) else ""
+        lines.append(f"{one.spec:<32} {one.accuracy:8.4f}   {mean:.3f}   {one.cost:>12}{dead}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""How did the neurons' diversity affect what a trained network predicts? python -m tinydiv.predictions"""

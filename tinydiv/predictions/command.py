@@ -1,0 +1,229 @@
+"""How did the neurons' diversity affect what a trained network predicts? python -m tinydiv.predictions
+
+    from tinydiv.predictions import analyse
+    effects = analyse("runs/20261121-143015-3f2a")     # predicting.effects(net, dataset), from a run folder
+    print(in_words(effects))
+
+What is measured stands in predicting.py. The numbers are put into words here, and into a picture by
+plots.predictions_picture.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinydiv.command import cli
+from tinydiv.errors import RunError, UsageError
+
+if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
+    from tinydiv.predictions.effects import Effects
+    from tinydiv.stats import Interval
+
+PROG = "tinydiv.predictions"
+PICTURE = "predictions.png"
+METRIC = "correlation"
+"""The measure of diversity that words and picture hold against test accuracy."""
+
+HELD = f"which diversity is held against accuracy: correlation, effective_rank, ... (default: {METRIC})"
+
+EXAMPLES = """\
+examples:
+  python -m tinydiv.train --replicas 16 --out runs/first          sixteen networks
+  python -m tinydiv.predictions runs/first                        words, and a picture in the folder
+  python -m tinydiv.predictions runs/first --metric effective_rank
+  python -m tinydiv.predictions runs/first --json                 every number
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(PROG, command, argv)
+
+
+def command(argv: Sequence[str]) -> None:
+    """Analyse a run folder; print words or numbers, write a picture."""
+    flags = cli.Parser(PROG, "How did diversity affect what the networks predict?", EXAMPLES)
+    flags.add_argument("run_dir", metavar="RUN_DIR", help="a finished run of tinydiv.train")
+    flags.add_argument("--metric", default=METRIC, metavar="NAME", help=HELD)
+    flags.add_argument("--no-plot", action="store_true", help="leave out the picture")
+    flags.add_argument("--json", action="store_true", help="print all numbers as one JSON object")
+    options = flags.parse(argv)
+    from tinydiv.diversity import METRICS
+    from tinydiv.errors import unknown
+
+    if options.metric not in METRICS:
+        raise unknown("metric", options.metric, METRICS)
+    found = analyse(options.run_dir)
+    if not options.no_plot:
+        from tinydiv.files import atomic
+        from tinydiv.plots import save
+        from tinydiv.predictions.picture import predictions_picture
+
+        with atomic.replacing(Path(options.run_dir) / PICTURE) as part:
+            save(predictions_picture(found, metric=options.metric), part)
+    cli.say(json.dumps(asdict(found)) if options.json else in_words(found, options.metric))
+
+
+def analyse(run_dir: str | Path) -> "Effects":
+    """predicting.effects of the networks in a run folder; those that diverged are left out.
+
+    Raises UsageError if there is no finished run, RunError if a file is damaged or all diverged.
+    """
+    from tinydiv.files.model import load_model
+    from tinydiv.options import from_table, made
+    from tinydiv.predictions.effects import effects
+    from tinydiv.runs import folder as run_folder
+    from tinydiv.runs.build import load_data
+    from tinydiv.runs.config import TrainConfig
+
+    folder = Path(run_dir)
+    path = folder / run_folder.CONFIG
+    if not path.is_file():
+        raise UsageError(f"{folder} is no run folder: there is no {run_folder.CONFIG} in it")
+    net = load_model(folder)
+    try:
+        table = json.loads(path.read_bytes())["config"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged, or no file of tinydiv's: {error!r}") from error
+    config = made(TrainConfig, from_table(TrainConfig, table, str(path)))
+    healthy = networks_that_learned(folder / run_folder.METRICS, net.replicas or 1)
+    if not healthy:
+        raise RunError(f"every network of {folder} diverged: there is nothing to analyse")
+    return effects(net, load_data(config.data, config.inputs), healthy, loss=config.loss)
+
+
+def networks_that_learned(table: Path, replicas: int) -> list[int]:
+    """The networks with a test accuracy in their last row; all where there is no table."""
+    if not table.is_file():
+        return list(range(replicas))
+    with table.open(newline="") as file:
+        last = {int(row["network"]): row for row in csv.DictReader(file)}
+    return [r for r in range(replicas) if last.get(r, {}).get("test_accuracy")]
+
+
+# Words ---------------------------------------------------------------------------------------------
+
+
+def in_words(found: "Effects", metric: str = METRIC) -> str:
+    """One paragraph in plain words, made from the numbers."""
+    sentences = [
+        introduction(found),
+        *about_ablation(found),
+        *about_ambiguity(found),
+        *about_bias(found),
+        *about_accuracy(found, metric),
+    ]
+    return " ".join(sentences)
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def points(share: float) -> str:
+    """A difference of accuracies: 0.0123 -> "1.2 points"."""
+    return f"{100 * share:.1f} points"
+
+
+def relation(interval: "Interval") -> str:
+    """A rank correlation in words: its number, and whether its sign is sure."""
+    said = f"rank correlation {interval.estimate:+.2f}, 95 % interval {interval.low:+.2f} to "
+    return said + f"{interval.high:+.2f}"
+
+
+def sure(interval: "Interval") -> bool:
+    """Whether zero lies outside the interval."""
+    return 0 not in interval
+
+
+def introduction(found: "Effects") -> str:
+    right, H = found.accuracy, len(found.ablation.drop[0])
+    who = "The network is" if len(right) == 1 else f"The {len(right)} networks are on average"
+    where = f"{H} neurons" if H > 1 else "one neuron"
+    where += " in the last hidden layer"
+    return f"{who} right on {mean(right):.1%} of the test samples, with {where}."
+
+
+def about_ablation(found: "Effects") -> list[str]:
+    one = found.ablation
+    drops = [d for row in one.drop for d in row]
+    which = "one of its neurons" if len(one.drop[0]) > 1 else "its neuron"
+    said = [
+        f"Without {which} a network loses {points(mean(drops))} of accuracy on average, "
+        f"between {points(min(drops))} and {points(max(drops))}."
+    ]
+    dead = [not on for row in one.alive for on in row]
+    if any(dead):
+        said.append(f"{sum(dead)} of {len(dead)} neurons are dead: nobody misses them.")
+    if one.relation is None:
+        return said
+    numbers = relation(one.relation)
+    if not sure(one.relation):
+        end = (
+            f"How much a neuron is missed shows no clear relation to its largest correlation with "
+            f"another one ({numbers})."
+        )
+    elif one.relation.estimate < 0:
+        end = f"The more a neuron resembles another, the less it is missed ({numbers}): redundancy."
+    else:
+        end = f"Neurons that resemble another are missed more, not less ({numbers})."
+    return [*said, end]
+
+
+def about_ambiguity(found: "Effects") -> list[str]:
+    one = found.ambiguity
+    if len(found.ablation.drop[0]) == 1:
+        return [
+            f"Read as an ensemble, one neuron is the only member: its squared error, "
+            f"{mean(one.error):.3g}, is the network's, and there is nobody to disagree with."
+        ]
+    cancelled = mean(one.ambiguity) / mean(one.members)
+    caution = ""
+    if found.loss in ("cross-entropy", "binary-cross-entropy"):
+        caution = (
+            f" ({found.loss.capitalize()} does not teach outputs to be 0 or 1, so it is the proportions "
+            "of these errors that say something, not their size.)"
+        )
+    return [
+        f"Read as an ensemble, a single neuron's squared error is {mean(one.members):.3g} on average and "
+        f"the network's {mean(one.error):.3g}; the difference, {mean(one.ambiguity):.3g}, is the neurons' "
+        f"disagreement: {cancelled:.1%} of their errors cancel out.{caution}"
+    ]
+
+
+def about_bias(found: "Effects") -> list[str]:
+    one = found.bias_variance
+    if one is None:
+        return ["With one network there is no variance over starts to speak of: train several."]
+    if one.H == 1:
+        return [
+            f"Over starts, the squared error {one.error:.3g} is {one.bias:.3g} bias and "
+            f"{one.variance:.3g} variance: there is no second neuron to make up for the first."
+        ]
+    tied = (1 - 1 / one.H) * one.covariance
+    share = one.variance / one.H
+    said = (
+        f"Over starts, the squared error {one.error:.3g} is {one.bias:.3g} bias, {share:.3g} from the "
+        f"neurons' own variance and {tied:+.3g} from their covariance:"
+    )
+    if tied < 0:
+        return [f"{said} they make up for each other's deviations."]
+    return [f"{said} they deviate together more than apart."]
+
+
+def about_accuracy(found: "Effects", metric: str) -> list[str]:
+    name = metric.replace("_", " ")
+    if metric not in found.relations:
+        few = len(found.accuracy) < 4
+        why = "fewer than four networks" if few else "numbers that do not vary"
+        return [f"Whether {name} goes with accuracy cannot be said from {why}."]
+    one = found.relations[metric]
+    if not sure(one):
+        return [
+            f"Over networks, {name} and test accuracy show no clear relation ({relation(one)})."
+        ]
+    more = "higher" if one.estimate > 0 else "lower"
+    return [f"Networks with more {name} have {more} test accuracy ({relation(one)})."]

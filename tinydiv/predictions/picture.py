@@ -1,0 +1,143 @@
+"""How diversity affects predictions: four axes, one for each measurement of predicting.py."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from tinydiv.errors import UsageError
+from tinydiv.plots.curves import in_words
+from tinydiv.plots.style import DEAD, Picture, colour, describe, ink, mark, new_figure, page
+from tinydiv.predictions.effects import Ablation, Ambiguity, BiasVariance, Effects
+
+
+def ablation_scatter(ax: Axes, found: Ablation) -> Axes:
+    """Accuracy lost without each neuron, against its largest correlation with another one.
+
+    A point per neuron, of all networks; grey crosses are dead neurons. Returns the axis.
+    """
+    drop, alike = np.array(found.drop).ravel(), np.array(found.alike).ravel()
+    alive = np.array(found.alive).ravel()
+    ax.axhline(0, color=ink(ax), linewidth=0.8)
+    ax.scatter(alike[alive], drop[alive], s=22, alpha=0.65, color=colour(0), edgecolor="none")
+    if (~alive).any():
+        ax.scatter(alike[~alive], drop[~alive], s=26, color=DEAD, marker="x", label="dead")
+        ax.legend()
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ax.set_xlim(-0.03, 1.03)
+    ax.set_xlabel("largest |correlation| with another neuron")
+    ax.set_ylabel("accuracy lost without it")
+    said = interval_words(found.relation)
+    ax.set_title(f"is a redundant neuron missed?\n{said}", fontsize="medium")
+    describe(ax, f"Accuracy lost without each of {len(drop)} neurons, {said}.")
+    return ax
+
+
+def ambiguity_bars(ax: Axes, found: Ambiguity) -> Axes:
+    """A neuron's own error, less what disagreement cancels, is the network's error. Returns the axis."""
+    members, apart, error = (
+        float(np.mean(v)) for v in (found.members, found.ambiguity, found.error)
+    )
+    ax.bar([0], [members], color=colour(0), width=0.6)
+    ax.bar([1], [apart], bottom=[error], color=colour(1), width=0.6, hatch="//", edgecolor=ink(ax))
+    ax.bar([2], [error], color=colour(2), width=0.6)
+    for x, y, height in ((0, members, members), (1, members, apart), (2, error, error)):
+        ax.annotate(
+            f"{height:.3g}",
+            (x, y),
+            (0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize="small",
+        )
+    ax.set_xticks([0, 1, 2], ["one neuron\n(mean)", "cancelled by\ndisagreement", "the network"])
+    ax.set_ylabel("squared error")
+    ax.set_ylim(0, 1.14 * max(members, error))
+    ax.set_title("neurons as an ensemble\n(Krogh and Vedelsby)", fontsize="medium")
+    describe(
+        ax,
+        f"A neuron's mean squared error {members:.3g}, less ambiguity {apart:.3g}, is the network's "
+        f"{error:.3g}.",
+    )
+    return ax
+
+
+def bias_variance_bars(ax: Axes, found: BiasVariance) -> Axes:
+    """bias^2, var/H and (1 - 1/H) cov, one after the other, up or down to the error. Returns the axis."""
+    steps = (found.bias, found.variance / found.H, (1 - 1 / found.H) * found.covariance)
+    base, reached = 0.0, [0.0, found.error]
+    for x, height in enumerate(steps):
+        ax.bar([x], [height], bottom=[base], color=colour(x), width=0.6, hatch=("", "//", "..")[x])
+        ax.plot([x - 0.3, x + 1.3], [base + height] * 2, color=ink(ax), linewidth=0.8)
+        top = max(base, base + height)
+        ax.annotate(
+            f"{height:+.3g}",
+            (x, top),
+            (0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize="small",
+        )
+        base += height
+        reached.append(base)
+    room = 0.14 * (max(reached) - min(reached))
+    ax.set_ylim(min(reached) - (room if min(reached) < 0 else 0), max(reached) + room)
+    ax.bar([3], [found.error], color=DEAD, width=0.6)
+    ax.annotate(
+        f"{found.error:.3g}",
+        *((3, found.error), (0, 3)),
+        textcoords="offset points",
+        ha="center",
+        fontsize="small",
+    )
+    ax.set_xticks(range(4), ["bias²", "variance\n/ H", "covariance\n× (1 − 1/H)", "error"])
+    ax.set_ylabel("squared error")
+    ax.set_title("over starts\n(Ueda and Nakano)", fontsize="medium")
+    words = ", ".join(f"{v:.3g}" for v in steps)
+    describe(ax, f"Bias, variance and covariance terms {words} add up to {found.error:.3g}.")
+    return ax
+
+
+def diversity_scatter(ax: Axes, found: Effects, metric: str = "correlation") -> Axes:
+    """Test accuracy of every network against its diversity. Returns the axis.
+
+    Raises UsageError for a metric that was not measured.
+    """
+    if metric not in found.diversity:
+        raise UsageError(f"{metric!r} was not measured")
+    ax.scatter(
+        found.diversity[metric], found.accuracy, color=colour(0), marker=mark(1), s=30, alpha=0.8
+    )
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ax.set_xlabel(in_words(metric))
+    ax.set_ylabel("test accuracy")
+    said = interval_words(found.relations.get(metric))
+    ax.set_title(f"{len(found.accuracy)} networks\n{said}", fontsize="medium")
+    describe(
+        ax, f"Test accuracy against {in_words(metric)} of {len(found.accuracy)} networks, {said}."
+    )
+    return ax
+
+
+def interval_words(interval: object) -> str:
+    """ "rank correlation -0.31 [-0.52, -0.07]", or that there is none."""
+    from tinydiv.stats import Interval
+
+    if not isinstance(interval, Interval):
+        return "too few for a rank correlation"
+    return f"rank correlation {interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+
+
+def predictions_picture(
+    found: Effects, *, metric: str = "correlation", kind: str = "light"
+) -> Picture:
+    """All measurements on one page; without several networks, those over networks are left out."""
+    several = found.bias_variance is not None
+    with page(kind):
+        figure = new_figure(11, 8.4) if several else new_figure(11, 4.4)
+        axes = np.asarray(figure.subplots(2 if several else 1, 2)).ravel()
+        ablation_scatter(axes[0], found.ablation)
+        ambiguity_bars(axes[1], found.ambiguity)
+        if found.bias_variance is not None:
+            bias_variance_bars(axes[2], found.bias_variance)
+            diversity_scatter(axes[3], found, metric)
+    return figure

@@ -1,0 +1,212 @@
+"""One training run, built from its settings: data, networks, optimizer, techniques.
+
+    run = build(TrainConfig(hidden=(32,), epochs=3))
+    run.train()
+    run.records[-1].test_accuracy
+
+What it leaves on the disk is in run_folder.py.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv import backend, data, losses, optimizers
+from tinydiv import loop as training
+from tinydiv.runs.checkpoint import Standing
+from tinydiv.runs.config import TrainConfig
+from tinydiv.data.dataset import Dataset
+from tinydiv.divergence import Guard
+from tinydiv.diversity import METRICS
+from tinydiv.errors import RunError, UsageError, unknown
+from tinydiv.initializers import PROBE, initialize, needs_data
+from tinydiv.mlp import MLP
+from tinydiv.options import flag, shown
+from tinydiv.randomness import replica_seeds
+from tinydiv.schedules import parse
+from tinydiv.techniques import Techniques, layers_of, place
+from tinydiv.settings import split
+from tinydiv.loop import DeviceData, Loop, Record
+
+USUAL_BATCH = 64
+
+
+@dataclass
+class Run:
+    """Everything that a run needs, ready for training.train."""
+
+    config: TrainConfig
+    data: DeviceData
+    standing: Standing
+
+    @property
+    def net(self) -> MLP:
+        """The networks."""
+        return self.standing.net
+
+    @property
+    def records(self) -> list[Record]:
+        """One record per epoch so far; the first is of the untrained networks."""
+        return self.standing.loop.records
+
+    @property
+    def shuffle_seed(self) -> int | list[int]:
+        """What training.train takes as its seed: one order of samples, or one per network."""
+        own = self.config.shuffle == "own" and self.net.replicas is not None
+        return replica_seeds(self.config.seed, self.net.replicas) if own else self.config.seed
+
+    @property
+    def steps(self) -> int:
+        """How many steps are planned."""
+        assert self.config.batch_size is not None
+        return self.config.epochs * (self.data.n_train // self.config.batch_size)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is over."""
+        return bool(self.records) and self.standing.loop.epoch >= self.config.epochs
+
+    def train(
+        self,
+        on_step: Callable[[int, int], None] | None = None,
+        on_epoch: Callable[[Record], None] | None = None,
+    ) -> list[Record]:
+        """Train from where the run stands to its end; see training.train."""
+        config, now = self.config, self.standing
+        assert config.batch_size is not None
+        return training.train(
+            *(now.net, self.data, now.optimizer, now.techniques),
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            seed=self.shuffle_seed,
+            loss=config.loss,
+            schedule=config.schedule,
+            metrics=config.metrics,
+            metrics_every=config.metrics_every,
+            on_step=on_step,
+            on_epoch=on_epoch,
+            loop=now.loop,
+            guard=now.guard,
+        )
+
+
+def build(config: TrainConfig) -> Run:
+    """Load the data, make the networks and all that trains them. Nothing is written.
+
+    The run's config has every default filled in. Raises UsageError for settings that do not fit, and
+    RunError for what this machine lacks.
+    """
+    config = replace(config, backend=backend.use(config.backend))
+    for key, values in (("lr", config.lr), ("weight_decay", config.weight_decay)):
+        if values is not None and len(values) not in (1, config.replicas):
+            raise UsageError(
+                f"{flag(key)} names {len(values)} numbers, and --replicas is {config.replicas}: give one "
+                f"number, or --replicas {len(values)}"
+            )
+    losses.get(config.loss)
+    parse(config.schedule)
+    optimizer_class = optimizers.get(config.optimizer)
+    placed = [place(spec) for spec in config.technique]
+    dataset = load_data(config.data, config.inputs)
+    config = filled_in(config, dataset)
+
+    sizes = [dataset.n_inputs, *config.hidden, dataset.n_classes]
+    refuse_too_large(sizes, config.replicas, config.dtype)
+    net = MLP(
+        sizes,
+        activation=config.activation,
+        replicas=None if config.replicas == 1 else config.replicas,
+        dtype=config.dtype,
+        layers=layers_of(placed),
+    )
+    on_device = DeviceData(dataset, config.dtype)
+    sample = on_device.probe(PROBE) if needs_data(config.init) else None
+    initialize(net, config.init, config.seed, sample)
+    assert config.lr is not None
+    assert config.weight_decay is not None
+    optimizer = optimizer_class(net, one_or_all(config.lr), one_or_all(config.weight_decay))
+    techniques = Techniques(
+        net,
+        placed,
+        optimizer,
+        loss=losses.get(config.loss),
+        probe_inputs=on_device.probe(),
+        seeds=replica_seeds(config.seed, net.replicas),
+    )
+    standing = Standing(net, optimizer, techniques, Guard(net), Loop())
+    return Run(config, on_device, standing)
+
+
+def load_data(spec: str, inputs: str) -> Dataset:
+    """A data set by NAME, or NAME:setting=number,... for a toy; seed=S draws another one."""
+    name, _, rest = spec.partition(":")
+    settings: dict[str, int | float] = {}
+    for part in filter(None, (part.strip() for part in rest.split(","))):
+        key, _, number = part.partition("=")
+        try:
+            settings[key] = int(number) if number.lstrip("-").isdecimal() else float(number)
+        except ValueError:
+            raise UsageError(
+                f"a data set's settings are written {name}:key=number,key=number, got {shown(part)}"
+            ) from None
+    seed = settings.pop("seed", None)
+    if seed is not None and not isinstance(seed, int):
+        raise UsageError(f"a data set's seed is a whole number from 0 up, got {seed}")
+    return data.load(name, inputs, seed=seed, **settings)
+
+
+def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
+    """The settings with every None replaced by what it stands for, and own files by full paths."""
+    optimizer = optimizers.get(config.optimizer)
+    metrics = config.metrics
+    if metrics is None or metrics == ("all",):
+        metrics = tuple(METRICS)
+    for name in metrics:
+        if name not in METRICS:
+            raise unknown("metric", name, METRICS)
+    n = len(dataset.train_x)
+    if config.batch_size is not None and config.batch_size > n:
+        raise UsageError(
+            f"--batch-size must lie between 1 and {n} (the training set), got {config.batch_size}"
+        )
+    return replace(
+        config,
+        lr=config.lr or (optimizer.default_lr,),
+        weight_decay=config.weight_decay or (optimizer.default_weight_decay,),
+        batch_size=config.batch_size or min(USUAL_BATCH, n),
+        metrics=metrics,
+        technique=tuple(with_full_path(spec) for spec in config.technique),
+    )
+
+
+def with_full_path(spec: str) -> str:
+    """mine.py:Mine:strength=1 -> /home/me/mine.py:Mine:strength=1, true in every folder."""
+    file = split(spec).file
+    return (
+        spec if file is None else str(Path(file).resolve()) + spec[spec.index(file) + len(file) :]
+    )
+
+
+def one_or_all(values: tuple[float, ...]) -> float | list[float]:
+    """One number for all networks as a number, several as a list."""
+    return values[0] if len(values) == 1 else list(values)
+
+
+def refuse_too_large(sizes: Sequence[int], replicas: int, dtype: str) -> None:
+    """Raise RunError if the networks can never fit, before the machine starts to swap."""
+    parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+    needed = 5 * replicas * parameters * np.dtype(dtype).itemsize  # theta, dtheta, moments, guard
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system says
+        return
+    if needed > memory:
+        shape = "-".join(map(str, sizes))
+        raise RunError(
+            f"{replicas:,} networks {shape} need {needed / 2**30:,.1f} GiB and this machine has "
+            f"{memory / 2**30:,.1f}: choose fewer --replicas or smaller --hidden layers"
+        )

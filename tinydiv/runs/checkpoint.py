@@ -1,0 +1,117 @@
+"""Where a run stands, in one file: written after every epoch, and enough to go on bit for bit.
+
+    theta                     all weights, (P,) or (R, P)
+    optimizer.m, .v, .steps   moments and the step count
+    techniques.*              what techniques, plateaus and layers remember
+    guard.*                   which networks diverged, and where
+    loop.sum_loss, loop.sums.*    losses and penalties of the epoch in progress, summed
+    loop.between.*            metrics measured since the last record, a row per moment
+    records                   the records so far, as JSON in bytes
+    metadata                  a JSON string: epoch, step, seconds, and the settings of the run
+
+Random numbers need no place here: shuffles are drawn from (seed, epoch), masks from (seed, step).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv.files import npz
+from tinydiv.backend import Array, to_device, xp
+from tinydiv.divergence import Guard
+from tinydiv.errors import RunError, UsageError
+from tinydiv.mlp import MLP
+from tinydiv.optimizers import Optimizer
+from tinydiv.techniques import Techniques
+from tinydiv.loop import Loop, Record
+
+NAME = "checkpoint.npz"
+FORMAT = "tinydiv checkpoint 1"
+
+
+@dataclass
+class Standing:
+    """All that moves while a run goes on."""
+
+    net: MLP
+    optimizer: Optimizer
+    techniques: Techniques
+    guard: Guard
+    loop: Loop
+
+
+def save_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> None:
+    """Write where a run stands; only between two steps, where all parts belong together.
+
+    Raises RunError if the file cannot be written (the one before it then stands), UsageError if a
+    technique's state() holds something that is no number.
+    """
+    loop = now.loop
+    arrays: dict[str, Array] = {"theta": now.net.theta}
+    arrays |= _named("optimizer", now.optimizer.state())
+    arrays |= _named("techniques", now.techniques.state())
+    arrays |= _named("guard", now.guard.state())
+    if loop.sum_loss is not None:
+        arrays["loop.sum_loss"] = loop.sum_loss
+    arrays |= _named("loop.sums", loop.sums)
+    arrays |= {f"loop.between.{key}": xp.stack(rows) for key, rows in loop.between.items()}
+    records = json.dumps([asdict(record) for record in loop.records])
+    arrays["records"] = np.frombuffer(records.encode(), dtype="uint8")
+    metadata = {
+        "format": FORMAT,
+        "epoch": loop.epoch,
+        "step": loop.step,
+        "seconds": loop.seconds,
+        "between_steps": loop.between_steps,
+        "config": dict(config),
+    }
+    npz.write(path, arrays, metadata)
+
+
+def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> None:
+    """Bring a freshly built run to where the file says that it stood.
+
+    Raises UsageError if the file belongs to other settings, RunError if it is damaged.
+    """
+    arrays, facts = npz.read(path)
+    if facts.get("format") != FORMAT:
+        raise RunError(f"{path} is no {FORMAT!r} but {facts.get('format')!r}")
+    refuse_changes(facts["config"], json.loads(json.dumps(dict(config))), f"{path} was made")
+
+    def part(prefix: str) -> dict[str, Array]:
+        start = prefix + "."
+        return {k[len(start) :]: v for k, v in arrays.items() if k.startswith(start)}
+
+    try:
+        if arrays["theta"].shape != now.net.theta.shape:
+            raise ValueError(f"theta has shape {arrays['theta'].shape}")
+        now.net.theta[...] = to_device(arrays["theta"])
+        now.optimizer.load_state(part("optimizer"))
+        now.techniques.load_state(part("techniques"))
+        now.guard.load_state(part("guard"))
+        loop = now.loop
+        loop.epoch, loop.step, loop.seconds = facts["epoch"], facts["step"], facts["seconds"]
+        loop.records[:] = [Record(**r) for r in json.loads(arrays["records"].tobytes())]
+        loop.sum_loss = to_device(arrays["loop.sum_loss"]) if "loop.sum_loss" in arrays else None
+        loop.sums = {name: to_device(value) for name, value in part("loop.sums").items()}
+        loop.between_steps = list(facts.get("between_steps", []))
+        loop.between = {name: list(to_device(v)) for name, v in part("loop.between").items()}
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} does not fit the run that it belongs to: {error!r}") from error
+
+
+def refuse_changes(before: Mapping[str, object], now: Mapping[str, object], made: str) -> None:
+    """Raise UsageError for the first setting that differs: a run goes on as it began, or not at all."""
+    for key in [*before, *now]:
+        if before.get(key) != now.get(key):
+            raise UsageError(
+                f"{made} with {key} = {json.dumps(before.get(key))}, not "
+                f"{json.dumps(now.get(key))}: a run that goes on keeps its settings"
+            )
+
+
+def _named(prefix: str, state: Mapping[str, Array]) -> dict[str, Array]:
+    return {f"{prefix}.{key}": value for key, value in state.items()}

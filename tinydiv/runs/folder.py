@@ -1,0 +1,267 @@
+"""What a training run leaves on the disk: a folder of its own, from which it can be taken up again.
+
+    runs/20261121-143015-3f2a/
+        config.json       every setting, and the environment that results may depend on
+        checkpoint.npz    where the run stands (checkpoint.py): --resume goes on from it
+        metrics.csv       one row per epoch (or moment, --metrics-every) and network
+        model.npz         the trained network (model_file.py): tinydiv.load reads it
+        picture.png       learning curve, neurons' weights, their similarity
+        neurons.gif       the hidden neurons while they learn, and frames.npz: with --animate
+        neurons.png       the same at chosen epochs, and snapshots.npz: with --snapshots
+
+Every file is written whole or not at all, and the folder belongs to one run: a folder with other files
+in it is refused.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv import __version__, backend
+from tinydiv.files import atomic
+from tinydiv.runs import checkpoint
+from tinydiv.files import locking
+from tinydiv.files import model as model_file
+from tinydiv.runs.config import TrainConfig
+from tinydiv.errors import RunError, UsageError
+from tinydiv.options import from_table, made
+from tinydiv.runs.build import Run, build, with_full_path
+from tinydiv.techniques import layers_of
+from tinydiv.settings import split
+from tinydiv.loop import Record
+
+CONFIG = "config.json"
+METRICS = "metrics.csv"
+PICTURE = "picture.png"
+ANIMATION = "neurons.gif"
+SNAPSHOTS = "neurons.png"
+
+
+def make_folder(out: str | None) -> Path:
+    """An empty folder for a run: the given one, or a new one under runs/.
+
+    Raises UsageError if it holds something already, RunError if it cannot be made.
+    """
+    try:
+        folder = new_folder() if out is None else Path(out)
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"--out {folder} is a file: name a folder that is new or empty")
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            again = (folder / CONFIG).is_file()
+            hint = f", or go on with that run by --resume {folder}" if again else ""
+            raise UsageError(f"--out {folder} is not empty: name one that is new or empty{hint}")
+        return folder
+    except OSError as error:
+        raise RunError(f"cannot make the folder {out or 'runs'}: {atomic.reason(error)}") from error
+
+
+def new_folder() -> Path:
+    """A folder under runs/ that no other run has, not even one begun in the same second."""
+    Path("runs").mkdir(exist_ok=True)
+    while True:
+        folder = Path("runs", f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+
+
+def environment() -> dict[str, object]:
+    """What results may depend on beside the settings."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    threads = {name: os.environ[name] for name in names if name in os.environ}
+    return {
+        "tinydiv": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "backend": backend.name(),
+        "blas_threads": threads or f"not set, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def own_files(config: TrainConfig) -> dict[str, str]:
+    """The reader's own technique files, each with the SHA-256 of what is in it."""
+    return {
+        file: hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        for file in own_paths(config.technique)
+    }
+
+
+def own_paths(specs: Sequence[str]) -> list[str]:
+    """The files that technique specs name, each once."""
+    files = [split(spec).file for spec in specs]
+    return list(dict.fromkeys(file for file in files if file is not None))
+
+
+def begin(out: str | None, run: Run) -> Path:
+    """Make the run's folder, with config.json in it. Raises what make_folder raises."""
+    folder = make_folder(out)
+    facts = {
+        "config": asdict(run.config),
+        "environment": environment(),
+        "own_files": own_files(run.config),
+    }
+    try:
+        atomic.write_json(folder / CONFIG, facts)
+    except RunError:
+        abandon(folder)
+        raise
+    return folder
+
+
+def abandon(folder: Path) -> None:
+    """Take a new folder away again if its run failed before its first checkpoint."""
+    if not (folder / checkpoint.NAME).is_file():
+        with suppress(OSError):
+            (folder / CONFIG).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def save_progress(folder: Path, run: Run) -> None:
+    """Write checkpoint.npz, and metrics.csv with the epochs so far."""
+    checkpoint.save_checkpoint(folder / checkpoint.NAME, run.standing, asdict(run.config))
+    atomic.write_text(folder / METRICS, metrics_csv(run.records))
+
+
+def save_model(folder: Path, run: Run) -> None:
+    """Write model.npz, when the last epoch is over."""
+    layer_specs = [spec for spec in run.config.technique if layers_of([spec])]
+    model_file.save_model(folder / model_file.NAME, run.net, run.data.dataset, layer_specs)
+
+
+def metrics_csv(records: Sequence[Record]) -> str:
+    """One row per moment and network; empty where there is no number (a network that diverged).
+
+    A moment is the end of an epoch, or one within it at which only diversity was measured.
+    """
+    rows = [row for record in records for row in (*record.between, record.flat())]
+    columns = list(dict.fromkeys(key for record in records for key in record.flat()))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["network", *columns])
+    for row in rows:
+        for network in range(len(records[0].train_loss)):
+            writer.writerow([network, *(cell(row.get(key), network) for key in columns)])
+    return file.getvalue()
+
+
+def cell(value: float | list[float] | None, network: int) -> float | str:
+    """One entry of the table: the epoch's number, or the network's."""
+    number = value[network] if isinstance(value, list) else value
+    return "" if number is None or not math.isfinite(number) else number
+
+
+def replace_given(config: TrainConfig, given: Mapping[str, object]) -> TrainConfig:
+    """A run's settings with those that a command line names, written as config.json writes them."""
+    asked = made(TrainConfig, asdict(config) | dict(given))
+    return replace(asked, technique=tuple(map(with_full_path, asked.technique)))
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from going on with the same run: its settings' file is the lock.
+
+    Raises UsageError if the folder holds no run or another process is at work in it.
+    """
+    with locking.locked(settings_file(folder), "let it finish, or stop it first"):
+        yield
+
+
+def settings_file(folder: Path) -> Path:
+    """Where a run's settings are. Raises UsageError if the folder holds no run."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UsageError(f"{folder} is no run folder: there is no {CONFIG} in it")
+    return path
+
+
+def reopen(folder: Path, given: Mapping[str, object]) -> Run:
+    """A run as it stands in its folder. given: settings named on the command line, which must agree.
+
+    Raises UsageError if the folder holds no run, or if a setting or an own file has changed since;
+    RunError if a file is damaged.
+    """
+    path = settings_file(folder)
+    try:
+        facts = json.loads(path.read_bytes())
+        table, before, files = facts["config"], facts["environment"], facts["own_files"]
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {atomic.reason(error)}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged, or no file of tinydiv's: {error!r}") from error
+    config = made(TrainConfig, from_table(TrainConfig, table, str(path)))
+    kept, asked = asdict(config), asdict(replace_given(config, given))
+    checkpoint.refuse_changes(kept, asked, f"the run in {folder} was begun")
+    for file, digest in files.items():
+        if not Path(file).is_file():
+            raise UsageError(f"the run in {folder} needs {file}, which is gone")
+        if hashlib.sha256(Path(file).read_bytes()).hexdigest() != digest:
+            raise UsageError(f"{file} was changed since the run in {folder} was begun")
+    atomic.sweep(folder)
+    run = build(config)
+    if (folder / checkpoint.NAME).is_file():
+        checkpoint.load_checkpoint(folder / checkpoint.NAME, run.standing, asdict(run.config))
+    for key, value in environment().items():
+        if before.get(key) != value:
+            print(
+                f"note: the run began with {key} {before.get(key)} and goes on with {value}, so its "
+                "last bits may differ",
+                file=sys.stderr,
+            )
+    return run
+
+
+def result(folder: Path, run: Run) -> dict[str, object]:
+    """What --json prints: strict JSON, null where there is no number.
+
+    start is the record of the untrained networks, history has one record per epoch.
+    """
+    flat = [as_json(record) for record in run.records]
+    last = run.records[-1]
+    return {
+        "config": asdict(run.config),
+        "start": flat[0],
+        "history": flat[1:],
+        "test_accuracy": finite(last.test_accuracy),
+        "train_loss": finite(last.train_loss),
+        "diverged": [
+            {"network": network, "step": step, "layer": layer}
+            for network, (step, layer) in enumerate(
+                zip(last.diverged_step, last.diverged_layer, strict=True)
+            )
+            if step >= 0
+        ],
+        "seconds": run.standing.loop.seconds,
+        "run_dir": str(folder),
+    }
+
+
+def as_json(record: Record) -> dict[str, object]:
+    """One record; `between` holds what --metrics-every measured within the epoch."""
+    flat: dict[str, object] = {key: finite(value) for key, value in record.flat().items()}
+    if record.between:
+        flat["between"] = [
+            {key: finite(value) for key, value in row.items()} for row in record.between
+        ]
+    return flat
+
+
+def finite(value: float | list[float]) -> float | list[float | None] | None:
+    """NaN and infinity as None, which JSON can say."""
+    if isinstance(value, list):
+        return [v if math.isfinite(v) else None for v in value]
+    return value if math.isfinite(value) else None

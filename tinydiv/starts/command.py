@@ -1,0 +1,233 @@
+"""python -m tinydiv.starts: what each start does to weights, to responses, and to the first 200 steps.
+
+Three panels per start: cosines between the neurons' incoming weights, correlations of their responses
+(pre-activations) on images the start has not read, and test accuracy over the first steps, beside plain
+draws and draws with a centring bias. With 784 inputs random weights are orthogonal already, and yet their
+responses are correlated: it is the inputs that are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinydiv.command import cli
+from tinydiv.errors import RunError
+from tinydiv.options import choice, from_flags, made, number, option, sizes, text, whole, words
+
+if TYPE_CHECKING:
+    from tinydiv.backend import Array
+    from tinydiv.loop import DeviceData
+    from tinydiv.plots.style import Picture
+
+PROG = "tinydiv.starts"
+BESIDE = ("he-normal", "centring@he-normal")
+"""What every start is shown beside: the plain draw, and the control for whatever reads data."""
+
+EXAMPLES = """examples:
+  python -m tinydiv.starts --out pictures                    every scheme, on the embedded images
+  python -m tinydiv.starts --init decorrelated --init lowdin:mix=0.5@pytorch --out pictures
+  python -m tinydiv.starts --optimizer adam --lr 0.001 --out pictures
+"""
+
+
+@dataclass(frozen=True)
+class StartsConfig:
+    """What is drawn."""
+
+    init: tuple[str, ...] = option(
+        (), words(""), "SPEC", "this start, in place of all of them; may be repeated", repeat=True
+    )
+    data: str = option("fashion-mini", text, "NAME", "data set")
+    hidden: tuple[int, ...] = option((16,), sizes(64, 4096), "H[,H...]", "neurons per hidden layer")
+    activation: str = option("relu", text, "NAME", "activation of the hidden neurons")
+    optimizer: str = option("sgd", choice("sgd", "adam"), "NAME", "sgd or adam")
+    lr: float = option(0.01, number(0, 1000), "RATE", "learning rate")
+    batch_size: int = option(256, whole(1, 10_000_000), "B", "samples per step")
+    steps: int = option(200, whole(10, 100_000), "N", "steps that are trained")
+    networks: int = option(8, whole(1, 1000), "R", "seeds; curves show their mean and range")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of one start, over all networks."""
+
+    spec: str
+    cosines: "Array"
+    """Of weights, one per pair of neurons of the first layer and network."""
+    correlations: "Array"
+    """Of responses, the same pairs."""
+    deviation: float
+    """Mean standard deviation of a first response."""
+    steps: "Array"
+    accuracy: "Array"
+    """(moments, networks): test accuracy after those steps."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(PROG, command, argv)
+
+
+def parser() -> cli.Parser:
+    """The flags."""
+    flags = cli.Parser(PROG, "Draw what each start does, a picture per start.", EXAMPLES)
+    flags.add_settings(StartsConfig)
+    flags.add_argument(
+        "--out", metavar="DIR", default="starts", help="folder for the pictures (default: starts)"
+    )
+    return flags
+
+
+def command(argv: Sequence[str]) -> None:
+    """Start and train networks, draw a picture per start, print a table."""
+    options = parser().parse(argv)
+    config = made(StartsConfig, from_flags(StartsConfig, vars(options)))
+    if find_spec("matplotlib") is None:
+        raise RunError("the pictures need matplotlib: python -m pip install matplotlib")
+    from tinydiv.files.atomic import replacing
+    from tinydiv.initializers import SCHEMES
+    from tinydiv.initializers.specs import parse
+    from tinydiv.loop import DeviceData
+    from tinydiv.plots import save
+    from tinydiv.runs.build import load_data
+
+    every = [*(name for name in SCHEMES if name != "scaled"), "decorrelated@he-normal"]
+    specs = list(dict.fromkeys(config.init or every))
+    for spec in specs:
+        parse(spec)
+    data = DeviceData(load_data(config.data, "raw"), "float32")
+    folder = Path(options.out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"--out {folder} cannot be made: {error.strerror}") from None
+    beside = [look(spec, config, data) for spec in BESIDE]
+    cli.say(line("start", "|cos|", "|r|", "std", "accuracy"))
+    for one in beside:
+        cli.say(summary(one))
+    for spec in specs:
+        seen = look(spec, config, data)
+        cli.say(summary(seen))
+        with replacing(folder / file_name(spec)) as part:
+            save(picture(seen, beside, config, data.dataset.n_inputs), part)
+    cli.say(f"{len(specs)} picture{'s' * (len(specs) != 1)} in {folder}")
+
+
+def file_name(spec: str) -> str:
+    """A spec as the name of a picture: lowdin:mix=0.5@pytorch -> lowdin-mix-0.5-on-pytorch.png."""
+    plain = spec.replace("@", "-on-")
+    return "".join(c if c.isalnum() or c in ".-" else "-" for c in plain) + ".png"
+
+
+def look(spec: str, config: StartsConfig, data: "DeviceData") -> Seen:
+    """Start some networks, look at their first layer, and train them a little."""
+    import numpy as np
+
+    from tinydiv import losses, optimizers
+    from tinydiv.backend import to_host
+    from tinydiv.initializers import PROBE, initialize
+    from tinydiv.layers import Context
+    from tinydiv.loop import batches, evaluate
+    from tinydiv.mlp import MLP
+
+    sizes = [data.dataset.n_inputs, *config.hidden, data.dataset.n_classes]
+    net = MLP(sizes, config.activation, replicas=config.networks)
+    initialize(net, spec, 0, data.probe(PROBE))
+    fresh = data.floats(data.test_x[:1000])
+    W, Z = to_host(net.W[0]), to_host(net.forward(fresh).Z[0])
+    pairs = np.triu_indices(W.shape[-1], 1)
+    U = W / np.maximum(np.linalg.norm(W, axis=1, keepdims=True), 1e-30)
+    cosines = np.concatenate([(u.T @ u)[pairs] for u in U])
+    correlations = np.concatenate([np.corrcoef(z, rowvar=False)[pairs] for z in Z])
+
+    optimizer = optimizers.get(config.optimizer)(net, config.lr)
+    loss, size = losses.get("cross-entropy"), min(config.batch_size, data.n_train)
+    every = max(1, config.steps // 20)
+    steps, accuracy, step, epoch = [0], [], 0, 0
+    accuracy.append(to_host(evaluate(net, data.test_x, data.test_y, data, loss)[1]))
+    while step < config.steps:
+        for X, Y in batches(data, size, 0, epoch):
+            trace = net.forward(X, Context(training=True, step=step))
+            net.backward(trace, loss(trace.logits, Y)[1])
+            optimizer.step()
+            step += 1
+            if step % every == 0:
+                steps.append(step)
+                accuracy.append(to_host(evaluate(net, data.test_x, data.test_y, data, loss)[1]))
+            if step == config.steps:
+                break
+        epoch += 1
+    deviation = float(Z.std(axis=1).mean())
+    return Seen(spec, cosines, correlations, deviation, np.array(steps), np.array(accuracy))
+
+
+def picture(seen: Seen, beside: Sequence[Seen], config: StartsConfig, n_inputs: int) -> "Picture":
+    """The three panels of one start."""
+    import numpy as np
+
+    from tinydiv.plots import page
+    from tinydiv.plots.curves import curve
+    from tinydiv.plots.style import colour, describe, new_figure
+
+    chance = (2 / (np.pi * n_inputs)) ** 0.5
+    shown = [*beside, seen] if seen.spec not in BESIDE else list(beside)
+    with page("light"):
+        figure = new_figure(12, 3.8)
+        weights, answers, start = figure.subplots(1, 3)
+        for ax, what, values in (
+            (weights, "cosine of two neurons' weights", [one.cosines for one in shown]),
+            (answers, "correlation of two neurons' responses", [one.correlations for one in shown]),
+        ):
+            bins = np.linspace(-1, 1, 81)
+            for place, (one, found) in enumerate(zip(shown, values, strict=True)):
+                if one.spec != "centring@he-normal":  # weights and correlations of the plain draw
+                    ax.hist(
+                        *(found, bins),
+                        histtype="step" if one is not seen else "stepfilled",
+                        color=colour(place),
+                        alpha=1 if one is not seen else 0.6,
+                        label=f"{one.spec}: mean |.| {np.abs(found).mean():.3f}",
+                        density=True,
+                    )
+            ax.set_xlabel(what)
+            ax.set_yticks([])
+            ax.legend(fontsize="x-small", loc="upper left")
+            ax.margins(y=0.35)
+            sizes = [f"{o.spec} {np.abs(v).mean():.3f}" for o, v in zip(shown, values, strict=True)]
+            describe(ax, f"Histogram, {what}, mean size: {', '.join(sizes)}.")
+        weights.set_title(f"by chance |cos| = {chance:.3f} with {n_inputs} inputs", fontsize=10)
+        answers.set_title(f"{seen.spec}: responses have std {seen.deviation:.3g}", fontsize=10)
+        for place, one in enumerate(shown):
+            curve(
+                start,
+                one.steps.astype(float),
+                one.accuracy,
+                label=one.spec,
+                place=place,
+                band="range",
+            )
+        start.set_xlabel(f"step ({config.optimizer} {config.lr:g}, batch {config.batch_size})")
+        start.set_ylabel("test accuracy")
+        start.set_title(f"{config.data}, mean and range of {config.networks} seeds", fontsize=10)
+        start.legend(fontsize="x-small", loc="lower right")
+        ends = [f"{one.spec} {one.accuracy[-1].mean():.3f}" for one in shown]
+        describe(start, f"Test accuracy after {config.steps} steps: {', '.join(ends)}.")
+    return figure
+
+
+def summary(seen: Seen) -> str:
+    """One row of the table."""
+    return line(
+        seen.spec,
+        f"{abs(seen.cosines).mean():.4f}",
+        f"{abs(seen.correlations).mean():.4f}",
+        f"{seen.deviation:.3f}",
+        f"{seen.accuracy[-1].mean():.4f}",
+    )
+
+
+def line(name: str, *cells: str) -> str:
+    """A row in columns."""
+    return f"{name:28}" + "".join(f"{cell:>10}" for cell in cells)

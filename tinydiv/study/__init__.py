@@ -1,0 +1,30 @@
+"""Studies: many small networks compared on the same seeds, with honest statistics and nothing lost.
+
+    from tinydiv.study import Arm, Study
+
+    study = Study("mine", [Arm("plain"), Arm("adam", {"optimizer": "adam"})], seeds=20)
+    report = study.run("runs/mine")
+    print(report.markdown())
+
+Read in this order: specification.py (what a study is), plan.py (which networks it needs), running.py
+(how a block of them is trained), engine.py (from beginning to end), comparing.py (what it says).
+"""
+
+from tinydiv.study.engine import Report, read_study, run_study
+from tinydiv.study.reading import NAMED, load_study
+from tinydiv.study.settings import Controls, Measure, Tuning
+from tinydiv.study.specification import Arm, Setting, Study
+
+__all__ = [
+    "NAMED",
+    "Arm",
+    "Controls",
+    "Measure",
+    "Report",
+    "Setting",
+    "Study",
+    "Tuning",
+    "load_study",
+    "read_study",
+    "run_study",
+]

@@ -1,0 +1,118 @@
+"""The command: a study by name or from a file, trained, compared, put into tables and figures.
+
+    python -m tinydiv.study my_study.toml --out runs/mine
+    python -m tinydiv.study paper --quick
+    python -m tinydiv.study runs/mine --tables
+
+In Python the same: `from tinydiv.study import Arm, Study`, see tinydiv/study/__init__.py.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tinydiv.command import cli
+from tinydiv.errors import UsageError
+from tinydiv.options import whole
+
+
+def __getattr__(name: str) -> object:
+    """Study, Arm, ... stand here too; they are loaded when they are asked for, so --help is quick."""
+    from tinydiv import study as studies
+
+    if name in studies.__all__:
+        return getattr(studies, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+FOLDER = Path(__file__).parent / "studies"
+"""Where the studies are that come with tinydiv; studies/reading.py, which reads them, loads slowly."""
+
+EXAMPLES = """examples:
+  python -m tinydiv.study paper --quick              two minutes on two cores, embedded data
+  python -m tinydiv.study paper --seeds 20 --out runs/paper --workers 8      needs the full data set
+  python -m tinydiv.study --resume --out runs/paper paper --seeds 20
+  python -m tinydiv.study runs/paper --tables        what is finished so far
+  python -m tinydiv.study paper --quick --plan       what would be trained, and nothing else
+  python -m tinydiv.study my_study.toml --executor dask:tcp://scheduler:8786
+
+A study that was stopped, by whatever, goes on with --resume and the same study, --quick and --seeds.
+How a study file is written: tinydiv/study/reading.py, and paper.toml beside it."""
+
+
+def parser() -> cli.Parser:
+    """The command line."""
+    p = cli.Parser(
+        "tinydiv.study", "Compare arms on paired seeds: train, test, tabulate.", EXAMPLES
+    )
+    names = ", ".join(sorted(path.stem for path in FOLDER.glob("*.toml")))
+    p.add_argument("study", help=f"{names}, or a .toml file; with --tables a folder")
+    p.add_argument("--quick", action="store_true", help="the study's own small version")
+    p.add_argument("--seeds", metavar="N", help="paired seeds (default: the study's)")
+    p.add_argument("--out", metavar="DIR", help="folder (default: runs/study-NAME)")
+    p.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    p.add_argument(
+        "--backend",
+        metavar="NAME",
+        default="numpy",
+        help="numpy, cupy or auto (default: numpy)",
+    )
+    p.add_argument(
+        "--executor",
+        metavar="NAME",
+        help="processes, serial or dask:ADDRESS (default: processes, on a GPU serial)",
+    )
+    p.add_argument("--workers", metavar="N", help="processes (default: one per usable core)")
+    p.add_argument(
+        "--tables", action="store_true", help="only make tables and figures of what is finished"
+    )
+    p.add_argument("--plan", action="store_true", help="only say what would be trained")
+    p.add_argument("--no-figures", action="store_true", help="tables without figures")
+    return p
+
+
+def command(argv: Sequence[str]) -> int:
+    """Do what the flags say; the Markdown tables go to stdout."""
+    options = parser().parse(argv)
+    from tinydiv.study import engine, reading, tables  # here, so that --help is quick
+
+    if options.tables:
+        folder = Path(options.study)
+        if options.study in reading.NAMED or folder.suffix == ".toml":
+            folder = out_folder(options.out, folder.stem, options.quick)
+        report = engine.read_study(folder)
+        tables.write(report.results, report.folder, figures=not options.no_figures)
+        cli.say(report.markdown())
+        return 0
+    seeds = None if options.seeds is None else whole(1, 1_000_000)("--seeds", options.seeds)
+    workers = None if options.workers is None else whole(1, 4096)("--workers", options.workers)
+    study = reading.load_study(options.study, quick=options.quick, seeds=seeds)
+    if options.plan:
+        cli.say(engine.plan_text(study))
+        return 0
+    report = engine.run_study(
+        study,
+        out_folder(options.out, study.name, options.quick),
+        backend=options.backend,
+        executor=options.executor,
+        workers=workers,
+        resume=options.resume,
+        figures=not options.no_figures,
+    )
+    cli.say(report.markdown())
+    print(f"everything is in {report.folder}", file=sys.stderr)
+    return 0
+
+
+def out_folder(given: str | None, name: str, quick: bool) -> Path:
+    """Where a study is kept."""
+    if given is not None:
+        if not given.strip():
+            raise UsageError("--out needs the name of a folder")
+        return Path(given)
+    return Path("runs") / f"study-{name}{'-quick' if quick else ''}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """python -m tinydiv.study."""
+    return cli.run("tinydiv.study", command, argv)

@@ -1,0 +1,210 @@
+"""Arms against their partners, seed by seed: the differences, how sure they are, what could hide.
+
+One table is one readout in one setting and one regime; Holm's correction runs over all of its arms, but
+not over the controls, whose answers are known beforehand and are reported as checks of the study itself.
+"""
+
+import functools
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tinydiv import stats
+from tinydiv.stats import Floats, Interval, PairedComparison, Uniformity
+from tinydiv.study.readouts import Readout
+from tinydiv.study.results import Place, Results
+from tinydiv.study.specification import digest
+
+AA_GROUP = 5
+"""Pairs of one A/A p value: 32 signs, so that 100 seeds give 20 values."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One arm against its partner in one readout. pairs: the differences that were there.
+
+    missing: seeds left out because a number lacks on one side (not trained yet, diverged, a target
+    not reached). detectable: the smallest true difference that so many pairs would have shown with
+    a probability of .8 at a level of .05 / (arms of the table).
+    """
+
+    place: Place
+    partner: str
+    readout: Readout
+    paired: PairedComparison
+    pairs: Floats
+    missing: int
+    detectable: float
+
+    @property
+    def sentence(self) -> str:
+        """The comparison in words."""
+        r = self.readout
+        return self.paired.sentence(
+            unit=r.unit or r.title, scale=r.scale, lower_is_better=r.lower_is_better
+        )
+
+
+def compare_all(results: Results, setting: str, regime: str, readout: Readout) -> list[Comparison]:
+    """Every arm of one table, in the order of arms, controls last; arms without pairs are left out."""
+    key = f"{len(results.curves)} {setting} {regime} {readout.name}"
+    if key not in results.compared:
+        results.compared[key] = _compare_all(results, setting, regime, readout)
+    return results.compared[key]
+
+
+def _compare_all(results: Results, setting: str, regime: str, readout: Readout) -> list[Comparison]:
+    arms = [arm for arm in results.arms[setting] if arm != results.study.base_arm]
+    found: list[Comparison] = []
+    controls: list[Comparison] = []
+    for arm in arms:
+        partner = results.study.partner(arm)
+        place = Place(setting, regime, arm.name)
+        numbers = results.numbers(place, readout)
+        others = results.numbers(Place(setting, regime, partner.name), readout)
+        there = np.isfinite(numbers) & np.isfinite(others)
+        if not there.any():
+            continue
+        paired = stats.compare(
+            numbers[there],
+            others[there],
+            names=(arm.name, partner.name),
+            seed=int(digest([setting, arm.name, readout.name])[:8], 16),
+        )
+        pairs = numbers[there] - others[there]
+        one = Comparison(place, partner.name, readout, paired, pairs, int((~there).sum()), np.nan)
+        (controls if arm.control else found).append(one)
+    if found:
+        adjusted = stats.adjust([one.paired for one in found])
+        found = [replace(one, paired=p) for one, p in zip(found, adjusted, strict=True)]
+    alpha = 0.05 / max(len(found), 1)
+    return [replace(one, detectable=detectable(one.pairs, alpha)) for one in [*found, *controls]]
+
+
+def detectable(pairs: Floats, alpha: float) -> float:
+    """The smallest difference that so many pairs with this spread would have shown."""
+    if len(pairs) < 2:
+        return float("inf")
+    return float(np.std(pairs, ddof=1)) * detectable_sds(len(pairs), alpha)
+
+
+@functools.cache
+def detectable_sds(n: int, alpha: float) -> float:
+    """The same in standard deviations of the pairs: the effect grows with them in proportion."""
+    return stats.minimum_detectable_effect(n, 1.0, alpha=alpha)
+
+
+# Successes -----------------------------------------------------------------------------------------
+
+
+def share(results: Results, place: Place, readout: Readout) -> Interval | None:
+    """How many seeds say yes, with Wilson's interval; None before there are any."""
+    numbers = results.numbers(place, readout)
+    seen = numbers[np.isfinite(numbers)]
+    return stats.wilson_interval(int(seen.sum()), len(seen)) if seen.size else None
+
+
+# Diversity and accuracy ----------------------------------------------------------------------------
+
+
+def relations(results: Results, place: Place) -> dict[str, Interval]:
+    """Over the seeds of one arm: the rank correlation of each diversity metric with the accuracy, both
+    at the end, by metric. One arm at a time: arms thrown together can show a relation that none has.
+    Empty below stats.MIN_SEEDS seeds; a metric that is the same for all seeds is left out."""
+    final = results.numbers(place, Readout("final", ""))
+    found = {}
+    for readout in results.readouts(place.setting):
+        metric, _, moment = readout.name.partition("@")
+        numbers = results.numbers(place, readout)
+        there = np.isfinite(numbers) & np.isfinite(final)
+        x, y = numbers[there], final[there]
+        if moment == "final" and len(x) >= stats.MIN_SEEDS and np.ptp(x) > 0 and np.ptp(y) > 0:
+            found[metric] = stats.spearman(x, y)
+    return found
+
+
+# Is the study itself to be believed? ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What the controls say. aa: are A/A p values uniform? None below 5 of them. aa_p: those values.
+    planted: found or not, by setting and regime, with the comparison."""
+
+    aa: Uniformity | None
+    aa_p: tuple[float, ...]
+    planted: tuple[Comparison, ...]
+
+    @property
+    def lost(self) -> list[Comparison]:
+        """Planted effects that were not found."""
+        return [one for one in self.planted if not found(one)]
+
+
+def found(planted: Comparison) -> bool:
+    """Whether a planted effect shows: better, with an interval that leaves zero out and p < .05."""
+    better = (
+        planted.paired.difference < 0
+        if planted.readout.lower_is_better
+        else (planted.paired.difference > 0)
+    )
+    return better and planted.paired.p < 0.05 and 0.0 not in planted.paired.interval
+
+
+def check_controls(results: Results) -> Checks:
+    """The A/A arm's p values, and the planted effects.
+
+    An A/A p value compares the base under AA_GROUP of the study's seeds with the base under others; it
+    is randomised (see randomised_p), so that it is exactly uniform if the study is sound. Two settings
+    (or regimes) with the same seeds would give values that depend on each other, so every group of
+    seeds is looked at in one setting only, in turn, and in the first regime.
+    """
+    p_values: list[float] = []
+    planted: list[Comparison] = []
+    places = results.study.places
+    for i, setting in enumerate(places):
+        arms = results.arms[setting.name]
+        primary = results.readout(setting.name, results.study.primary)
+        for arm in arms:
+            if arm.control == "A/A":
+                p_values += aa_p_values(results, setting.name, arm.name, primary, i, len(places))
+        names = {arm.name for arm in arms if arm.control == "planted"}
+        for regime in results.study.regimes if names else ():
+            rows = compare_all(results, setting.name, regime, primary)
+            planted += [row for row in rows if row.place.arm in names]
+    uniform = stats.uniformity_check(p_values) if len(p_values) >= 5 else None
+    return Checks(uniform, tuple(p_values), tuple(planted))
+
+
+def aa_p_values(
+    results: Results, setting: str, arm: str, primary: Readout, turn: int, turns: int
+) -> list[float]:
+    """Sign-flip p values of groups of A/A pairs in one setting: group `turn`, `turn + turns`, ..."""
+    regime = results.study.regimes[0]
+    ours = results.numbers(Place(setting, regime, results.study.base_arm.name), primary)
+    theirs = results.numbers(Place(setting, regime, arm), primary)
+    groups = (theirs - ours)[: len(ours) // AA_GROUP * AA_GROUP].reshape(-1, AA_GROUP)
+    rng = np.random.default_rng(int(digest([setting, results.study.name])[:12], 16))
+    draws = rng.random(len(groups))
+    return [
+        randomised_p(group, draw)
+        for group, draw in list(zip(groups, draws.tolist(), strict=True))[turn::turns]
+        if np.isfinite(group).all()
+    ]
+
+
+def randomised_p(differences: Floats, draw: float) -> float:
+    """A sign-flip p value that is exactly uniform where there is no effect, ties or not.
+
+        p = ( #{|sum s d| > |sum d|} + draw * #{|sum s d| = |sum d|} ) / 2^n          over all signs s
+
+    The usual p counts every tie in full. That is right for a test, but where differences tie (yes or
+    no, accuracies on four samples) its values are then larger than uniform ones, and a check of
+    uniformity would blame the study for it. draw is uniform on 0..1.
+    """
+    signs = 1 - 2 * (np.arange(2 ** len(differences))[:, None] >> np.arange(len(differences)) & 1)
+    sums = np.abs(signs @ differences)
+    seen, rounding = abs(differences.sum()), 1e-9 * np.abs(differences).sum()
+    larger = np.count_nonzero(sums > seen + rounding)
+    equal = np.count_nonzero(np.abs(sums - seen) <= rounding)
+    return float(larger + draw * equal) / len(sums)

@@ -1,0 +1,138 @@
+"""What an arm costs per training step of one network: counted, and timed under equal conditions.
+
+    flops in products    2 m k n for every product (m, k) (k, n)
+    other flops          one for every number that an elementwise operation makes or a reduction reads,
+                         exp and log included; decompositions by textbook figures
+    bytes                all operands that are read and all results that are written, as if no cache were
+    calls                operations on arrays: what a GPU would have to launch, and Python to dispatch
+
+One network takes some steps of the real loop on arrays that count what is done to them. So a technique
+needs no formula of its own, and what acts every 100 steps costs a hundredth per step. For a plain
+network the products come to 3 x forward - 2 B n_0 n_1, forward = 2 B sum n_in n_out.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from tinydiv.backend import name as backend_name
+from tinydiv.backend import to_host
+from tinydiv.loop import DeviceData, train
+from tinydiv.study.counting import Counts, counting
+from tinydiv.study.plan import Run
+from tinydiv.study.running import build, start
+from tinydiv.study.sharing import Source, mapped
+
+MIN_COUNTED, MIN_TIMED, MOST_STEPS = 2, 30, 1000
+"""Steps that are counted and timed where no technique waits longer; and the most."""
+TIMED_NETWORKS, GPU_TIMED_NETWORKS, TIMED_ROUNDS = 16, 256, 3
+
+
+class EnoughError(Exception):
+    """So many steps were counted that more would say the same."""
+
+
+def step_cost(run: Run, source: Source) -> Counts:
+    """What one training step of one network costs, on average over the steps that differ."""
+    with counting() as counts:
+        spent, seen = Counts(), 0
+        mark = replace(counts)
+
+        def begin() -> None:
+            nonlocal mark
+            mark = replace(counts)
+
+        def end(step: int) -> None:
+            nonlocal spent, seen
+            spent, seen = spent.plus(counts.minus(mark)), step
+
+        take_steps([run], source, MIN_COUNTED, begin, end)
+        return spent.over(seen)
+
+
+def step_seconds(run: Run, source: Source) -> float:
+    """Measured time of one training step of one network, among TIMED_NETWORKS that share batches.
+
+    The same number of networks for every arm, one process, the best of TIMED_ROUNDS rounds: what the
+    pool of workers takes per step depends on who else is at work.
+    """
+    many = GPU_TIMED_NETWORKS if backend_name() == "cupy" else TIMED_NETWORKS
+    runs = [replace(run, seed=run.seed + r) for r in range(many)]
+    return min(round_seconds(runs, source) for _ in range(TIMED_ROUNDS)) / many
+
+
+def round_seconds(runs: Sequence[Run], source: Source) -> float:
+    """Seconds per step of one round."""
+    spent, seen, mark = 0.0, 0, 0.0
+
+    def begin() -> None:
+        nonlocal mark
+        mark = time.perf_counter()
+
+    def end(step: int) -> None:
+        nonlocal spent, seen
+        spent, seen = spent + time.perf_counter() - mark, step
+
+    take_steps(runs, source, MIN_TIMED, begin, end)
+    return spent / seen
+
+
+def start_key(run: Run) -> str:
+    """Under which costs.json keeps the time of a start."""
+    return f"{run.shape} {run.training.init}"
+
+
+def start_seconds(run: Run, source: Source) -> float:
+    """Measured time to give one network its start, among TIMED_NETWORKS: paid once per run."""
+    data = DeviceData(mapped(source, run.training.inputs), run.training.dtype)
+    runs = [replace(run, seed=run.seed + r) for r in range(TIMED_NETWORKS)]
+    net, _, _ = build(runs, data)
+    best = float("inf")
+    for _ in range(TIMED_ROUNDS):
+        began = time.perf_counter()
+        start(net, runs, data)
+        to_host(net.theta[:1, :1])
+        best = min(best, time.perf_counter() - began)
+    return best / TIMED_NETWORKS
+
+
+def take_steps(
+    runs: Sequence[Run],
+    source: Source,
+    fewest: int,
+    begin: Callable[[], None],
+    end: Callable[[int], None],
+) -> None:
+    """Take so many steps of the real loop that every technique has acted at least once.
+
+    begin() and end(step) are called before and after each step; what lies between steps (records) is
+    outside.
+    """
+    training = runs[0].training
+    dataset = mapped(source, training.inputs)
+    data = DeviceData(dataset, training.dtype)
+    batch = min(training.batch_size, data.n_train)
+    net, optimizer, techniques = build(runs, data)
+    wanted = min(max([fewest, *(p.every for p in techniques.placed)]), MOST_STEPS)
+
+    def on_step(step: int, total: int) -> None:
+        if step == wanted or step % (data.n_train // batch) == 0:
+            to_host(net.theta[:1, :1])  # on a GPU: steps are over when somebody waits for them
+        end(step)
+        if step >= wanted:
+            raise EnoughError
+        begin()
+
+    with suppress(EnoughError):
+        train(
+            *(net, data, optimizer, techniques),
+            epochs=-(-wanted // (data.n_train // batch)),
+            batch_size=batch,
+            seed=runs[0].seed,
+            loss=training.loss,
+            metrics=(),
+            every=10**9,
+            on_step=on_step,
+            on_epoch=lambda record: begin(),
+        )

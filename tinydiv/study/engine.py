@@ -1,0 +1,425 @@
+"""A study from beginning to end: data, tuning, the runs that are compared, tables and figures.
+
+    report = run_study(study, "runs/mine", workers=4)
+    print(report.markdown())
+
+Two waves of blocks: first the tuning runs and whatever has a fixed rate, then what was tuned. After
+each block its file is there; tables are made again now and then, and at the end.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tinydiv import backend as backends
+from tinydiv import diversity
+from tinydiv.data.dataset import Dataset, check_inputs_name
+from tinydiv.errors import RunError, UsageError, unknown
+from tinydiv.files import atomic
+from tinydiv.loop import DeviceData, train
+from tinydiv.options import whole
+from tinydiv.settings import split
+from tinydiv.study import page, sharing, tables
+from tinydiv.study.blocks import Block, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
+from tinydiv.study.cost import start_key, start_seconds, step_cost, step_seconds
+from tinydiv.study.executors import Pool, Stop, carry_out_all, opened, usable_cores
+from tinydiv.study.plan import TEST, Run, check_parts, own_candidate, specs_for
+from tinydiv.study.progress import Progress, in_words
+from tinydiv.study.results import DataFacts, Results, check_readable, data_key, entropy
+from tinydiv.study.running import Outcome, Task, build
+from tinydiv.study.settings import Training
+from tinydiv.study.sharing import Origin, Source
+from tinydiv.study.specification import Study
+from tinydiv.study.store import Store
+from tinydiv.techniques import place
+from tinydiv.techniques.consensus import Consensus
+
+TABLES_EVERY = 60.0
+"""Seconds between two makings of the tables while a study runs, at the least."""
+COSTS_FILE = "costs.json"
+TRIAL_SAMPLES = 64
+"""Samples of the one step by which every arm is tried before anything is begun."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a study found, and the folder where it lies."""
+
+    results: Results
+    folder: Path
+
+    def markdown(self) -> str:
+        """The tables, as in table.md."""
+        return page.markdown(self.results)
+
+
+def run_study(
+    study: Study,
+    out: str | Path,
+    *,
+    backend: str | None = None,
+    executor: str | Executor | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    show: bool = True,
+    figures: bool = True,
+    block_size: int | None = None,
+) -> Report:
+    """Train all that is missing of a study, and make its tables and figures.
+
+    out: the folder. backend: "numpy", "cupy" or "auto" (None: the current one). executor: see
+    executors.py; None takes processes on a CPU and this process on a GPU. workers: processes, one per
+    usable core unless said otherwise. resume: go on with what lies in the folder. show: progress on
+    stderr. block_size: networks per block, chosen by itself unless said otherwise.
+
+    Raises UsageError for a study that cannot be trained or is not the one in the folder, RunError for
+    what this machine cannot do, KeyboardInterrupt with a sentence; finished blocks are kept always.
+    """
+    backend = backends.name() if backend is None else backends.use(backend)
+    if workers is not None:
+        whole(1, 4096)("workers", workers)
+    if block_size is not None:
+        whole(1, 1_000_000)("block_size", block_size)
+    store = Store(Path(out))
+    loaded = load_all(study)
+    facts = {key: facts_of(dataset) for key, (_, dataset) in loaded.items()}
+    results = Results(study, store.curves, facts)
+    check_readable(results)
+    check_trainable(results, loaded)
+    check_candidates(results)
+    which = executor or ("serial" if backend == "cupy" else "processes")
+    with opened(which, workers or usable_cores()) as pool, store.locked():
+        going_on = store.begin(study, backend, facts, own_files(study), resume)
+        worker = Worker(results, store, backend, show, block_size)
+        worker.greet(going_on, resume)
+        with shared_data(study, loaded, store.folder / ".data") as sources:
+            loaded.clear()
+            results.costs |= count_costs(results, sources, store.folder / COSTS_FILE)
+            worker.work(sources, pool)
+        tables.write(results, store.folder, figures=figures)
+    return Report(results, store.folder)
+
+
+def read_study(out: str | Path) -> Report:
+    """What is finished of the study in a folder, while it runs or afterwards; nothing is trained.
+
+    Raises UsageError if there is no study.
+    """
+    from tinydiv.study.reading import from_dict
+
+    store = Store(Path(out))
+    found = store.begun()
+    if found is None:
+        raise UsageError(f"{out} holds no study (there is no {Path(out) / 'study.json'})")
+    store.load()
+    try:
+        facts = {key: DataFacts(**values) for key, values in found["data"].items()}  # type: ignore[attr-defined]
+        study = from_dict(found["study"])  # type: ignore[arg-type]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"{out}/study.json is damaged: {error!r}") from error
+    results = Results(study, store.curves, facts)
+    results.costs |= read_costs(store.folder / COSTS_FILE)
+    return Report(results, store.folder)
+
+
+# Before anything is begun --------------------------------------------------------------------------
+
+
+def load_all(study: Study) -> dict[str, tuple[Origin, Dataset]]:
+    """Every data set of a study by its name in study.json, with its test part."""
+    found: dict[str, tuple[Origin, Dataset]] = {}
+    for setting in study.places:
+        training = study.training(setting, study.base_arm)
+        key = data_key(training.data, training.n_train, training.n_test)
+        if key not in found:
+            origin = Origin.of(training, TEST)
+            found[key] = origin, sharing.load(origin)
+        check_parts(study, len(found[key][1].train_x), setting)
+    return found
+
+
+def facts_of(dataset: Dataset) -> DataFacts:
+    """What tables need to know of a set."""
+    return DataFacts(
+        sharing.fingerprint(dataset),
+        len(dataset.train_x),
+        dataset.n_inputs,
+        dataset.n_classes,
+        entropy(dataset.test_y),
+    )
+
+
+def own_files(study: Study) -> dict[str, str]:
+    """Digests of the reader's own technique files that arms name, by their path as it is named."""
+    found = {}
+    for setting in study.places:
+        for arm in study.arms:
+            for spec in study.training(setting, arm).technique:
+                file = split(spec).file
+                if file is not None:
+                    found[file] = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:20]
+    return found
+
+
+def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset]]) -> None:
+    """Try every arm of every setting: build it and take one step.
+
+    Raises UsageError that names the arm, so that a long study does not end on its last arm's mistake.
+    """
+    study, tried = results.study, set[str]()
+    for name in study.measure.metrics:
+        if name not in diversity.METRICS:
+            raise unknown("metric", name, diversity.METRICS)
+    small: dict[tuple[str, str], DeviceData] = {}
+    for setting in study.places:
+        for arm in results.arms[setting.name]:
+            training = own_candidate(study, setting, arm).put(study.training(setting, arm))
+            run = Run(training, study.first_seed, study.measure)
+            if f"{run.shape} {training.init}" in tried:
+                continue
+            tried.add(f"{run.shape} {training.init}")
+            try:
+                check_inputs_name(training.inputs)
+                check_independent(training)
+                key = data_key(training.data, training.n_train, training.n_test)
+                if (key, training.inputs) not in small:
+                    few = loaded[key][1]
+                    n = min(TRIAL_SAMPLES, len(few.train_x))
+                    few = few.take(n, min(TRIAL_SAMPLES, len(few.test_x)))
+                    few = replace(few, inputs=training.inputs)
+                    small[key, training.inputs] = DeviceData(few, training.dtype)
+                data = small[key, training.inputs]
+                net, optimizer, techniques = build([run], data)
+                train(
+                    *(net, data, optimizer, techniques),
+                    epochs=1,
+                    batch_size=data.n_train,
+                    seed=[run.seed],
+                    loss=training.loss,
+                    schedule=training.schedule,
+                    metrics=study.measure.metrics,
+                )
+            except UsageError as error:
+                place = "" if setting.name == "all" else f" in {setting.name!r}"
+                raise UsageError(f"the arm {arm.name!r}{place}: {error}") from None
+
+
+def check_candidates(results: Results) -> None:
+    """Raises UsageError for a rate or strength of the grid that a technique does not allow."""
+    for (setting, arm), tried in results.tuning.items():
+        for runs in tried.values():
+            training = runs[0].training
+            try:
+                for spec in specs_for(training, [training.strength]):
+                    place(spec)
+            except UsageError as error:
+                where = "" if setting == "all" else f" in {setting!r}"
+                raise UsageError(f"the tuning grid of the arm {arm!r}{where}: {error}") from None
+
+
+def check_independent(training: Training) -> None:
+    """Raises UsageError for a technique under which networks depend on those beside them."""
+    for spec in training.technique:
+        name = spec.partition(":")[0]
+        if name == Consensus.name:
+            raise UsageError(
+                f"{name} lets networks depend on the networks beside them, so that they are no "
+                "independent runs: it has no place in a study"
+            )
+
+
+@contextmanager
+def shared_data(
+    study: Study, loaded: Mapping[str, tuple[Origin, Dataset]], base: Path
+) -> Iterator[dict[Origin, Source]]:
+    """Every set that runs will ask for, mapped under `base` as long as this lasts."""
+    parts = [TEST] + ([study.tuning.validation] if "tuned" in study.regimes else [])
+    sources = {}
+    try:
+        for origin, dataset in loaded.values():
+            for validation in parts:
+                part = replace(origin, validation=validation)
+                held = dataset if validation == TEST else sharing.hold_out(dataset, validation)
+                sources[part] = sharing.share(part, held, base)
+        yield sources
+    finally:
+        sharing.clear(base)
+
+
+def count_costs(
+    results: Results, sources: Mapping[Origin, Source], path: Path
+) -> dict[str, dict[str, float]]:
+    """The counted cost of every shape of run that is compared; kept in the folder."""
+    costs = read_costs(path)
+    for setting in results.study.places:
+        for arm in results.arms[setting.name]:
+            candidate = own_candidate(results.study, setting, arm)
+            training = candidate.put(results.study.training(setting, arm))
+            run = Run(training, results.study.first_seed, results.study.measure)
+            source = sources[Origin.of(training, TEST)]
+            if run.shape not in costs:
+                costs[run.shape] = {
+                    **vars(step_cost(run, source)),
+                    "step_seconds": step_seconds(run, source),
+                }
+            if start_key(run) not in costs:
+                costs[start_key(run)] = {"start_seconds": start_seconds(run, source)}
+            atomic.write_json(path, costs)
+    return costs
+
+
+def read_costs(path: Path) -> dict[str, dict[str, float]]:
+    """What was counted before; nothing if the file is not there or cannot be read."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+# At work -------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """Gets the missing runs done, keeps them, tells how far things are."""
+
+    def __init__(
+        self, results: Results, store: Store, backend: str, show: bool, block_size: int | None
+    ) -> None:
+        self.results, self.store, self.backend = results, store, backend
+        self.block_size, self.show = block_size, show
+        self.progress = Progress(0, 0.0, show=False)
+        self.tables_made, self.tables_took = time.monotonic(), 0.0
+
+    def greet(self, going_on: bool, resume: bool) -> None:
+        """Say what lies in the folder already, if it matters."""
+        folder = self.store.folder
+        if resume and not going_on:
+            self._say(f"nothing to go on with in {folder}: the study begins")
+        if going_on:
+            self._say(f"going on in {folder}: {len(self.store.curves)} networks are done")
+        for sentence in self.results.study.idle_arms:
+            self._say(sentence)
+        for path in self.store.damaged:
+            self._say(f"{path.name} was damaged: its networks are trained again")
+
+    def _say(self, sentence: str) -> None:
+        Progress(0, 0.0, self.show).say(sentence)
+
+    def work(self, sources: Mapping[Origin, Source], pool: Pool) -> None:
+        """Both waves. Raises what carry_out_all raises; Ctrl-C with a sentence."""
+        first, second = self.first_wave(), self.second_wave_at_most()
+        networks = len(first) + second
+        work = sum(map(self.work_of, first)) * networks / max(len(first), 1)
+        self.progress = Progress(networks, work, self.show)
+
+        def task_for(block: Block) -> Task:
+            run = block.runs[0]
+            source = sources[Origin.of(run.training, run.validation)]
+            return Task(block, source, self.backend, alone=pool.name == "serial")
+
+        try:
+            with Stop(self.progress.say).listening() as stop:
+                carry_out_all(self.blocks(first, pool.workers), task_for, pool, self.keep, stop)
+                rest = self.missing(self.final_runs())
+                self.progress.expect(len(rest), sum(map(self.work_of, rest)))
+                carry_out_all(self.blocks(rest, pool.workers), task_for, pool, self.keep, stop)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(self.farewell(str(stop))) from None
+        finally:
+            self.progress.close()
+
+    def farewell(self, why: str) -> str:
+        """What to say to somebody who stops a study."""
+        with suppress(RunError):
+            tables.write(self.results, self.store.folder, figures=False)
+        return (
+            f"{why or 'stopped'}: {len(self.store.curves)} networks are kept in "
+            f"{self.store.folder}, go on with --resume"
+        )
+
+    # What is to be done --------------------------------------------------------------------------
+
+    def missing(self, runs: Sequence[Run]) -> list[Run]:
+        """Those that are not finished, each once."""
+        left = {run.key: run for run in runs if run.key not in self.store.curves}
+        return list(left.values())
+
+    def first_wave(self) -> list[Run]:
+        """Tuning runs, and final ones whose rate is known."""
+        tuning = [
+            run for tried in self.results.tuning.values() for runs in tried.values() for run in runs
+        ]
+        return self.missing([*tuning, *self.final_runs()])
+
+    def final_runs(self) -> list[Run]:
+        """All final runs whose rate is known by now."""
+        cells = [self.results.runs(place) for place in self.results.cells]
+        return [run for runs in cells if runs is not None for run in runs]
+
+    def second_wave_at_most(self) -> int:
+        """How many more final runs there may be."""
+        unknown_ = sum(self.results.runs(place) is None for place in self.results.cells)
+        return unknown_ * self.results.study.seeds
+
+    def work_of(self, run: Run) -> float:
+        """Roughly the seconds of one run: for the estimate of the time left, and for nothing else."""
+        t = run.training
+        facts = self.results.data[data_key(t.data, t.n_train, t.n_test)]
+        batch = min(t.batch_size, facts.n_train)
+        size = parameters(t, facts.n_inputs, facts.n_classes)
+        steps = (t.epochs + t.head_start) * (facts.n_train // batch)
+        return steps * (3e-5 + 2e-10 * batch * size * (1 + 0.2 * len(t.technique)))
+
+    def blocks(self, runs: Sequence[Run], workers: int) -> list[Block]:
+        """Runs cut as suits this machine."""
+        free = free_gpu_bytes()
+
+        def size_of(run: Run) -> int:
+            if self.block_size is not None:
+                return self.block_size
+            t = run.training
+            facts = self.results.data[data_key(t.data, t.n_train, t.n_test)]
+            shape = (facts.n_inputs, facts.n_classes)
+            if free is not None:
+                return gpu_size(*shape, free // workers)(run)
+            return cpu_size(*shape, len(runs), workers)(run)
+
+        return cut(runs, size_of)
+
+    # What is done --------------------------------------------------------------------------------
+
+    def keep(self, block: Block, outcome: Outcome) -> None:
+        """Put a finished block away, and make the tables again if that is due."""
+        self.store.keep(block, outcome)
+        self.progress.step(len(block.runs), sum(map(self.work_of, block.runs)))
+        if time.monotonic() - self.tables_made > max(TABLES_EVERY, 20 * self.tables_took):
+            began = time.monotonic()
+            tables.write(self.results, self.store.folder, figures=False)
+            self.tables_made = time.monotonic()
+            self.tables_took = self.tables_made - began
+
+
+def plan_text(study: Study) -> str:
+    """What a study would train, in words; nothing is trained."""
+    loaded = load_all(study)
+    facts = {key: facts_of(dataset) for key, (_, dataset) in loaded.items()}
+    results = Results(study, {}, facts)
+    check_readable(results)
+    check_trainable(results, loaded)
+    check_candidates(results)
+    worker = Worker(results, Store(Path()), "numpy", False, None)
+    first, second = worker.first_wave(), worker.second_wave_at_most()
+    seconds = sum(map(worker.work_of, first)) * (len(first) + second) / max(len(first), 1)
+    arms = {arm.name for arms in results.arms.values() for arm in arms}
+    planned = (
+        f"{study.name}: {len(arms)} arms (controls included), {len(study.places)} settings, "
+        f"{study.seeds} paired seeds, regimes {', '.join(study.regimes)}: "
+        f"{len(first) + second} networks, roughly {in_words(seconds)} on one core"
+    )
+    return "\n".join([planned, *study.idle_arms])

@@ -1,0 +1,203 @@
+"""Pictures of a study, from the raw curves: three for every setting and regime, one over all settings.
+
+curves-*.png      test accuracy over steps, the base and up to seven arms, a band over seeds
+paired-*.png      the primary readout, every seed a dot, equal seeds joined
+forest-*.png      differences to the partner with intervals, and every pair
+heat-*.png        arms x settings: the primary difference
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from tinydiv import plots
+from tinydiv.errors import RunError
+from tinydiv.files import atomic
+from tinydiv.plots.style import describe, new_figure
+from tinydiv.study.comparing import Comparison, compare_all
+from tinydiv.study.page import title
+from tinydiv.study.results import Results
+
+MOST_CURVES = 8
+"""Lines in one picture of curves; more would hide each other."""
+MOST_COLUMNS = 12
+"""Arms in one picture of dots."""
+
+
+def draw_all(results: Results, folder: Path) -> list[Path]:
+    """Draw every picture for which there are numbers; returns their paths.
+
+    Raises RunError if they cannot be written.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make {folder}: {atomic.reason(error)}") from error
+    paths = []
+    with plots.page("light"):
+        for name, figure in pictures(results):
+            path = folder / f"{name}.png"
+            with atomic.replacing(path) as part:
+                plots.save(figure, part)
+            paths.append(path)
+    return paths
+
+
+def pictures(results: Results) -> Iterator[tuple[str, Figure]]:
+    """(name of the file, picture), one after the other."""
+    tables = list(dict.fromkeys((place.setting, place.regime) for place in results.cells))
+    for setting, regime in tables:
+        where = file_name(f"{setting} {regime}" if setting != "all" else regime)
+        yield from curve_pictures(results, setting, regime, where)
+        primary = results.readout(setting, results.study.primary)
+        rows = compare_all(results, setting, regime, primary)
+        if rows:
+            yield f"forest-{where}", forest_picture(rows, title(setting, regime))
+        if not primary.is_count:
+            yield from dot_pictures(results, setting, regime, where)
+    if len(results.study.places) > 1:
+        for regime in results.study.regimes:
+            figure = heat_picture(results, regime)
+            if figure is not None:
+                yield f"heat-{regime}", figure
+
+
+def file_name(words: str) -> str:
+    """Words as part of a file's name: "spirals:arms=2 tuned" -> "spirals-arms-2-tuned"."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", words).strip("-")
+
+
+def curve_pictures(
+    results: Results, setting: str, regime: str, where: str
+) -> Iterator[tuple[str, Figure]]:
+    """Test accuracy over steps: the base in every picture, the other arms a handful at a time."""
+    places = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
+    whole = {p: [c for c in results.found(p) if c is not None and not c.diverged] for p in places}
+    seen = [p for p in places if whole[p]]
+    if not seen:
+        return
+    base = [p for p in seen if p.arm == results.study.base_arm.name]
+    others = [p for p in seen if p not in base]
+    room = MOST_CURVES - len(base)
+    groups = [others[i : i + room] for i in range(0, len(others), room)] or [[]]
+    for i, group in enumerate(groups):
+        figure = new_figure(8.5, 5)
+        ax = figure.add_subplot()
+        said = []
+        for place, one in enumerate([*base, *group]):
+            curves = whole[one]
+            table = np.array([curve.values["test_accuracy"] for curve in curves]).T
+            plots.curve(ax, curves[0].step, table, label=one.arm, place=place, band="interval")
+            said.append(f"{one.arm} ends at {100 * table[-1].mean():.1f} %")
+        ax.set_xlabel("steps")
+        ax.set_ylabel("test accuracy")
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        ax.grid(True, axis="y", linewidth=0.6)
+        ax.set_title(f"{title(setting, regime)}; band: 95 % interval of the mean", fontsize="small")
+        ax.legend(loc="lower right")
+        describe(ax, f"Test accuracy over steps: {'; '.join(said)}.")
+        yield f"curves-{where}" + (f"-{i + 1}" if len(groups) > 1 else ""), figure
+
+
+def dot_pictures(
+    results: Results, setting: str, regime: str, where: str
+) -> Iterator[tuple[str, Figure]]:
+    """The primary readout: every seed a dot, equal seeds joined."""
+    primary = results.readout(setting, results.study.primary)
+    places = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
+    numbers = {p.arm: results.numbers(p, primary) for p in places}
+    numbers = {arm: values for arm, values in numbers.items() if np.isfinite(values).sum() >= 2}
+    base = results.study.base_arm.name
+    if base not in numbers:
+        return
+    others = [arm for arm in numbers if arm != base]
+    room = MOST_COLUMNS - 1
+    groups = [others[i : i + room] for i in range(0, len(others), room)] or [[]]
+    for i, group in enumerate(groups):
+        arms = [base, *group]
+        there = np.all([np.isfinite(numbers[arm]) for arm in arms], axis=0)
+        if there.sum() < 2:
+            continue
+        figure = new_figure(max(4.0, 1.1 * len(arms) + 1), 5)
+        ax = figure.add_subplot()
+        plots.paired_dots(
+            ax,
+            {arm: primary.scale * numbers[arm][there] for arm in arms},
+            unit=f"{primary.title}, %" if primary.unit == "points" else primary.title,
+        )
+        if max(map(len, arms)) * len(arms) > 40:
+            ax.tick_params(axis="x", labelrotation=30)
+            for label in ax.get_xticklabels():
+                label.set_horizontalalignment("right")
+        yield f"paired-{where}" + (f"-{i + 1}" if len(groups) > 1 else ""), figure
+
+
+def forest_picture(rows: list[Comparison], above: str) -> Figure:
+    """Differences with intervals."""
+    figure = new_figure(9.5, 1.6 + 0.38 * len(rows))
+    ax = figure.add_subplot()
+    readout = rows[0].readout
+    scale = readout.scale
+    finite = [
+        (
+            max(one.paired.interval.low, one.pairs.min()),
+            min(one.paired.interval.high, one.pairs.max()),
+        )
+        for one in rows
+    ]  # one pair alone has an interval without ends
+    plots.forest(
+        ax,
+        [
+            f"{one.place.arm}\nagainst {one.partner}"
+            if one.partner != rows[0].partner
+            else one.place.arm
+            for one in rows
+        ],
+        [scale * one.paired.difference for one in rows],
+        [scale * low for low, _ in finite],
+        [scale * high for _, high in finite],
+        points=[scale * one.pairs for one in rows],
+        unit=f"difference to {rows[0].partner}: {readout.title}, {readout.unit}".rstrip(", "),
+    )
+    n = {one.paired.n for one in rows}
+    pairs = f"{n.pop()} pairs" if len(n) == 1 else f"{min(n)} to {max(n)} pairs"
+    ax.set_title(f"{above}; {pairs}, 95 % intervals", fontsize="small")
+    return figure
+
+
+def heat_picture(results: Results, regime: str) -> Figure | None:
+    """Arms x settings: the primary difference, framed where it is shown."""
+    settings = [setting.name for setting in results.study.places]
+    found: dict[tuple[str, str], Comparison] = {}
+    for setting in settings:
+        primary = results.readout(setting, results.study.primary)
+        for one in compare_all(results, setting, regime, primary):
+            found[one.place.arm, setting] = one
+    arms = list(dict.fromkeys(arm for arm, _ in found))
+    if not arms:
+        return None
+    table = np.full((len(arms), len(settings)), np.nan)
+    shown = np.zeros(table.shape, bool)
+    for (arm, setting), one in found.items():
+        cell = arms.index(arm), settings.index(setting)
+        table[cell] = one.readout.scale * one.paired.difference
+        shown[cell] = one.paired.shown
+    below = 0.05 * max(map(len, settings))
+    figure = new_figure(3.5 + 0.85 * len(settings), 1.8 + below + 0.42 * len(arms))
+    ax = figure.add_subplot()
+    primary = results.readout(settings[0], results.study.primary)
+    unit = primary.unit or primary.name
+    plots.heat_map(ax, table, arms, settings, marked=shown, label=f"Δ {unit}", digits=1)
+    if max(map(len, settings)) > 10:
+        for label in ax.get_xticklabels():
+            label.set(rotation=40, horizontalalignment="right", rotation_mode="anchor")
+    ax.set_title(
+        f"{regime} regime: {primary.title}, difference to the partner\n"
+        "framed: shown after Holm's correction (controls: without it)",
+        fontsize="small",
+    )
+    return figure

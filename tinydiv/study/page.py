@@ -1,0 +1,366 @@
+"""The Markdown page of a study, for people: controls first, then a table per setting and regime."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from tinydiv.study.comparing import (
+    Checks,
+    Comparison,
+    check_controls,
+    compare_all,
+    relations,
+    share,
+)
+from tinydiv.study.cost import GPU_TIMED_NETWORKS, TIMED_NETWORKS, TIMED_ROUNDS
+from tinydiv.study.plan import tuned_as
+from tinydiv.study.readouts import Readout
+from tinydiv.study.results import Place, Results
+from tinydiv.study.tidy import Row, cost_rows, tables_of
+
+MOST_COSTS = 4
+"""Settings whose costs stand on the page; costs.csv has all."""
+
+
+def markdown(results: Results) -> str:
+    """The page for people."""
+    study = results.study
+    done, planned = results.done()
+    parts = [f"# {study.title or study.name}"]
+    if study.question:
+        parts.append(" ".join(study.question.split()))
+    if done < planned:
+        parts.append(
+            f"**Not finished:** {done} of {planned} networks so far. Every line below compares the "
+            "seeds that are there on both sides."
+        )
+    parts.append(
+        f"{study.seeds} paired seeds; base arm: {study.base_arm.name}; regimes: "
+        f"{', '.join(study.regimes)}. Differences are means over pairs, with the 95 % bootstrap "
+        "interval (BCa); p values are those of sign-flip tests, corrected by Holm's rule over the "
+        "arms of a table; \\* marks what is shown: 10 pairs or more, an interval without 0, and p < .05. "
+        "All readouts: comparisons.csv; every seed: runs.csv and curves.csv."
+    )
+    if study.seeds < 10:
+        parts.append("**Fewer than 10 seeds say nothing:** read this as a trial run.")
+    parts.append(controls_text(results, check_controls(results)))
+    for setting, regime in tables_of(results):
+        parts += table_text(results, setting, regime)
+    related = relation_text(results)
+    if related:
+        parts += ["## Diversity and accuracy over the seeds of the base arm", related]
+    tuning = tuning_text(results)
+    if tuning:
+        parts += ["## What tuning chose", tuning]
+    parts += ["## Cost per training step and network", cost_text(results)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def controls_text(results: Results, checks: Checks) -> str:
+    """What the A/A arm and the planted effects say about the study itself."""
+    lines = []
+    if results.study.controls.aa:
+        if checks.aa is None:
+            lines.append(
+                f"- A/A: {len(checks.aa_p)} independent p values of the base against itself, too few "
+                "to say whether they are uniform (5 are the least)."
+            )
+        else:
+            words = (
+                "no sign that they are not uniform"
+                if checks.aa.p >= 0.01
+                else ("**they are not uniform: do not believe this study**")
+            )
+            lines.append(
+                f"- A/A: {checks.aa.n} independent p values of the base against itself under other "
+                f"seeds: {words} (p = {checks.aa.p:.2g}). The A/A rows below are not corrected: one in "
+                "twenty may be marked."
+            )
+    if checks.planted:
+        shown = len(checks.planted) - len(checks.lost)
+        lines.append(f"- Planted effects: found in {shown} of {len(checks.planted)} tables.")
+    for one in checks.lost:
+        where = title(one.place.setting, one.place.regime)
+        lines.append(f"- **Planted effect NOT found** ({where}): {one.sentence}.")
+    return "## Controls\n\n" + "\n".join(lines) if lines else ""
+
+
+def table_text(results: Results, setting: str, regime: str) -> list[str]:
+    """The tables of one setting and regime, and their sentences."""
+    primary = results.readout(setting, results.study.primary)
+    rows = {one.place.arm: one for one in compare_all(results, setting, regime, primary)}
+    places = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
+    differences, levels = beside(results, setting, primary)
+    # By column: heading, and a function from an arm's place to its text.
+    columns: list[Column] = [
+        ("arm", lambda place: arm_text(results, place)),
+        (primary.title, lambda place: level_text(results, place, primary)),
+        (f"Δ {primary.unit or primary.name} [95 %]", lambda p: difference_text(rows.get(p.arm))),
+        ("relative", lambda place: relative_text(rows.get(place.arm))),
+        ("p, Holm", lambda place: p_text(rows.get(place.arm))),
+        *(difference_column(results, setting, regime, readout) for readout in differences),
+        ("diverged", lambda place: diverged_text(results, place)),
+    ]
+    more: list[Column] = [("arm", lambda place: place.arm)]
+    more += [(readout.title, level_column(results, readout)) for readout in levels]
+    where = [line for place in places for line in divergences(results, place)]
+    parts = [
+        f"## {title(setting, regime)}",
+        target_text(results, places[0]),
+        grid([name for name, _ in columns], [[text(p) for _, text in columns] for p in places]),
+        "\n".join(f"- {one.sentence}{hiding(one)}." for one in rows.values()),
+        grid([name for name, _ in more], [[text(p) for _, text in more] for p in places]),
+        "Diverged, and left out on both sides:\n\n" + "\n".join(where) if where else "",
+    ]
+    return [part for part in parts if part]
+
+
+def title(setting: str, regime: str) -> str:
+    """What stands above a table or a picture."""
+    return f"{regime} regime" if setting == "all" else f"{setting}, {regime} regime"
+
+
+Column = tuple[str, Callable[[Place], str]]
+
+
+def beside(results: Results, setting: str, primary: Readout) -> tuple[list[Readout], list[Readout]]:
+    """(readouts whose differences stand beside the primary one, those of which the level is said)."""
+    found = [r for r in results.readouts(setting) if r.name != primary.name]
+    last = f"epoch{results.study.training(results.setting(setting), results.study.base_arm).epochs}"
+    differences = [r for r in found if r.unit == "points" and not r.is_count and r.name != last]
+    metrics = [r for r in found if r.name.endswith("@final")]
+    if primary.is_count:
+        names = {"plateau"}
+        differences = [r for r in differences if r.name == "final"]
+    else:
+        names = {"reached", "steps_to_target", "seconds_to_target"}
+        # Success is at 100 % unless a study says otherwise: no question on images.
+        names |= {"success"} if results.study.measure.success < 1 else set()
+    return differences, [r for r in found if r.name in names] + metrics
+
+
+def difference_column(results: Results, setting: str, regime: str, readout: Readout) -> Column:
+    """Differences in points, marked where they are shown; the base's own level in its row."""
+    found = {one.place.arm: one for one in compare_all(results, setting, regime, readout)}
+
+    def text(place: Place) -> str:
+        if place.arm == results.study.base_arm.name:
+            return level_text(results, place, readout)
+        one = found.get(place.arm)
+        if one is None:
+            return ""
+        star = " \\*" if one.paired.shown else ""
+        return f"{readout.scale * one.paired.difference:+.1f}{star}"
+
+    return f"Δ {readout.title.removeprefix('after ')}", text
+
+
+def level_column(results: Results, readout: Readout) -> Callable[[Place], str]:
+    """The level of a readout."""
+    return lambda place: level_text(results, place, readout)
+
+
+def arm_text(results: Results, place: Place) -> str:
+    """An arm's name, with the rate and strength that it had."""
+    runs = results.runs(place)
+    control = results.arm(place.setting, place.arm).control
+    name = f"*{place.arm}* ({control})" if control and control != place.arm else place.arm
+    if not runs:
+        return name
+    t = runs[0].training
+    strength = "" if t.strength is None else f", {t.strength:.3g}"
+    return f"{name} ({t.optimizer} {t.lr:.3g}{strength})"
+
+
+def level_text(results: Results, place: Place, readout: Readout) -> str:
+    """A mean over seeds; for yes-or-no readouts the share with Wilson's interval."""
+    if readout.is_count:
+        found = share(results, place, readout)
+        if found is None:
+            return ""
+        return f"{100 * found.estimate:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+    numbers = results.numbers(place, readout)
+    seen = numbers[np.isfinite(numbers)]
+    if readout.unit in ("steps", "seconds"):
+        # Runs that never get there count as infinitely slow, not as absent.
+        there = [curve is not None for curve in results.found(place)]
+        waits = np.where(np.isfinite(numbers), numbers, np.inf)[there]
+        if not waits.size:
+            return ""
+        middle = float(np.median(waits))
+        return "never (median)" if math.isinf(middle) else f"{middle:.3g} (median)"
+    if not seen.size:
+        return ""
+    mean = float(seen.mean())
+    return f"{100 * mean:.2f} %" if readout.unit == "points" else f"{mean:.3g}"
+
+
+def difference_text(one: Comparison | None) -> str:
+    """ "+1.23 [0.45, 2.01]" in the readout's unit."""
+    if one is None:
+        return ""
+    p, scale = one.paired, one.readout.scale
+    return (
+        f"{scale * p.difference:+.2f} [{scale * p.interval.low:.2f}, {scale * p.interval.high:.2f}]"
+    )
+
+
+def relative_text(one: Comparison | None) -> str:
+    if one is None or one.paired.relative is None:
+        return ""
+    return f"{100 * one.paired.relative:+.1f} %"
+
+
+def p_text(one: Comparison | None) -> str:
+    if one is None:
+        return ""
+    p = one.paired.p if one.paired.p_holm is None else one.paired.p_holm
+    return ("< .0001" if p < 0.0001 else f"{p:.2g}") + (" \\*" if one.paired.shown else "")
+
+
+def diverged_text(results: Results, place: Place) -> str:
+    found = [curve for curve in results.found(place) if curve is not None]
+    return f"{sum(curve.diverged for curve in found)} of {len(found)}" if found else ""
+
+
+def divergences(results: Results, place: Place) -> list[str]:
+    """Where the diverged networks of one arm did: "- adam, seed 3: step 17, layer 1"."""
+    lines = []
+    for run, curve in zip(results.runs(place) or [], results.found(place), strict=False):
+        if curve is not None and curve.diverged:
+            layer = f"layer {curve.diverged_layer}" if curve.diverged_layer else "in the gradient"
+            lines.append(f"- {place.arm}, seed {run.seed}: step {curve.diverged_step}, {layer}")
+    return lines
+
+
+def hiding(one: Comparison) -> str:
+    """What a null could hide."""
+    if one.paired.shown or not 0 < one.detectable < math.inf:
+        return ""
+    r = one.readout
+    return f"; {one.paired.n} pairs would have shown {r.scale * one.detectable:.2g} {r.unit or r.title}"
+
+
+def target_text(results: Results, place: Place) -> str:
+    """What the target of this table is."""
+    target = results.target(place)
+    if not math.isfinite(target):
+        return ""
+    return f"Target: {100 * target:.2f} % test accuracy" + (
+        " (where the base arm ends, on average)." if results.study.measure.target == "base" else "."
+    )
+
+
+def relation_text(results: Results) -> str:
+    """How diversity and accuracy go together over seeds, in each setting's base arm."""
+    regime = results.study.regimes[0]
+    base = results.study.base_arm.name
+    rows = {
+        setting.name: relations(results, Place(setting.name, regime, base))
+        for setting in results.study.places
+        if any(arm.name == base for arm in results.arms[setting.name])
+    }
+    metrics = list(dict.fromkeys(metric for found in rows.values() for metric in found))
+    if not metrics:
+        return ""
+    body = [
+        [
+            setting,
+            *(
+                f"{r.estimate:+.2f} [{r.low:.2f}, {r.high:.2f}]" if (r := found.get(m)) else ""
+                for m in metrics
+            ),
+        ]
+        for setting, found in rows.items()
+    ]
+    return grid(["setting", *metrics], body) + (
+        "\n\nSpearman's rank correlation of the metric with the test accuracy, both at the end, with 95 % "
+        "intervals (not corrected for their number). Seeds that go together are no proof of a cause."
+    )
+
+
+def tuning_text(results: Results) -> str:
+    """One line per arm and setting: the chosen rate and strength, and a warning at the grid's edge."""
+    body = []
+    for setting, arm in results.tuning:
+        choice = results.choice(setting, arm)
+        if choice is None:
+            continue
+        if choice.chosen is None:
+            body.append([setting, arm, "none: every candidate diverged", "", str(choice.runs), ""])
+            continue
+        c, edge = choice.chosen, "**yes**" if choice.at_edge else "no"
+        strength = "" if c.strength is None else f"{c.strength:.3g}"
+        body.append([setting, arm, f"{c.lr:.3g}", strength, str(choice.runs), edge])
+    heads = ["setting", "arm", "rate", "strength", "runs spent", "at the grid's edge"]
+    return grid(heads, body) if body else ""
+
+
+def cost_text(results: Results) -> str:
+    """Counted work and measured time, beside the base's; built-in controls cost what the base does."""
+    study = results.study
+    rows = {
+        (row["setting"], row["arm"]): row
+        for row in cost_rows(results)
+        if row["regime"] == study.regimes[0]
+    }
+    settings = [setting.name for setting in study.places[:MOST_COSTS]]
+    body = []
+    for (setting, arm), row in rows.items():
+        own = results.arm(str(setting), str(arm))
+        if setting not in settings or tuned_as(study, own) != own:
+            continue
+        base = rows.get((setting, study.base_arm.name), {})
+        flops = total(row, "product_flops", "other_flops")
+        body.append(
+            [
+                str(setting),
+                str(arm),
+                number(flops),
+                times(flops, total(base, "product_flops", "other_flops")),
+                number(row["bytes"]),
+                number(row["array_calls"]),
+                microseconds(row["step_seconds"]),
+                times(row["step_seconds"], base.get("step_seconds")),
+                microseconds(row["start_seconds"]),
+                number(row["joules_per_step"]) or "not measured",
+            ]
+        )
+    heads = ["setting", "arm", "flops", "× base", "bytes", "array calls", "µs", "× base"]
+    more = len(study.places) - len(settings)
+    return (
+        grid([*heads, "start, µs", "joules"], body)
+        + (f"\n\n{more} more settings: costs.csv." if more else "")
+        + "\n\nFlops, bytes and calls are counted, for one network alone. µs are measured among "
+        f"{TIMED_NETWORKS} networks ({GPU_TIMED_NETWORKS} on a GPU) in one process, the best of "
+        f"{TIMED_ROUNDS} rounds, beside whatever else the machine did; a start is paid once. Joules "
+        "come from a hardware counter, with whatever else ran on the machine, or not at all."
+    )
+
+
+def total(row: Row, *keys: str) -> float | None:
+    values = [row.get(key) for key in keys]
+    known = [v for v in values if isinstance(v, int | float)]
+    return sum(known) if len(known) == len(values) else None
+
+
+def number(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, int | float) and math.isfinite(value) else ""
+
+
+def times(value: object, base: object) -> str:
+    if not isinstance(value, int | float) or not isinstance(base, int | float) or not base > 0:
+        return ""
+    return f"{value / base:.2f}" if math.isfinite(value) else ""
+
+
+def microseconds(value: object) -> str:
+    return f"{1e6 * value:.0f}" if isinstance(value, int | float) and math.isfinite(value) else ""
+
+
+def grid(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in body]
+    return "\n".join(lines)

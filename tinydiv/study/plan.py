@@ -1,0 +1,199 @@
+"""From a study to single runs: which networks must be trained, and what each will be compared with.
+
+A run is one network: a way to train, a seed, and what is looked at. Its key stands for all of that and
+for nothing else, so a run that two arms or two regimes have in common is trained once.
+
+Seeds: the study's own (first_seed, first_seed + 1, ...) for what is compared; AA_SEEDS + the same for
+the A/A arm; TUNING_SEEDS + 0, 1, ... for the choice of rates and strengths. They never meet.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from tinydiv.errors import UsageError
+from tinydiv.settings import split
+from tinydiv.study.settings import PLACEHOLDER, Measure, Training
+from tinydiv.study.specification import Arm, Setting, Study, digest, names_apart
+from tinydiv.techniques import Penalty, technique_class
+
+AA_SEEDS = 10**10
+TUNING_SEEDS = 2 * 10**10
+TEST = -1
+"""As Run.validation: judged on the test part."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One network to be trained and looked at.
+
+    validation: TEST, or how many training samples are held out to judge by (0: the training part).
+    """
+
+    training: Training
+    seed: int
+    measure: Measure
+    validation: int = TEST
+
+    @cached_property
+    def key(self) -> str:
+        """Stands for everything that decides this network's numbers."""
+        return digest([self.training, self.seed, looks(self.measure), self.validation])
+
+    @cached_property
+    def shape(self) -> str:
+        """Equal for runs that may share one array of networks: see shared."""
+        return digest([shared(self.training), looks(self.measure), self.validation])
+
+
+def looks(measure: Measure) -> list[object]:
+    """What a run records; the rest of [measure] says how that is read afterwards."""
+    return [measure.steps, measure.every, measure.metrics]
+
+
+def shared(training: Training) -> Training:
+    """What networks of one array have in common: all but start, rate, and strength where it may differ.
+
+    A strength that the framework owns is one number per network. Another setting of a technique
+    (muon:lr={strength}) is one number for all of an array, and is written into the text here.
+    """
+    return replace(
+        training,
+        init="",
+        lr=0.0,
+        technique=tuple(_written(spec, training.strength) for spec in training.technique),
+        strength=None,
+    )
+
+
+def _written(spec: str, strength: float | None) -> str:
+    if strength is None or PLACEHOLDER not in spec or may_differ(spec):
+        return spec
+    return spec.replace(PLACEHOLDER, f"{strength:.12g}")
+
+
+def may_differ(spec: str) -> bool:
+    """Whether {strength} stands where every network may have a number of its own."""
+    parts = split(spec)
+    cls = technique_class(parts.name, parts.file)
+    alias = getattr(cls, "strength_alias", None)
+    keys = ("strength", alias.key) if alias else ("strength",)
+    places = [key for key, value in parts.settings.items() if PLACEHOLDER in value]
+    return issubclass(cls, Penalty) and all(key in keys for key in places)
+
+
+def specs_for(training: Training, strengths: Sequence[float | None]) -> list[str]:
+    """The techniques of an array of networks: {strength} replaced by one number per network."""
+    listed = "/".join(f"{s:.12g}" for s in strengths if s is not None)
+    return [spec.replace(PLACEHOLDER, listed) for spec in shared(training).technique]
+
+
+# What is compared ----------------------------------------------------------------------------------
+
+
+def all_arms(study: Study) -> list[Arm]:
+    """The study's arms, and the controls that come with it."""
+    base = study.base_arm
+    arms = list(study.arms)
+    if study.controls.aa:
+        arms.append(Arm("A/A", base.changes, only=base.only, control="A/A"))
+    if study.controls.planted and not any(arm.control == "planted" for arm in arms):
+        ahead = {**base.changes, "head_start": 1}
+        arms.append(Arm("one epoch ahead", ahead, only=base.only, control="planted"))
+    names_apart("arm", [arm.name for arm in arms])
+    return arms
+
+
+def arms_in(study: Study, setting: Setting) -> list[Arm]:
+    """The arms that take part in a setting; those that train as their partner does are left out.
+
+    (An arm "adam" says nothing where the setting itself is Adam's.)
+    """
+    found = []
+    for arm in all_arms(study):
+        partner = study.partner(arm)
+        if not study.takes_part(setting, arm) or not study.takes_part(setting, partner):
+            continue
+        same = study.training(setting, arm) == study.training(setting, partner)
+        if same and arm != partner and not arm.control:
+            continue
+        found.append(arm)
+    return found
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rate and a strength that an arm might have."""
+
+    lr: float
+    strength: float | None
+
+    def put(self, training: Training) -> Training:
+        """The same way to train, at this rate and strength."""
+        return replace(training, lr=self.lr, strength=self.strength)
+
+
+def own_candidate(study: Study, setting: Setting, arm: Arm) -> Candidate:
+    """The fixed rate and strength of an arm."""
+    training = study.training(setting, arm)
+    assert isinstance(training.lr, float)
+    return Candidate(training.lr, training.strength)
+
+
+def final_runs(study: Study, setting: Setting, arm: Arm, chosen: Candidate) -> list[Run]:
+    """The runs that are compared: one per seed, in the order of seeds."""
+    training = chosen.put(study.training(setting, arm))
+    first = study.first_seed + (AA_SEEDS if arm.control == "A/A" else 0)
+    return [Run(training, first + i, study.measure) for i in range(study.seeds)]
+
+
+# What is tried -------------------------------------------------------------------------------------
+
+
+def tuned_as(study: Study, arm: Arm) -> Arm:
+    """Whose choice an arm trains with: its own, or for the built-in controls the base's."""
+    return arm if arm in study.arms else study.base_arm
+
+
+def candidates(study: Study, setting: Setting, arm: Arm) -> list[Candidate]:
+    """The grid of one arm: every rate, and with every strength where it has one (0 stays 0)."""
+    own = own_candidate(study, setting, arm)
+    rates = sorted({own.lr * factor for factor in study.tuning.rates})
+    strengths: list[float | None] = [own.strength]
+    if own.strength:
+        strengths = [*sorted({own.strength * factor for factor in study.tuning.strengths})]
+    return [Candidate(lr, strength) for strength in strengths for lr in rates]
+
+
+def tuning_seeds(study: Study, arms: Sequence[tuple[Setting, Arm]]) -> dict[tuple[str, str], int]:
+    """How many tuning seeds each arm gets, so that all spend the same number of runs.
+
+    The largest grid gets `tuning.seeds` of them; an arm with a smaller grid looks at each of its
+    candidates more often, instead of having fewer tries.
+    """
+    sizes = {(s.name, a.name): len(candidates(study, s, a)) for s, a in arms}
+    budget = study.tuning.seeds * max(sizes.values(), default=0)
+    return {key: max(budget // size, 1) for key, size in sizes.items()}
+
+
+def tuning_runs(
+    study: Study, setting: Setting, arm: Arm, seeds: int
+) -> Mapping[Candidate, list[Run]]:
+    """The runs by which an arm's rate and strength are chosen, by candidate."""
+    training = study.training(setting, arm)
+    return {
+        candidate: [
+            Run(candidate.put(training), TUNING_SEEDS + i, study.measure, study.tuning.validation)
+            for i in range(seeds)
+        ]
+        for candidate in candidates(study, setting, arm)
+    }
+
+
+def check_parts(study: Study, n_train: int, setting: Setting) -> None:
+    """Raises UsageError if the validation part would eat the training part."""
+    if "tuned" in study.regimes and study.tuning.validation >= n_train:
+        raise UsageError(
+            f"tuning holds out {study.tuning.validation} samples, but {setting.name!r} trains on "
+            f"{n_train}: set tuning.validation lower (0 chooses by the training part itself)"
+        )

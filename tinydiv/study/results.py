@@ -1,0 +1,294 @@
+"""What is known of a study so far: curves put in their places, choices made from them, numbers read.
+
+Made from the study and the finished blocks alone, so it can be made at any time: while the study runs,
+after a crash, on another machine. A place without its curve is simply not there yet.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from tinydiv.errors import UsageError, unknown
+from tinydiv.stats import Floats
+from tinydiv.study.plan import (
+    Candidate,
+    Run,
+    arms_in,
+    final_runs,
+    own_candidate,
+    tuned_as,
+    tuning_runs,
+    tuning_seeds,
+)
+from tinydiv.study.readouts import NAN, Circumstances, Readout, readouts_of
+from tinydiv.study.specification import Arm, Setting, Study
+from tinydiv.study.store import Curve
+
+if TYPE_CHECKING:
+    from tinydiv.study.comparing import Comparison
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What tables need to know of a data set, so that they can be made without it."""
+
+    fingerprint: str
+    n_train: int
+    n_inputs: int
+    n_classes: int
+    entropy: float
+    """Of the test labels, in nats: the loss of the best constant answer."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What tuning chose for one arm in one setting, and how the whole grid did."""
+
+    chosen: Candidate | None
+    scores: Mapping[Candidate, float]
+    """Mean of the primary readout over tuning seeds; -infinity where a network diverged."""
+    seeds: int
+    at_edge: bool
+    """Whether the best rate is the grid's smallest or largest: a wider grid might be better."""
+
+    @property
+    def runs(self) -> int:
+        """Networks trained for this choice."""
+        return self.seeds * len(self.scores)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One cell: an arm in a setting and a regime."""
+
+    setting: str
+    regime: str
+    arm: str
+
+
+class Results:
+    """A study with what is finished of it."""
+
+    def __init__(
+        self, study: Study, curves: Mapping[str, Curve], data: Mapping[str, DataFacts]
+    ) -> None:
+        self.study, self.curves, self.data = study, curves, data
+        self.compared: dict[str, list[Comparison]] = {}
+        """What comparing.py worked out before, for so many curves: it takes time."""
+        self.costs: dict[str, dict[str, float]] = {}
+        self._choices: dict[tuple[str, str], Choice | None] = {}
+        self._runs: dict[Place, list[Run]] = {}
+
+    # Plan ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def arms(self) -> dict[str, list[Arm]]:
+        """Arms by setting, controls last."""
+        return {setting.name: arms_in(self.study, setting) for setting in self.study.places}
+
+    def setting(self, name: str) -> Setting:
+        """The setting of that name."""
+        return next(setting for setting in self.study.places if setting.name == name)
+
+    def arm(self, setting: str, name: str) -> Arm:
+        """The arm of that name, controls included."""
+        return next(arm for arm in self.arms[setting] if arm.name == name)
+
+    @cached_property
+    def tuning(self) -> dict[tuple[str, str], Mapping[Candidate, list[Run]]]:
+        """Tuning runs by setting and arm; empty without the tuned regime."""
+        if "tuned" not in self.study.regimes:
+            return {}
+        tuned = [
+            (setting, arm)
+            for setting in self.study.places
+            for arm in self.arms[setting.name]
+            if arm in self.study.arms
+        ]
+        seeds = tuning_seeds(self.study, tuned)
+        return {
+            (s.name, a.name): tuning_runs(self.study, s, a, seeds[s.name, a.name]) for s, a in tuned
+        }
+
+    def runs(self, place: Place) -> list[Run] | None:
+        """The runs of a place, one per seed; None while its rate is not chosen, or cannot be."""
+        if place not in self._runs:
+            runs = self._find_runs(place)
+            if runs is None:
+                return None
+            self._runs[place] = runs
+        return self._runs[place]
+
+    def _find_runs(self, place: Place) -> list[Run] | None:
+        setting, arm = self.setting(place.setting), self.arm(place.setting, place.arm)
+        candidate: Candidate | None = own_candidate(self.study, setting, arm)
+        if place.regime == "tuned":
+            choice = self.choice(place.setting, tuned_as(self.study, arm).name)
+            candidate = None if choice is None else choice.chosen
+        if candidate is None:
+            return None
+        return final_runs(self.study, setting, arm, candidate)
+
+    @cached_property
+    def cells(self) -> list[Place]:
+        """Every place of the study, in the order of tables."""
+        return [
+            Place(setting.name, regime, arm.name)
+            for setting in self.study.places
+            for regime in self.study.regimes
+            for arm in self.arms[setting.name]
+        ]
+
+    # Choices -------------------------------------------------------------------------------------
+
+    def choice(self, setting: str, arm: str) -> Choice | None:
+        """What tuning chose; None while its runs are not all there.
+
+        The best mean of the primary readout on the validation part; of equals, the better mean
+        accuracy over all looks, then the first of the grid. A candidate of which any network
+        diverged is out; chosen is None if that leaves none.
+        """
+        key = (setting, arm)
+        if self._choices.get(key) is None:
+            self._choices[key] = self._choose(setting, arm)
+        return self._choices[key]
+
+    def _choose(self, setting: str, arm: str) -> Choice | None:
+        tried = self.tuning[setting, arm]
+        primary = self.readout(setting, self.study.primary)
+        here = Circumstances(self.study.measure)
+        scores, order, seeds = {}, {}, 0
+        for place, (candidate, runs) in enumerate(tried.items()):
+            curves = [self.curves.get(run.key) for run in runs]
+            seeds = len(runs)
+            found = [curve for curve in curves if curve is not None]
+            if len(found) < len(runs):
+                return None
+            score = mean = -np.inf
+            if not any(curve.diverged for curve in found):
+                score = float(np.mean([primary.read(curve, here) for curve in found]))
+                mean = float(np.mean([curve.values["test_accuracy"].mean() for curve in found]))
+            scores[candidate] = score
+            order[candidate] = (score, mean, -place)
+        best = max(scores, key=lambda candidate: order[candidate])
+        if not np.isfinite(scores[best]):
+            return Choice(None, scores, seeds, False)
+        rates = [candidate.lr for candidate in scores]
+        edge = len(set(rates)) > 1 and best.lr in (min(rates), max(rates))
+        return Choice(best, scores, seeds, edge)
+
+    # Numbers -------------------------------------------------------------------------------------
+
+    def found(self, place: Place) -> list[Curve | None]:
+        """The curves of a place in the order of seeds, None for those that are not there."""
+        runs = self.runs(place)
+        if runs is None:
+            return [None] * self.study.seeds
+        return [self.curves.get(run.key) for run in runs]
+
+    def facts(self, setting: str) -> DataFacts:
+        """The data of a setting."""
+        training = self.study.training(self.setting(setting), self.study.base_arm)
+        return self.data[data_key(training.data, training.n_train, training.n_test)]
+
+    def per_epoch(self, setting: str) -> int:
+        """Steps per epoch."""
+        training = self.study.training(self.setting(setting), self.study.base_arm)
+        n = self.facts(setting).n_train
+        return n // min(training.batch_size, n)
+
+    def readouts(self, setting: str) -> list[Readout]:
+        """The readouts of a setting's tables."""
+        training = self.study.training(self.setting(setting), self.study.base_arm)
+        return readouts_of(training, self.study.measure, self.per_epoch(setting))
+
+    def readout(self, setting: str, name: str) -> Readout:
+        """One of them by name. Raises UsageError for an unknown one."""
+        known = {readout.name: readout for readout in self.readouts(setting)}
+        if name not in known:
+            raise unknown("readout", name, known)
+        return known[name]
+
+    def numbers(self, place: Place, readout: Readout) -> Floats:
+        """One number per seed, NaN where there is none."""
+        return read_all(self.found(place), readout, self.circumstances(place))
+
+    def circumstances(self, place: Place) -> Circumstances:
+        """Target, constant loss and speed at a place."""
+        return Circumstances(
+            self.study.measure,
+            self.target(place),
+            self.facts(place.setting).entropy,
+            self.seconds_per_step(place),
+        )
+
+    def target(self, place: Place) -> float:
+        """The accuracy to be reached: a number, or where the base arm ends on average over seeds."""
+        target = self.study.measure.target
+        if isinstance(target, float):
+            return target
+        if target == "none":
+            return NAN
+        base = Place(place.setting, place.regime, self.study.base_arm.name)
+        here = Circumstances(self.study.measure)
+        ends = read_all(self.found(base), Readout("final", ""), here)
+        seen = ends[np.isfinite(ends)]
+        return float(seen.mean()) if seen.size else NAN
+
+    def seconds_per_step(self, place: Place) -> float:
+        """Measured time of one step of one network of an arm, see cost.step_seconds."""
+        runs = self.runs(place)
+        cost = self.costs.get(runs[0].shape, {}) if runs else {}
+        return cost.get("step_seconds", NAN)
+
+    def joules_per_step(self, place: Place) -> float:
+        """The same for energy; NaN where no counter counted it for this arm alone."""
+        per_step = []
+        for curve in self.found(place):
+            joules = None if curve is None else curve.facts.get("joules")
+            if curve is None or not isinstance(joules, float):
+                return NAN
+            steps = float(curve.step[-1]) * float(str(curve.facts["networks"]))
+            per_step.append(joules / steps)
+        return float(np.median(per_step)) if per_step else NAN
+
+    def done(self) -> tuple[int, int]:
+        """(runs that are finished, runs in all) of what is compared; tuning left out."""
+        finished = sum(curve is not None for place in self.cells for curve in self.found(place))
+        return finished, self.study.seeds * len(self.cells)
+
+
+def read_all(curves: Sequence[Curve | None], readout: Readout, here: Circumstances) -> Floats:
+    """One number per curve, NaN where there is none."""
+    return np.array([NAN if curve is None else readout.read(curve, here) for curve in curves])
+
+
+def data_key(data: str, n_train: int | None, n_test: int | None) -> str:
+    """The name of a data set in study.json: "fashion-mini", "fashion-mini, 1000 + all"."""
+    if n_train is None and n_test is None:
+        return data
+    return f"{data}, {n_train or 'all'} + {n_test or 'all'}"
+
+
+def entropy(labels: npt.NDArray[np.int64]) -> float:
+    """Of class labels, in nats."""
+    counts = np.bincount(labels)
+    shares = counts[counts > 0] / len(labels)
+    return float(-np.sum(shares * np.log(shares)))
+
+
+def check_readable(results: Results) -> None:
+    """Raises UsageError if the primary readout does not exist, or cannot choose a rate."""
+    for setting in results.study.places:
+        primary = results.readout(setting.name, results.study.primary)
+        if "tuned" in results.study.regimes and (
+            primary.lower_is_better or primary.name == "reached"
+        ):
+            raise UsageError(
+                f"rates cannot be tuned by {primary.name}: choose a primary readout that is larger "
+                "where things are better"
+            )

@@ -1,0 +1,131 @@
+"""Data that many processes read and none copies: written once as .npy files, mapped by everybody.
+
+The operating system keeps one copy of a mapped file in memory, however many workers look at it. A
+worker on another machine, which does not see the folder, loads the same set by name and compares its
+fingerprint, so that nobody trains on other data without a word.
+"""
+
+import functools
+import hashlib
+import json
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv.data.dataset import Dataset
+from tinydiv.errors import RunError
+from tinydiv.loop import DeviceData
+from tinydiv.runs.build import load_data
+from tinydiv.study.plan import TEST
+from tinydiv.study.settings import Training
+
+PARTS = ("train_x", "train_y", "test_x", "test_y")
+SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which samples: a set by name and settings, how much of it, and what is held out to judge by."""
+
+    data: str
+    n_train: int | None
+    n_test: int | None
+    validation: int
+
+    @classmethod
+    def of(cls, training: Training, validation: int) -> "Origin":
+        """Where the samples of a run come from."""
+        return cls(training.data, training.n_train, training.n_test, validation)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An origin, the folder where its arrays are mapped, and their fingerprint."""
+
+    origin: Origin
+    folder: str
+    fingerprint: str
+
+
+def load(origin: Origin) -> Dataset:
+    """The samples of an origin, raw. Raises UsageError and RunError as data.load does."""
+    dataset = load_data(origin.data, "raw")
+    if origin.n_train is not None or origin.n_test is not None:
+        dataset = dataset.take(origin.n_train, origin.n_test)
+    return dataset if origin.validation == TEST else hold_out(dataset, origin.validation)
+
+
+def hold_out(dataset: Dataset, n: int) -> Dataset:
+    """The set with n training samples as its test part; with 0, all of them, held out or not."""
+    if n == 0:
+        return replace(dataset, test_x=dataset.train_x, test_y=dataset.train_y)
+    return dataset.split(n, SPLIT_SEED)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Twenty hexadecimal digits that stand for every sample and label."""
+    found = hashlib.sha256()
+    for part in PARTS:
+        array = np.ascontiguousarray(getattr(dataset, part))
+        found.update(f"{part} {array.shape} {array.dtype}".encode())
+        found.update(array.data)
+    return found.hexdigest()[:20]
+
+
+def share(origin: Origin, dataset: Dataset, base: Path) -> Source:
+    """Write a set's arrays where workers can map them. Raises RunError if there is no room."""
+    print_ = fingerprint(dataset)
+    folder = base / print_
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for part in PARTS:
+            np.save(folder / f"{part}.npy", getattr(dataset, part))
+        about = {
+            "name": dataset.name,
+            "classes": list(dataset.classes),
+            "image_shape": dataset.image_shape,
+        }
+        (folder / "about.json").write_text(json.dumps(about))
+    except OSError as error:
+        raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
+    return Source(origin, str(folder.resolve()), print_)
+
+
+def clear(base: Path) -> None:
+    """Remove what `share` wrote."""
+    with suppress(OSError):
+        shutil.rmtree(base)
+
+
+@functools.lru_cache(maxsize=8)
+def mapped(source: Source, inputs: str) -> Dataset:
+    """The set of a source with its inputs scaled: mapped where the folder is seen, else loaded.
+
+    Raises RunError if another machine has other samples under the same name.
+    """
+    folder = Path(source.folder)
+    if (folder / "about.json").is_file():
+        about = json.loads((folder / "about.json").read_text())
+        arrays = {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in PARTS}
+        return Dataset(
+            **{part: np.asarray(array) for part, array in arrays.items()},  # type: ignore[arg-type]
+            name=about["name"],
+            classes=tuple(about["classes"]),
+            image_shape=tuple(about["image_shape"]) if about["image_shape"] else None,
+            inputs=inputs,
+        )
+    dataset = load(source.origin)
+    if fingerprint(dataset) != source.fingerprint:
+        raise RunError(
+            f"this worker's {source.origin.data!r} differs from the one that the study began with"
+        )
+    return replace(dataset, inputs=inputs)
+
+
+@functools.lru_cache(maxsize=4)
+def on_device(source: Source, inputs: str, dtype: str, backend: str) -> DeviceData:
+    """The same on the device of the current backend, kept for the next block of this process."""
+    return DeviceData(mapped(source, inputs), dtype)

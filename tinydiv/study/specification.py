@@ -1,0 +1,279 @@
+"""What a study is: arms x paired seeds x settings. Built from a TOML file or in Python.
+
+    study = Study(
+        name="my-study",
+        arms=[
+            Arm("plain"),
+            Arm("adam", {"optimizer": "adam"}),
+            Arm("decov", {"technique": ["decov:strength={strength}"], "strength": 0.1}),
+        ],
+        train={"hidden": [16], "epochs": 3},
+        seeds=20,
+    )
+
+An arm is what is compared, a setting is where it is compared (a data set, a width), a seed is one
+pair: seed s has the same draw and the same order of batches in every arm. A setting changes keys of
+`train`, and an arm changes keys of the setting. Whoever names another optimizer and no rate gets
+that optimizer's own rate, not the one that was meant for another.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinydiv import optimizers
+from tinydiv.errors import UsageError, nearest, unknown
+from tinydiv.options import from_table, shown, whole
+from tinydiv.study.settings import PLACEHOLDER, ByOptimizer, Controls, Measure, Training, Tuning
+
+if TYPE_CHECKING:
+    from tinydiv.study.engine import Report
+
+REGIMES = ("default", "tuned")
+"""default: one fixed rate and strength, as a user would start. tuned: both chosen for each arm."""
+CONTROLS = ("", "A/A", "planted")
+NAME_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One thing that is compared: a name, and what it changes in the way of training.
+
+    against: the arm that it is compared with (the study's base if empty). only: settings where it
+    takes part, by what they train: {"inputs": "raw"} or {"optimizer": ["sgd", "momentum"]}.
+    control: "planted" if the arm must be found better than its partner.
+    """
+
+    name: str
+    changes: Mapping[str, object] = field(default_factory=dict)
+    against: str = ""
+    only: Mapping[str, object] = field(default_factory=dict)
+    control: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One place where all arms are compared: a name, and what it changes."""
+
+    name: str
+    changes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A whole comparison, checked when it is made. Raises UsageError with one sentence if it is not
+    one: a name that stands twice or does not exist, an arm that cannot be trained.
+
+    base: the arm that others are compared with (the first if empty). primary: the readout that rates
+    are chosen by and that heads the table. first_seed: seeds are first_seed, first_seed + 1, ...
+    """
+
+    name: str
+    arms: Sequence[Arm]
+    title: str = ""
+    question: str = ""
+    seeds: int = 10
+    first_seed: int = 0
+    base: str = ""
+    regimes: Sequence[str] = ("default",)
+    primary: str = "early"
+    train: Mapping[str, object] = field(default_factory=dict)
+    settings: Sequence[Setting] = ()
+    grid: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    measure: Measure = field(default_factory=Measure)
+    tuning: Tuning = field(default_factory=Tuning)
+    controls: Controls = field(default_factory=Controls)
+
+    def __post_init__(self) -> None:
+        if not self.arms:
+            raise UsageError(f"the study {self.name!r} has no arms")
+        names_apart("arm", [arm.name for arm in self.arms])
+        names_apart("setting", [setting.name for setting in self.settings])
+        whole(1, 1_000_000)("seeds", self.seeds)
+        whole(0, 10**9)("first_seed", self.first_seed)
+        for regime in self.regimes:
+            if regime not in REGIMES:
+                raise unknown("regime", regime, REGIMES)
+        if not self.regimes or len(set(self.regimes)) < len(self.regimes):
+            raise UsageError("regimes lists default, tuned or both, each once")
+        names = [arm.name for arm in self.arms]
+        for arm in self.arms:
+            if arm.control not in CONTROLS:
+                raise unknown("control", arm.control, [c for c in CONTROLS if c])
+            if arm.against and arm.against not in names:
+                raise unknown(f"arm for {arm.name!r} to stand against", arm.against, names)
+            for key in ("data", "n_train", "n_test"):
+                if key in arm.changes:
+                    raise UsageError(
+                        f"the arm {arm.name!r} changes {key}: arms are compared on the same samples, "
+                        "so that belongs into a setting"
+                    )
+            if arm.against == arm.name:
+                raise UsageError(f"the arm {arm.name!r} cannot stand against itself")
+        if self.base and self.base not in names:
+            raise unknown("arm for the base", self.base, names)
+        for setting in self.places:
+            for arm in self.arms:
+                self.training(setting, arm)
+        if all(not self.takes_part(setting, self.base_arm) for setting in self.places):
+            raise UsageError(f"the base arm {self.base_arm.name!r} takes part in no setting")
+
+    # Arms and settings ---------------------------------------------------------------------------
+
+    @property
+    def base_arm(self) -> Arm:
+        """The arm that others are compared with."""
+        return self.arm(self.base) if self.base else self.arms[0]
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    @property
+    def idle_arms(self) -> list[str]:
+        """Sentences about arms whose `only` fits no setting: in a smaller version that may be meant."""
+        return [
+            f"the arm {arm.name!r} takes part in no setting: nothing fits its only"
+            for arm in self.arms
+            if not any(self.takes_part(setting, arm) for setting in self.places)
+        ]
+
+    def partner(self, arm: Arm) -> Arm:
+        """The arm that this one is compared with; the base has none but itself."""
+        return self.arm(arm.against) if arm.against else self.base_arm
+
+    @cached_property
+    def places(self) -> list[Setting]:
+        """Every setting: those listed, each with every combination of the grid."""
+        combinations = [
+            dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())
+        ]
+        listed = list(self.settings) or [Setting("")]
+        found = []
+        for setting, combination in product(listed, combinations):
+            words = [
+                value if isinstance(value, str) else f"{key} {in_words(value)}"
+                for key, value in combination.items()
+                if len(self.grid[key]) > 1  # what never changes tells no setting from another
+            ]
+            name = ", ".join(part for part in (setting.name, *words) if part)
+            found.append(Setting(name or "all", {**combination, **setting.changes}))
+        names_apart("setting", [setting.name for setting in found])
+        return found
+
+    def takes_part(self, setting: Setting, arm: Arm) -> bool:
+        """Whether an arm is compared in a setting: see Arm.only."""
+        here = self.training(setting, Arm("here"))
+        for key, allowed in arm.only.items():
+            if key not in {f.name for f in dataclasses.fields(Training)}:
+                fields = [f.name for f in dataclasses.fields(Training)]
+                raise UsageError(f"{arm.name!r} has only.{key}: {nearest(key, fields)}")
+            listed = allowed if isinstance(allowed, list | tuple) else [allowed]
+            if getattr(here, key) not in [tuple(v) if isinstance(v, list) else v for v in listed]:
+                return False
+        return True
+
+    def training(self, setting: Setting, arm: Arm) -> Training:
+        """How an arm trains in a setting, in the default regime: every number filled in."""
+        where = (
+            f"the arm {arm.name!r}"
+            if not setting.name or setting.name == "all"
+            else (f"the arm {arm.name!r} in {setting.name!r}")
+        )
+        return resolve(
+            [
+                ("[train]", self.train),
+                (f"the setting {setting.name!r}", setting.changes),
+                (where, arm.changes),
+            ]
+        )
+
+    def run(self, out: str | Path, **how: object) -> "Report":
+        """Train what is missing, make tables and figures: see engine.run_study for the keywords."""
+        from tinydiv.study.engine import run_study  # here: the engine stands on this file
+
+        return run_study(self, out, **how)  # type: ignore[arg-type]
+
+    # What makes two studies the same -------------------------------------------------------------
+
+    def as_dict(self) -> dict[str, object]:
+        """The study as plain data, whole: what study.json keeps."""
+        return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal studies, whatever file or order of keys they came from."""
+        return digest(self.as_dict())
+
+
+def resolve(layers: Sequence[tuple[str, Mapping[str, object]]]) -> Training:
+    """One Training out of several tables, each over the one before it: [("[train]", {...}), ...].
+
+    Raises UsageError, naming the table, for what does not fit.
+    """
+    merged: dict[str, object] = {}
+    for where, table in layers:
+        values = from_table(Training, table, where)
+        if "optimizer" in values and values["optimizer"] != merged.get("optimizer", "sgd"):
+            for key in ("lr", "weight_decay"):
+                if not isinstance(merged.get(key), ByOptimizer):  # a table by optimizer stays good
+                    merged.pop(key, None)
+        merged |= values
+    last = layers[-1][0]
+    optimizer = optimizers.get(str(merged.get("optimizer", "sgd")))
+    rate = merged.get("lr")
+    if isinstance(rate, ByOptimizer):
+        rate = rate.rates.get(optimizer.name)
+    merged["lr"] = optimizer.default_lr if rate is None else rate
+    training = Training(**merged)  # type: ignore[arg-type]
+    placed = sum(spec.count(PLACEHOLDER) for spec in training.technique)
+    if placed and training.strength is None:
+        raise UsageError(f"{last} has a technique with {PLACEHOLDER} and needs strength = NUMBER")
+    if training.strength is not None and not placed:
+        raise UsageError(
+            f"{last} sets strength, but none of its techniques says where it goes: write "
+            f'technique = ["name:strength={PLACEHOLDER}"]'
+        )
+    return training
+
+
+def names_apart(kind: str, names: Sequence[str]) -> None:
+    """Raises UsageError for a name that is empty, too long, or stands twice."""
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or len(name) > 4 * NAME_LENGTH:
+            raise UsageError(
+                f"a name of {kind}s is some text of ordinary length, got {shown(name)}"
+            )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"the {kind} {twice[0]!r} stands twice: names must differ")
+
+
+def in_words(value: object) -> str:
+    """A setting's value in its name: 16-16 for [16, 16]."""
+    if isinstance(value, list | tuple):
+        return "-".join(str(v) for v in value) or "none"
+    return str(value)
+
+
+def plain(value: object) -> object:
+    """Dataclasses, tuples and mappings as dicts and lists that JSON knows."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value
+
+
+def digest(value: object) -> str:
+    """Twenty hexadecimal digits that stand for plain data: equal data, equal digits."""
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -1,0 +1,250 @@
+"""The folder of a study: what is finished stays, whatever happens to the process that made it.
+
+    OUT/study.json       the study as it was understood, and what must not change under it
+    OUT/blocks/*.npz     one file per finished block: every curve of every seed, as measured
+    OUT/*.csv, table.md, figures/     made from the blocks, at any time, again and again
+
+A block's file appears whole or not at all (atomic.py). Going on means: read which runs are there, and
+train the others. A study that was changed in between is refused, because runs of two studies in one
+table would be compared as if they were one; that holds for the number of seeds, too: adding seeds
+after a look at the p values makes those p values wrong.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv import __version__
+from tinydiv.backend import Array
+from tinydiv.errors import RunError, UsageError
+from tinydiv.files import atomic, locking, npz
+from tinydiv.options import shown
+from tinydiv.stats import Floats
+from tinydiv.study.blocks import Block
+from tinydiv.study.plan import shared
+from tinydiv.study.running import Outcome
+from tinydiv.study.specification import Study, plain
+
+STUDY_FILE = "study.json"
+FORMAT = 1
+SAME = (
+    ("backend", "another backend"),
+    ("tinydiv", "another version of tinydiv"),
+    ("data", "other data"),
+    ("files", "other technique files"),
+)
+"""What must not change under a study, by key of study.json, and in words."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one network showed: values[name] (M,) at the moments step, epoch (M,), see Outcome."""
+
+    step: Floats
+    epoch: Floats
+    values: Mapping[str, Floats]
+    diverged_step: int
+    diverged_layer: int
+    facts: Mapping[str, object]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its numbers stop making sense somewhere."""
+        return self.diverged_step >= 0
+
+
+class Store:
+    """The folder of one study. curves: what is finished, by run key."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.blocks = folder / "blocks"
+        self.curves: dict[str, Curve] = {}
+        self.damaged: list[Path] = []
+
+    # Beginning and going on ----------------------------------------------------------------------
+
+    def begin(
+        self,
+        study: Study,
+        backend: str,
+        data: Mapping[str, object],
+        files: Mapping[str, str],
+        resume: bool,
+    ) -> bool:
+        """Make the folder ready, or check that it holds this study; True if there is one to go on.
+
+        data: facts by set, files: digests of the reader's own technique files. Raises UsageError if
+        there is something else in the folder, or a study that is not this one to the letter.
+        """
+        found = self.begun()
+        if found is not None and not resume:
+            raise UsageError(
+                f"{self.folder} holds a study already: go on with it by --resume, or choose another "
+                "--out"
+            )
+        if found is None and self.folder.is_dir() and any(self.visible()):
+            raise UsageError(
+                f"{self.folder} is not empty, and holds no study: choose another --out"
+            )
+        facts = {
+            "format": FORMAT,
+            "tinydiv": __version__,
+            "backend": backend,
+            "data": plain(data),
+            "files": dict(files),
+            "fingerprint": study.fingerprint,
+            "study": study.as_dict(),
+        }
+        if found is None:
+            # First of all: a folder that holds anything else before this would be refused later.
+            atomic.write_json(self.folder / STUDY_FILE, facts)
+        else:
+            self._same(found, facts)
+        try:
+            self.blocks.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot make {self.blocks}: {atomic.reason(error)}") from error
+        atomic.sweep(self.folder)
+        atomic.sweep(self.blocks)
+        self.load(discard_damaged=True)
+        return found is not None
+
+    def begun(self) -> dict[str, object] | None:
+        """What study.json says, or None. Raises RunError if it is damaged."""
+        path = self.folder / STUDY_FILE
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{path} cannot be read, so nothing can go on from it: {error}"
+            ) from error
+        if not isinstance(found, dict):
+            raise RunError(f"{path} is damaged, so nothing can go on from it")
+        return found
+
+    def visible(self) -> Iterator[Path]:
+        """What lies in the folder, but for the lock and what killed writers left."""
+        return (path for path in self.folder.iterdir() if not path.name.startswith("."))
+
+    def _same(self, found: dict[str, object], now: dict[str, object]) -> None:
+        """Raises UsageError unless a study on the disk is the one that was asked for."""
+        where = difference(found.get("study"), plain(now["study"]), "")
+        if where is not None:
+            raise UsageError(
+                f"{self.folder} was begun with another study: {where}. Give the study as it was "
+                "then, or choose another --out"
+            )
+        for key, word in SAME:
+            if found.get(key) != now[key]:
+                raise UsageError(
+                    f"{self.folder} was begun with {word}, {shown(found.get(key))}, than "
+                    f"now, {shown(now[key])}: results of both must not be mixed; choose another --out"
+                )
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from writing into the same folder; a dead process holds no lock."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write into {self.folder}: {atomic.reason(error)}") from error
+        advice = "let it finish, or choose another --out (its tables so far: --tables)"
+        with locking.locked(self.folder / ".lock", advice):
+            yield
+
+    # Blocks --------------------------------------------------------------------------------------
+
+    def keep(self, block: Block, outcome: Outcome) -> None:
+        """Write a finished block. Raises RunError if it cannot be written; it is then not kept."""
+        arrays = {
+            "step": outcome.step,
+            "epoch": outcome.epoch,
+            "diverged_step": outcome.diverged_step,
+            "diverged_layer": outcome.diverged_layer,
+            **{f"value.{name}": value for name, value in outcome.values.items()},
+        }
+        about = {
+            "runs": [run.key for run in block.runs],
+            "own": [{"seed": run.seed, **own_settings(plain(run.training))} for run in block.runs],
+            "shared": plain(shared(block.runs[0].training)),
+            "validation": block.runs[0].validation,
+            "facts": outcome.facts,
+        }
+        try:
+            npz.write(self.blocks / f"{block.key}.npz", arrays, about)
+        except RunError as error:
+            raise RunError(
+                f"{error}; {len(self.curves)} networks are kept: make room and go on with --resume"
+            ) from error
+        self._take(arrays, about)
+
+    def load(self, discard_damaged: bool = False) -> None:
+        """Read every finished block. Damaged files are listed, and on request removed."""
+        for path in sorted(self.blocks.glob("*.npz")):
+            try:
+                arrays, about = npz.read(path)
+                self._take(arrays, about)
+            except (RunError, KeyError, IndexError, TypeError):
+                self.damaged.append(path)
+                if discard_damaged:
+                    with suppress(OSError):
+                        path.unlink()
+
+    def _take(self, arrays: Mapping[str, Array], about: Mapping[str, object]) -> None:
+        names = [name for name in arrays if name.startswith("value.")]
+        keys = about["runs"]
+        assert isinstance(keys, list)
+        facts = about["facts"]
+        assert isinstance(facts, dict)
+        for r, key in enumerate(keys):
+            self.curves[key] = Curve(
+                step=arrays["step"],
+                epoch=arrays["epoch"],
+                values={name.removeprefix("value."): arrays[name][:, r] for name in names},
+                diverged_step=int(arrays["diverged_step"][r]),
+                diverged_layer=int(arrays["diverged_layer"][r]),
+                facts=facts,
+            )
+
+
+def own_settings(training: object) -> dict[str, object]:
+    """What one network of a block has for itself."""
+    assert isinstance(training, dict)
+    return {key: training[key] for key in ("init", "lr", "strength")}
+
+
+def difference(then: object, now: object, where: str) -> str | None:
+    """The first place where two pieces of plain data differ, in words; None if they do not."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*then, *now]):
+            place = f"{where}.{key}" if where else str(key)
+            if key not in now or key not in then:
+                return f"{place} is {'gone' if key in then else 'new'}"
+            found = difference(then[key], now[key], place)
+            if found is not None:
+                return found
+        return None
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        for i, (a, b) in enumerate(zip(then, now, strict=True)):
+            name = a.get("name") if isinstance(a, dict) else None
+            found = difference(a, b, f"{where}[{name or i}]")
+            if found is not None:
+                return found
+        return None
+    if then == now and type(then) is type(now):
+        return None
+    if isinstance(then, list) and isinstance(now, list):
+        return f"{where} had {len(then)} entries then and has {len(now)} now"
+    return f"{where} was {shown(then)} then and is {shown(now)} now"
+
+
+def finite(values: Floats) -> bool:
+    """Whether every number is one."""
+    return bool(np.isfinite(values).all())

@@ -1,0 +1,28 @@
+"""All that is made from the finished blocks: CSV tables, the Markdown page, figures. At any time, again.
+
+tidy.py has the rows, page.py the page, figures.py the pictures; this writes them into the folder.
+"""
+
+from pathlib import Path
+
+from tinydiv.files import atomic
+from tinydiv.study import tidy
+from tinydiv.study.page import markdown
+from tinydiv.study.results import Results
+
+
+def write(results: Results, folder: Path, *, figures: bool) -> None:
+    """Write all tables, and the figures if wanted, into the folder. Raises RunError if it cannot."""
+    for name, rows in (
+        ("curves.csv", tidy.curve_rows(results)),
+        ("runs.csv", tidy.run_rows(results)),
+        ("comparisons.csv", tidy.comparison_rows(results)),
+        ("tuning.csv", tidy.tuning_rows(results)),
+        ("costs.csv", tidy.cost_rows(results)),
+    ):
+        atomic.write_text(folder / name, tidy.as_csv(rows))
+    atomic.write_text(folder / "table.md", markdown(results))
+    if figures:
+        from tinydiv.study import figures as drawing  # matplotlib takes a second to import
+
+        drawing.draw_all(results, folder / "figures")

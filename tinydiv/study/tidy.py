@@ -1,0 +1,162 @@
+"""Tidy CSV tables of a study, for programs: one row per thing, one column per number, nothing rounded.
+
+    curves.csv        one row per network and moment: every measured number, nothing averaged
+    runs.csv          one row per network: its rate and strength, every readout, where it diverged
+    comparisons.csv   one row per arm and readout: difference, interval, p, p after Holm, what could hide
+    tuning.csv        one row per candidate: how it did on the tuning seeds, and which was chosen
+    costs.csv         one row per arm: counted work and measured time per training step
+
+Numbers that lack are empty. Time is in costs.csv and in seconds_to_target; everything else is the same
+whoever computed it, in whatever order.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+
+from tinydiv.study.comparing import compare_all
+from tinydiv.study.cost import start_key
+from tinydiv.study.results import Results
+from tinydiv.study.store import Curve
+
+Row = Mapping[str, object]
+RUN_COLUMNS = ("setting", "regime", "arm", "seed")
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """Rows as CSV text; the columns are all that any row has, in the order of their appearance."""
+    listed = list(rows)
+    columns = list(dict.fromkeys(column for row in listed for column in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([cell(row.get(column)) for column in columns] for row in listed)
+    return out.getvalue()
+
+
+def cell(value: object) -> object:
+    """A value as CSV has it: nothing for what lacks, floats by their shortest exact text."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, np.generic):
+        return cell(value.item())
+    return repr(value) if isinstance(value, float) else value
+
+
+# Rows ----------------------------------------------------------------------------------------------
+
+
+def each_run(results: Results) -> Iterator[tuple[dict[str, object], Curve]]:
+    """Every finished network of the comparison with its first columns."""
+    for place in results.cells:
+        for run, curve in zip(results.runs(place) or [], results.found(place), strict=False):
+            if curve is not None:
+                first = (place.setting, place.regime, place.arm, run.seed)
+                yield dict(zip(RUN_COLUMNS, first, strict=True)), curve
+
+
+def curve_rows(results: Results) -> Iterator[Row]:
+    """One row per network and moment."""
+    for first, curve in each_run(results):
+        for m, (step, epoch) in enumerate(zip(curve.step, curve.epoch, strict=True)):
+            yield {
+                **first,
+                "step": int(step),
+                "epoch": int(epoch) if epoch >= 0 else None,
+                **{name: float(values[m]) for name, values in curve.values.items()},
+            }
+
+
+def run_rows(results: Results) -> Iterator[Row]:
+    """One row per network."""
+    for place in results.cells:
+        readouts = results.readouts(place.setting)
+        here = results.circumstances(place)
+        for run, curve in zip(results.runs(place) or [], results.found(place), strict=False):
+            if curve is None:
+                continue
+            first = (place.setting, place.regime, place.arm, run.seed)
+            yield {
+                **dict(zip(RUN_COLUMNS, first, strict=True)),
+                "init": run.training.init,
+                "lr": run.training.lr,
+                "strength": run.training.strength,
+                "diverged_step": curve.diverged_step if curve.diverged else None,
+                "diverged_layer": curve.diverged_layer if curve.diverged else None,
+                **{r.name: r.read(curve, here) for r in readouts},
+            }
+
+
+def comparison_rows(results: Results) -> Iterator[Row]:
+    """One row per setting, regime, readout and arm."""
+    for setting, regime in tables_of(results):
+        for readout in results.readouts(setting):
+            for one in compare_all(results, setting, regime, readout):
+                p = one.paired
+                yield {
+                    "setting": setting,
+                    "regime": regime,
+                    "readout": readout.name,
+                    "arm": p.arm,
+                    "against": p.base,
+                    "control": results.arm(setting, p.arm).control,
+                    "pairs": p.n,
+                    "missing": one.missing,
+                    "mean": p.arm_mean,
+                    "mean_against": p.base_mean,
+                    "difference": p.difference,
+                    "low": p.interval.low,
+                    "high": p.interval.high,
+                    "relative": p.relative,
+                    "p": p.p,
+                    "p_holm": p.p_holm,
+                    "detectable": one.detectable,
+                }
+
+
+def tuning_rows(results: Results) -> Iterator[Row]:
+    """One row per candidate that was tried."""
+    for setting, arm in results.tuning:
+        choice = results.choice(setting, arm)
+        if choice is None:
+            continue
+        for candidate, score in choice.scores.items():
+            yield {
+                "setting": setting,
+                "arm": arm,
+                "lr": candidate.lr,
+                "strength": candidate.strength,
+                "seeds": choice.seeds,
+                "score": score if math.isfinite(score) else None,
+                "diverged": not math.isfinite(score),
+                "chosen": candidate == choice.chosen,
+            }
+
+
+def cost_rows(results: Results) -> Iterator[Row]:
+    """One row per setting, regime and arm."""
+    for place in results.cells:
+        runs = results.runs(place)
+        if not runs:
+            continue
+        cost = results.costs.get(runs[0].shape, {})
+        yield {
+            "setting": place.setting,
+            "regime": place.regime,
+            "arm": place.arm,
+            "product_flops": cost.get("product_flops"),
+            "other_flops": cost.get("other_flops"),
+            "bytes": cost.get("bytes"),
+            "array_calls": cost.get("calls"),
+            "step_seconds": results.seconds_per_step(place),
+            "start_seconds": results.costs.get(start_key(runs[0]), {}).get("start_seconds"),
+            "joules_per_step": results.joules_per_step(place),
+        }
+
+
+def tables_of(results: Results) -> list[tuple[str, str]]:
+    """(setting, regime) of every table."""
+    return list(dict.fromkeys((place.setting, place.regime) for place in results.cells))

@@ -1,0 +1,195 @@
+"""python -m tinydiv.trace: one training step of a small network, printed array by array.
+
+What happens in a step is in tracing/; here are the flags, the steps before the one that is shown, and
+where the result goes.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tinydiv.command import cli
+from tinydiv.errors import RunError, UsageError
+from tinydiv.options import from_flags, made, maybe, option, whole
+from tinydiv.runs.config import TrainConfig
+
+if TYPE_CHECKING:
+    from tinydiv.runs.build import Run
+    from tinydiv.trace import StepTrace
+
+PROG = "tinydiv.trace"
+DESCRIPTION = (
+    "Show one training step of a small network array by array: name, formula, shape, size of the\n"
+    "entries, first numbers; from the inputs to the loss and back to every gradient and update.\n"
+    "It is the very step that python -m tinydiv.train does with the same settings."
+)
+USUAL_BATCH = 4
+
+EXAMPLES = """examples:
+  python -m tinydiv.trace                                 exclusive or, 2-3-2, plain descent
+  python -m tinydiv.trace --technique decov --technique cosine:strength=0.5
+  python -m tinydiv.trace --activation tanh --optimizer adam --step 200
+  python -m tinydiv.trace --data fashion-mini --hidden 16 --batch-size 64 --rows 2
+  python -m tinydiv.trace --picture step.png              the arrays as heat maps, in their order
+  python -m tinydiv.trace --json > step.json              every number, for a program
+"""
+
+
+def like_train(name: str, *default: object) -> Any:
+    """A setting of python -m tinydiv.train: the same bounds and words, with a default of its own."""
+    known = next(f for f in fields(TrainConfig) if f.name == name)
+    return field(default=default[0] if default else known.default, metadata=known.metadata)
+
+
+@dataclass(frozen=True)
+class TraceConfig:
+    """The settings of a traced step. Small defaults: every number of xor's four samples has room."""
+
+    data: str = like_train("data", "xor")
+    inputs: str = like_train("inputs")
+    hidden: tuple[int, ...] = like_train("hidden", (3,))
+    activation: str = like_train("activation")
+    init: str = like_train("init", "he-normal")
+    technique: tuple[str, ...] = like_train("technique")
+    loss: str = like_train("loss")
+    optimizer: str = like_train("optimizer", "sgd")
+    lr: tuple[float, ...] | None = like_train("lr")
+    schedule: str = like_train("schedule")
+    weight_decay: tuple[float, ...] | None = like_train("weight_decay")
+    batch_size: int | None = option(
+        *(None, maybe(whole(1, 10_000_000)), "B"),
+        "samples in the step (default: 4, or fewer if need be)",
+    )
+    replicas: int = like_train("replicas")
+    seed: int = like_train("seed")
+    backend: str = like_train("backend")
+    dtype: str = like_train("dtype", "float64")
+    step: int = option(
+        1, whole(1, 1_000_000), "K", "which step: the first, or the K-th of a training"
+    )
+    network: int = option(0, whole(0, 99_999), "R", "which of several networks is shown, from 0")
+    rows: int = option(4, whole(0, 100), "N", "rows shown of each array; 0 shows sizes only")
+    digits: int = option(3, whole(1, 12), "N", "significant digits of each number")
+
+    def for_training(self) -> TrainConfig:
+        """The run that this step belongs to."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name in TRAIN_FIELDS}
+        return TrainConfig(**own, metrics=())
+
+
+TRAIN_FIELDS = {f.name for f in fields(TrainConfig)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code."""
+    return cli.run(PROG, command, argv)
+
+
+def parser() -> cli.Parser:
+    """The flags."""
+    made_parser = cli.Parser(PROG, DESCRIPTION, EXAMPLES)
+    made_parser.add_settings(TraceConfig)
+    made_parser.add_argument(
+        "--json", action="store_true", help="print the step as one JSON object"
+    )
+    made_parser.add_argument(
+        "--picture", metavar="FILE", help="also draw the step: FILE.png, .svg or .pdf"
+    )
+    made_parser.add_list()
+    return made_parser
+
+
+def command(argv: Sequence[str]) -> None:
+    """Read the flags, do the step, print it."""
+    options = parser().parse(argv)
+    if cli.listed(options):
+        return
+    config = made(TraceConfig, from_flags(TraceConfig, vars(options)))
+    if options.picture is not None and find_spec("matplotlib") is None:
+        raise RunError("--picture needs matplotlib: python -m pip install matplotlib")
+    if options.picture is not None and not Path(options.picture).parent.is_dir():
+        folder = Path(options.picture).parent
+        raise RunError(f"--picture {options.picture}: there is no folder {folder}")
+
+    from tinydiv.trace import as_json, as_text
+
+    trace, title = traced(config)
+    if options.picture is not None:
+        from tinydiv.plots import save
+        from tinydiv.trace.picture import step_picture
+
+        save(step_picture(trace, title=title), options.picture)
+    if options.json:
+        cli.say(json.dumps({"title": title, **as_json(trace)}, indent=1, allow_nan=False))
+    else:
+        cli.say(as_text(trace, title, rows=config.rows, digits=config.digits))
+
+
+def traced(config: TraceConfig) -> "tuple[StepTrace, str]":
+    """Build the run, train it up to the step before, trace the step; with a title in words."""
+    from tinydiv import schedules
+    from tinydiv.loop import batches
+    from tinydiv.runs.build import build
+    from tinydiv.trace import trace_step
+
+    if config.network >= config.replicas:
+        raise UsageError(
+            f"--network {config.network} is none of {config.replicas}: they count from 0, so the "
+            f"last is {config.replicas - 1}"
+        )
+    run = build(config.for_training())
+    n = run.data.n_train
+    size = config.batch_size or min(USUAL_BATCH, n)
+    number, per_epoch = config.step - 1, n // size
+    epochs = max(run.config.epochs, -(-config.step // per_epoch))
+    run.config = replace(run.config, batch_size=size, epochs=epochs)
+    if number > 0:
+        with suppress(Arrived):
+            run.train(on_step=stop_after(number))
+    epoch, done = divmod(number, per_epoch)
+    total = epochs * per_epoch
+    run.standing.techniques.total = total
+    X, Y = next(batches(run.data, size, run.shuffle_seed, epoch, done))
+    trace = trace_step(
+        *(run.net, run.standing.optimizer, run.standing.techniques, X, Y),
+        loss=config.loss,
+        number=number,
+        epoch=epoch,
+        factor=schedules.parse(config.schedule)(number, total),
+        guard=run.standing.guard,
+        network=config.network,
+    )
+    return trace, title(config, run, size)
+
+
+class Arrived(Exception):  # noqa: N818 (no error)
+    """The steps before the traced one are done."""
+
+
+def stop_after(number: int) -> Callable[[int, int], None]:
+    """An on_step that ends the training after so many steps."""
+
+    def on_step(step: int, total: int) -> None:
+        if step >= number:
+            raise Arrived
+
+    return on_step
+
+
+def title(config: TraceConfig, run: "Run", size: int) -> str:
+    """What is shown, in one sentence."""
+    rates = {float(rate) for rate in run.config.lr or ()}
+    rate = f" at rate {rates.pop():g}" if len(rates) == 1 else ""
+    words = [
+        "-".join(map(str, run.net.sizes)) + f" {config.activation}",
+        f"{config.init} start from seed {config.seed}",
+        *config.technique,
+    ]
+    return (
+        f"Training step {config.step} on {config.data} ({size} samples): {', '.join(words)}; "
+        f"{config.loss}, {config.optimizer}{rate}."
+    )

@@ -1,0 +1,1 @@
+"""Train networks and keep what came of it: python -m tinydiv.train"""

@@ -1,0 +1,214 @@
+"""The hidden neurons while a network learns, as a GIF: python -m tinydiv.train --animate
+
+    frames = Frames(net, data, total=steps)
+    frames.look(0)                              before training, then after every step:
+    frames.look(step)                           keeps a picture's worth of numbers at some fifty moments
+    frames.write("neurons.gif")
+
+Moments lie close together at first, when neurons part most. Images are drawn as images, inputs in the
+plane as arrows with the path that they came along, other inputs as a heat map; beside them the neurons'
+mean |correlation| on the probe set. Of several networks, the first is shown.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from tinydiv.backend import to_host
+from tinydiv.diversity import METRICS, neurons_of
+from tinydiv.errors import RunError, UsageError
+from tinydiv.files import atomic, npz
+from tinydiv.loop import DeviceData
+from tinydiv.mlp import MLP
+from tinydiv.plots.neurons import mosaic, signed_image, tiled
+from tinydiv.plots.style import Floats, Picture, colour, ink, new_figure, one, page, symmetric
+
+MOMENTS = 48
+"""How many frames a run has, besides the first."""
+MILLISECONDS = 80
+"""How long a frame is shown."""
+LINGER = 18
+"""So many times as long is the last one, so that it can be looked at."""
+SIZE, DOTS_PER_INCH = (9.6, 5.0), 80
+MOST = 64
+"""Neurons that are drawn."""
+KEPT = "frames.npz"
+Draw = Callable[[int], object]
+"""Turns the left axis to a frame."""
+
+
+def moments(total: int, count: int = MOMENTS) -> set[int]:
+    """Steps from 0 to total, dense at first: total (i / count)^2."""
+    return {round(total * (i / count) ** 2) for i in range(count + 1)}
+
+
+@dataclass
+class Frames:
+    """What was seen of one network's first hidden layer, moment by moment."""
+
+    net: MLP
+    data: DeviceData
+    total: int
+    steps: list[int] = field(default_factory=list)
+    weights: list[Floats] = field(default_factory=list)
+    """W (D, H) at each of them."""
+    correlation: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.net.depth < 2:
+            raise UsageError("a network without hidden layers has no neurons to animate")
+        self.moments = moments(self.total)
+        self.probe = self.data.probe()
+
+    def look(self, step: int) -> None:
+        """Keep the weights if this step is one of the moments; else do nothing at all."""
+        if step not in self.moments or step in self.steps:
+            return
+        layer = neurons_of(self.net, self.net.forward(self.probe), 1)
+        self.steps.append(step)
+        self.weights.append(one(self.net.W[0], 2).copy())
+        found = to_host(METRICS["correlation"].measure(layer)).reshape(-1)
+        self.correlation.append(float(found[0]))
+
+    def save(self, folder: Path) -> None:
+        """Keep what was seen in a run's folder, for a run that goes on."""
+        arrays = {
+            "steps": np.array(self.steps),
+            "weights": np.array(self.weights, dtype="float32"),
+            "correlation": np.array(self.correlation),
+        }
+        npz.write(folder / KEPT, arrays, {})
+
+    def load(self, folder: Path, step: int) -> None:
+        """Take it back, up to the step at which the run stands. Nothing if nothing was kept."""
+        if not (folder / KEPT).is_file():
+            return
+        arrays, _ = npz.read(folder / KEPT)
+        try:
+            seen = int((arrays["steps"] <= step).sum())
+            self.steps = [int(s) for s in arrays["steps"][:seen]]
+            self.weights = [W.astype(float) for W in arrays["weights"][:seen]]
+            self.correlation = [float(c) for c in arrays["correlation"][:seen]]
+        except KeyError as error:
+            raise RunError(f"{folder / KEPT} is damaged: {error} is missing") from error
+
+    def write(self, path: str | Path, kind: str = "light") -> None:
+        """Draw every frame and write the GIF. Raises UsageError if nothing was seen yet."""
+        if not self.steps:
+            raise UsageError("an animation needs at least one moment: call look(step)")
+        with page(kind):
+            film = Film(self)
+            pictures = [film.picture(i) for i in range(len(self.steps))]
+        durations = [MILLISECONDS] * (len(pictures) - 1) + [LINGER * MILLISECONDS]
+        with atomic.replacing(Path(path)) as part:
+            first, rest = pictures[0], pictures[1:]
+            first.save(part, save_all=True, append_images=rest, duration=durations, loop=0)
+
+
+class Film:
+    """The figure whose contents change: made once, so that a frame costs little."""
+
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        self.figure: Picture = new_figure(*SIZE)
+        self.figure.set_layout_engine("none")
+        grid = self.figure.add_gridspec(
+            1, 2, width_ratios=(1.5, 1), left=0.06, right=0.97, top=0.86
+        )
+        self.left: Axes = self.figure.add_subplot(grid[0])
+        self.right: Axes = self.figure.add_subplot(grid[1])
+        D, H = frames.weights[0].shape
+        shape = frames.data.dataset.image_shape
+        self.limit = symmetric(np.stack(frames.weights), 0.995)
+        if D == 2:
+            self.draw: Draw = self.arrows(H)
+        elif shape is not None and shape[0] * shape[1] == D:
+            self.draw = self.images(shape)
+        else:
+            self.draw = self.heat_map()
+        self.point, self.line = self.curve()
+
+    def show(self, i: int) -> None:
+        """Turn to frame i."""
+        step, total = self.frames.steps[i], self.frames.total
+        self.figure.suptitle(f"step {step:,} of {total:,}", x=0.06, ha="left")
+        self.draw(i)
+        self.line.set_data(self.frames.steps[: i + 1], self.frames.correlation[: i + 1])
+        self.point.set_data([step], [self.frames.correlation[i]])
+
+    def picture(self, i: int) -> Image.Image:
+        """Frame i as an image."""
+        self.show(i)
+        stream = io.BytesIO()
+        face = self.figure.get_facecolor()
+        self.figure.savefig(stream, format="rgba", dpi=DOTS_PER_INCH, facecolor=face)
+        size = (round(SIZE[0] * DOTS_PER_INCH), round(SIZE[1] * DOTS_PER_INCH))
+        return Image.frombytes("RGBA", size, stream.getvalue()).convert("RGB")
+
+    def curve(self) -> tuple[Line2D, Line2D]:
+        """The mean |correlation| so far, and where it stands."""
+        ax, top = self.right, max(self.frames.correlation)
+        (line,) = ax.plot([], [], color=colour(0))
+        (point,) = ax.plot([], [], color=colour(0), marker="o", markersize=8)
+        ax.set_xlim(-0.02 * self.frames.total, 1.02 * max(self.frames.total, 1))
+        ax.set_ylim(0, 1.1 * max(top, 0.05))
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.set_xlabel("step")
+        ax.set_title("mean |correlation| of the neurons", fontsize="medium")
+        return point, line
+
+    def images(self, shape: tuple[int, int]) -> Draw:
+        """Every neuron's incoming weights as an image."""
+        first = self.frames.weights[0]
+        shown = min(first.shape[1], MOST)
+        picture = mosaic(
+            self.left, first, shape, self.limit, np.zeros(first.shape[1], bool), MOST, None
+        )
+        self.left.set_title("incoming weights, red above zero, blue below", fontsize="medium")
+        return lambda i: picture.set_data(tiled(self.frames.weights[i], shape, shown)[0])
+
+    def heat_map(self) -> Draw:
+        """A column per neuron, a row per input."""
+        picture = signed_image(self.left, self.frames.weights[0], self.limit)
+        self.left.set_aspect("auto")
+        self.left.set_xlabel("hidden neuron")
+        self.left.set_ylabel("input")
+        self.left.set_title("incoming weights, red above zero, blue below", fontsize="medium")
+        return lambda i: picture.set_data(self.frames.weights[i])
+
+    def arrows(self, H: int) -> Draw:
+        """An arrow per neuron in the plane of its two weights, with the path behind it."""
+        ax, paths = self.left, np.stack(self.frames.weights)  # (T, 2, H)
+        reach = 1.1 * np.maximum(np.maximum.accumulate(np.abs(paths).max(axis=(1, 2))), 1e-6)
+        ax.set_aspect("equal")
+        for line in (ax.axhline, ax.axvline):
+            line(0, color=ink(ax), linewidth=0.5)
+        shades = [colour(h) for h in range(H)]
+        trails = [ax.plot([], [], color=shade, linewidth=1, alpha=0.7)[0] for shade in shades]
+        heads = ax.quiver(
+            *(np.zeros(H), np.zeros(H), *paths[0]),
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            color=shades,
+            width=0.008,
+        )
+        ax.set_xlabel("weight of the first input")
+        ax.set_ylabel("weight of the second input")
+        ax.set_title(f"where {H} neurons point", fontsize="medium")
+
+        def draw(i: int) -> None:
+            ax.set_xlim(-reach[i], reach[i])  # the plane grows with the neurons
+            ax.set_ylim(-reach[i], reach[i])
+            heads.set_UVC(*paths[i])
+            for h, trail in enumerate(trails):
+                trail.set_data(paths[: i + 1, 0, h], paths[: i + 1, 1, h])
+
+        return draw

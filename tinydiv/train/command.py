@@ -1,0 +1,394 @@
+"""Train networks and keep what came of it: python -m tinydiv.train
+
+With no flags: 784-16-10 on the embedded tenth of Fashion-MNIST, ten epochs of Adam, a few seconds. The
+run folder (run_folder.py says what is in it) can be taken up again after Ctrl-C, a kill or a full disk.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import ExitStack, redirect_stdout, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
+
+from tinydiv.command import cli
+from tinydiv.errors import RunError, UsageError
+from tinydiv.options import flag, from_flags, from_toml, made, whole
+from tinydiv.runs.config import TrainConfig
+
+if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
+    from tinydiv.loop import Record
+    from tinydiv.runs.build import Run
+    from tinydiv.train.animation import Frames
+    from tinydiv.train.snapshots import Snapshots
+
+PROG = "tinydiv.train"
+CHECKPOINT_SHARE = 0.05
+"""Checkpoints after epochs may take this share of the time: epochs of milliseconds skip some."""
+
+MOST_NAMED = 5
+"""How many networks that diverged are named one by one."""
+METRIC = "correlation"
+"""The measure of diversity that is shown while a run goes on; all of them are recorded."""
+
+WHAT = """\
+Train networks, and keep what came of it in a run folder: settings, metrics.csv, model.npz (tinydiv.load
+reads it), a picture, and a checkpoint. With no flags: 784-16-10 on the embedded tenth of Fashion-MNIST,
+ten epochs of Adam, a few seconds. The result goes to stdout, progress to stderr.
+"""
+EXAMPLES = """\
+examples:
+  python -m tinydiv.train                                         a first run, a few seconds
+  python -m tinydiv.train --technique decov:strength=0.1          with a penalty on covariance
+  python -m tinydiv.train --hidden 32,16 --activation tanh --epochs 20
+  python -m tinydiv.train --replicas 8 --lr 1e-3                  eight networks from eight starts
+  python -m tinydiv.train --replicas 3 --lr 1e-4/1e-3/1e-2        a rate for each network
+  python -m tinydiv.train --technique mine.py:Mine:strength=0.1   a technique of your own
+  python -m tinydiv.train --data spirals:arms=3 --hidden 32 --seed 7
+  python -m tinydiv.train --config run.toml --epochs 3            flags win over the file
+  python -m tinydiv.train --animate                               neurons.gif: watch them part
+  python -m tinydiv.train --snapshots 0,1,5,10                    neurons.png: the same at chosen epochs
+  python -m tinydiv.train --resume runs/20261121-143015-3f2a      go on after Ctrl-C or a kill
+  python -m tinydiv.train --list techniques                       every technique, with its paper
+
+A config file has the flags' names as keys: hidden = [32, 16], technique = ["decov:strength=0.1"].
+Products run on one CPU thread, which is fastest for small networks and gives equal bits on every
+number of cores; OPENBLAS_NUM_THREADS=4 (or OMP_, MKL_) asks for more.
+Exit codes: 0 done, 1 could not be done here, 2 wrong usage, 130 stopped by Ctrl-C. Mistakes are told in
+one sentence; TINYDIV_TRACEBACK=1 shows where in the code they were noticed.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(PROG, command, argv)
+
+
+def parser() -> cli.Parser:
+    """Every flag of the command."""
+    flags = cli.Parser(PROG, WHAT, EXAMPLES)
+    flags.add_settings(TrainConfig)
+    group = flags.add_argument_group("how it is run")
+    group.add_argument("--config", metavar="FILE.toml", help="read settings from a file")
+    group.add_argument(
+        "--out", metavar="DIR", help="the run's folder, new or empty (default: runs/DATE-TIME-ID)"
+    )
+    group.add_argument(
+        "--resume", metavar="RUN_DIR", help="go on with a run that was stopped, to the same bits"
+    )
+    group.add_argument(
+        "--checkpoint-every",
+        metavar="STEPS",
+        help="keep where the run stands every so many steps (default: after epochs)",
+    )
+    group.add_argument("--no-plot", action="store_true", help="leave out the picture")
+    group.add_argument(
+        "--animate",
+        action="store_true",
+        help="write neurons.gif too: the hidden neurons while they learn",
+    )
+    group.add_argument(
+        "--snapshots",
+        metavar="E[,E...]",
+        help="write neurons.png too: how alike the first hidden layer's neurons are after these epochs "
+        "(0: before the first), the spectrum, how they part, dead ones (default: none)",
+    )
+    group.add_argument(
+        "--json", action="store_true", help="print the result as one JSON object on stdout"
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress, no line per epoch")
+    flags.add_list(group=group)
+    return flags
+
+
+def command(argv: Sequence[str]) -> None:
+    """Do what the flags say: list names, or train and report."""
+    options = parser().parse(argv)
+    if cli.listed(options):
+        return
+    given = from_toml(TrainConfig, options.config) if options.config is not None else {}
+    given |= from_flags(TrainConfig, vars(options))
+    every = options.checkpoint_every
+    every = None if every is None else whole(1, 10**9)("--checkpoint-every", every)
+    epochs = None if options.snapshots is None else epochs_of(options.snapshots)
+    for name in ("out", "resume"):
+        if getattr(options, name) is not None and not getattr(options, name).strip():
+            raise UsageError(f"{flag(name)} needs the name of a folder")
+    if options.out is not None and options.resume is not None:
+        raise UsageError("--resume goes on in the run's own folder: leave out --out")
+    if (options.animate or epochs or not options.no_plot) and find_spec("matplotlib") is None:
+        raise RunError(
+            "the picture needs matplotlib: python -m pip install matplotlib, or --no-plot"
+        )
+    from tinydiv.backend import quiet
+    from tinydiv.runs.folder import abandon, own_paths, result
+
+    own: list[str] = []
+    # Whatever an own technique prints is no result, and what fails may be its fault.
+    # Numbers that overflow are no news: the guard finds them, and the report names the network.
+    with redirect_stdout(sys.stderr), cli.suspecting(own), quiet(), ExitStack() as held:
+        own += own_paths(made(TrainConfig, given).technique)
+        folder, run = begin(options, given, held)
+        own[:] = own_paths(run.config.technique)
+        try:
+            frames = watched(folder, run) if options.animate else None
+            seen = snapshots(folder, run, epochs) if epochs else None
+            train(folder, run, every, options.quiet, frames, seen)
+        except (Exception, SystemExit):
+            abandon(folder)  # if nothing was learned, --out may be used again
+            raise
+        finish(folder, run, plot=not options.no_plot, frames=frames, seen=seen)
+    cli.say(json.dumps(result(folder, run)) if options.json else summary(folder, run))
+
+
+def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tuple[Path, Run]":
+    """A new run in a folder of its own, or the one that --resume names, where it stood.
+
+    held: keeps the folder from other processes until the run is done.
+    """
+    from tinydiv.runs import folder as run_folder
+    from tinydiv.runs.build import build
+
+    if options.resume is not None:
+        folder = Path(options.resume)
+        held.enter_context(run_folder.locked(folder))
+        return folder, run_folder.reopen(folder, given)
+    run = build(made(TrainConfig, given))
+    folder = run_folder.begin(options.out, run)
+    held.enter_context(run_folder.locked(folder))
+    return folder, run
+
+
+def watched(folder: Path, run: "Run") -> "Frames":
+    """Frames for an animation, with those that an earlier part of the run has kept."""
+    from tinydiv.train.animation import Frames
+
+    frames, step = Frames(run.net, run.data, run.steps), run.standing.loop.step
+    frames.load(folder, step)
+    frames.look(step)
+    return frames
+
+
+def epochs_of(text: str) -> list[int]:
+    """ "0,5,20" as epochs, in order."""
+    read = whole(0, 10**9)
+    return sorted({read("each epoch of --snapshots", part.strip()) for part in text.split(",")})
+
+
+def snapshots(folder: Path, run: "Run", epochs: list[int]) -> "Snapshots":
+    """Snapshots at these epochs, with those that an earlier part of the run has kept."""
+    from tinydiv.train.snapshots import Snapshots
+
+    if epochs[-1] > run.config.epochs:
+        raise UsageError(
+            f"--snapshots names epoch {epochs[-1]}, and the last one is {run.config.epochs}: "
+            f"they run from 0, before the first, to {run.config.epochs}"
+        )
+    seen = Snapshots(run.net, run.data, epochs)
+    if run.records:
+        seen.load(folder, run.records[-1].epoch)
+    return seen
+
+
+def train(
+    folder: Path,
+    run: "Run",
+    every: int | None,
+    quiet: bool,
+    frames: "Frames | None" = None,
+    seen: "Snapshots | None" = None,
+) -> None:
+    """Train to the end, with a progress bar, a line per epoch, and checkpoints on the way.
+
+    Ctrl-C stops at the end of the step, after a checkpoint; a second one stops at once.
+    """
+    from tqdm import tqdm
+
+    from tinydiv.runs.folder import save_progress
+
+    if run.finished:
+        return
+    loop, last = run.standing.loop, run.config.epochs
+    pace = Pace(CHECKPOINT_SHARE)
+    if not quiet:
+        cli.complain(PROG, f"{run.net!r} on {run.config.data}, in {folder}")
+    bar = tqdm(
+        total=run.steps,
+        initial=loop.step,
+        unit="step",
+        leave=False,
+        file=sys.stderr,
+        disable=True if quiet else None,  # None: only where stderr is a terminal
+    )
+
+    def keep() -> None:
+        save_progress(folder, run)
+        for kept in (frames, seen):
+            if kept is not None:
+                kept.save(folder)
+
+    def stop_if_asked() -> None:
+        if interrupt.asked:
+            keep()
+            raise KeyboardInterrupt(
+                f"stopped after step {loop.step:,} of {run.steps:,}; to go on: "
+                f"python -m {PROG} --resume {folder}"
+            )
+
+    def on_step(step: int, total: int) -> None:
+        bar.update()
+        if frames is not None:
+            frames.look(step)
+        if every is not None and step % every == 0:
+            keep()
+        stop_if_asked()
+
+    def on_epoch(record: "Record") -> None:
+        if seen is not None:
+            seen(record)
+        if not quiet:
+            bar.write(line(record, last), file=sys.stderr)
+        if record.epoch == last or (record.epoch > 0 and pace.allows()):
+            with pace:
+                keep()
+        stop_if_asked()
+
+    with bar, Interrupt() as interrupt:
+        run.train(on_step, on_epoch)
+    report_divergence(run)
+
+
+def line(record: "Record", epochs: int) -> str:
+    """One epoch in one line; means over the networks that did not diverge."""
+    parts = [
+        f"epoch {record.epoch:{len(str(epochs))}}/{epochs}",
+        f"loss {mean(record.train_loss)}",
+        f"accuracy {mean(record.test_accuracy)}",
+    ]
+    shown = [mean(v) for key, v in record.diversity.items() if key.partition(".")[0] == METRIC]
+    if shown:
+        parts.append(f"{METRIC} {' '.join(shown)}")
+    return "  ".join([*parts, f"{record.seconds:.1f} s"])
+
+
+def mean(values: "list[float]") -> str:
+    """The mean over networks that have a number, for a line."""
+    numbers = [v for v in values if v == v]
+    return f"{sum(numbers) / len(numbers):.4f}" if numbers else "none (diverged)"
+
+
+def report_divergence(run: "Run") -> None:
+    """Say which networks diverged, and where; --quiet does not silence it."""
+    last = run.records[-1]
+    diverged = [network for network, step in enumerate(last.diverged_step) if step >= 0]
+    for network in diverged[:MOST_NAMED]:
+        layer = last.diverged_layer[network]
+        place = f"in layer {layer}" if layer else "in its gradient"
+        cli.complain(
+            PROG,
+            f"network {network} diverged at step {last.diverged_step[network]} {place} and was frozen: "
+            "a smaller --lr may help",
+        )
+    if len(diverged) > MOST_NAMED:
+        cli.complain(PROG, f"{len(diverged):,} of {len(last.diverged_step):,} networks diverged")
+
+
+def finish(
+    folder: Path,
+    run: "Run",
+    plot: bool,
+    frames: "Frames | None" = None,
+    seen: "Snapshots | None" = None,
+) -> None:
+    """Write the trained network, and the pictures and the animation if they are wanted."""
+    from tinydiv.files import atomic
+    from tinydiv.runs import folder as run_folder
+
+    run_folder.save_model(folder, run)
+    if plot:
+        from tinydiv.plots import save
+        from tinydiv.train.picture import run_picture
+
+        with atomic.replacing(folder / run_folder.PICTURE) as part:
+            save(run_picture(run.records, run.net, run.data), part)
+    if frames is not None:
+        frames.write(folder / run_folder.ANIMATION)
+    if seen is not None:
+        from tinydiv.plots import save
+        from tinydiv.train.snapshots_picture import snapshots_picture
+
+        if seen.missed:
+            late = ", ".join(map(str, seen.missed))
+            cli.complain(
+                PROG, f"no snapshot of epoch {late}: it was over before --snapshots was asked for"
+            )
+        with atomic.replacing(folder / run_folder.SNAPSHOTS) as part:
+            save(snapshots_picture(seen, run.records), part)
+
+
+def summary(folder: Path, run: "Run") -> str:
+    """The result in two lines."""
+    last = run.records[-1]
+    healthy = [a for a in last.test_accuracy if a == a]
+    spread = f" ({min(healthy):.4f} to {max(healthy):.4f})" if len(healthy) > 1 else ""
+    count = len(last.test_accuracy)
+    some = f"{len(healthy)} of {count}" if len(healthy) < count else f"{count}"
+    many = f", mean of {some} networks" if count > 1 else ""
+    return (
+        f"test accuracy {mean(last.test_accuracy)}{many}{spread} after {last.epoch} "
+        f"epoch{'s' * (last.epoch != 1)} in {run.standing.loop.seconds:.1f} s\nrun folder {folder}"
+    )
+
+
+class Interrupt:
+    """While it is entered, the first Ctrl-C only asks to stop; the second stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> "Interrupt":
+        try:
+            self.before = signal.signal(signal.SIGINT, self.ask)
+        except ValueError:  # not in the main thread: Ctrl-C is not ours to catch
+            self.before = None
+        return self
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        """What Ctrl-C calls."""
+        if self.asked:
+            raise KeyboardInterrupt("stopped at once; the last checkpoint stands")
+        self.asked = True
+        with suppress(OSError):  # no print: the signal may have come in the middle of one
+            os.write(2, b"\nstopping after this step (Ctrl-C again: at once)\n")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGINT, self.before)
+
+
+class Pace:
+    """Keeps the time spent on something below a share of all time."""
+
+    def __init__(self, share: float) -> None:
+        self.share, self.began, self.spent = share, time.perf_counter(), 0.0
+
+    def allows(self) -> bool:
+        """Whether there is time for it now."""
+        return self.spent <= self.share * (time.perf_counter() - self.began)
+
+    def __enter__(self) -> None:
+        self.entered = time.perf_counter()
+
+    def __exit__(self, *ending: object) -> None:
+        self.spent += time.perf_counter() - self.entered

@@ -1,0 +1,96 @@
+"""What the neurons were at chosen epochs, for pictures of how they came apart.
+
+python -m tinydiv.train --snapshots 0,1,5,10          neurons.png in the run folder
+
+seen = Snapshots(net, data, epochs=(0, 1, 5, 20))
+train(net, data, optimizer, epochs=20, on_epoch=seen)
+plots.gallery_picture(seen.correlations)              similarity at these epochs, side by side
+plots.correlation_spectrum(ax, seen.correlations)     its spectrum: how many directions are left
+plots.neurons_parting(ax, seen.weights)               the paths of the weights
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv.backend import Array, to_host
+from tinydiv.data.dataset import Dataset
+from tinydiv.diversity import TINY_EPS
+from tinydiv.errors import RunError, UsageError
+from tinydiv.files import npz
+from tinydiv.loop import DeviceData, Record
+from tinydiv.mlp import MLP
+from tinydiv.similarity import correlations
+
+KEPT = "snapshots.npz"
+
+
+class Snapshots:
+    """Call it after every epoch: it keeps a host copy at the chosen ones (0 is the untrained network).
+
+    layer: which hidden layer, 1 is the first; network: which of several.
+    Raises UsageError if there is no such layer or network.
+    """
+
+    def __init__(
+        self,
+        net: MLP,
+        dataset: Dataset | DeviceData,
+        epochs: Iterable[int],
+        *,
+        layer: int = 1,
+        network: int = 0,
+    ) -> None:
+        if not 1 <= layer < net.depth:
+            raise UsageError(
+                f"there is no hidden layer {layer}: this network has {net.depth - 1} of them"
+            )
+        if not 0 <= network < (net.replicas or 1):
+            raise UsageError(
+                f"there is no network {network}: they run from 0 to {(net.replicas or 1) - 1}"
+            )
+        data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
+        self.net, self.layer, self.network = net, layer, network
+        self.dataset = data.dataset
+        self.epochs, self.probe = set(epochs), data.probe()
+        self.correlations: dict[str, Array] = {}
+        """ "epoch 5" -> (H, H) correlations on the probe set; dead neurons have zeros."""
+        self.weights: list[Array] = []
+        """W (D, H), in the order of the epochs."""
+
+    def __call__(self, record: Record) -> None:
+        """Look, if this epoch was chosen and not seen before."""
+        if record.epoch not in self.epochs or f"epoch {record.epoch}" in self.correlations:
+            return
+        A = self.net.forward(self.probe).A[self.layer]
+        pair = correlations(A, TINY_EPS).R, self.net.W[self.layer - 1]
+        R, W = (to_host(a).reshape(-1, *a.shape[-2:])[self.network].copy() for a in pair)
+        self.correlations[f"epoch {record.epoch}"] = R
+        self.weights.append(W)
+
+    @property
+    def missed(self) -> list[int]:
+        """Chosen epochs that were not seen: they were over before anybody looked."""
+        return sorted(e for e in self.epochs if f"epoch {e}" not in self.correlations)
+
+    def save(self, folder: Path) -> None:
+        """Keep what was seen in a run's folder, for a run that goes on."""
+        arrays = {"epochs": np.array([int(name.split()[1]) for name in self.correlations])}
+        if self.weights:
+            arrays["correlations"] = np.stack(list(self.correlations.values()))
+            arrays["weights"] = np.stack(self.weights)
+        npz.write(folder / KEPT, arrays, {})
+
+    def load(self, folder: Path, epoch: int) -> None:
+        """Take it back, up to the epoch at which the run stands. Nothing if nothing was kept."""
+        if not (folder / KEPT).is_file():
+            return
+        arrays, _ = npz.read(folder / KEPT)
+        try:
+            seen = [i for i, e in enumerate(arrays["epochs"]) if e <= epoch and e in self.epochs]
+            for i in seen:
+                self.correlations[f"epoch {arrays['epochs'][i]}"] = arrays["correlations"][i]
+                self.weights.append(arrays["weights"][i])
+        except KeyError as error:
+            raise RunError(f"{folder / KEPT} is damaged: {error} is missing") from error
