@@ -343,7 +343,9 @@ def test_no_torch_is_needed_at_run_time():
     """Neither by the export nor by anything that a training run imports."""
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from tinydiv import torch_export, mlp\nfrom tinydiv.command import listing\nfrom tinydiv.train import command\n"
+        "from tinydiv import torch_export, mlp\n"
+        "from tinydiv.command import listing\n"
+        "from tinydiv.train import command\n"
         "net = torch_export.from_state_dict(torch_export.state_dict(mlp.MLP([3, 2, 2])))\n"
         "print(torch_export.recipe(net))\n"
     )

@@ -19,7 +19,7 @@ class ReadError(BaseException):
 
 def shown(name, capsys):
     """What --help prints."""
-    assert importlib.import_module(f"tinydiv.{name}").main(["--help"]) == 0
+    assert importlib.import_module(f"tinydiv.{name}.command").main(["--help"]) == 0
     return capsys.readouterr().out
 
 
@@ -44,7 +44,7 @@ def test_examples_are_read_as_printed(name, capsys, monkeypatch):
     assert name in [command for command, _ in found]
     for command, words in found:
         with suppress(ReadError):
-            importlib.import_module(f"tinydiv.{command}").main(words)
+            importlib.import_module(f"tinydiv.{command}.command").main(words)
         refused = capsys.readouterr().err
         assert refused == "", f"{command} {words}"
     assert len(read) == len(found)
@@ -78,7 +78,9 @@ def test_the_help_of_studies_names_those_there_are(capsys):
 
 
 def test_trace_lists_the_names_that_its_help_speaks_of(capsys):
-    trace, train = (importlib.import_module(f"tinydiv.{name}") for name in ("trace", "train"))
+    trace, train = (
+        importlib.import_module(f"tinydiv.{name}.command") for name in ("trace", "train")
+    )
     for words in (["--list", "data"], ["--list", "optimizers", "--json"]):
         assert trace.main(words) == 0
         said = capsys.readouterr().out

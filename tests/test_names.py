@@ -20,7 +20,8 @@ MODULES = {
     for name in FILES
     if name != "__init__.py"
 }
-LESSON = (  # the files at the top, each may import those before it: also the order to read them in, from the end
+# The files at the top: each may import those before it.
+LESSON = (
     "errors",
     "settings",
     "options",
@@ -98,7 +99,17 @@ def dotted(node):
 CIRCLES = {"techniques/base.py", "techniques/cost.py"} | {
     f"study/{name}.py"
     for name in (
-        *("blocks", "comparing", "cost", "engine", "executors", "figures", "page", "plan", "reading"),
+        *(
+            "blocks",
+            "comparing",
+            "cost",
+            "engine",
+            "executors",
+            "figures",
+            "page",
+            "plan",
+            "reading",
+        ),
         *("readouts", "results", "running", "sharing", "specification", "store", "tables", "tidy"),
     )
 }
