@@ -15,18 +15,8 @@ from tinydiv.command import cli
 from tinydiv.errors import UsageError
 from tinydiv.options import whole
 
-
-def __getattr__(name: str) -> object:
-    """Study, Arm, ... stand here too; they are loaded when they are asked for, so --help is quick."""
-    from tinydiv import study as studies
-
-    if name in studies.__all__:
-        return getattr(studies, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-FOLDER = Path(__file__).parent / "studies"
-"""Where the studies are that come with tinydiv; studies/reading.py, which reads them, loads slowly."""
+FOLDER = Path(__file__).parent
+"""Where the studies are that come with tinydiv; reading.py, which reads them, loads slowly."""
 
 EXAMPLES = """examples:
   python -m tinydiv.study paper --quick              two minutes on two cores, embedded data
