@@ -128,12 +128,6 @@ def test_a_script_needs_no_main_guard_and_standard_input_is_a_script_too(tmp_pat
         shutil.rmtree(tmp_path / "out")
 
 
-def test_python_finds_everything_in_the_commands_own_module():
-    assert {study.Study.__name__, study.Arm.__name__} == {"Study", "Arm"}
-    with pytest.raises(AttributeError, match="no attribute 'Stdy'"):
-        study.Stdy  # noqa: B018
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper", "minima", "atlas"])
 def test_the_small_version_of_a_named_study_runs_to_its_end(name, tmp_path):
