@@ -5,6 +5,7 @@ pytest --strict-skips      a skip that .ci/allowed_skips.txt does not allow is a
 """
 
 import os
+from collections import Counter
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: tests are small, cores are few
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -125,3 +126,11 @@ def pytest_make_collect_report(collector):
     report = yield
     fail_unless_allowed(report, collector.config.getoption("--strict-skips"))
     return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Why tests were skipped, one line for each reason with how many there were."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = [r.longrepr[2] if isinstance(r.longrepr, tuple) else str(r.longrepr) for r in reports]
+    for reason, count in Counter(reasons).most_common():
+        terminalreporter.write_line(f"skipped {count}: {reason.removeprefix('Skipped: ')}")
