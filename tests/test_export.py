@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from tinydiv import activations, data, initializers, torch_export
 from tinydiv.backend import to_device, to_host
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import model as model_file
+from tinydiv.initializers import initialize
 from tinydiv.layers import Context, Layer
 from tinydiv.mlp import MLP
 from tinydiv.techniques import layers_of
@@ -357,3 +359,61 @@ def test_no_torch_is_needed_at_run_time():
         check=True,
     )
     assert "torch.nn.Linear(3, 2)" in done.stdout
+
+
+# A start for a model of PyTorch's own --------------------------------------------------------------
+
+
+def sequential(torch, *hidden, activation="ReLU", inputs=20, outputs=4, extra=()):
+    sizes, layers = [inputs, *hidden], [*extra]
+    for n_in, n_out in pairwise(sizes):
+        layers += [torch.nn.Linear(n_in, n_out), getattr(torch.nn, activation)()]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], outputs))
+
+
+@pytest.mark.parametrize("init", ["decorrelated", "lsuv", "he-normal", "preferential-attachment"])
+@pytest.mark.parametrize("activation", ["ReLU", "Tanh"])
+def test_a_model_of_pytorch_gets_the_start_of_the_same_network_here(torch, init, activation):
+    X = np.random.default_rng(0).normal(size=(300, 20)).astype("float32")
+    model = sequential(torch, 7, 5, activation=activation, extra=[torch.nn.Flatten()])
+    torch_export.initialize(model, torch.from_numpy(X).reshape(300, 4, 5), seed=3, init=init)
+    net = MLP([20, 7, 5, 4], activation.lower())
+    initialize(net, init, 3, X)
+    there = model(torch.from_numpy(X)).detach().numpy()
+    np.testing.assert_allclose(there, net.forward(X).logits, rtol=0, atol=1e-5)
+
+
+def test_the_start_in_pytorch_is_decorrelated_and_leaves_other_modules_alone(torch):
+    X = np.random.default_rng(0).normal(size=(500, 20)) @ np.random.default_rng(1).normal(
+        size=(20, 20)
+    )
+    model = torch.nn.Sequential(
+        torch.nn.Linear(20, 6), torch.nn.BatchNorm1d(6), torch.nn.ReLU(), torch.nn.Linear(6, 3)
+    ).double()
+    model[1].weight.data.fill_(2.0)
+    torch_export.initialize(model, torch.from_numpy(X), seed=1)
+    R = np.corrcoef(model[0](torch.from_numpy(X)).detach().numpy().T)
+    assert abs(R - np.eye(6)).max() < 0.05
+    assert (model[1].weight == 2.0).all()
+    assert model[0].weight.dtype == torch.float64
+
+
+def test_what_has_no_start_is_said(torch):
+    X = np.zeros((5, 20), "float32")
+    conv = torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3))
+    with pytest.raises(UsageError, match="module 0, Conv1d, has no place in a start"):
+        torch_export.initialize(conv, X)
+    bare = torch.nn.Sequential(torch.nn.Linear(20, 3, bias=False))
+    with pytest.raises(UsageError, match="without a bias"):
+        torch_export.initialize(bare, X)
+    mixed = sequential(torch, 4, 4)
+    mixed[1] = torch.nn.Tanh()
+    with pytest.raises(UsageError, match="one kind of activation, the model has tanh, relu"):
+        torch_export.initialize(mixed, X)
+    wrong = torch.nn.Sequential(torch.nn.Linear(20, 3), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    with pytest.raises(UsageError, match="takes 4 inputs, and the layer before it has 3 neurons"):
+        torch_export.initialize(wrong, X)
+    with pytest.raises(UsageError, match="no Linear layer"):
+        torch_export.initialize(torch.nn.Sequential(torch.nn.ReLU()), X)
+    with pytest.raises(UsageError, match="a probe batch has the shape"):
+        torch_export.initialize(sequential(torch, 3), np.zeros((5, 19), "float32"))

@@ -206,6 +206,22 @@ def test_cosine_descent_goes_down_step_by_step_and_to_the_end():
         assert loss[-1] == pytest.approx(least, rel=1e-3, abs=1e-6)
 
 
+def test_preferential_attachment_moves_weights_and_evens_out_the_strength_of_inputs():
+    """Every neuron keeps its weights; the sums of outgoing weights of the inputs vary less."""
+    nets = [
+        started(spec, (30, 40, 3)) for spec in ("he-normal", "preferential-attachment@he-normal")
+    ]
+    (base, _), (new, _) = (host(net) for net in nets)
+    np.testing.assert_array_equal(np.sort(new, axis=0), np.sort(base, axis=0))
+    np.testing.assert_array_equal(
+        host(nets[1], 1)[0], host(nets[0], 1)[0]
+    )  # outputs as in the base
+    assert new.sum(axis=1).std() < 0.6 * base.sum(axis=1).std()
+    bare, _ = host(started("preferential-attachment", (30, 20, 3)), 1)
+    orthogonal, _ = host(started("orthogonal", (30, 20, 3)), 1)
+    np.testing.assert_array_equal(np.sort(bare, axis=0), np.sort(orthogonal, axis=0))
+
+
 def test_simplex_and_tight_frame():
     for sizes in ((40, 8, 5), (7, 8, 5), (40, 2, 5)):
         G = cosines(host(started("simplex", sizes))[0])

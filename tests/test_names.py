@@ -47,7 +47,7 @@ ROOMS = {  # which rooms a room may import, beside the files at the top
     "initializers": (),
     "diversity": ("techniques",),
     "plots": ("data", "diversity", "stats"),
-    "torch_export": ("techniques",),
+    "torch_export": ("initializers", "techniques"),
     "runs": ("data", "diversity", "files", "initializers", "techniques"),
     "command": ("data", "diversity", "initializers", "techniques"),
 }

@@ -13,6 +13,7 @@ from tinydiv.initializers.by_responses import LSUV, Centring, Greedy, PCAWhite, 
 from tinydiv.initializers.by_weights import Adversarial, CosineDescent, Lowdin, Orthogonal, Simplex
 from tinydiv.initializers.classic import BASES, Base
 from tinydiv.initializers.decorrelated import Decorrelated
+from tinydiv.initializers.rewiring import PreferentialAttachment
 from tinydiv.initializers.scaled import Scaled
 from tinydiv.initializers.scheme import Scheme
 from tinydiv.settings import convert, split
@@ -21,7 +22,7 @@ SCHEMES: dict[str, type[Scheme]] = {
     scheme.name: scheme
     for scheme in (
         *(Decorrelated, ResponseZCA, PCAWhite, Centring, LSUV),
-        *(Orthogonal, Lowdin, CosineDescent, Simplex, Greedy),
+        *(Orthogonal, Lowdin, CosineDescent, Simplex, Greedy, PreferentialAttachment),
         *(Adversarial, Scaled),
     )
 }

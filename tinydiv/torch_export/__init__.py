@@ -5,6 +5,7 @@
     arrays = torch_export.state_dict(net)           {"0.weight": ..., "0.bias": ..., "2.weight": ...}
     numpy.savez("torch.npz", **arrays)              if PyTorch is on another machine
     net = torch_export.from_state_dict(model.state_dict(), activation="relu")
+    torch_export.initialize(model, X, seed=0)       a decorrelated start for a model of PyTorch's own
 
 torch.nn.Linear keeps its weights the other way round, (n_out, n_in), and its biases flat:
 
@@ -15,13 +16,15 @@ weights by fold=True, which computes the same in evaluation mode.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from tinydiv.backend import Array, to_device, to_host
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, nearest, unknown
+from tinydiv.initializers import initialize as initialize_network
 from tinydiv.layers import Layer
 from tinydiv.mlp import MLP
 from tinydiv.techniques import layers_of
@@ -118,6 +121,68 @@ def batch_norms(net: MLP, l: int) -> list[Layer]:
                 "in evaluation mode"
             )
     return [layer for layer in net.layers if layer.depth == l]
+
+
+# A start for a model that is trained in PyTorch ----------------------------------------------------
+
+SAME_AS = {module.partition("(")[0]: name for name, module in ACTIVATIONS.items()}
+"""The activation here for each class there."""
+PASSED_BY = ("Flatten", "Dropout", "BatchNorm1d", "Softmax", "LogSoftmax")
+"""Modules that a start takes to do nothing."""
+
+
+def initialize(model: Iterable[Any], X: Array, seed: int = 0, init: str = "decorrelated") -> MLP:
+    """Give a torch.nn.Sequential of linear layers a start of this project, in place.
+
+    model: Linear layers with activations of one kind between them; Flatten, Dropout and BatchNorm1d may
+    stand there too. X (N, ...): some hundred to some thousand training inputs, as the model is given
+    them, tensor or array. init: a start by its spec (`python -m tinydiv.train --list initializers`).
+    Weights and biases of the linear layers are replaced, nothing else. Equal seeds give equal starts, the
+    same as for a tinydiv network of these sizes, which is returned with the same weights.
+
+    Raises UsageError for a module that is none of these, two kinds of activation, a linear layer without
+    a bias, and inputs that do not fit.
+    """
+    linear, kinds = linear_layers(model)
+    sizes = [int(linear[0].weight.shape[1]), *(int(one.weight.shape[0]) for one in linear)]
+    net = MLP(sizes, kinds[0] if kinds else "relu")
+    rows = host_array("X", X)
+    initialize_network(net, init, seed, to_device(rows.reshape(len(rows), -1), dtype=net.dtype))
+    for module, W, b in zip(linear, net.W, net.b, strict=True):
+        # new_tensor makes a tensor of the parameter's own type and device, and needs no import of torch.
+        module.weight.data.copy_(module.weight.data.new_tensor(to_host(W).T))
+        module.bias.data.copy_(module.bias.data.new_tensor(to_host(b)[0]))
+    return net
+
+
+def linear_layers(model: Iterable[Any]) -> tuple[list[Any], list[str]]:
+    """The linear layers of a Sequential, and the activations between them by their names here."""
+    linear: list[Any] = []
+    kinds: list[str] = []
+    for place, module in enumerate(model):
+        name = type(module).__name__
+        if name == "Linear":
+            if module.bias is None:
+                raise UsageError(f"module {place} is a Linear without a bias, which a start needs")
+            if linear and linear[-1].weight.shape[0] != module.weight.shape[1]:
+                raise UsageError(
+                    f"module {place} takes {module.weight.shape[1]} inputs, and the layer before it "
+                    f"has {linear[-1].weight.shape[0]} neurons"
+                )
+            linear.append(module)
+        elif name in SAME_AS:
+            kinds.append(SAME_AS[name])
+        elif name not in PASSED_BY:
+            known = ("Linear", *SAME_AS, *PASSED_BY)
+            raise UsageError(
+                f"module {place}, {name}, has no place in a start: {nearest(name, known)}"
+            )
+    if not linear:
+        raise UsageError("the model has no Linear layer")
+    inner = kinds[: len(linear) - 1]  # what follows the last linear layer belongs to the loss
+    if len(set(inner)) > 1:
+        raise UsageError(f"a start is for one kind of activation, the model has {', '.join(inner)}")
+    return linear, inner
 
 
 # From PyTorch to tinydiv ---------------------------------------------------------------------------
