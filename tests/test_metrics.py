@@ -14,11 +14,12 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from tinydiv import data
 from tinydiv.backend import to_device, to_host
 from tinydiv.data import load
-from tinydiv.diversity import METRICS, Neurons, measure, neurons_of
+from tinydiv.diversity import METRICS, Neurons, answers, measure, neurons_of, one_network
 from tinydiv.errors import UsageError
 from tinydiv.loop import train
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import SGD
+from tinydiv.techniques import layers_of, place
 
 CLASSES = 4
 
@@ -529,3 +530,53 @@ def test_probe_labels_belong_to_the_probe_set():
     for x, label in zip(probe, y, strict=True):
         places = np.flatnonzero((inputs == x).all(axis=1))  # arms meet in the middle
         assert label in to_host(found.train_y)[places]
+
+
+# What neurons answer to ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_a_neuron_answers_to_the_weighted_mean_input(backend, activation):
+    """Against the sums written out, neuron by neuron; a constant neuron answers to nothing."""
+    rng = np.random.default_rng(0)
+    X, labels = rng.normal(size=(40, 5)), np.arange(40) % 3
+    net = MLP([5, 4, 2, 3], activation, replicas=2, dtype="float64")
+    net.theta[...] = to_device(rng.normal(size=net.theta.shape))
+    net.W[0][:, :, 3] = 0
+    for layer, H in ((1, 4), (2, 2)):
+        A = to_host(net.forward(to_device(X)).A[layer])
+        found = answers(net, to_device(X), to_device(labels), layer)
+        assert found.inputs.shape == (2, 5, H)
+        for r in range(2):
+            for h in range(H):
+                w = A[r, :, h] - A[r, :, h].min()
+                inputs, shares = np.zeros(5), np.zeros(3)
+                if w.sum() > 0:
+                    inputs = (w[:, None] * X).sum(axis=0) / w.sum() - X.mean(axis=0)
+                    shares = np.array([w[labels == k].mean() for k in range(3)])
+                    shares /= shares.sum()
+                np.testing.assert_allclose(to_host(found.inputs)[r, :, h], inputs, atol=1e-12)
+                np.testing.assert_allclose(to_host(found.classes)[r, :, h], shares, atol=1e-12)
+    assert not to_host(answers(net, to_device(X)).inputs)[:, :, 3].any()
+    assert answers(net, to_device(X)).classes is None
+    with pytest.raises(UsageError, match="no hidden layer 3"):
+        answers(net, to_device(X), layer=3)
+
+
+def test_one_network_of_several_computes_the_same(backend):
+    rng = np.random.default_rng(0)
+    X = to_device(rng.normal(size=(6, 5)))
+    net = MLP([5, 4, 3], replicas=3, dtype="float64")
+    net.theta[...] = to_device(rng.normal(size=net.theta.shape))
+    single = one_network(net, 1)
+    assert single.replicas is None
+    logits = to_host(net.forward(X).logits)[1]
+    np.testing.assert_allclose(to_host(single.forward(X).logits), logits, rtol=1e-12)
+    assert one_network(single) is single
+    for spec in ("batch-norm", "decorrelated-inputs", "dropout", "zca-norm"):
+        layered = MLP([5, 4, 3], replicas=3, dtype="float64", layers=layers_of([place(spec)]))
+        layered.theta[...] = to_device(rng.normal(size=layered.theta.shape))
+        single = one_network(layered, 2)
+        assert single.replicas is None
+        logits = to_host(layered.forward(X).logits)[2]
+        np.testing.assert_allclose(to_host(single.forward(X).logits), logits, rtol=1e-9)

@@ -24,7 +24,10 @@ import tinydiv
 from tinydiv import activations, diversity, initializers, losses, optimizers, schedules
 from tinydiv.command import listing
 from tinydiv.data import NAMES
+from tinydiv.data.toys import TOYS
 from tinydiv.errors import UsageError
+from tinydiv.runs.build import build
+from tinydiv.runs.config import USUAL_EPOCHS, TrainConfig
 from tinydiv.techniques import TECHNIQUES, place
 from tinydiv.train import command as train
 
@@ -161,6 +164,32 @@ def test_help_names_every_flag_with_its_default(command):
         assert f" {flag} " in words or f"[{flag}]" in words
     assert "(default: fashion-mini)" in words
     assert "(default: 16)" in words
+
+
+def test_every_toy_has_a_number_of_epochs_of_its_own(command):
+    assert set(USUAL_EPOCHS) == set(TOYS)
+    words = " ".join(command("--help").out.split())
+    assert all(f"{name} {epochs}" in words for name, epochs in USUAL_EPOCHS.items())
+
+
+@pytest.mark.parametrize(
+    ("toy", "least"),
+    [
+        ("xor", 1.0),
+        ("moons", 0.97),
+        ("life", 0.99),
+        ("parity", 0.93),
+        ("spirals:n_train=6000", 0.6),
+    ],
+)
+def test_the_defaults_succeed_on_every_toy(toy, least):
+    """Ten seeds at once: nine of them reach what the toy allows sixteen neurons."""
+    run = build(TrainConfig(data=toy, replicas=10, metrics=()))
+    run.train()
+    reached = sorted(run.records[-1].test_accuracy)
+    assert reached[1] >= least
+    name = toy.partition(":")[0]
+    assert (run.config.lr, run.config.epochs) == ((0.01,), USUAL_EPOCHS[name])
 
 
 def test_matplotlib_is_loaded_only_for_a_picture():

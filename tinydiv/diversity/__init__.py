@@ -13,11 +13,22 @@ from dataclasses import dataclass
 
 from tinydiv.backend import Array
 from tinydiv.diversity import of_activations, of_ensemble, of_weights, persistence
+from tinydiv.diversity.answers import Answers, answers, one_network
 from tinydiv.diversity.neurons import TINY_EPS, Neurons
 from tinydiv.errors import UsageError, unknown
 from tinydiv.mlp import MLP, Trace
 
-__all__ = ["METRICS", "TINY_EPS", "Metric", "Neurons", "measure", "neurons_of"]
+__all__ = [
+    "METRICS",
+    "TINY_EPS",
+    "Answers",
+    "Metric",
+    "Neurons",
+    "answers",
+    "measure",
+    "neurons_of",
+    "one_network",
+]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from tinydiv import backend, data, losses, optimizers
 from tinydiv import loop as training
 from tinydiv.runs.checkpoint import Standing
-from tinydiv.runs.config import TrainConfig
+from tinydiv.runs.config import EPOCHS, TOY_RATE, USUAL_EPOCHS, TrainConfig
 from tinydiv.data.dataset import Dataset
 from tinydiv.divergence import Guard
 from tinydiv.diversity import METRICS
@@ -60,15 +60,21 @@ class Run:
         return replica_seeds(self.config.seed, self.net.replicas) if own else self.config.seed
 
     @property
+    def epochs(self) -> int:
+        """How many passes over the training set are planned."""
+        assert self.config.epochs is not None  # build fills it in
+        return self.config.epochs
+
+    @property
     def steps(self) -> int:
         """How many steps are planned."""
         assert self.config.batch_size is not None
-        return self.config.epochs * (self.data.n_train // self.config.batch_size)
+        return self.epochs * (self.data.n_train // self.config.batch_size)
 
     @property
     def finished(self) -> bool:
         """Whether the last epoch is over."""
-        return bool(self.records) and self.standing.loop.epoch >= self.config.epochs
+        return bool(self.records) and self.standing.loop.epoch >= self.epochs
 
     def train(
         self,
@@ -80,7 +86,7 @@ class Run:
         assert config.batch_size is not None
         return training.train(
             *(now.net, self.data, now.optimizer, now.techniques),
-            epochs=config.epochs,
+            epochs=self.epochs,
             batch_size=config.batch_size,
             seed=self.shuffle_seed,
             loss=config.loss,
@@ -168,14 +174,15 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     for name in metrics:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
-    n = len(dataset.train_x)
+    n, toy = len(dataset.train_x), config.data.partition(":")[0]
     if config.batch_size is not None and config.batch_size > n:
         raise UsageError(
             f"--batch-size must lie between 1 and {n} (the training set), got {config.batch_size}"
         )
     return replace(
         config,
-        lr=config.lr or (optimizer.default_lr,),
+        lr=config.lr or (optimizer.default_lr * (TOY_RATE if toy in USUAL_EPOCHS else 1),),
+        epochs=USUAL_EPOCHS.get(toy, EPOCHS) if config.epochs is None else config.epochs,
         weight_decay=config.weight_decay or (optimizer.default_weight_decay,),
         batch_size=config.batch_size or min(USUAL_BATCH, n),
         metrics=metrics,

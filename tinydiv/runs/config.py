@@ -18,6 +18,12 @@ from tinydiv.options import (
     words,
 )
 
+USUAL_EPOCHS = {"xor": 200, "parity": 500, "life": 100, "moons": 20, "spirals": 20}
+"""Passes that suffice on each toy: a small set has few steps in an epoch. Other sets: EPOCHS."""
+EPOCHS = 10
+TOY_RATE = 10
+"""On a toy the usual rate is so many times the optimizer's own: toys have few inputs."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -61,7 +67,8 @@ class TrainConfig:
         None,
         maybe(per_network(0, 1000)),
         "RATE[/RATE...]",
-        "learning rate: one number, or one per network (default: the optimizer's own)",
+        f"learning rate: one number, or one per network (default: the optimizer's own; {TOY_RATE} times "
+        "that on toy data)",
     )
     schedule: str = option(
         "constant", text, "SHAPE", "the rate over time: constant, linear:warmup=100, cosine"
@@ -78,7 +85,14 @@ class TrainConfig:
         "B",
         "samples per step (default: 64, or the whole training set where that is smaller)",
     )
-    epochs: int = option(10, whole(0, 1_000_000), "N", "passes over the training set")
+    epochs: int | None = option(
+        None,
+        maybe(whole(0, 1_000_000)),
+        "N",
+        f"passes over the training set (default: {EPOCHS}; "
+        + ", ".join(f"{name} {epochs}" for name, epochs in USUAL_EPOCHS.items())
+        + ")",
+    )
     replicas: int = option(
         1, whole(1, 100_000), "R", "how many networks are trained at once, each from its own start"
     )

@@ -145,7 +145,7 @@ def traced(config: TraceConfig) -> "tuple[StepTrace, str]":
     n = run.data.n_train
     size = config.batch_size or min(USUAL_BATCH, n)
     number, per_epoch = config.step - 1, n // size
-    epochs = max(run.config.epochs, -(-config.step // per_epoch))
+    epochs = max(run.epochs, -(-config.step // per_epoch))
     run.config = replace(run.config, batch_size=size, epochs=epochs)
     if number > 0:
         with suppress(Arrived):

@@ -185,10 +185,10 @@ def snapshots(folder: Path, run: "Run", epochs: list[int]) -> "Snapshots":
     """Snapshots at these epochs, with those that an earlier part of the run has kept."""
     from tinydiv.train.snapshots import Snapshots
 
-    if epochs[-1] > run.config.epochs:
+    if epochs[-1] > run.epochs:
         raise UsageError(
-            f"--snapshots names epoch {epochs[-1]}, and the last one is {run.config.epochs}: "
-            f"they run from 0, before the first, to {run.config.epochs}"
+            f"--snapshots names epoch {epochs[-1]}, and the last one is {run.epochs}: "
+            f"they run from 0, before the first, to {run.epochs}"
         )
     seen = Snapshots(run.net, run.data, epochs)
     if run.records:
@@ -214,7 +214,7 @@ def train(
 
     if run.finished:
         return
-    loop, last = run.standing.loop, run.config.epochs
+    loop, last = run.standing.loop, run.epochs
     pace = Pace(CHECKPOINT_SHARE)
     if not quiet:
         cli.complain(PROG, f"{run.net!r} on {run.config.data}, in {folder}")
