@@ -168,7 +168,7 @@ def test_help_names_every_flag_with_its_default(command):
 
 def test_every_toy_has_a_number_of_epochs_of_its_own(command):
     assert set(USUAL_EPOCHS) == set(TOYS)
-    words = " ".join(command("--help").out.split())
+    words = " ".join(command("--help")[1].split())
     assert all(f"{name} {epochs}" in words for name, epochs in USUAL_EPOCHS.items())
 
 
