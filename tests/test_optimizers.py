@@ -1,4 +1,5 @@
-"""Optimizers: step by step those of PyTorch; decay, rates, blocks left alone, subnormal moments, state."""
+"""Optimizers: every step against the papers' formulas, one number at a time, and against PyTorch; decay,
+rates, blocks left alone, subnormal moments, state."""
 
 import numpy as np
 import pytest
@@ -51,6 +52,60 @@ def test_fifty_steps_are_those_of_torch(backend, torch_reference, name, decay, s
         theirs.step()
     for mine, other in zip([*net.W, *net.b], [*W, *b], strict=True):
         close(mine, other.detach().numpy(), rtol=1e-9)
+
+
+def by_hand(name, theta, gradients, lr, decay):
+    """The path of one parameter, as the papers state the updates, in plain Python numbers.
+
+    gradients: one a step; lr: one a step; decay: the weight decay of this parameter.
+    """
+    m = v = 0.0
+    path = []
+    for t, (g, rate) in enumerate(zip(gradients, lr, strict=True), start=1):
+        if name == "adamw":
+            theta = theta - rate * decay * theta
+        else:
+            g = g + decay * theta
+        if name == "sgd":
+            theta = theta - rate * g
+        elif name in ("momentum", "nesterov"):
+            m = 0.9 * m + g
+            theta = theta - rate * (m if name == "momentum" else g + 0.9 * m)
+        else:
+            m = 0.9 * m + 0.1 * g
+            v = 0.999 * v + 0.001 * g**2
+            m_hat, v_hat = m / (1 - 0.9**t), v / (1 - 0.999**t)
+            theta = theta - rate * m_hat / (v_hat**0.5 + 1e-8)
+        path.append(theta)
+    return path
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-8], ids=["gradients of 1", "gradients as small as eps"])
+@pytest.mark.parametrize("replicas", [None, 3])
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_every_step_is_that_of_the_formulas_by_hand(backend, name, replicas, size):
+    """Gradients given, a factor for every step, rates and decays per network; biases do not decay.
+
+    Gradients of 1e-8 are as large as Adam's eps, so that a wrong eps shows.
+    """
+    R, steps = replicas or 1, 6
+    rates, decays = [0.02, 0.005, 0.1][:R], [0.3, 0.0, 0.7][:R]
+    factors = [1.0, 0.5, 2.0, 0.25, 1.5, 1.0]
+    net = network([3, 2], seed=5, replicas=replicas, dtype="float64")
+    start = to_host(net.theta).copy().reshape(R, -1)
+    drawn = size * np.random.default_rng(6).normal(size=(steps, *start.shape))
+    ours = optimizers.get(name)(net, rates if replicas else rates[0], decays)
+    found = []
+    for t in range(steps):
+        net.dtheta[...] = to_device(drawn[t].reshape(net.dtheta.shape))
+        ours.step(factors[t])
+        found.append(to_host(net.theta).reshape(R, -1).copy())
+    for r in range(R):
+        lr = [rates[r] * factor for factor in factors]
+        for p in range(start.shape[1]):
+            decay = decays[r] if p < 3 * 2 else 0.0  # W0 has 3 x 2 entries, then comes b0
+            wanted = by_hand(name, start[r, p], drawn[:, r, p], lr, decay)
+            close([one[r, p] for one in found], wanted, rtol=1e-12, atol=1e-13)
 
 
 # What each promises ------------------------------------------------------------------------------

@@ -316,9 +316,10 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_does_not():
 
 
 def test_a_reader_that_has_gone_is_no_traceback():
-    command = f"{sys.executable} -m tinydiv.train --list | head -1; exit ${{PIPESTATUS[0]}}"
+    command = '"$1" -m tinydiv.train --list | head -1; exit ${PIPESTATUS[0]}'
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True)
+    words = ["bash", "-c", command, "bash", sys.executable]  # whose path may hold a space
+    done = subprocess.run(words, env=env, capture_output=True, text=True)
     assert done.stdout == "techniques\n"
     assert done.returncode in (0, 1)  # 0 if the pipe took it all before head left
     assert done.stderr == ""
