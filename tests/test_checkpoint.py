@@ -343,13 +343,15 @@ def test_a_config_that_was_edited_is_refused(stopped, capsys):
     [
         ("config.json", lambda b: b"", 1, "is damaged"),
         ("config.json", lambda b: b"[]", 1, "is damaged"),
-        ("config.json", lambda b: b.replace(b'"hidden"', b'"hiden"'), 2, "did you mean 'hidden'"),
-        ("config.json", lambda b: b.replace(b'"seed": 0', b'"seed": -1'), 2, "whole number from 0"),
+        ("config.json", lambda b: b.replace(b'"hidden"', b'"hiden"'), 1, "did you mean 'hidden'"),
+        ("config.json", lambda b: b.replace(b'"seed": 0', b'"seed": -1'), 1, "whole number from 0"),
         ("checkpoint.npz", lambda b: b[:5000], 1, "is damaged"),
         ("checkpoint.npz", lambda b: b"", 1, "is damaged"),
         ("checkpoint.npz", lambda b: b"\x80\x04N.", 1, "is damaged"),
-        ("checkpoint.npz", lambda b: b.replace(b"theta", b"thetb"), 1, ""),
-        ("checkpoint.npz", lambda b: b[:1200] + b"\xff" * 8 + b[1208:], 1, ""),
+        ("config.json", lambda b: b.replace(b'"seed": 0', b'"seed": NaN'), 1, "NaN stands where"),
+        ("config.json", lambda b: b"[" * 100_000, 1, "nested too deeply"),
+        ("checkpoint.npz", lambda b: b.replace(b"theta", b"thetb"), 1, "is damaged"),
+        ("checkpoint.npz", lambda b: b[:1200] + b"\xff" * 8 + b[1208:], 1, "is damaged"),
     ],
 )
 def test_damaged_files_are_one_sentence(name, damage, code, sentence, stopped, capsys):
@@ -444,6 +446,13 @@ def test_a_disk_that_is_full_from_the_start_leaves_no_folder(tmp_path, monkeypat
     assert run(*TOY, "--out", str(tmp_path / "run")) == 1
     assert "no space left on device" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_folder_of_the_users_stays_when_nothing_was_learned(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(os, "fsync", full_after(1))
+    assert run(*TOY, "--out", str(tmp_path / "mine")) == 1
+    assert not list((tmp_path / "mine").iterdir())
 
 
 def test_old_content_stands_when_a_write_fails(tmp_path):

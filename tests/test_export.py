@@ -1,9 +1,11 @@
 """Networks that leave tinydiv and come back: model.npz for NumPy, state dicts for PyTorch."""
 
+import io
 import json
 import re
 import subprocess
 import sys
+import zipfile
 from itertools import pairwise
 from pathlib import Path
 
@@ -77,13 +79,13 @@ def test_a_layer_of_the_readers_own_is_loaded_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(*SMALL, "--technique", "mine.py:Louder:factor=3", "--technique", "decov", "--out", "run")
     monkeypatch.chdir("/")
-    net = tinydiv.load(tmp_path / "run")
+    net = tinydiv.load(tmp_path / "run", allow_code=True)
     assert [layer.label for layer in net.layers] == ["Louder", "Louder"]
     x = some(2, "float32")
     assert np.any(net.forward(x).logits != plain_numpy(tmp_path / "run" / "model.npz", x))
     (tmp_path / "mine.py").unlink()
-    with pytest.raises(UsageError, match="there is no file"):
-        tinydiv.load(tmp_path / "run")
+    with pytest.raises(UsageError, match=r"mine.py, which is gone"):
+        tinydiv.load(tmp_path / "run", allow_code=True)
 
 
 def plain_numpy(path, x):
@@ -133,7 +135,7 @@ def test_no_pickle_is_written_or_read(tmp_path):
     with np.load(tmp_path / "model.npz", allow_pickle=False) as found:
         assert {found[name].dtype.kind for name in found.files} == {"f", "U"}
     np.savez(tmp_path / "evil.npz", metadata=np.array([print], dtype=object))
-    with pytest.raises(RunError, match="is damaged, or no file of tinydiv's"):
+    with pytest.raises(RunError, match="is damaged: an array holds object"):
         tinydiv.load(tmp_path / "evil.npz")
 
 
@@ -162,12 +164,12 @@ def changed(path, **changes):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"format": "another"}, "is no 'tinydiv model 1' but 'another'"),
+        ({"format": "another"}, "it is no 'tinydiv model 1' but 'another'"),
         ({"W0": None}, "W0"),
-        ({"W0": np.zeros((1, 6))}, "W0 has shape (1, 6), not (7, 6)"),
+        ({"W0": np.zeros((1, 6))}, "W0 has the shape (1, 6), not (7, 6)"),
         ({"layer[batch-norm.1].mean": None}, "mean"),
-        ({"sizes": "many"}, "does not hold the network"),
-        ({"replicas": [1]}, "does not hold the network"),
+        ({"sizes": "many"}, "model.npz is damaged"),
+        ({"replicas": [1]}, "model.npz is damaged"),
     ],
 )
 def test_a_damaged_model_is_one_sentence(changes, sentence, tmp_path):
@@ -176,6 +178,59 @@ def test_a_damaged_model_is_one_sentence(changes, sentence, tmp_path):
     changed(path, **changes)
     with pytest.raises(RunError, match=re.escape(sentence)):
         tinydiv.load(path)
+
+
+OWN_LAYER = """\
+from pathlib import Path
+from tinydiv.techniques import LayerTechnique
+Path("was_run").touch()
+class Mine(LayerTechnique):
+    def forward(self, A, step):
+        return 2 * A, None
+    def backward(self, dB, saved):
+        return 2 * dB
+"""
+
+
+def test_a_model_runs_the_code_of_an_own_layer_only_when_it_is_allowed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine, model = tmp_path / "mine.py", tmp_path / "model.npz"
+    mine.write_text(OWN_LAYER)
+    spec = f"{mine}:Mine"
+    net = MLP([4, 3, 2], layers=layers_of([spec]))
+    model_file.save_model(model, net, layers=[spec])
+    (tmp_path / "was_run").unlink()
+    with pytest.raises(UsageError, match=r"needs the code in .*mine.py.* allow_code=True"):
+        tinydiv.load(model)
+    assert not (tmp_path / "was_run").exists()
+    x = np.ones((2, 4), "float32")
+    close(tinydiv.load(model, allow_code=True).forward(x).logits, net.forward(x).logits)
+    (tmp_path / "was_run").unlink()
+    mine.write_text(OWN_LAYER.replace("2 *", "3 *"))
+    with pytest.raises(UsageError, match=r"mine.py was changed since"):
+        tinydiv.load(model, allow_code=True)
+    mine.unlink()
+    with pytest.raises(UsageError, match=r"mine.py, which is gone"):
+        tinydiv.load(model, allow_code=True)
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_announced_sizes_are_compared_before_memory_is_asked_for(tmp_path):
+    model_file.save_model(tmp_path / "model.npz", trained_norm(), None, ["batch-norm"])
+    content = (tmp_path / "model.npz").read_bytes()
+    old = b"(7, 6)"
+    assert content.count(old) == 1
+    # The checksum of the member is put right, as a person with bad intent would do.
+    with zipfile.ZipFile(io.BytesIO(content)) as found:
+        members = {name: found.read(name) for name in found.namelist()}
+    huge = members["W0.npy"].replace(old + b", }" + b" " * 12, b"(99999999999, 6), }" + b"  ")
+    for altered in ({**members, "W0.npy": huge}, {**members, "zeros.npy": bytes(2**25)}):
+        kind = zipfile.ZIP_DEFLATED if "zeros.npy" in altered else zipfile.ZIP_STORED
+        with zipfile.ZipFile(tmp_path / "model.npz", "w", kind) as made:
+            for name, member in altered.items():
+                made.writestr(name, member)
+        with pytest.raises(RunError, match=r"model.npz is damaged: .* announces"):
+            tinydiv.load(tmp_path / "model.npz")
 
 
 def test_a_wrong_place_is_one_sentence(tmp_path):

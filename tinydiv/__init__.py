@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(run_dir: str | Path) -> MLP:
-    """The trained network of a run: load("runs/2026...").predict(X). See model_file.load_model."""
+def load(run_dir: str | Path, allow_code: bool = False) -> MLP:
+    """The trained network of a run: load("runs/2026...").predict(X). See files/model.py."""
     from tinydiv.files.model import load_model  # here, so that `import tinydiv` stays light
 
-    return load_model(run_dir)
+    return load_model(run_dir, allow_code)

@@ -17,14 +17,16 @@ The same network gives the same bytes on every save.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from tinydiv.backend import Array, to_device
 from tinydiv.data.dataset import Dataset
-from tinydiv.errors import RunError, UsageError
-from tinydiv.files import npz
+from tinydiv.errors import UsageError
+from tinydiv.files import npz, own, read
 from tinydiv.mlp import MLP
-from tinydiv.techniques import layers_of
+from tinydiv.techniques import LayerTechnique, layers_of
 
 NAME = "model.npz"
 FORMAT = "tinydiv model 1"
@@ -45,6 +47,7 @@ def save_model(
         "replicas": net.replicas,
         "dtype": net.dtype,
         "layers": list(layers),
+        "own_files": own.digests(layers),
     }
     arrays: dict[str, Array] = {block.name: net.view(net.theta, block.name) for block in net.blocks}
     for layer in net.layers:
@@ -56,10 +59,12 @@ def save_model(
     npz.write(path, arrays, metadata)
 
 
-def load_model(where: str | Path) -> MLP:
+def load_model(where: str | Path, allow_code: bool = False) -> MLP:
     """The trained network in a run folder, or in a model.npz: with its layers, ready to predict.
 
-    Its arrays are of the current backend. Raises UsageError if there is none, RunError if the file is
+    Its arrays are of the current backend. A layer of the reader's own is Python code in a file that
+    model.npz names: it is run only with allow_code=True, and only if the file is as it was.
+    Raises UsageError if there is no model, or one whose code may not be run; RunError if the file is
     damaged.
     """
     path = Path(where)
@@ -72,28 +77,46 @@ def load_model(where: str | Path) -> MLP:
         path = path / NAME
     if not path.is_file():
         raise UsageError(f"there is no {path}: name a run folder, or a {NAME}")
-    arrays, facts = npz.read(path)
-    if facts.get("format") != FORMAT:
-        raise RunError(f"{path} is no {FORMAT!r} but {facts.get('format')!r}")
-    try:
-        net = MLP(
-            facts["sizes"],
-            activation=facts["activation"],
-            replicas=facts["replicas"],
-            dtype=facts["dtype"],
-            layers=layers_of(facts["layers"]),
+    with read.reading(path, "delete it, and train it again or take its run up by --resume"):
+        arrays, facts = read.npz_arrays(path)
+        if facts.get("format") != FORMAT:
+            raise ValueError(f"it is no {FORMAT!r} but {facts.get('format')!r}")
+        specs, files = [str(spec) for spec in facts["layers"]], dict(facts.get("own_files", {}))
+        code = own.paths(specs)
+    if code and not allow_code:
+        raise UsageError(
+            f"{path} needs the code in {', '.join(code)}, which is run only when it is allowed: "
+            "tinydiv.load(..., allow_code=True), or --allow-code"
         )
-        for block in net.blocks:
-            view, array = net.view(net.theta, block.name), arrays[block.name]
-            if view.shape != array.shape:
-                raise RunError(f"{path}: {block.name} has shape {array.shape}, not {view.shape}")
-            view[...] = to_device(array)
-        for layer in net.layers:
-            prefix = f"layer{layer.tag}."
-            state = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
-            layer.load_state(state)
-    except UsageError:
-        raise
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} does not hold the network that it announces: {error!r}") from error
+    own.refuse_changes({file: files.get(file) for file in code}, str(path))
+    layers = layers_of(specs) if code else None
+    with read.reading(path, "delete it, and train it again or take its run up by --resume"):
+        return network(arrays, facts, layers_of(specs) if layers is None else layers)
+
+
+def network(
+    arrays: dict[str, Array], facts: dict[str, Any], layers: Sequence[LayerTechnique]
+) -> MLP:
+    """The network that a file describes. Raises ValueError and others if its parts do not fit."""
+    sizes, replicas = facts["sizes"], facts["replicas"]
+    for i, shape in enumerate(pairwise(sizes)):  # before a network of that size is made
+        wanted = (*shape,) if replicas is None else (replicas, *shape)
+        if arrays[f"W{i}"].shape != wanted:
+            raise ValueError(f"W{i} has the shape {arrays[f'W{i}'].shape}, not {wanted}")
+    net = MLP(
+        sizes,
+        activation=facts["activation"],
+        replicas=replicas,
+        dtype=facts["dtype"],
+        layers=layers,
+    )
+    for block in net.blocks:
+        view, array = net.view(net.theta, block.name), arrays[block.name]
+        if view.shape != array.shape or view.dtype != array.dtype:
+            raise ValueError(f"{block.name} is {array.dtype} of shape {array.shape}")
+        view[...] = to_device(read.refuse_nan(block.name, array))
+    for layer in net.layers:
+        prefix = f"layer{layer.tag}."
+        state = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
+        layer.load_state(state)
     return net

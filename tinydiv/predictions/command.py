@@ -8,7 +8,6 @@ What is measured stands in predicting.py. The numbers are put into words here, a
 plots.predictions_picture.
 """
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
-from tinydiv.errors import RunError, UsageError
+from tinydiv.errors import RunError
 
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.predictions.effects import Effects
@@ -28,6 +27,8 @@ METRIC = "correlation"
 """The measure of diversity that words and picture hold against test accuracy."""
 
 HELD = f"which diversity is held against accuracy: correlation, effective_rank, ... (default: {METRIC})"
+
+ALLOW_CODE = "run the files of own layers that the model names, if they are as they were"
 
 EXAMPLES = """\
 examples:
@@ -48,6 +49,7 @@ def command(argv: Sequence[str]) -> None:
     flags = cli.Parser(PROG, "How did diversity affect what the networks predict?", EXAMPLES)
     flags.add_argument("run_dir", metavar="RUN_DIR", help="a finished run of tinydiv.train")
     flags.add_argument("--metric", default=METRIC, metavar="NAME", help=HELD)
+    flags.add_argument("--allow-code", action="store_true", help=ALLOW_CODE)
     flags.add_argument("--no-plot", action="store_true", help="leave out the picture")
     flags.add_argument("--json", action="store_true", help="print all numbers as one JSON object")
     options = flags.parse(argv)
@@ -56,7 +58,7 @@ def command(argv: Sequence[str]) -> None:
 
     if options.metric not in METRICS:
         raise unknown("metric", options.metric, METRICS)
-    found = analyse(options.run_dir)
+    found = analyse(options.run_dir, options.allow_code)
     if not options.no_plot:
         from tinydiv.files import atomic
         from tinydiv.plots import save
@@ -67,28 +69,21 @@ def command(argv: Sequence[str]) -> None:
     cli.say(json.dumps(asdict(found)) if options.json else in_words(found, options.metric))
 
 
-def analyse(run_dir: str | Path) -> "Effects":
+def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     """predicting.effects of the networks in a run folder; those that diverged are left out.
 
+    allow_code: whether the code of own layers may be run, see load_model.
     Raises UsageError if there is no finished run, RunError if a file is damaged or all diverged.
     """
     from tinydiv.files.model import load_model
-    from tinydiv.options import from_table, made
     from tinydiv.predictions.effects import effects
     from tinydiv.runs import folder as run_folder
     from tinydiv.runs.build import load_data
-    from tinydiv.runs.config import TrainConfig
 
     folder = Path(run_dir)
-    path = folder / run_folder.CONFIG
-    if not path.is_file():
-        raise UsageError(f"{folder} is no run folder: there is no {run_folder.CONFIG} in it")
-    net = load_model(folder)
-    try:
-        table = json.loads(path.read_bytes())["config"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged, or no file of tinydiv's: {error!r}") from error
-    config = made(TrainConfig, from_table(TrainConfig, table, str(path)))
+    run_folder.settings_file(folder)  # a sentence where the folder holds no run at all
+    net = load_model(folder, allow_code)
+    config, _ = run_folder.settings_of(folder)
     healthy = networks_that_learned(folder / run_folder.METRICS, net.replicas or 1)
     if not healthy:
         raise RunError(f"every network of {folder} diverged: there is nothing to analyse")
@@ -97,11 +92,17 @@ def analyse(run_dir: str | Path) -> "Effects":
 
 def networks_that_learned(table: Path, replicas: int) -> list[int]:
     """The networks with a test accuracy in their last row; all where there is no table."""
+    from tinydiv.files import read
+
     if not table.is_file():
         return list(range(replicas))
-    with table.open(newline="") as file:
-        last = {int(row["network"]): row for row in csv.DictReader(file)}
-    return [r for r in range(replicas) if last.get(r, {}).get("test_accuracy")]
+    with read.reading(table, "delete it: --resume writes it anew"):
+        last = {int(row["network"]): row["test_accuracy"] for row in read.csv_rows(table)}
+        if sorted(last) != list(range(replicas)):
+            raise ValueError(f"it should have rows of {replicas} networks")
+        if any(accuracy and not 0 <= float(accuracy) <= 1 for accuracy in last.values()):
+            raise ValueError("an accuracy is no number from 0 to 1")
+    return [r for r in range(replicas) if last[r]]
 
 
 # Words ---------------------------------------------------------------------------------------------

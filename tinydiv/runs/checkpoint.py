@@ -13,16 +13,17 @@ Random numbers need no place here: shuffles are drawn from (seed, epoch), masks 
 """
 
 import json
+import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tinydiv.files import npz
 from tinydiv.backend import Array, to_device, xp
 from tinydiv.divergence import Guard
-from tinydiv.errors import RunError, UsageError
+from tinydiv.errors import UsageError
+from tinydiv.files import npz, read
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Optimizer
 from tinydiv.techniques import Techniques
@@ -76,31 +77,32 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
 
     Raises UsageError if the file belongs to other settings, RunError if it is damaged.
     """
-    arrays, facts = npz.read(path)
-    if facts.get("format") != FORMAT:
-        raise RunError(f"{path} is no {FORMAT!r} but {facts.get('format')!r}")
-    refuse_changes(facts["config"], json.loads(json.dumps(dict(config))), f"{path} was made")
+    with read.reading(path, "delete its folder and begin that run anew"):
+        arrays, facts = read.npz_arrays(path)
+        if facts.get("format") != FORMAT:
+            raise ValueError(f"it is no {FORMAT!r} but {facts.get('format')!r}")
+        before = dict(facts["config"])
+    refuse_changes(before, json.loads(json.dumps(dict(config))), f"{path} was made")
 
     def part(prefix: str) -> dict[str, Array]:
         start = prefix + "."
         return {k[len(start) :]: v for k, v in arrays.items() if k.startswith(start)}
 
-    try:
+    with read.reading(path, "delete its folder and begin that run anew"):
         if arrays["theta"].shape != now.net.theta.shape:
             raise ValueError(f"theta has shape {arrays['theta'].shape}")
-        now.net.theta[...] = to_device(arrays["theta"])
+        now.net.theta[...] = to_device(read.refuse_nan("theta", arrays["theta"]))
         now.optimizer.load_state(part("optimizer"))
         now.techniques.load_state(part("techniques"))
         now.guard.load_state(part("guard"))
         loop = now.loop
-        loop.epoch, loop.step, loop.seconds = facts["epoch"], facts["step"], facts["seconds"]
+        loop.epoch, loop.step = operator.index(facts["epoch"]), operator.index(facts["step"])
+        loop.seconds = float(facts["seconds"])
         loop.records[:] = [Record(**r) for r in json.loads(arrays["records"].tobytes())]
         loop.sum_loss = to_device(arrays["loop.sum_loss"]) if "loop.sum_loss" in arrays else None
         loop.sums = {name: to_device(value) for name, value in part("loop.sums").items()}
-        loop.between_steps = list(facts.get("between_steps", []))
+        loop.between_steps = [operator.index(s) for s in facts.get("between_steps", [])]
         loop.between = {name: list(to_device(v)) for name, v in part("loop.between").items()}
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} does not fit the run that it belongs to: {error!r}") from error
 
 
 def refuse_changes(before: Mapping[str, object], now: Mapping[str, object], made: str) -> None:

@@ -14,7 +14,6 @@ in it is refused.
 """
 
 import csv
-import hashlib
 import io
 import json
 import math
@@ -31,16 +30,14 @@ from pathlib import Path
 import numpy as np
 
 from tinydiv import __version__, backend
-from tinydiv.files import atomic
-from tinydiv.runs import checkpoint
-from tinydiv.files import locking
+from tinydiv.files import atomic, locking, own, read
 from tinydiv.files import model as model_file
-from tinydiv.runs.config import TrainConfig
 from tinydiv.errors import RunError, UsageError
 from tinydiv.options import from_table, made
+from tinydiv.runs import checkpoint
 from tinydiv.runs.build import Run, build, with_full_path
+from tinydiv.runs.config import TrainConfig
 from tinydiv.techniques import layers_of
-from tinydiv.settings import split
 from tinydiv.loop import Record
 
 CONFIG = "config.json"
@@ -93,42 +90,30 @@ def environment() -> dict[str, object]:
     }
 
 
-def own_files(config: TrainConfig) -> dict[str, str]:
-    """The reader's own technique files, each with the SHA-256 of what is in it."""
-    return {
-        file: hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        for file in own_paths(config.technique)
-    }
-
-
-def own_paths(specs: Sequence[str]) -> list[str]:
-    """The files that technique specs name, each once."""
-    files = [split(spec).file for spec in specs]
-    return list(dict.fromkeys(file for file in files if file is not None))
-
-
 def begin(out: str | None, run: Run) -> Path:
     """Make the run's folder, with config.json in it. Raises what make_folder raises."""
+    made = out is None or not Path(out).is_dir()
     folder = make_folder(out)
     facts = {
         "config": asdict(run.config),
         "environment": environment(),
-        "own_files": own_files(run.config),
+        "own_files": own.digests(run.config.technique),
     }
     try:
         atomic.write_json(folder / CONFIG, facts)
     except RunError:
-        abandon(folder)
+        abandon(folder, made)
         raise
     return folder
 
 
-def abandon(folder: Path) -> None:
-    """Take a new folder away again if its run failed before its first checkpoint."""
+def abandon(folder: Path, made: bool) -> None:
+    """Empty a folder again if its run failed before its first checkpoint, and remove it if we made it."""
     if not (folder / checkpoint.NAME).is_file():
         with suppress(OSError):
             (folder / CONFIG).unlink(missing_ok=True)
-            folder.rmdir()
+            if made:
+                folder.rmdir()
 
 
 def save_progress(folder: Path, run: Run) -> None:
@@ -189,36 +174,39 @@ def settings_file(folder: Path) -> Path:
     return path
 
 
+def settings_of(folder: Path) -> tuple[TrainConfig, dict[str, dict[str, str]]]:
+    """A run's settings; and its environment and own_files, as config.json has them.
+
+    Raises UsageError if the folder holds no run, RunError if the file is damaged.
+    """
+    path = settings_file(folder)
+    with read.reading(path, "put it right, or delete the folder and begin that run anew"):
+        facts = read.json_object(path)
+        config = made(TrainConfig, from_table(TrainConfig, dict(facts["config"]), path.name))
+        about = {key: dict(facts[key]) for key in ("environment", "own_files")}
+        if unsaid := set(own.paths(config.technique)) - set(about["own_files"]):
+            raise ValueError(f"it has no digest of {min(unsaid)}")
+    return config, about
+
+
 def reopen(folder: Path, given: Mapping[str, object]) -> Run:
     """A run as it stands in its folder. given: settings named on the command line, which must agree.
 
     Raises UsageError if the folder holds no run, or if a setting or an own file has changed since;
     RunError if a file is damaged.
     """
-    path = settings_file(folder)
-    try:
-        facts = json.loads(path.read_bytes())
-        table, before, files = facts["config"], facts["environment"], facts["own_files"]
-    except OSError as error:
-        raise RunError(f"cannot read {path}: {atomic.reason(error)}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged, or no file of tinydiv's: {error!r}") from error
-    config = made(TrainConfig, from_table(TrainConfig, table, str(path)))
+    config, facts = settings_of(folder)
     kept, asked = asdict(config), asdict(replace_given(config, given))
     checkpoint.refuse_changes(kept, asked, f"the run in {folder} was begun")
-    for file, digest in files.items():
-        if not Path(file).is_file():
-            raise UsageError(f"the run in {folder} needs {file}, which is gone")
-        if hashlib.sha256(Path(file).read_bytes()).hexdigest() != digest:
-            raise UsageError(f"{file} was changed since the run in {folder} was begun")
+    own.refuse_changes(facts["own_files"], f"the run in {folder}")
     atomic.sweep(folder)
     run = build(config)
     if (folder / checkpoint.NAME).is_file():
         checkpoint.load_checkpoint(folder / checkpoint.NAME, run.standing, asdict(run.config))
     for key, value in environment().items():
-        if before.get(key) != value:
+        if facts["environment"].get(key) != value:
             print(
-                f"note: the run began with {key} {before.get(key)} and goes on with {value}, so its "
+                f"note: the run began with {key} {facts['environment'].get(key)} and goes on with {value}, so its "
                 "last bits may differ",
                 file=sys.stderr,
             )

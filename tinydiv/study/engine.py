@@ -7,8 +7,6 @@ Two waves of blocks: first the tuning runs and whatever has a fixed rate, then w
 each block its file is there; tables are made again now and then, and at the end.
 """
 
-import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -20,10 +18,9 @@ from tinydiv import backend as backends
 from tinydiv import diversity
 from tinydiv.data.dataset import Dataset, check_inputs_name
 from tinydiv.errors import RunError, UsageError, unknown
-from tinydiv.files import atomic
+from tinydiv.files import atomic, own, read
 from tinydiv.loop import DeviceData, train
 from tinydiv.options import whole
-from tinydiv.settings import split
 from tinydiv.study import page, sharing, tables
 from tinydiv.study.blocks import Block, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
 from tinydiv.study.cost import start_key, start_seconds, step_cost, step_seconds
@@ -35,7 +32,7 @@ from tinydiv.study.running import Outcome, Task, build
 from tinydiv.study.settings import Training
 from tinydiv.study.sharing import Origin, Source
 from tinydiv.study.specification import Study
-from tinydiv.study.store import Store
+from tinydiv.study.store import STUDY_FILE, Store
 from tinydiv.techniques import place
 from tinydiv.techniques.consensus import Consensus
 
@@ -117,11 +114,9 @@ def read_study(out: str | Path) -> Report:
     if found is None:
         raise UsageError(f"{out} holds no study (there is no {Path(out) / 'study.json'})")
     store.load()
-    try:
+    with read.reading(store.folder / STUDY_FILE, "no table can be made from it"):
         facts = {key: DataFacts(**values) for key, values in found["data"].items()}  # type: ignore[attr-defined]
         study = from_dict(found["study"])  # type: ignore[arg-type]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{out}/study.json is damaged: {error!r}") from error
     results = Results(study, store.curves, facts)
     results.costs |= read_costs(store.folder / COSTS_FILE)
     return Report(results, store.folder)
@@ -156,14 +151,9 @@ def facts_of(dataset: Dataset) -> DataFacts:
 
 def own_files(study: Study) -> dict[str, str]:
     """Digests of the reader's own technique files that arms name, by their path as it is named."""
-    found = {}
-    for setting in study.places:
-        for arm in study.arms:
-            for spec in study.training(setting, arm).technique:
-                file = split(spec).file
-                if file is not None:
-                    found[file] = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:20]
-    return found
+    trainings = [study.training(setting, arm) for setting in study.places for arm in study.arms]
+    found = own.digests([spec for training in trainings for spec in training.technique])
+    return {file: digest[:20] for file, digest in found.items()}
 
 
 def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset]]) -> None:
@@ -275,11 +265,12 @@ def count_costs(
 
 def read_costs(path: Path) -> dict[str, dict[str, float]]:
     """What was counted before; nothing if the file is not there or cannot be read."""
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    with suppress(RunError), read.reading(path, "it is counted again"):
+        return {
+            shape: {name: float(value) for name, value in cost.items()}
+            for shape, cost in read.json_object(path).items()
+        }
+    return {}
 
 
 # At work -------------------------------------------------------------------------------------------

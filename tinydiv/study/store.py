@@ -10,18 +10,18 @@ table would be compared as if they were one; that holds for the number of seeds,
 after a look at the p values makes those p values wrong.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tinydiv import __version__
 from tinydiv.backend import Array
 from tinydiv.errors import RunError, UsageError
-from tinydiv.files import atomic, locking, npz
+from tinydiv.files import atomic, locking, npz, read
 from tinydiv.options import shown
 from tinydiv.stats import Floats
 from tinydiv.study.blocks import Block
@@ -119,15 +119,8 @@ class Store:
         path = self.folder / STUDY_FILE
         if not path.is_file():
             return None
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{path} cannot be read, so nothing can go on from it: {error}"
-            ) from error
-        if not isinstance(found, dict):
-            raise RunError(f"{path} is damaged, so nothing can go on from it")
-        return found
+        with read.reading(path, "nothing can go on from it: choose another --out"):
+            return read.json_object(path)
 
     def visible(self) -> Iterator[Path]:
         """What lies in the folder, but for the lock and what killed writers left."""
@@ -189,22 +182,20 @@ class Store:
         """Read every finished block. Damaged files are listed, and on request removed."""
         for path in sorted(self.blocks.glob("*.npz")):
             try:
-                arrays, about = npz.read(path)
-                self._take(arrays, about)
-            except (RunError, KeyError, IndexError, TypeError):
+                with read.reading(path, "it is trained again"):
+                    self._take(*read.npz_arrays(path))
+            except RunError:
                 self.damaged.append(path)
                 if discard_damaged:
                     with suppress(OSError):
                         path.unlink()
 
-    def _take(self, arrays: Mapping[str, Array], about: Mapping[str, object]) -> None:
+    def _take(self, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> None:
         names = [name for name in arrays if name.startswith("value.")]
-        keys = about["runs"]
-        assert isinstance(keys, list)
-        facts = about["facts"]
-        assert isinstance(facts, dict)
-        for r, key in enumerate(keys):
-            self.curves[key] = Curve(
+        keys, facts = about["runs"], dict(about["facts"])
+        float(facts["networks"])
+        self.curves |= {
+            key: Curve(
                 step=arrays["step"],
                 epoch=arrays["epoch"],
                 values={name.removeprefix("value."): arrays[name][:, r] for name in names},
@@ -212,6 +203,8 @@ class Store:
                 diverged_layer=int(arrays["diverged_layer"][r]),
                 facts=facts,
             )
+            for r, key in enumerate(keys)
+        }
 
 
 def own_settings(training: object) -> dict[str, object]:

@@ -23,8 +23,8 @@ from PIL import Image
 
 from tinydiv.backend import to_host
 from tinydiv.diversity import METRICS, neurons_of
-from tinydiv.errors import RunError, UsageError
-from tinydiv.files import atomic, npz
+from tinydiv.errors import UsageError
+from tinydiv.files import atomic, npz, read
 from tinydiv.loop import DeviceData
 from tinydiv.mlp import MLP
 from tinydiv.plots.neurons import mosaic, signed_image, tiled
@@ -90,14 +90,15 @@ class Frames:
         """Take it back, up to the step at which the run stands. Nothing if nothing was kept."""
         if not (folder / KEPT).is_file():
             return
-        arrays, _ = npz.read(folder / KEPT)
-        try:
-            seen = int((arrays["steps"] <= step).sum())
-            self.steps = [int(s) for s in arrays["steps"][:seen]]
-            self.weights = [W.astype(float) for W in arrays["weights"][:seen]]
-            self.correlation = [float(c) for c in arrays["correlation"][:seen]]
-        except KeyError as error:
-            raise RunError(f"{folder / KEPT} is damaged: {error} is missing") from error
+        with read.reading(folder / KEPT, "delete it and go on: what was seen before is lost"):
+            arrays, _ = read.npz_arrays(folder / KEPT)
+            seen = [i for i, s in enumerate(arrays["steps"]) if int(s) <= step]
+            weights, correlation = arrays["weights"][seen], arrays["correlation"][seen]
+            if (seen and weights[0].shape != self.net.W[0].shape[-2:]) or correlation.ndim != 1:
+                raise ValueError(f"it holds weights of the shape {weights.shape[1:]}")
+            self.weights = [W.astype(float) for W in read.refuse_nan("weights", weights)]
+            self.correlation = [float(c) for c in read.refuse_nan("correlation", correlation)]
+            self.steps = [int(s) for s in arrays["steps"][seen]]
 
     def write(self, path: str | Path, kind: str = "light") -> None:
         """Draw every frame and write the GIF. Raises UsageError if nothing was seen yet."""

@@ -127,21 +127,23 @@ def command(argv: Sequence[str]) -> None:
             "the picture needs matplotlib: python -m pip install matplotlib, or --no-plot"
         )
     from tinydiv.backend import quiet
-    from tinydiv.runs.folder import abandon, own_paths, result
+    from tinydiv.files import own
+    from tinydiv.runs.folder import abandon, result
 
-    own: list[str] = []
+    files: list[str] = []
     # Whatever an own technique prints is no result, and what fails may be its fault.
     # Numbers that overflow are no news: the guard finds them, and the report names the network.
-    with redirect_stdout(sys.stderr), cli.suspecting(own), quiet(), ExitStack() as held:
-        own += own_paths(made(TrainConfig, given).technique)
+    with redirect_stdout(sys.stderr), cli.suspecting(files), quiet(), ExitStack() as held:
+        files += own.paths(made(TrainConfig, given).technique)
+        made_here = options.out is None or not Path(options.out).is_dir()
         folder, run = begin(options, given, held)
-        own[:] = own_paths(run.config.technique)
+        files[:] = own.paths(run.config.technique)
         try:
             frames = watched(folder, run) if options.animate else None
             seen = snapshots(folder, run, epochs) if epochs else None
             train(folder, run, every, options.quiet, frames, seen)
         except (Exception, SystemExit):
-            abandon(folder)  # if nothing was learned, --out may be used again
+            abandon(folder, made_here)  # if nothing was learned, --out may be used again
             raise
         finish(folder, run, plot=not options.no_plot, frames=frames, seen=seen)
     cli.say(json.dumps(result(folder, run)) if options.json else summary(folder, run))

@@ -17,8 +17,8 @@ import numpy as np
 from tinydiv.backend import Array, to_host
 from tinydiv.data.dataset import Dataset
 from tinydiv.diversity import TINY_EPS
-from tinydiv.errors import RunError, UsageError
-from tinydiv.files import npz
+from tinydiv.errors import UsageError
+from tinydiv.files import npz, read
 from tinydiv.loop import DeviceData, Record
 from tinydiv.mlp import MLP
 from tinydiv.similarity import correlations
@@ -86,11 +86,14 @@ class Snapshots:
         """Take it back, up to the epoch at which the run stands. Nothing if nothing was kept."""
         if not (folder / KEPT).is_file():
             return
-        arrays, _ = npz.read(folder / KEPT)
-        try:
-            seen = [i for i, e in enumerate(arrays["epochs"]) if e <= epoch and e in self.epochs]
-            for i in seen:
-                self.correlations[f"epoch {arrays['epochs'][i]}"] = arrays["correlations"][i]
-                self.weights.append(arrays["weights"][i])
-        except KeyError as error:
-            raise RunError(f"{folder / KEPT} is damaged: {error} is missing") from error
+        with read.reading(folder / KEPT, "delete it and go on: what was seen before is lost"):
+            arrays, _ = read.npz_arrays(folder / KEPT)
+            D, H = self.net.W[self.layer - 1].shape[-2:]
+            for i, e in enumerate(arrays["epochs"]):
+                if int(e) > epoch or e not in self.epochs:
+                    continue
+                R, W = (read.refuse_nan(k, arrays[k][i]) for k in ("correlations", "weights"))
+                if R.shape != (H, H) or W.shape != (D, H):
+                    raise ValueError(f"it holds weights of the shape {W.shape}, not {(D, H)}")
+                self.correlations[f"epoch {e}"] = R
+                self.weights.append(W)

@@ -1,0 +1,128 @@
+"""Reading the files that tinydiv wrote: whatever is wrong with one ends in one sentence.
+
+    with read.reading(path, "delete it"):         any failure inside: "PATH is damaged: ...; delete it"
+        facts = read.json_object(path)            a JSON object, without NaN
+        rows = read.csv_rows(path)                a CSV table, one dictionary per row
+        arrays, metadata = read.npz_arrays(path)  arrays of numbers, and a JSON object
+
+Sizes that a file announces are compared with its length before memory is asked for, and nothing in a
+file is run: no pickle, no name that is imported.
+"""
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+
+from tinydiv.backend import Array
+from tinydiv.errors import RunError, UsageError
+from tinydiv.files import atomic
+
+METADATA = "metadata"
+
+
+class DamagedError(RunError):
+    """A file of tinydiv's that is not as tinydiv writes it."""
+
+
+@contextmanager
+def reading(path: Path, advice: str) -> Iterator[None]:
+    """Turn every failure inside into a RunError: the file cannot be read, or it is damaged.
+
+    advice: what to do about it. A sentence of tinydiv's own about the content is kept as the cause.
+    """
+    try:
+        yield
+    except DamagedError:
+        raise
+    except (UsageError, RunError) as error:
+        raise DamagedError(f"{path} is damaged: {error}; {advice}") from error
+    except OSError as error:
+        if error.strerror is None:  # raised by a decoder, not by the system
+            raise DamagedError(f"{path} is damaged: {cause(error)}; {advice}") from error
+        raise RunError(f"cannot read {path}: {atomic.reason(error)}") from error
+    except MemoryError as error:
+        raise RunError(f"there is not enough memory to read {path}") from error
+    except Exception as error:  # a decoder meets bytes of every kind, and so raises every kind
+        raise DamagedError(f"{path} is damaged: {cause(error)}; {advice}") from error
+
+
+def cause(error: Exception) -> str:
+    """What a decoder found, in one line that is not long."""
+    what = " ".join(str(error).split())[:200]
+    if isinstance(error, KeyError):
+        return f"{what} is missing"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return what or type(error).__name__
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises whatever is wrong with it: call it inside `reading`."""
+    return as_object(path.read_bytes())
+
+
+def as_object(text: str | bytes) -> dict[str, Any]:
+    """JSON text -> an object; NaN and infinity, which JSON does not have, are refused."""
+    found = json.loads(text, parse_constant=_refuse_constant)
+    if not isinstance(found, dict):
+        raise ValueError(f"it should hold a JSON object, and holds a {type(found).__name__}")
+    return found
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} stands where a number should")
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV table by its columns' names, each as long as the first line."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file, strict=True)
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} has {len(row)} cells and the first {len(header)}")
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def npz_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """(arrays, metadata) of a file that npz.write made: members are stored as they are, whole."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        announced, length = sum(member.file_size for member in members), path.stat().st_size
+        if announced > length or any(m.compress_type != zipfile.ZIP_STORED for m in members):
+            raise ValueError(f"it announces {announced:,} bytes and has {length:,}")
+        arrays = {m.filename.removesuffix(".npy"): npy_array(archive.read(m)) for m in members}
+    return arrays, as_object(str(arrays.pop(METADATA)))
+
+
+def npy_array(content: bytes) -> Array:
+    """One array of numbers, or one text, from the bytes of an .npy file."""
+    file = io.BytesIO(content)
+    try:
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[np.lib.format.read_magic(file)]
+        shape, in_columns, dtype = read_header(file)
+    except (KeyError, MemoryError, RecursionError) as error:  # MemoryError: the parser's own
+        raise ValueError("an array has no header that can be read") from error
+    if dtype.kind not in "biufU":
+        raise ValueError(f"an array holds {dtype}, not numbers")
+    if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"an array announces the shape {shape}, and its bytes do not fill it")
+    order: Literal["F", "C"] = "F" if in_columns else "C"
+    return np.ndarray(shape, dtype, content, file.tell(), order=order).copy()
+
+
+def refuse_nan(name: str, array: Array) -> Array:
+    """The array. Raises ValueError if a number in it is NaN or infinite."""
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has NaN or infinity where numbers stand")
+    return array
