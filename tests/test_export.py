@@ -90,7 +90,7 @@ def test_a_layer_of_the_readers_own_is_loaded_too(tmp_path, monkeypatch):
 
 def plain_numpy(path, x):
     """The recipe of model_file's docstring, word for word."""
-    m = np.load(path)
+    m = dict(np.load(path))  # dict: the file is closed at once
     A = (x - m["input_shift"]) * m["input_scale"]
     for l in range(2):
         A = np.maximum(A @ m[f"W{l}"] + m[f"b{l}"], 0)
@@ -113,7 +113,7 @@ def test_bytes_are_divided_as_the_docstring_says(tmp_path):
     net, mini = MLP([784, 4, 10]), data.load("fashion-mini", "centred")
     initializers.initialize(net, "he-normal", 1)
     model_file.save_model(tmp_path / "model.npz", net, mini)
-    m = np.load(tmp_path / "model.npz")
+    m = dict(np.load(tmp_path / "model.npz"))
     x = (mini.test_x[:20] / 255 - m["input_shift"]) * m["input_scale"]
     logits = np.maximum(x @ m["W0"] + m["b0"], 0) @ m["W1"] + m["b1"]
     np.testing.assert_allclose(logits, net.forward(mini.floats("test")[:20]).logits, atol=1e-5)
