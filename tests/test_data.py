@@ -393,7 +393,7 @@ def test_each_system_has_its_own_cache_folder(
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
     monkeypatch.setattr(catalogue.sys, "platform", platform)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setattr(catalogue.os.path, "expanduser", lambda path: str(tmp_path))
     assert data.cache_folder() == Path(expected.replace("HOME", str(tmp_path)))
 
 
@@ -428,6 +428,30 @@ def test_files_of_another_set_are_passed_over(made, tmp_path, monkeypatch):
     put(tmp_path / "right", *made)
     look_in(monkeypatch, tmp_path / "bare", tmp_path / "right")
     assert files.read_images("first").folder == tmp_path / "right"
+
+
+def test_good_files_of_another_set_are_not_called_damaged(made, tmp_path, monkeypatch):
+    put(tmp_path / "first", *an_image_set("second", 2))
+    with pytest.raises(
+        RunError, match="is a good file, but not this one: it is of 'second'"
+    ) as said:
+        files.read_image_set(made[0], tmp_path / "first")
+    assert "damaged" not in str(said.value)
+    put(tmp_path / "first", *an_image_set("third", 3))  # a set that is not known here
+    with pytest.raises(RunError, match="or of a set that only --data FOLDER reads"):
+        files.read_image_set(made[0], tmp_path / "first")
+
+
+@pytest.mark.parametrize("place", ["first/raw", "FIRST", "First/raw", "raw"])
+@pytest.mark.parametrize("name", ["{}", "{}.gz", "{dot}", "{dot}.gz", "{}/{dot}", "{dot}/{}"])
+def test_file_names_that_people_have(made, tmp_path, monkeypatch, place, name):
+    image_set, payloads = made
+    for file, payload in zip(image_set.files, payloads, strict=True):
+        path = tmp_path / place / name.format(file.name, dot=file.name.replace("-idx", ".idx"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(payload) if name.endswith(".gz") else payload)
+    look_in(monkeypatch, tmp_path)
+    assert files.read_images("first").train_x.shape == (20, 784)
 
 
 def damage(kind, payload):

@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,9 @@ from tinydiv.options import flag as flag_of
 
 Command = Callable[[Sequence[str]], int | None]
 """Does the work; returns an exit code, or None for 0."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that would steer a terminal, or turn the order of what is read."""
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -147,7 +151,8 @@ def one_blas_thread() -> None:
 def complain(prog: str, said: str) -> None:
     """One line on stderr."""
     with suppress(OSError, ValueError):
-        print(printable(f"{prog}: {said}", sys.stderr), file=sys.stderr, flush=True)
+        line = " ".join(f"{prog}: {said}".split())
+        print(printable(line, sys.stderr), file=sys.stderr, flush=True)
 
 
 def say(said: str) -> None:
@@ -177,8 +182,9 @@ def let_go_of_stdout() -> None:
 
 
 def printable(said: str, stream: TextIO) -> str:
-    """Text in the characters that a stream can take: a file's name may hold any."""
+    """Text in the characters that a stream can take: a file's name may hold any, control codes too."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
+    said = CONTROL.sub(lambda found: ascii(found[0])[1:-1], said)
     return said.encode(encoding, "backslashreplace").decode(encoding)
 
 

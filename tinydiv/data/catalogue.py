@@ -6,9 +6,12 @@ data_scripts/ all take them from here, so there is one truth about each set.
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+
+from tinydiv.errors import RunError
 
 DATASETS_FOLDER = Path(__file__).resolve().parent.parent / "datasets"
 """Where the embedded set lies, inside the package."""
@@ -139,19 +142,23 @@ def cache_folder() -> Path:
     """The user's own cache folder for data: XDG_CACHE_HOME if set, else the system's usual place.
 
     Linux ~/.cache/tinydiv, macOS ~/Library/Caches/tinydiv, Windows %LOCALAPPDATA%/tinydiv.
+    Raises RunError if the user has no home folder.
     """
     chosen = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(chosen):  # the XDG rules say: ignore a relative one
         return Path(chosen) / "tinydiv"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tinydiv"
     if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
         return Path(os.environ["LOCALAPPDATA"]) / "tinydiv"
-    return Path.home() / ".cache" / "tinydiv"
+    home = os.path.expanduser("~")
+    if not os.path.isabs(home):  # neither HOME nor an entry in the list of users
+        raise RunError("this user has no home folder: set XDG_CACHE_HOME, or TINYDIV_DATA_DIR")
+    return Path(home, "Library/Caches" if sys.platform == "darwin" else ".cache", "tinydiv")
 
 
 def search_folders() -> list[Path]:
     """Where full sets are looked for, first match wins: the reader's, the cache's, Debian's."""
     chosen = os.environ.get("TINYDIV_DATA_DIR", "")
-    own = [Path(chosen).expanduser()] if chosen else []
-    return [*own, cache_folder(), Path("/usr/share/datasets")]
+    found = [Path(os.path.expanduser(chosen))] if chosen else []
+    with suppress(RunError):
+        found.append(cache_folder())
+    return [*found, Path("/usr/share/datasets")]

@@ -5,7 +5,11 @@ Nothing here downloads, and nothing stands in for a set that is missing.
 
 import gzip
 import hashlib
+import io
+import os
+import re
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,63 +51,91 @@ def read_payload(path: Path, file: IdxFile) -> bytes:
     Raises DamagedFileError if a byte differs, RunError if the file cannot be read.
     """
     try:
-        with path.open("rb") as raw:
-            compressed = raw.read(2) == GZIP_MAGIC
-            raw.seek(0)
-            stream = gzip.GzipFile(fileobj=raw) if compressed else raw
-            payload = stream.read(file.n_bytes + 1)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DamagedFileError(f"{path} is damaged: it is no whole gzip file ({error})") from None
+        with path.open("rb") as stream:
+            content = stream.read(file.n_bytes + file.n_bytes // 1000 + 1024)
+        return decompressed(content, file)
+    except ValueError as error:
+        raise DamagedFileError(f"{path} {error}") from None
     except OSError as error:
         raise RunError(f"{path} cannot be read: {error.strerror or error}") from None
-    if len(payload) != file.n_bytes:
-        found = f"only {len(payload)}" if len(payload) < file.n_bytes else "more"
-        raise DamagedFileError(
-            f"{path} is damaged: it should hold {file.n_bytes} bytes, decompressed, and has {found}"
-        )
+
+
+def decompressed(content: bytes, file: IdxFile) -> bytes:
+    """The payload in the bytes of a plain or gzip-compressed file.
+
+    Raises ValueError if it is wrong: "is damaged: ...", what can be said of the file.
+    """
+    payload = content
+    if content.startswith(GZIP_MAGIC):
+        try:
+            payload = gzip.GzipFile(fileobj=io.BytesIO(content)).read(file.n_bytes + 1)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"is damaged: it is no whole gzip file ({error})") from None
     checksum = hashlib.sha256(payload).hexdigest()
-    if checksum != file.sha256:
-        raise DamagedFileError(
-            f"{path} is damaged: the SHA-256 of its decompressed bytes should begin with "
-            f"{file.sha256[:12]} and begins with {checksum[:12]}"
+    if checksum == file.sha256:
+        return payload
+    for other in FULL_SETS.values():
+        if checksum in {known.sha256 for known in other.files}:
+            raise ValueError(f"is a good file, but not this one: it is of {other.name!r}")
+    if len(payload) == file.n_bytes and payload.startswith(bytes([0, 0, 8, len(file.shape)])):
+        raise ValueError(
+            f"is damaged, or of a set that only --data FOLDER reads: its SHA-256 should begin "
+            f"with {file.sha256[:12]} and begins with {checksum[:12]}"
         )
-    return payload
+    found = f"only {len(payload)}" if len(payload) < file.n_bytes else "more or others"
+    raise ValueError(
+        f"is damaged: it should hold {file.n_bytes} bytes, decompressed, and has {found}"
+    )
 
 
 def existing(folder: Path, file: IdxFile) -> Path | None:
-    """The path of a file in a folder, plain or with .gz, or None."""
-    candidates = (folder / file.name, folder / f"{file.name}.gz")
-    return next((path for path in candidates if path.is_file()), None)
+    """The path of a file in a folder under one of the names that it goes by, or None.
+
+    train-images-idx3-ubyte, train-images.idx3-ubyte, each plain, with .gz, or in a folder of its name.
+    The checksum decides whether it is right, so no name does harm.
+    """
+    names = (file.name, file.name.replace("-idx", ".idx"))
+    candidates = [f"{name}{end}" for name in names for end in ("", ".gz")]
+    candidates += [f"{outer}/{inner}" for outer in names for inner in names]
+    return next((folder / c for c in candidates if os.path.isfile(folder / c)), None)
+
+
+def set_folders(base: Path, image_set: ImageSet) -> list[Path]:
+    """Where a set may lie below a folder: in BASE/NAME however it is spelt, in BASE, in raw/ of both."""
+    wanted = image_set.name.replace("-", "")
+    spelt = []
+    with suppress(OSError):
+        spelt = [n for n in os.listdir(base) if re.sub("[-_ ]", "", n).lower() == wanted]
+    folders = [base / image_set.name, *(base / name for name in sorted(spelt)), base]
+    return list(dict.fromkeys(found for folder in folders for found in (folder, folder / "raw")))
 
 
 def _holds_another_set(folder: Path, image_set: ImageSet) -> bool:
     """Whether a folder holds the files of a *different* set: all sets use the same file names."""
-    for other in FULL_SETS.values():
-        smallest = min(other.files, key=lambda file: file.n_bytes)
-        path = existing(folder, smallest)
-        if other.name == image_set.name or path is None:
-            continue
-        try:
-            read_payload(path, smallest)
-        except RunError:
-            continue
-        return True
+    file = min(image_set.files, key=lambda file: file.n_bytes)
+    path = existing(folder, file)
+    if path is None:
+        return False
+    try:
+        read_payload(path, file)
+    except RunError as error:
+        return "is a good file" in str(error)
     return False
 
 
 def find(image_set: ImageSet, bases: list[Path] | None = None) -> Path:
-    """The first folder that holds all four files: BASE/NAME/, or BASE itself, for each base in turn.
+    """The first folder that holds all four files, of those that set_folders names for each base.
 
     bases: search_folders() if None. Raises RunError that says how to get a missing set.
     """
     bases = search_folders() if bases is None else bases
     remarks = []
     for base in bases:
-        for folder in (base / image_set.name, base):
+        for folder in set_folders(base, image_set):
             lacking = [file.name for file in image_set.files if existing(folder, file) is None]
             if len(lacking) == len(image_set.files):
                 continue
-            if folder == base and _holds_another_set(folder, image_set):
+            if _holds_another_set(folder, image_set):
                 remarks.append(f"{folder} holds another set")
             elif lacking:
                 remarks.append(f"{folder} lacks {' and '.join(lacking)}")
@@ -134,8 +166,7 @@ def read_image_set(image_set: ImageSet, folder: Path) -> ImageParts:
             way_out = (
                 "install tinydiv again"
                 if image_set.name == FASHION_MINI.name
-                else "delete it and fetch the set again with "
-                f"`python data_scripts/download.py {image_set.name}`"
+                else f"`python data_scripts/download.py {image_set.name}` fetches it again"
             )
             raise RunError(f"{error}; {way_out}") from None
     train_x, train_y, test_x, test_y = arrays
