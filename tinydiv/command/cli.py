@@ -17,11 +17,14 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn, TextIO
 
 from tinydiv import __version__
@@ -65,6 +68,9 @@ class Parser(argparse.ArgumentParser):
         """The flags of a command line. Raises UsageError for one that does not exist."""
         if any("\0" in word for word in argv):
             raise UsageError("a flag or value holds a zero character, which no file or name can")
+        for flag, _, value in (word.partition("=") for word in argv):
+            if value == "--":  # argparse would take it away
+                raise UsageError(f"{flag} cannot be '--'")
         options, rest = self.parse_known_args(argv)
         if rest:
             wrong = rest[0].partition("=")[0]
@@ -117,8 +123,18 @@ def listed(options: argparse.Namespace) -> bool:
 def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
     """Run a command and turn whatever happens into an exit code, with one sentence on stderr."""
     one_blas_thread()
+    if (
+        sys.stderr is None
+    ):  # started without one: what is said there goes nowhere, and not to stdout
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    with interrupts() as seen:
+        return carry_out(prog, command, sys.argv[1:] if argv is None else argv, seen)
+
+
+def carry_out(prog: str, command: Command, argv: Sequence[str], seen: list[int]) -> int:
+    """The same, where `seen` fills when Ctrl-C was pressed."""
     try:
-        code = command(sys.argv[1:] if argv is None else argv)
+        code = command(argv)
         with writing():
             if sys.stdout is not None:  # None where a program was started without one
                 sys.stdout.flush()
@@ -129,13 +145,40 @@ def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has gone, as in `| head`
         let_go_of_stdout()
         return 1
-    except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and not line_in_own_file(error):  # --help and --version
-            return error.code if isinstance(error.code, int) else 0
+    except BaseException as error:
+        if not isinstance(error, Exception) and not line_in_own_file(error):
+            if isinstance(error, SystemExit):  # --help and --version
+                return error.code if isinstance(error.code, int) else 0
+            raise
+        if seen:  # an import that was interrupted says something else
+            complain(prog, "stopped")
+            return 130
         if os.environ.get("TINYDIV_TRACEBACK", "") not in ("", "0"):
             traceback.print_exc()
         complain(prog, sentence(error))
         return 2 if isinstance(error, UsageError) else 1
+
+
+@contextmanager
+def interrupts() -> Iterator[list[int]]:
+    """Ctrl-C raises KeyboardInterrupt as ever, and leaves a mark: NumPy's import turns it into others."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def one_blas_thread() -> None:

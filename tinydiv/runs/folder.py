@@ -92,7 +92,7 @@ def environment() -> dict[str, object]:
 
 def begin(out: str | None, run: Run) -> Path:
     """Make the run's folder, with config.json in it. Raises what make_folder raises."""
-    made = out is None or not Path(out).is_dir()
+    made = out is None or not os.path.isdir(out)
     folder = make_folder(out)
     facts = {
         "config": asdict(run.config),

@@ -114,5 +114,6 @@ def module_of_file(file: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+        said = getattr(error, "strerror", None) or error  # no [Errno 13]
+        raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {said}") from error
     return module

@@ -135,7 +135,7 @@ def command(argv: Sequence[str]) -> None:
     # Numbers that overflow are no news: the guard finds them, and the report names the network.
     with redirect_stdout(sys.stderr), cli.suspecting(files), quiet(), ExitStack() as held:
         files += own.paths(made(TrainConfig, given).technique)
-        made_here = options.out is None or not Path(options.out).is_dir()
+        made_here = options.out is None or not os.path.isdir(options.out)
         folder, run = begin(options, given, held)
         files[:] = own.paths(run.config.technique)
         try:
