@@ -335,7 +335,7 @@ def test_a_config_that_was_edited_is_refused(stopped, capsys):
     facts["config"]["lr"] = [0.5]
     path.write_text(json.dumps(facts))
     assert run("--resume", str(stopped)) == 2
-    assert "checkpoint.npz was made with lr = [0.001], not [0.5]" in capsys.readouterr().err
+    assert "checkpoint.npz was made with lr = [0.01], not [0.5]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
