@@ -18,7 +18,9 @@ from tinydiv.techniques.base import EnsemblePenalty, Penalty, Strength
 from tinydiv.techniques.hyperspherical_energy import FLOOR
 from tinydiv.techniques.wld_reg import DELTA
 
-NAMES = sorted(name for name, cls in TECHNIQUES.items() if issubclass(cls, Penalty))
+NAMES = sorted(
+    name for name, cls in TECHNIQUES.items() if issubclass(cls, Penalty) and not cls.needs
+)  # a penalty on what another technique adds to the network is tested beside that one
 FAMILIES = {family: [n for n in NAMES if TECHNIQUES[n].family == family] for family in
             ("activations", "weights", "ensemble")}  # fmt: skip
 

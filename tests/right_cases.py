@@ -18,7 +18,7 @@ from tinydiv.techniques import TECHNIQUES
 from tinydiv.techniques.placing import kind_of, layers_of
 
 ACTIVATIONS = list(activations.ACTIVATIONS)
-PENALTIES = [cls for cls in TECHNIQUES.values() if kind_of(cls) == "penalty"]
+PENALTIES = [cls for cls in TECHNIQUES.values() if kind_of(cls) == "penalty" and not cls.needs]
 LAYERS = [cls for cls in TECHNIQUES.values() if kind_of(cls) == "layer"]
 
 

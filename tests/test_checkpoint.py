@@ -217,7 +217,9 @@ NEEDS_INPUTS = ("cayley", "reorthogonalise", "orthogonal-noise")
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))
 def test_every_technique_remembers_what_it_needs(name, tmp_path, monkeypatch):
-    flags = [*TOY, "--replicas", "2", "--epochs", "2", "--technique", name]
+    specs = [*TECHNIQUES[name].needs, name]
+    flags = [*TOY, "--replicas", "2", "--epochs", "2"]
+    flags += [word for spec in specs for word in ("--technique", spec)]
     if name in NEEDS_INPUTS:
         flags = [*flags[:-1], f"{name}:layers=2", "--hidden", "8,8"]
     assert run(*flags, "--out", str(tmp_path / "whole")) == 0

@@ -62,8 +62,15 @@ def inverse_root(torch, S, steps=60):
     return Z / size**0.5
 
 
-def reference(torch, spec, layer, x, gamma, beta):
+def reference(torch, spec, layer, x, parts):
     """What the layer should compute while training, from its description alone."""
+    gamma, beta = parts.get("gamma"), parts.get("beta")
+    if spec == "learned-size":
+        u = torch.clip(parts["N"][0] - torch.arange(x.shape[1]), 0, 1)
+        return x * torch.sin(torch.pi * u / 2) ** 2
+    if spec == "size-mask":
+        p = torch.sin(torch.pi * parts["c"][0] / 2) ** 2
+        return x * torch.clip(p * x.shape[1] - torch.arange(x.shape[1]), 0, 1)
     if spec == "batch-norm":
         return torch.nn.functional.batch_norm(
             x, None, None, gamma[0], beta[0], training=True, eps=1e-5
@@ -112,7 +119,7 @@ def test_forward_and_backward_are_pytorchs(spec, kind, torch):
         key: torch.tensor(to_host(layer.parameters[key]).copy(), requires_grad=True)
         for key in layer.shapes
     }
-    wanted = reference(torch, spec, layer, xt, parts.get("gamma"), parts.get("beta"))
+    wanted = reference(torch, spec, layer, xt, parts)
     y, cache = layer.forward(to_device(x), TRAINING)
     close(y, wanted.detach().numpy(), atol=1e-9)
     wanted.backward(torch.tensor(dy))

@@ -80,7 +80,7 @@ def gradient(specs, replicas=None, **more):
 )
 ReDo, SRIP, WLDReg = (TECHNIQUES[name] for name in ("redo", "srip", "wld-reg"))
 
-PENALTIES = sorted(n for n, c in TECHNIQUES.items() if kind_of(c) == "penalty")
+PENALTIES = sorted(n for n, c in TECHNIQUES.items() if kind_of(c) == "penalty" and not c.needs)
 
 
 class Quiet(ActivationPenalty):
@@ -497,7 +497,9 @@ def test_a_step_with_any_technique_never_stops_at_the_host(name, on_standin):
     """Nothing is read back, nothing is uploaded, no product copies its operands."""
     rng = np.random.default_rng(1)
     probe = to_device(rng.standard_normal((16, 6)))
-    net, opt, techniques, X, Y = make([name], replicas=3, optimizer=Adam, probe_inputs=probe)
+    net, opt, techniques, X, Y = make(
+        [*TECHNIQUES[name].needs, name], replicas=3, optimizer=Adam, probe_inputs=probe
+    )
     for placed in techniques.placed:
         placed.every = 1  # so that every intervention acts in the counted step
     one_step(net, opt, techniques, X, Y, 0)

@@ -80,6 +80,11 @@ class Layer:
         """Names and shapes of what is learned, for one network: {} if nothing is."""
         return {}
 
+    @property
+    def paces(self) -> dict[str, float]:
+        """Learning rates of learned parameters that have one of their own, as multiples of the rate."""
+        return {}
+
     def reset_parameters(self) -> None:
         """Give the learned parameters their first values."""
 

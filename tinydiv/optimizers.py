@@ -45,6 +45,7 @@ class Optimizer:
         self.decay = None if isinstance(decay, float) and decay == 0.0 else decay * weight_mask(net)
         self.moments = {key: xp.zeros_like(net.theta) for key in self.moment_names}
         self.ranges = [(0, net.n_parameters)]
+        self.paced: dict[str, float] = {}
 
     def release(self, block: str) -> None:
         """Leave one block of theta ("W0") alone: a technique owns its update."""
@@ -54,11 +55,21 @@ class Optimizer:
             kept += [(start, min(stop, piece.start)), (max(start, piece.stop), stop)]
         self.ranges = [(start, stop) for start, stop in kept if start < stop]
 
+    def pace(self, block: str, multiple: float) -> None:
+        """Move one block of theta at a multiple of the learning rate."""
+        if multiple != 1:
+            self.release(block)
+            self.paced[block] = multiple
+
     def step(self, factor: float = 1.0) -> None:
         """One update of theta from dtheta; `factor` is the schedule's for this step."""
         self.steps += 1
         whole = self.ranges == [(0, self.net.n_parameters)]
-        for start, stop in self.ranges:
+        parts = [(start, stop, factor) for start, stop in self.ranges]
+        for name, multiple in self.paced.items():
+            block = self.net.block(name)
+            parts.append((block.start, block.stop, factor * multiple))
+        for start, stop, factor in parts:
             pick = slice(None) if whole else (..., slice(start, stop))
             moments = [moment[pick] for moment in self.moments.values()]
             decay = None if self.decay is None else self.decay[pick]

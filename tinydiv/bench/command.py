@@ -196,9 +196,9 @@ def technique_costs(rounds: int) -> list[Timing]:
     A technique that one network alone cannot have (consensus) is left out, and stderr says so.
     """
     steppers = {"plain": tinydiv_step(1)[0]}
-    for name in TECHNIQUES:
+    for name, cls in TECHNIQUES.items():
         try:
-            steppers[name] = tinydiv_step(1, [name])[0]
+            steppers[name] = tinydiv_step(1, [*cls.needs, name])[0]
         except UsageError as error:
             cli.complain(PROG, f"{name} is left out: {error}")
     return measure(steppers, 1, rounds, 100)

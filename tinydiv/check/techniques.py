@@ -286,11 +286,11 @@ def objective_case(
     layers: tuple[int, ...] | None = None,
 ) -> Case:
     """loss + strength * penalty as a function of all weights, through the framework and backward."""
-    net = points.network(shape, activation, seed)
+    net = points.network(shape, activation, seed, layers_of(penalty.needs))
     X, Y = points.inputs(shape, seed), points.targets(shape, seed)
     strengths = strengths_for(penalty, shape.replicas)
     placed = dataclasses.replace(place(penalty), strength=strengths, layers=layers)
-    techniques = Techniques(net, [placed])
+    techniques = Techniques(net, [*penalty.needs, placed])
     memory = Memory(techniques)
 
     def ahead(at: Point) -> Step:

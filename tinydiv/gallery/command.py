@@ -192,7 +192,13 @@ def gallery(config: GalleryConfig) -> list[Shown]:
     for spec in ["", *specs_of(config)]:
         placed = place(spec) if spec else None
         together = placed.technique.fewest_networks if placed else 1
-        run = build(replace(plain, technique=(spec,) if spec else (), replicas=together))
+        run = build(
+            replace(
+                plain,
+                technique=(*placed.technique.needs, spec) if placed else (),
+                replicas=together,
+            )
+        )
         run.train()
         accuracy = run.records[-1].test_accuracy[0]
         cost = cost_text(placed.technique, placed.every) if placed else ""

@@ -19,6 +19,7 @@ A reader's own technique is a subclass in a file of theirs, with settings as ann
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, dataclass_transform
 
@@ -170,6 +171,8 @@ class Technique:
     """What else a technique acts on, it cannot be told by layers=."""
     fewest_networks: ClassVar[int] = 1
     """How many networks must be trained together for it to mean anything."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Specs of techniques that must stand beside it."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -180,6 +183,9 @@ class Technique:
     def __post_init__(self) -> None:
         """Settings are held to their limits when a technique is made, and once more when it is placed."""
         check_fields(self.name, self)
+
+    def refuse(self, net: MLP, layers: Sequence[int]) -> None:
+        """Raise UsageError if the technique cannot work on these hidden layers of this network."""
 
     @property
     def moments(self) -> dict[str, Array]:

@@ -22,8 +22,34 @@ def pairs(
     return {frozenset((a, b)): reason for a in firsts for b in seconds if a != b}
 
 
+GROWERS = ("grow", "residual-fitting", "gradmax", "net2net")
+"""Interventions under which neurons without weights sleep until they are woken."""
 NORMS = ("batch-norm", "zca-norm", "iter-norm")
 CONFLICTS: dict[frozenset[str], str] = {
+    **pairs(GROWERS, GROWERS, "both decide which neurons are awake, so choose one"),
+    **pairs(
+        GROWERS,
+        (
+            *MOVERS,
+            "zca-norm",
+            "iter-norm",
+            "cayley",
+            "toeplitz",
+            "orthogonal-gradient",
+            "consensus",
+        ),
+        "neurons that sleep have no weights, and the other would wake them or mix them with the rest",
+    ),
+    **pairs(
+        GROWERS,
+        ("local-alignment",),
+        "local-alignment's own updates would reach neurons that sleep",
+    ),
+    **pairs(
+        ("learned-size", *GROWERS),
+        ("size-mask", "learned-size"),
+        "both decide how many neurons take part, so choose one",
+    ),
     **pairs(NORMS, NORMS, "both normalise the same pre-activations, so choose one"),
     **pairs(
         ("zca-norm", "iter-norm"),

@@ -67,6 +67,12 @@ class Techniques:
         refuse_conflicts(self.placed, self.layers_at)
         for layer in net.layers:
             layer.seed(seeds)
+        for p, layers in zip(self.placed, self.layers_at, strict=True):
+            p.technique.refuse(net, layers)
+        if optimizer is not None:
+            for layer in net.layers:
+                for key, multiple in layer.paces.items():
+                    optimizer.pace(f"{key}{layer.tag}", multiple)
         self.strengths = [self._strength(p) for p in self.placed]
         self.plateaus = [
             Plateau(p.patience, net) if "plateau" in (p.schedule, p.when) else None
@@ -91,6 +97,8 @@ class Techniques:
             return ()
         if isinstance(technique, OutputPenalty):
             return (self.net.depth,)
+        if technique.acts_on == "last hidden layer" and isinstance(technique, Intervention):
+            return hidden[-1:]
         if isinstance(technique, Intervention) and technique.acts_on == "whole network":
             return (1,)
         for layer in placed.layers or ():

@@ -21,9 +21,11 @@ from tinydiv.techniques.decorrelated_inputs import DecorrelatedInputs
 from tinydiv.techniques.decov import DeCov
 from tinydiv.techniques.dropout import Dropout
 from tinydiv.techniques.gradient_projection import GradientProjection
+from tinydiv.techniques.grow import GradMax, Grow, Net2Net, ResidualFitting
 from tinydiv.techniques.hyperspherical_energy import HypersphericalEnergy
 from tinydiv.techniques.iter_norm import IterNorm
 from tinydiv.techniques.l1_gates import L1Gates
+from tinydiv.techniques.learned_size import LearnedSize
 from tinydiv.techniques.local_alignment import LocalAlignment
 from tinydiv.techniques.logdet import LogdetCorrelation, LogdetWeights
 from tinydiv.techniques.merge_recycle import MergeRecycle
@@ -36,6 +38,8 @@ from tinydiv.techniques.pearson import MeanAbsPearson, Pearson
 from tinydiv.techniques.redo import ReDo
 from tinydiv.techniques.reorthogonalise import Reorthogonalise
 from tinydiv.techniques.shared_direction import SharedDirection
+from tinydiv.techniques.size_loss import SizeLoss
+from tinydiv.techniques.size_mask import SizeMask
 from tinydiv.techniques.soft_orthogonality import SRIP, SoftOrthogonality
 from tinydiv.techniques.spanning_tree import SpanningTree
 from tinydiv.techniques.spectral_decoupling import SpectralDecoupling
@@ -48,18 +52,19 @@ PENALTIES: tuple[type[Technique], ...] = (
     *(DeCov, Pearson, MeanAbsPearson, VICReg, LogdetCorrelation, WLDReg, SpanningTree),
     *(ClassDeCov, Barlow, SpectralDecoupling),
     *(CosineSquared, OrthoReg, SoftOrthogonality, SRIP, Coherence, HypersphericalEnergy),
-    *(LogdetWeights, L1Gates),
+    *(LogdetWeights, L1Gates, SizeLoss),
     *(NegativeCorrelation, ContributionCoherence, ContributionGram),
 )
 LAYERS: tuple[type[Technique], ...] = (
-    *(DecorrelatedInputs, BatchNorm, ZCANorm, IterNorm, Dropout),
+    *(DecorrelatedInputs, BatchNorm, ZCANorm, IterNorm, Dropout, LearnedSize, SizeMask),
 )
 INTERVENTIONS: tuple[type[Technique], ...] = (
     *(Muon, OrthogonalGradient, SharedDirection, GradientProjection),
     *(Cayley, Reorthogonalise, OrthogonalNoise),
     *(MergeRecycle, ReDo, ContinualBackprop),
+    *(Grow, ResidualFitting),
 )
-EXHIBITS: tuple[type[Technique], ...] = (Toeplitz, Consensus, LocalAlignment)
+EXHIBITS: tuple[type[Technique], ...] = (Toeplitz, Consensus, LocalAlignment, GradMax, Net2Net)
 """Interventions that show something, and are no proposal."""
 OTHERS = (*LAYERS, *INTERVENTIONS, *EXHIBITS)
 """Layers and interventions."""
