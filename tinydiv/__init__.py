@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tinydiv.data.dataset import Dataset
     from tinydiv.mlp import MLP
 
 __version__ = "0.1.0"
@@ -20,3 +21,13 @@ def load(run_dir: str | Path, allow_code: bool = False) -> MLP:
     from tinydiv.files.model import load_model  # here, so that `import tinydiv` stays light
 
     return load_model(run_dir, allow_code)
+
+
+def load_data(name: str, inputs: str = "raw") -> Dataset:
+    """A data set by what --data takes: "spirals:arms=3", "mine.npz", "table.csv:target=species".
+
+    inputs: "raw", "centred" or "standardised". See runs/own_data.py for the reader's own files.
+    """
+    from tinydiv.runs.build import load_data as load_by_name
+
+    return load_by_name(name, inputs)

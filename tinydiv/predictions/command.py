@@ -75,6 +75,7 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     allow_code: whether the code of own layers may be run, see load_model.
     Raises UsageError if there is no finished run, RunError if a file is damaged or all diverged.
     """
+    from tinydiv.files import own
     from tinydiv.files.model import load_model
     from tinydiv.predictions.effects import effects
     from tinydiv.runs import folder as run_folder
@@ -83,7 +84,10 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     folder = Path(run_dir)
     run_folder.settings_file(folder)  # a sentence where the folder holds no run at all
     net = load_model(folder, allow_code)
-    config, _ = run_folder.settings_of(folder)
+    config, about = run_folder.settings_of(folder)
+    code = own.paths(config.technique)
+    files = {file: digest for file, digest in about["own_files"].items() if file not in code}
+    own.refuse_changes(files, f"the run in {folder}")
     healthy = networks_that_learned(folder / run_folder.METRICS, net.replicas or 1)
     if not healthy:
         raise RunError(f"every network of {folder} diverged: there is nothing to analyse")

@@ -17,6 +17,7 @@ import numpy as np
 
 from tinydiv import backend, data, losses, optimizers
 from tinydiv import loop as training
+from tinydiv.runs import own_data
 from tinydiv.runs.checkpoint import Standing
 from tinydiv.runs.config import EPOCHS, TOY_RATE, USUAL_EPOCHS, TrainConfig
 from tinydiv.data.dataset import Dataset
@@ -117,7 +118,12 @@ def build(config: TrainConfig) -> Run:
     parse(config.schedule)
     optimizer_class = optimizers.get(config.optimizer)
     placed = [place(spec) for spec in config.technique]
-    dataset = load_data(config.data, config.inputs)
+    own = own_data.OwnData.named(config.data)
+    if own is None:
+        dataset = load_data(config.data, config.inputs)
+    else:
+        dataset, spec = own_data.load(own, config.inputs)
+        config = replace(config, data=spec)
     config = filled_in(config, dataset)
 
     sizes = [dataset.n_inputs, *config.hidden, dataset.n_classes]
@@ -148,7 +154,13 @@ def build(config: TrainConfig) -> Run:
 
 
 def load_data(spec: str, inputs: str) -> Dataset:
-    """A data set by NAME, or NAME:setting=number,... for a toy; seed=S draws another one."""
+    """A data set by NAME, or NAME:setting=number,... for a toy; seed=S draws another one.
+
+    A path is the reader's own data: mine.npz, table.csv:target=COLUMN, a folder (own_data.py).
+    """
+    own = own_data.OwnData.named(spec)
+    if own is not None:
+        return own_data.load(own, inputs)[0]
     name, _, rest = spec.partition(":")
     settings: dict[str, int | float] = {}
     for part in filter(None, (part.strip() for part in rest.split(","))):

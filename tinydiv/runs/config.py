@@ -33,7 +33,8 @@ class TrainConfig:
         "fashion-mini",
         text,
         "NAME",
-        "data set (--list data); a toy's settings follow a colon: spirals:arms=3",
+        "data set (--list data); a toy's settings follow a colon: spirals:arms=3; or your own: mine.npz, "
+        "table.csv:target=COLUMN, a folder of IDX files",
     )
     inputs: str = option("raw", text, "SCALING", "raw, centred or standardised inputs")
     hidden: tuple[int, ...] = option(

@@ -37,6 +37,7 @@ from tinydiv.options import from_table, made
 from tinydiv.runs import checkpoint
 from tinydiv.runs.build import Run, build, with_full_path
 from tinydiv.runs.config import TrainConfig
+from tinydiv.runs.own_data import OwnData
 from tinydiv.techniques import layers_of
 from tinydiv.loop import Record
 
@@ -97,7 +98,7 @@ def begin(out: str | None, run: Run) -> Path:
     facts = {
         "config": asdict(run.config),
         "environment": environment(),
-        "own_files": own.digests(run.config.technique),
+        "own_files": own.digests(run.config.technique) | data_digests(run.config),
     }
     try:
         atomic.write_json(folder / CONFIG, facts)
@@ -105,6 +106,12 @@ def begin(out: str | None, run: Run) -> Path:
         abandon(folder, made)
         raise
     return folder
+
+
+def data_digests(config: TrainConfig) -> dict[str, str]:
+    """The files of the reader's own data, each with its digest; none for a set of tinydiv's."""
+    data = OwnData.named(config.data)
+    return {} if data is None else {str(file): own.digest(file) for file in data.files}
 
 
 def abandon(folder: Path, made: bool) -> None:
@@ -153,6 +160,9 @@ def cell(value: float | list[float] | None, network: int) -> float | str:
 def replace_given(config: TrainConfig, given: Mapping[str, object]) -> TrainConfig:
     """A run's settings with those that a command line names, written as config.json writes them."""
     asked = made(TrainConfig, asdict(config) | dict(given))
+    data = OwnData.named(asked.data) if "data" in given else None
+    if data is not None and data.agrees(config.data):
+        asked = replace(asked, data=config.data)
     return replace(asked, technique=tuple(map(with_full_path, asked.technique)))
 
 
