@@ -3,6 +3,7 @@
 import csv
 import gzip
 import re
+import runpy
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -64,6 +65,16 @@ def test_the_columns_have_a_hundred_pairs_and_every_interval_lies_above_zero():
     assert len(columns) == 3 * 4 * len(BASES)
     assert {row["pairs"] for row in rows().values()} == {"100"}
     assert all(float(row["low"]) > 0 for row in columns)
+
+
+def test_the_tables_are_made_again_from_the_kept_runs(tmp_path):
+    script = HERE / "three_columns.py"
+    module = runpy.run_path(str(script))
+    made = module["read"]([])
+    compared = module["compared"](made)
+    module["as_csv"](compared, tmp_path / "made.csv")
+    assert (tmp_path / "made.csv").read_text() == (HERE / "three_columns.csv").read_text()
+    assert module["markdown"](compared, made) == (HERE / "three_columns.md").read_text()
 
 
 def test_the_table_is_made_of_the_runs():

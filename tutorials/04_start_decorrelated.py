@@ -384,6 +384,6 @@ assert {row.array: row.words for row in report.faults} == {
 #   *Understanding the difficulty of training deep feedforward neural networks*, AISTATS 2010: where the
 #   scales come from.
 # - D. Mishkin and J. Matas, *All you need is a good init*, ICLR 2016: scale read off the data.
-# - S. Holm, *A simple sequentially rejective multiple test procedure*, 1979; B. Efron, *Better bootstrap
-#   confidence intervals*, 1987.
+# - S. Holm, *A simple sequentially rejective multiple test procedure*, 1979; J. A. Hartigan, *Using
+#   subsample values as typical values*, 1969.
 # - `tinydiv/initializers/`: all starts, and what each keeps.

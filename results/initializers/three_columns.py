@@ -4,12 +4,14 @@
     python -m tinydiv.study initializers_scales --out runs/scales
     python -m tinydiv.study initializers_causes --out runs/causes
     python results/initializers/three_columns.py runs/starts runs/scales runs/causes
+    python results/initializers/three_columns.py         from the runs-*.csv.gz that lie beside it
 
 Reads runs.csv of each folder (--tables of tinydiv.study makes it again at any time), pairs runs by
 seed, and writes three_columns.md, three_columns.csv and decomposition.png beside this file.
 """
 
 import csv
+import gzip
 import sys
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import numpy as np
 from tinydiv import stats
 
 HERE = Path(__file__).parent
+KEPT = tuple(HERE / f"runs-{name}.csv.gz" for name in ("shipped", "scales", "causes"))
 SETTINGS = ("fashion-mnist, sgd", "fashion-mnist, adam", "mnist, sgd", "mnist, adam")
 BASES = ("pytorch", "glorot", "he", "orthogonal", "lsuv")
 STEPS = (
@@ -44,8 +47,8 @@ EQUAL = {
 def read(folders):
     """{setting: {arm: {seed: mean accuracy over epochs 1 to 5}}}."""
     found = {setting: {} for setting in SETTINGS}
-    for folder in folders:
-        with (Path(folder) / "runs.csv").open() as file:
+    for path in KEPT if not folders else [Path(folder) / "runs.csv" for folder in folders]:
+        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
             for row in csv.DictReader(file):
                 arm = found[row["setting"]].setdefault(row["arm"], {})
                 if row["early"]:
@@ -113,8 +116,8 @@ def markdown(rows, found):
         "",
         "The paper's claim (about 40 % relative over the first five epochs), tested under our definition: "
         "784-16-10 ReLU networks, batch 1024, SGD 0.01 or Adam 0.001, mean test accuracy over epochs 1 "
-        "to 5. Each cell: decorrelated minus the base in points, 95 % BCa interval, the relative gain, and "
-        "in brackets the number of paired seeds. Made by `python results/initializers/three_columns.py`, "
+        "to 5. Each cell: decorrelated minus the base in points, the 95 % interval that inverts the sign-flip "
+        "test, the relative gain, and in brackets the number of paired seeds. Made by `python results/initializers/three_columns.py`, "
         "whose head names the studies.",
         "",
         "*Equal scale*: every neuron's incoming norm and the size of the outgoing weights are the base's. "

@@ -4,7 +4,8 @@ Every arm of a study saw the same seeds, so an arm and its base are compared pai
 differences d = a - b are what is averaged, resampled and flipped. The order of reading:
 
     comparison.py    compare                     one arm against its base, with a sentence in words
-    intervals.py     mean_difference_interval    how large is the effect? (bca_interval does the work)
+    intervals.py     mean_difference_interval    how large is the effect? (it inverts the sign-flip test)
+                     relative_gain_interval      ... in percent? (by bootstrap, bca_interval)
     p_values.py      sign_flip_test              could chance alone have done it?
                      holm                        ... among all the arms of one table?
                      uniformity_check            are the p values of A/A arms what they claim to be?
@@ -24,6 +25,7 @@ from tinydiv.stats.intervals import (
     mean_difference_interval,
     relative_gain,
     relative_gain_interval,
+    sign_flip_interval,
 )
 from tinydiv.stats.p_values import Uniformity, holm, sign_flip_test, uniformity_check
 from tinydiv.stats.power import minimum_detectable_effect
@@ -45,6 +47,7 @@ __all__ = [
     "ranks",
     "relative_gain",
     "relative_gain_interval",
+    "sign_flip_interval",
     "sign_flip_test",
     "spearman",
     "uniformity_check",

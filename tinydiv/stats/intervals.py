@@ -1,5 +1,6 @@
-"""How large is it? Bootstrap intervals of any statistic over pairs."""
+"""How large is it? Intervals of a mean difference by sign flips, of any other statistic by bootstrap."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -9,11 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinydiv.errors import UsageError
 from tinydiv.stats.given import Floats, check_share, finite, generator_of, pairs
+from tinydiv.stats.p_values import ROUNDING, random_signed_sums, signed_sums
 
 Statistic = Callable[..., Floats]  # takes columns (..., n), all alike in shape; returns (...,)
 
 CHUNK = 1 << 20  # numbers gathered at a time, so that long samples need no giant array
 NORMAL = NormalDist()
+SUBSETS_UP_TO = 16  # pairs whose 2^n - 1 subset means are all taken; above, flips are drawn
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ def bca_interval(
     samples: one or more (n,) columns; place i of each is one pair, and pairs are resampled whole.
     statistic: takes the columns as (..., n) arrays and reduces the last axis.
         bca_interval(lambda d: np.median(d, axis=-1), a - b)
+    For the mean of a difference take mean_difference_interval, which keeps its level.
     Assumes independent pairs and that some transformation makes the statistic roughly normal.
     Misleads when n is small: the 95 % interval of a mean holds the truth 90 % of the time at
     n = 10 and 93 % at n = 20 for normal differences, 82 % and 87 % for lognormal ones. For the
@@ -98,11 +102,79 @@ def bca_interval(
 
 
 def mean_difference_interval(
-    a: ArrayLike, b: ArrayLike, *, seed: int = 0, level: float = 0.95, resamples: int = 9999
+    a: ArrayLike, b: ArrayLike, *, seed: int = 0, level: float = 0.95, flips: int = 99_999
 ) -> Interval:
-    """BCa interval of mean(a - b) over pairs: see bca_interval for what it assumes and raises."""
+    """Interval of mean(a - b) over pairs that inverts the sign-flip test: see sign_flip_interval."""
     a, b = pairs(a, b)
-    return bca_interval(mean, a - b, seed=seed, level=level, resamples=resamples)
+    return sign_flip_interval(a - b, seed=seed, level=level, flips=flips)
+
+
+def sign_flip_interval(
+    differences: ArrayLike,
+    *,
+    seed: int = 0,
+    level: float = 0.95,
+    flips: int = 99_999,
+    rounding: float = ROUNDING,
+) -> Interval:
+    """Every mean m that the sign-flip test of d - m does not reject (Hartigan, 1969).
+
+        p(m) > 1 - level   <=>   low <= m <= high
+        a flip s splits the n places into those it keeps, K, and those it turns, T
+        s counts for p(m), m < mean(d):   min( mean d_K, mean d_T ) <= m
+        low  = k-th smallest of these minima, k = floor( (1 - level) * number of flips )
+        high = k-th largest of the maxima
+
+    For n <= 16 over all 2^n flips, so that both ends are order statistics of the 2^n - 1 subset means;
+    above over `flips` drawn ones, the same that sign_flip_test draws from an equal seed (it draws
+    above 32). Where even k = 1 is not reached (95 %: n <= 5) no m can be rejected, and the interval
+    runs from -infinity to infinity.
+
+    Assumes independent pairs whose differences are symmetric about their mean: then the level is kept
+    at every n, however heavy the tails. Skew costs coverage, as it does for any interval of a mean:
+    for lognormal differences the 95 % interval holds the mean 84, 87 and 90 % of the time at n = 10, 20
+    and 50, and in nearly every miss the mean lies above the interval: the long tail was not drawn.
+    rounding: as in sign_flip_test; an end that only rounding parts from 0 is 0.
+
+    Raises UsageError for no differences, values that are not finite, or fewer than 99 flips.
+    """
+    check_share("level", level)
+    d = finite(differences, "differences")
+    n = len(d)
+    if n == 0:
+        raise UsageError("an interval needs at least 1 difference; got none")
+    if flips < 99:
+        raise UsageError(f"flips is {flips}, but an interval needs at least 99")
+    estimate = float(np.mean(d))
+    centred = d - estimate
+    generator = generator_of(seed)
+    if n <= SUBSETS_UP_TO:
+        # The first place is never turned: -s has the minima and maxima of s. s = 1 is left out.
+        sums = signed_sums(centred[1:])[1:] + centred[0]
+        kept = signed_sums(np.ones(n - 1))[1:] + 1
+        k = math.floor((1 - level) * 2 ** (n - 1) + ROUNDING)
+    else:
+        sums = random_signed_sums(centred, flips, generator)
+        kept = random_signed_sums(np.ones(n), flips, generator_of(seed))
+        unlike = np.abs(kept) < n  # all kept or all turned: counts for every m
+        always = flips - int(np.count_nonzero(unlike))
+        sums, kept = sums[unlike], kept[unlike]
+        k = math.floor((1 - level) * (flips + 1) + ROUNDING) - always
+    if not 1 <= k <= len(sums):
+        return Interval(estimate, -math.inf, math.inf, level)
+    slack = rounding * float(np.sum(np.abs(d)))
+
+    def end(sign: float, slack: float) -> float:
+        """The upper end of sign * d, the sums eased by the slack that the test allows for ties."""
+        means = ((slack - sign * sums) / (n - kept), (slack + sign * sums) / (n + kept))
+        return sign * max(float(np.partition(np.maximum(*means), -k)[-k]), 0.0) + estimate
+
+    low, high = end(-1, 0), end(1, 0)
+    if low > 0 >= end(-1, slack):
+        low = 0.0
+    if high < 0 <= end(1, slack):
+        high = 0.0
+    return Interval(estimate, low, high, level)
 
 
 def relative_gain(a: Floats, b: Floats) -> Floats:

@@ -40,9 +40,11 @@ def sign_flip_test(
     if flips < 99:
         raise UsageError(f"flips is {flips}, but p = (1 + count) / (1 + flips) needs at least 99")
     generator = generator_of(seed)
-    d = d[d != 0]
-    if len(d) == 0:
+    present = d[d != 0]
+    if len(present) == 0:
         return 1.0
+    if len(present) <= EXACT_UP_TO:
+        d = present  # drawn flips keep the zeros: sign_flip_interval draws the same flips
     d = d / np.max(np.abs(d))  # so that neither huge nor tiny differences overflow in the sums
     threshold = abs(float(np.sum(d))) - rounding * float(np.sum(np.abs(d)))
     if threshold <= 0:

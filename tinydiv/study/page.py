@@ -37,9 +37,9 @@ def markdown(results: Results) -> str:
         )
     parts.append(
         f"{study.seeds} paired seeds; base arm: {study.base_arm.name}; regimes: "
-        f"{', '.join(study.regimes)}. Differences are means over pairs, with the 95 % bootstrap "
-        "interval (BCa); p values are those of sign-flip tests, corrected by Holm's rule over the "
-        "arms of a table; \\* marks what is shown: 10 pairs or more, an interval without 0, and p < .05. "
+        f"{', '.join(study.regimes)}. Differences are means over pairs, with the 95 % interval "
+        "that inverts the sign-flip test (none below 6 pairs); p values are those of that test, corrected "
+        "by Holm's rule over the arms of a table; \\* marks what is shown: 10 pairs or more, an interval without 0, and p < .05. "
         "All readouts: comparisons.csv; every seed: runs.csv and curves.csv."
     )
     if study.seeds < 10:
@@ -201,6 +201,8 @@ def difference_text(one: Comparison | None) -> str:
     if one is None:
         return ""
     p, scale = one.paired, one.readout.scale
+    if math.isinf(p.interval.low):
+        return f"{scale * p.difference:+.2f} [too few pairs]"
     return (
         f"{scale * p.difference:+.2f} [{scale * p.interval.low:.2f}, {scale * p.interval.high:.2f}]"
     )
