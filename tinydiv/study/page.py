@@ -37,9 +37,10 @@ def markdown(results: Results) -> str:
         )
     parts.append(
         f"{study.seeds} paired seeds; base arm: {study.base_arm.name}; regimes: "
-        f"{', '.join(study.regimes)}. Differences are means over pairs, with the 95 % interval "
-        "that inverts the sign-flip test (none below 6 pairs); p values are those of that test, corrected "
-        "by Holm's rule over the arms of a table; \\* marks what is shown: 10 pairs or more, an interval without 0, and p < .05. "
+        f"{', '.join(study.regimes)}. Differences are means over pairs, with the 95 % interval that "
+        "inverts the sign-flip test (none below 6 pairs); p values are those of that test, corrected "
+        "by Holm's rule over the arms of a table; \\* marks what is shown: 10 pairs or more, an "
+        "interval without 0, and p < .05. "
         "All readouts: comparisons.csv; every seed: runs.csv and curves.csv."
     )
     if study.seeds < 10:
