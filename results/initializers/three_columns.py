@@ -116,9 +116,9 @@ def markdown(rows, found):
         "",
         "The paper's claim (about 40 % relative over the first five epochs), tested under our definition: "
         "784-16-10 ReLU networks, batch 1024, SGD 0.01 or Adam 0.001, mean test accuracy over epochs 1 "
-        "to 5. Each cell: decorrelated minus the base in points, the 95 % interval that inverts the sign-flip "
-        "test, the relative gain, and in brackets the number of paired seeds. Made by `python results/initializers/three_columns.py`, "
-        "whose head names the studies.",
+        "to 5. Each cell: decorrelated minus the base in points, the 95 % interval that inverts the "
+        "sign-flip test, the relative gain, and in brackets the number of paired seeds. Made by "
+        "`python results/initializers/three_columns.py`, whose head names the studies.",
         "",
         "*Equal scale*: every neuron's incoming norm and the size of the outgoing weights are the base's. "
         "*Best scale*: either start with the pair of factors that suited it best on validation "
