@@ -1,0 +1,293 @@
+"""The reader's own data set, from a file or a folder that --data names.
+
+    mine.npz                    arrays train_x, train_y, test_x, test_y; or X, y
+    table.csv:target=species    a column per input, and one with the targets, named in the first line
+    folder                      the four IDX files of MNIST-like images, plain or .gz
+
+Inputs are numbers, one row per sample; bytes, and images (N, rows, columns), stay what they are.
+Targets are class numbers or class names, (N,). Where there is no test part, a fifth of the samples of
+each class is drawn for one: test=0.1 changes that share, seed=1 the draw. Nothing is downloaded, and no
+pickle is read.
+"""
+
+import csv
+import gzip
+import os
+import sys
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv import data
+from tinydiv.backend import Array
+from tinydiv.data.catalogue import FASHION_MINI, IdxFile
+from tinydiv.data.dataset import Dataset
+from tinydiv.data.files import GZIP_MAGIC, existing
+from tinydiv.data.idx import parse_idx
+from tinydiv.errors import UsageError, unknown
+from tinydiv.files import read
+from tinydiv.options import number, shown, whole
+
+MOST_BYTES = 2**32
+"""More than this is not read into memory."""
+MOST_CLASSES = 1000
+NAMES = (
+    ("train_x", "train_y", "test_x", "test_y"),
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("X_train", "y_train", "X_test", "y_test"),
+    ("X", "y"),
+    ("x", "y"),
+)
+"""How the arrays of an .npz file may be called: training part and test part, or one part."""
+TEST_SHARE = 0.2
+ADVICE = "write it again, or take another file"
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """What a spec names: PATH:target=COLUMN,test=SHARE,seed=S."""
+
+    path: Path
+    target: str | None = None
+    test: float | None = None
+    seed: int = 0
+
+    @classmethod
+    def named(cls, spec: str) -> "OwnData | None":
+        """Read a spec; None if it names a set of tinydiv's. Raises UsageError if it cannot be right."""
+        place, colon, rest = spec.rpartition(":")
+        if not colon or "=" not in rest:
+            place, rest = spec, ""
+        by_path = os.sep in place or "/" in place or place.lower().endswith((".npz", ".csv"))
+        if place in data.NAMES or not (by_path or os.path.isdir(place)):
+            return None
+        path = Path(os.path.abspath(os.path.expanduser(place)))
+        if not os.path.exists(path):
+            raise UsageError(f"there is no file or folder {place}")
+        given = dict(part.partition("=")[::2] for part in rest.split(",") if part)
+        for key in given:
+            if key not in ("target", "test", "seed"):
+                raise unknown(f"setting of the data {place}", key, ("target", "test", "seed"))
+        return cls(
+            path,
+            given.get("target"),
+            number(0.001, 0.999)("test", given["test"]) if "test" in given else None,
+            whole(0, 2**63 - 1)("seed", given.get("seed", 0)),
+        )
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that are read."""
+        if self.path.is_dir():
+            return [path for path in idx_paths(self.path).values() if path is not None]
+        return [self.path]
+
+    def spec(self, test: float | None) -> str:
+        """The spec again, with a full path and what was drawn: true in every folder."""
+        drawn = {} if test is None else {"test": f"{test:g}", "seed": str(self.seed)}
+        settings = {**({"target": self.target} if self.target else {}), **drawn}
+        listed = ",".join(f"{key}={value}" for key, value in settings.items())
+        return f"{self.path}:{listed}" if listed else str(self.path)
+
+
+    def agrees(self, kept: str) -> bool:
+        """Whether this is what a run's config says, which has what was drawn written out."""
+        other = OwnData.named(kept)
+        if other is not None and self.test is None and other.test == TEST_SHARE:
+            return replace(self, test=TEST_SHARE) == other
+        return self == other
+
+
+def load(own: OwnData, inputs: str = "raw") -> tuple[Dataset, str]:
+    """The data set, and the spec that says in full how it was made.
+
+    Raises UsageError if the arrays do not fit together, RunError if a file is damaged.
+    """
+    if own.path.is_dir():
+        parts: Mapping[str, Array] = idx_parts(own.path)
+    elif own.path.suffix.lower() == ".csv":
+        parts = csv_parts(own)
+    else:
+        parts = npz_parts(own.path)
+    has_test = len(parts) == 4
+    if has_test and own.test is not None:
+        raise UsageError(f"{own.path} has a test part: leave out test={own.test:g}")
+    x = [as_inputs(f"{own.path}: {name}", parts[name]) for name in list(parts)[::2]]
+    y, classes = as_classes(own.path, [parts[name] for name in list(parts)[1::2]])
+    shape = x[0].shape[1:3] if x[0].ndim >= 3 else None
+    flat = [part.reshape(len(part), -1) for part in x]
+    dataset = Dataset(
+        name=own.path.stem,
+        train_x=flat[0],
+        train_y=y[0],
+        test_x=flat[-1],
+        test_y=y[-1],
+        classes=classes,
+        image_shape=shape,
+        inputs=inputs,
+        source=f"read from {own.path}",
+    )
+    if has_test:
+        return dataset, own.spec(None)
+    test = TEST_SHARE if own.test is None else own.test
+    n = len(flat[0])
+    dataset = dataset.split(max(1, round(test * n)), own.seed)
+    if own.test is None:
+        print(
+            f"note: {own.path} has no test part, so {len(dataset.test_y)} of its {n} samples were drawn "
+            f"for one (test={test:g},seed={own.seed})",
+            file=sys.stderr,
+        )
+    return dataset, own.spec(test)
+
+
+# Files ---------------------------------------------------------------------------------------------
+
+
+def npz_parts(path: Path) -> dict[str, Array]:
+    """The arrays of an .npz file, in the order of one line of NAMES."""
+    with read.reading(path, ADVICE), zipfile.ZipFile(path) as archive:
+        members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+        names = next((names for names in NAMES if set(names) <= set(members)), None)
+        if names is not None:
+            announced = sum(members[name].file_size for name in names)
+            if announced > MOST_BYTES:
+                raise ValueError(f"it announces {announced:,} bytes, {MOST_BYTES:,} may be read")
+            return {name: read.npy_array(archive.read(members[name])) for name in names}
+    wanted = "train_x, train_y, test_x, test_y, or X, y"
+    raise UsageError(f"{path} should hold the arrays {wanted}; it holds {', '.join(members)}")
+
+
+def csv_parts(own: OwnData) -> dict[str, Array]:
+    """A table's columns: numbers as inputs, and the target's column as it is written."""
+    path = own.path
+    with read.reading(path, ADVICE):
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
+        text = path.read_text(encoding="utf-8-sig")
+        first = text.partition("\n")[0]
+        delimiter = max(",;\t", key=first.count)
+        header, *rows = [r for r in csv.reader(text.splitlines(), delimiter=delimiter) if r]
+    if own.target is None or own.target not in header:
+        missing = own.target or ""
+        raise (
+            unknown(f"column of {path}", missing, header)
+            if missing
+            else UsageError(f"name the column of the targets, --data {path}:target={header[-1]}")
+        )
+    if header.count(own.target) > 1:
+        raise UsageError(f"{path} has several columns called {own.target!r}")
+    at = header.index(own.target)
+    inputs = np.empty((len(rows), len(header) - 1), np.float64)
+    for i, row in enumerate(rows):
+        if len(row) != len(header):
+            raise UsageError(
+                f"{path}: row {i + 2} has {len(row)} cells, and the first row {len(header)}"
+            )
+        try:
+            inputs[i] = [*row[:at], *row[at + 1 :]]
+        except ValueError:
+            wrong = next(j for j, cell in enumerate(row) if j != at and not is_number(cell))
+            raise UsageError(
+                f"{path}: row {i + 2} has {shown(row[wrong])} in the column {header[wrong]!r}, where "
+                "a number is needed: leave that row or column out, or write numbers for its words"
+            ) from None
+    return {"the inputs": inputs, "the targets": typed([row[at].strip() for row in rows])}
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell of a table is a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def typed(cells: list[str]) -> Array:
+    """A column as whole numbers if all cells are, else as numbers, else as text."""
+    for kind in (np.int64, np.float64):
+        try:
+            return np.array(cells).astype(kind)
+        except (ValueError, OverflowError):
+            continue
+    return np.array(cells)
+
+
+def idx_paths(folder: Path) -> dict[str, Path | None]:
+    """The four IDX files in a folder, under any of the names that they go by."""
+    names = [file.name for file in FASHION_MINI.files]
+    places = (folder, folder / "raw")
+    found = {
+        name: [existing(place, IdxFile(name, (0,) * name.count("3"), "")) for place in places]
+        for name in names
+    }
+    return {name: next(filter(None, paths), None) for name, paths in found.items()}
+
+
+def idx_parts(folder: Path) -> dict[str, Array]:
+    """The arrays of the IDX files in a folder."""
+    parts = {}
+    for name, path in idx_paths(folder).items():
+        if path is None:
+            raise UsageError(f"{folder} lacks the IDX file {name} (or {name}.gz)")
+        with read.reading(path, ADVICE), path.open("rb") as raw:
+            compressed = raw.read(2) == GZIP_MAGIC
+            raw.seek(0)
+            stream = gzip.GzipFile(fileobj=raw) if compressed else raw
+            payload = stream.read(MOST_BYTES + 1)
+            if len(payload) > MOST_BYTES:
+                raise ValueError(f"it holds more than {MOST_BYTES:,} bytes")
+            parts[name] = parse_idx(payload)
+    return parts
+
+
+# Arrays --------------------------------------------------------------------------------------------
+
+
+def as_inputs(what: str, x: Array) -> Array:
+    """Inputs as they are stored: bytes as bytes, other numbers as float32, all of them finite."""
+    if x.dtype.kind not in "biuf" or not 2 <= x.ndim <= 4 or (x.ndim == 4 and x.shape[3] != 1):
+        raise UsageError(
+            f"{what} should be numbers, a row (or an image) per sample, not {x.dtype} of shape {x.shape}"
+        )
+    if 0 in x.shape:
+        raise UsageError(f"{what} has the shape {x.shape}: there is nothing in it")
+    if x.dtype == np.uint8:
+        return x
+    with np.errstate(over="ignore"):
+        floats = x.astype(np.float32)
+    wrong = np.argwhere(~np.isfinite(floats))
+    if len(wrong):
+        place = ", ".join(map(str, wrong[0]))
+        raise UsageError(
+            f"{what} has {x[tuple(wrong[0])]} at [{place}], and {len(wrong)} such entries in all: inputs "
+            "are finite float32 numbers"
+        )
+    return floats
+
+
+def as_classes(path: Path, targets: list[Array]) -> tuple[list[Array], tuple[str, ...]]:
+    """Targets as class numbers from 0, and the classes' names. Words and numbers are put in order."""
+    for y in targets:
+        if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "biuU":
+            raise UsageError(f"{path}: targets of shape {y.shape} should be {y.shape[:1]}")
+        if y.ndim != 1 or y.dtype.kind not in "biuU":
+            raise UsageError(
+                f"{path}: targets should be class numbers or names, one per sample, not {y.dtype} of "
+                f"shape {y.shape}"
+            )
+    if len({y.dtype.kind == "U" for y in targets}) > 1:
+        raise UsageError(f"{path}: one part has numbers as targets, and the other one names")
+    found = np.unique(np.concatenate(targets))
+    if len(found) > MOST_CLASSES:
+        raise UsageError(
+            f"{path} has {len(found):,} different targets, and {MOST_CLASSES:,} classes are allowed"
+        )
+    if found.dtype.kind == "U" and "" in found:
+        raise UsageError(f"{path} has a sample without a class name")
+    numbers = [np.searchsorted(found, y).astype(np.int64) for y in targets]
+    return numbers, tuple(str(name) for name in found.tolist())
