@@ -17,21 +17,21 @@ import numpy as np
 
 from tinydiv import backend, data, losses, optimizers
 from tinydiv import loop as training
-from tinydiv.runs import own_data
-from tinydiv.runs.checkpoint import Standing
-from tinydiv.runs.config import EPOCHS, TOY_RATE, USUAL_EPOCHS, TrainConfig
 from tinydiv.data.dataset import Dataset
 from tinydiv.divergence import Guard
 from tinydiv.diversity import METRICS
 from tinydiv.errors import RunError, UsageError, unknown
 from tinydiv.initializers import PROBE, initialize, needs_data
+from tinydiv.loop import DeviceData, Loop, Record
 from tinydiv.mlp import MLP
 from tinydiv.options import flag, shown
 from tinydiv.randomness import replica_seeds
+from tinydiv.runs import own_data
+from tinydiv.runs.checkpoint import Standing
+from tinydiv.runs.config import EPOCHS, TOY_RATE, USUAL_EPOCHS, TrainConfig
 from tinydiv.schedules import parse
-from tinydiv.techniques import Techniques, layers_of, place
 from tinydiv.settings import split
-from tinydiv.loop import DeviceData, Loop, Record
+from tinydiv.techniques import Techniques, layers_of, place
 
 USUAL_BATCH = 64
 

@@ -24,10 +24,10 @@ from tinydiv.backend import Array, to_device, xp
 from tinydiv.divergence import Guard
 from tinydiv.errors import UsageError
 from tinydiv.files import npz, read
+from tinydiv.loop import Loop, Record
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Optimizer
 from tinydiv.techniques import Techniques
-from tinydiv.loop import Loop, Record
 
 NAME = "checkpoint.npz"
 FORMAT = "tinydiv checkpoint 1"

@@ -15,7 +15,6 @@ in it is refused.
 
 import csv
 import io
-import json
 import math
 import os
 import platform
@@ -30,16 +29,16 @@ from pathlib import Path
 import numpy as np
 
 from tinydiv import __version__, backend
+from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic, locking, own, read
 from tinydiv.files import model as model_file
-from tinydiv.errors import RunError, UsageError
+from tinydiv.loop import Record
 from tinydiv.options import from_table, made
 from tinydiv.runs import checkpoint
 from tinydiv.runs.build import Run, build, with_full_path
 from tinydiv.runs.config import TrainConfig
 from tinydiv.runs.own_data import OwnData
 from tinydiv.techniques import layers_of
-from tinydiv.loop import Record
 
 CONFIG = "config.json"
 METRICS = "metrics.csv"
@@ -216,8 +215,8 @@ def reopen(folder: Path, given: Mapping[str, object]) -> Run:
     for key, value in environment().items():
         if facts["environment"].get(key) != value:
             print(
-                f"note: the run began with {key} {facts['environment'].get(key)} and goes on with {value}, so its "
-                "last bits may differ",
+                f"note: the run began with {key} {facts['environment'].get(key)} and goes on with "
+                f"{value}, so its last bits may differ",
                 file=sys.stderr,
             )
     return run

@@ -92,7 +92,6 @@ class OwnData:
         listed = ",".join(f"{key}={value}" for key, value in settings.items())
         return f"{self.path}:{listed}" if listed else str(self.path)
 
-
     def agrees(self, kept: str) -> bool:
         """Whether this is what a run's config says, which has what was drawn written out."""
         other = OwnData.named(kept)
