@@ -1,10 +1,13 @@
 """Optimizers: every step against the papers' formulas, one number at a time, and against PyTorch; decay,
 rates, blocks left alone, subnormal moments, state."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from helpers import close, network, numbers, step, targets_for
 
+from tinydiv import backend as backend_module
 from tinydiv import optimizers, schedules
 from tinydiv.backend import to_device, to_host, xp
 from tinydiv.errors import UsageError
@@ -303,3 +306,66 @@ def test_every_optimizer_has_a_default_rate_that_learns(backend, name):
     values = [to_host(step(net, optimizer, X, Y)).item() for _ in range(60)]
     assert values[-1] < values[0] - 0.02
     assert xp.isfinite(net.theta).all()
+
+
+# In pieces, as a CPU's cache wants it --------------------------------------------------------------
+
+
+def plain_formulas(name, theta, g, m, v, lr, decay, t):
+    """Every update as its docstring has it, on whole arrays in float64: the twin of the tuned lines."""
+    if name == "adamw":
+        theta = theta * (1 - lr * decay)
+    else:
+        g = g + decay * theta
+    if name == "sgd":
+        return theta - lr * g, m, v
+    if name in ("momentum", "nesterov"):
+        m = 0.9 * m + g
+        return theta - lr * (g + 0.9 * m if name == "nesterov" else m), m, v
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    mhat, vhat = m / (1 - 0.9**t), v / (1 - 0.999**t)
+    return theta - lr * mhat / (np.sqrt(vhat) + 1e-8), m, v
+
+
+@pytest.mark.parametrize("replicas", [None, 3])
+@pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+def test_pieces_give_the_bits_of_the_whole_and_both_are_the_formula(monkeypatch, name, replicas):
+    lr = 0.05 if replicas is None else [0.03, 0.05, 0.07]
+    decay = 0.1 if replicas is None else [0.1, 0.0, 0.2]
+    ends = {}
+    for piece in (7, 20, 10**9):  # shorter than a network, a few networks, all
+        monkeypatch.setattr(backend_module, "PIECE", piece)
+        net = network(SIZES, replicas=replicas, dtype="float32")
+        optimizer = optimizers.get(name)(net, lr, decay)
+        for t in range(5):
+            net.dtheta[...] = numbers(*net.theta.shape, seed=t, dtype="float32")
+            optimizer.step()
+        optimizer.flush()
+        ends[piece] = net.theta.copy()
+    np.testing.assert_array_equal(ends[7], ends[10**9])
+    np.testing.assert_array_equal(ends[20], ends[10**9])
+
+    theta = network(SIZES, replicas=replicas, dtype="float64").theta
+    m = v = np.zeros_like(theta)
+    rates = np.array(lr, dtype=float).reshape(-1, 1) if replicas else lr
+    decays = (np.array(decay, dtype=float).reshape(-1, 1) if replicas else decay) * (
+        optimizers.weight_mask(net).astype(float)
+    )
+    for t in range(5):
+        g = numbers(*theta.shape, seed=t)
+        theta, m, v = plain_formulas(name, theta, g, m, v, rates, decays, t + 1)
+    np.testing.assert_allclose(ends[7], theta, rtol=2e-5, atol=2e-6)
+
+
+def test_an_update_on_a_cpu_makes_no_array_larger_than_a_piece():
+    """What makes it fast: temporaries of a piece, which come from the cache, never of all networks."""
+    net = MLP([100, 40, 10], replicas=40)
+    optimizer = optimizers.Adam(net, weight_decay=0.01)
+    net.dtheta[...] = 1.0
+    optimizer.step()
+    tracemalloc.start()
+    for _ in range(64):  # a flush of the moments is among them
+        optimizer.step()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 4 * backend_module.PIECE < net.theta.nbytes

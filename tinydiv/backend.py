@@ -9,7 +9,7 @@ NumPy after `use("cupy")`.
 import contextlib
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy
@@ -193,6 +193,33 @@ def fuse(function: Callable[..., Array]) -> Callable[..., Array]:
 
     call.plain = function  # type: ignore[attr-defined]
     return call
+
+
+PIECE = 30_000
+"""Numbers in one piece: a few arrays of that many stay in a core's cache, and a new array of that many is
+cheap (the allocator takes it from what was freed last, not from the system)."""
+
+
+def in_pieces(buffer: Array, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, ...]]:
+    """Picks that cut columns [start, stop) of a buffer (P,) or (R, P) into pieces; on a GPU each range whole.
+
+    An elementwise computation on the pieces, one after the other, gives the bits of one on the whole.
+    """
+    rows = buffer.shape[0] if buffer.ndim == 2 else 1
+    for start, stop in ranges:
+        columns = stop - start
+        if on_cpu():
+            columns = min(columns, PIECE)
+        height = max(1, PIECE // columns) if on_cpu() else rows
+        for row in range(0, rows, height):
+            for column in range(start, stop, columns):
+                across = slice(column, min(column + columns, stop))
+                yield (across,) if buffer.ndim == 1 else (slice(row, row + height), across)
+
+
+def on_cpu() -> bool:
+    """Whether arrays are NumPy's: then passes over memory are what costs, and to look at one is free."""
+    return xp.__dict__["_module"] is numpy
 
 
 def synchronize() -> None:

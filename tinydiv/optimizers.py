@@ -1,14 +1,15 @@
 """Optimizers on the flat buffer: each is a few lines on theta, dtheta and arrays like them.
 
-The update of every optimizer is written once, as an elementwise function of whole arrays; on CuPy it is
-compiled into one kernel (backend.fuse), on NumPy it runs as it stands.
+The update of every optimizer is written once, as an elementwise function. On CuPy it is compiled into one
+kernel over the whole buffer (backend.fuse). On NumPy it runs as it stands, piece by piece: each line of it
+is a pass over memory, and a piece stays in the cache from the first line to the last.
 
 A rate is one number, or one per network; a schedule's factor comes on top, step by step.
 """
 
 from collections.abc import Sequence
 
-from tinydiv.backend import Array, fuse, to_device, xp
+from tinydiv.backend import Array, fuse, in_pieces, to_device, xp
 from tinydiv.errors import UsageError, unknown
 from tinydiv.mlp import MLP
 
@@ -64,23 +65,28 @@ class Optimizer:
     def step(self, factor: float = 1.0) -> None:
         """One update of theta from dtheta; `factor` is the schedule's for this step."""
         self.steps += 1
-        whole = self.ranges == [(0, self.net.n_parameters)]
-        parts = [(start, stop, factor) for start, stop in self.ranges]
+        net, parts = self.net, [(self.ranges, factor)]
         for name, multiple in self.paced.items():
-            block = self.net.block(name)
-            parts.append((block.start, block.stop, factor * multiple))
-        for start, stop, factor in parts:
-            pick = slice(None) if whole else (..., slice(start, stop))
-            moments = [moment[pick] for moment in self.moments.values()]
-            decay = None if self.decay is None else self.decay[pick]
-            self.update(self.net.theta[pick], self.net.dtheta[pick], moments, decay, factor)
+            block = net.block(name)
+            parts.append(([(block.start, block.stop)], factor * multiple))
+        for ranges, factor in parts:
+            for pick in in_pieces(net.theta, ranges):
+                lr, decay = (part_of(a, pick) for a in (self.lr, self.decay))
+                moments = [moment[pick] for moment in self.moments.values()]
+                self.update(net.theta[pick], net.dtheta[pick], moments, lr, decay, factor)
         if self.steps % FLUSH_EVERY == 0:
             self.flush()
 
     def update(
-        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+        self,
+        theta: Array,
+        dtheta: Array,
+        moments: list[Array],
+        lr: float | Array,
+        decay: Array | None,
+        factor: float,
     ) -> None:
-        """Change theta and the moments in place."""
+        """Change theta and the moments, or one piece of them all, in place."""
         raise NotImplementedError
 
     def flush(self) -> None:
@@ -92,7 +98,8 @@ class Optimizer:
         """
         for moment in self.moments.values():
             tiny = xp.finfo(moment.dtype).tiny
-            moment *= abs(moment) >= tiny
+            for pick in in_pieces(moment, [(0, moment.shape[-1])]):
+                moment[pick] *= abs(moment[pick]) >= tiny
 
     def state(self) -> dict[str, Array]:
         """What a checkpoint must keep: the step count and the moments."""
@@ -126,6 +133,17 @@ def per_network(net: MLP, value: float | Sequence[float], what: str) -> float | 
     return to_device([[v] for v in values], dtype=net.dtype)
 
 
+def part_of(value: float | Array | None, pick: tuple[slice, ...]) -> float | Array | None:
+    """The part of a rate or a decay that belongs to one piece: numbers and shared columns have no parts.
+
+    value: a number, (R, 1), (P,) or (R, P).
+    """
+    if value is None or isinstance(value, float):
+        return value
+    sides = zip(value.shape[::-1], pick[::-1], strict=False)
+    return value[tuple(slice(None) if n == 1 else side for n, side in sides)[::-1]]
+
+
 def weight_mask(net: MLP) -> Array:
     """1 on the entries of theta that belong to a W, 0 elsewhere: what weight decay acts on. (P,)"""
     mask = xp.zeros(net.n_parameters, dtype=net.dtype)
@@ -135,13 +153,19 @@ def weight_mask(net: MLP) -> Array:
     return mask
 
 
+# Below, `s` is the only array that a line makes: `s = g - m; s *= new1` takes half the memory traffic of
+# `new1 * (g - m)`, and on a GPU, where all lines become one kernel, s is a register.
+
+
 @fuse
-def sgd_update(theta: Array, dtheta: Array, rate: Array) -> None:
-    theta -= rate * dtheta
+def sgd_update(theta: Array, g: Array, rate: Array) -> None:
+    """theta <- theta - rate g."""
+    theta -= rate * g
 
 
 @fuse
 def momentum_update(theta: Array, g: Array, m: Array, rate: Array, beta: Array) -> None:
+    """m <- beta m + g;  theta <- theta - rate m."""
     m *= beta
     m += g
     theta -= rate * m
@@ -149,18 +173,35 @@ def momentum_update(theta: Array, g: Array, m: Array, rate: Array, beta: Array) 
 
 @fuse
 def nesterov_update(theta: Array, g: Array, m: Array, rate: Array, beta: Array) -> None:
+    """m <- beta m + g;  theta <- theta - rate (g + beta m)."""
     m *= beta
     m += g
-    theta -= rate * (g + beta * m)
+    s = beta * m
+    s += g
+    s *= rate
+    theta -= s
 
 
 @fuse
 def adam_update(
     theta: Array, g: Array, m: Array, v: Array, rate: Array, new1: Array, new2: Array, eps: Array
-) -> None:  # new1 = 1 - beta1, new2 = 1 - beta2: see backend.fuse on scalars
-    m += new1 * (g - m)
-    v += new2 * (g * g - v)
-    theta -= rate * m / (xp.sqrt(v) + eps)
+) -> None:
+    """m <- m + new1 (g - m);  v <- v + new2 (g^2 - v);  theta <- theta - rate m / (sqrt(v) + eps).
+
+    new1 = 1 - beta1, new2 = 1 - beta2: see backend.fuse on scalars.
+    """
+    s = g - m
+    s *= new1
+    m += s
+    s = g * g
+    s -= v
+    s *= new2
+    v += s
+    s = xp.sqrt(v)
+    s += eps
+    s = m / s
+    s *= rate
+    theta -= s
 
 
 class SGD(Optimizer):
@@ -172,10 +213,16 @@ class SGD(Optimizer):
     default_lr = 0.1
 
     def update(
-        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+        self,
+        theta: Array,
+        dtheta: Array,
+        moments: list[Array],
+        lr: float | Array,
+        decay: Array | None,
+        factor: float,
     ) -> None:
         g = dtheta if decay is None else dtheta + decay * theta
-        sgd_update(theta, g, self.lr * factor)
+        sgd_update(theta, g, lr * factor)
 
 
 class Momentum(Optimizer):
@@ -189,10 +236,16 @@ class Momentum(Optimizer):
     beta = 0.9
 
     def update(
-        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+        self,
+        theta: Array,
+        dtheta: Array,
+        moments: list[Array],
+        lr: float | Array,
+        decay: Array | None,
+        factor: float,
     ) -> None:
         g = dtheta if decay is None else dtheta + decay * theta
-        momentum_update(theta, g, moments[0], self.lr * factor, self.beta)
+        momentum_update(theta, g, moments[0], lr * factor, self.beta)
 
 
 class Nesterov(Momentum):
@@ -203,10 +256,16 @@ class Nesterov(Momentum):
     paper = "Nesterov, 1983; Sutskever, Martens, Dahl and Hinton, 2013"
 
     def update(
-        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+        self,
+        theta: Array,
+        dtheta: Array,
+        moments: list[Array],
+        lr: float | Array,
+        decay: Array | None,
+        factor: float,
     ) -> None:
         g = dtheta if decay is None else dtheta + decay * theta
-        nesterov_update(theta, g, moments[0], self.lr * factor, self.beta)
+        nesterov_update(theta, g, moments[0], lr * factor, self.beta)
 
 
 class Adam(Optimizer):
@@ -229,14 +288,22 @@ class Adam(Optimizer):
     beta1, beta2, eps = 0.9, 0.999, 1e-8
 
     def update(
-        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+        self,
+        theta: Array,
+        dtheta: Array,
+        moments: list[Array],
+        lr: float | Array,
+        decay: Array | None,
+        factor: float,
     ) -> None:
         g = dtheta if decay is None else dtheta + decay * theta
-        self._adam(theta, g, moments, factor)
+        self._adam(theta, g, moments, lr, factor)
 
-    def _adam(self, theta: Array, g: Array, moments: list[Array], factor: float) -> None:
+    def _adam(
+        self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
+    ) -> None:
         root = (1 - self.beta2**self.steps) ** 0.5
-        rate = self.lr * (factor * root / (1 - self.beta1**self.steps))
+        rate = lr * (factor * root / (1 - self.beta1**self.steps))
         adam_update(theta, g, *moments, rate, 1 - self.beta1, 1 - self.beta2, self.eps * root)
 
 
@@ -250,11 +317,17 @@ class AdamW(Adam):
     default_weight_decay = 0.01
 
     def update(
-        self, theta: Array, dtheta: Array, moments: list[Array], decay: Array | None, factor: float
+        self,
+        theta: Array,
+        dtheta: Array,
+        moments: list[Array],
+        lr: float | Array,
+        decay: Array | None,
+        factor: float,
     ) -> None:
         if decay is not None:
-            theta *= 1 - self.lr * factor * decay
-        self._adam(theta, dtheta, moments, factor)
+            theta *= 1 - lr * factor * decay
+        self._adam(theta, dtheta, moments, lr, factor)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {o.name: o for o in (SGD, Momentum, Nesterov, Adam, AdamW)}
