@@ -3,16 +3,21 @@
 If a change makes one of them smaller, write the new number here; if larger, say why in the commit.
 """
 
+import tracemalloc
+
 import pytest
 from helpers import labels, network, numbers, step, targets_for
 
 from tinydiv import losses, optimizers
+from tinydiv.divergence import Guard
 
 FORWARD = {"relu": 5, "leaky-relu": 6, "tanh": 5, "sigmoid": 8, "gelu": 12, "identity": 4}
 """Two layers: a product and a bias each, and the activation."""
 LOSS = {"cross-entropy": 16, "binary-cross-entropy": 16, "squared-error": 5}
 BACKWARD = {"relu": 8, "leaky-relu": 10, "tanh": 9, "sigmoid": 12, "gelu": 23, "identity": 7}
 """Three products, two sums over samples, the derivative and the chain rule."""
+GUARD = 27
+"""The divergence guard: five sums, a copy, and small arrays with one entry per network."""
 OPTIMIZER = {"sgd": 1, "momentum": 1, "nesterov": 1, "adam": 1, "adamw": 1}
 
 
@@ -116,6 +121,61 @@ def test_the_flush_of_subnormal_moments_is_three_launches_per_moment(on_standin)
     usual = every[0].launches
     assert [i for i, c in enumerate(every, start=1) if c.launches != usual] == [64]
     assert sum(c.stops for c in every) == 0
+
+
+@pytest.mark.parametrize("replicas", [None, 3])
+def test_the_guard_changes_its_arrays_in_place_and_never_waits(on_standin, replicas):
+    net, X, Y = prepared(replicas=replicas)
+    guard, moves = Guard(net), optimizers.Adam(net)
+    kept = {id(a) for a in (*guard.state().values(), guard.before, net.theta, net.dtheta)}
+
+    def guarded():
+        trace = net.forward(X)
+        loss, dlogits = losses.cross_entropy(trace.logits, Y)
+        net.backward(trace, dlogits)
+        guard.watch(trace, loss, 0)
+        moves.step()
+        guard.hold()
+
+    with_guard, without = (
+        counted(on_standin, guarded),
+        counted(on_standin, lambda: step(net, moves, X, Y)),
+    )
+    assert (with_guard.stops, with_guard.copies, with_guard.uploads) == (0, 0, 0)
+    more = with_guard.names["launches"] - without.names["launches"]
+    assert more["sum"] == 2 + net.depth
+    assert sum(more.values()) == GUARD
+    assert {id(a) for a in (*guard.state().values(), guard.before, net.theta, net.dtheta)} == kept
+
+
+def test_a_step_of_training_rebinds_no_array_that_lasts(on_standin):
+    """What a CUDA graph needs: weights, gradients and moments stay where they are, step after step."""
+    net, X, Y = prepared(replicas=3)
+    moves = optimizers.Adam(net)
+    lasting = lambda: [net.theta, net.dtheta, *moves.moments.values(), *net.W, *net.dW]  # noqa: E731
+    before = [id(a) for a in lasting()]
+    for _ in range(3):
+        step(net, moves, X, Y)
+    moves.flush()
+    moves.load_state(moves.state())
+    assert [id(a) for a in lasting()] == before
+
+
+def test_on_a_cpu_the_guard_passes_over_the_weights_four_times():
+    """A sum over the gradients, a copy of the weights (two passes), a sum over the weights; no array of
+    their size is made."""
+    net = network([300, 100, 10], replicas=8)
+    guard = Guard(net)
+    X, Y = numbers(4, 300, dtype="float32"), labels(4, classes=10)
+    trace = net.forward(X)
+    loss, dlogits = losses.cross_entropy(trace.logits, Y)
+    net.backward(trace, dlogits)
+    tracemalloc.start()
+    guard.watch(trace, loss, 0)
+    guard.hold()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < net.theta.nbytes / 100
 
 
 def counted_once(standin, work):

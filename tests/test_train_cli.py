@@ -400,6 +400,47 @@ def test_many_networks_that_diverge_are_counted(command):
     assert err.endswith("8 of 8 networks diverged\n")
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--loss squared-error --optimizer momentum --lr 100 --batch-size 6000 --hidden 16,16 --epochs 3",
+        "--data xor --hidden 4 --replicas 4 --technique coherence:strength=1e38 --optimizer sgd --lr 1000"
+        " --epochs 1",
+    ],
+)
+def test_what_overflows_after_the_last_check_is_recorded_as_diverged(command, flags):
+    """In the update of the last step, or in the evaluation after it."""
+    code, out, err = command(
+        *flags.split(), "--metrics", "none", "--no-plot", "--json", "--out", "run"
+    )
+    assert code == 0
+    found = json.loads(out)
+    assert found["diverged"]
+    for one in found["diverged"]:
+        assert found["test_accuracy"][one["network"]] is None
+        assert f"network {one['network']} diverged at step {one['step']} " in err
+    model = np.load("run/model.npz")
+    assert all(np.isfinite(model[name]).all() for name in ("W0", "b0", "W1", "b1"))
+
+
+def test_a_penalty_that_is_not_finite_is_said(command):
+    """Its gradient may well be finite, so that the networks go on."""
+    Path("mine.py").write_text(
+        "from tinydiv.backend import xp\n"
+        "from tinydiv.techniques import ActivationPenalty\n\n\n"
+        "class Mine(ActivationPenalty):\n"
+        "    def __call__(self, A, step):\n"
+        "        return xp.sum(A, axis=(-2, -1)) + xp.inf, xp.zeros_like(A)\n"
+    )
+    flags = "--data moons --hidden 4 --replicas 2 --epochs 1 --metrics none --no-plot --quiet"
+    code, out, err = command(*flags.split(), "--technique", "mine.py:Mine:strength=1")
+    assert code == 0
+    assert "mean of 2 networks" in out
+    assert re.search(
+        r"the value of \S*[mM]ine is not finite for 2 of 2 networks: a smaller strength", err
+    )
+
+
 # What the flags do ---------------------------------------------------------------------------------
 
 

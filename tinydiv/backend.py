@@ -201,7 +201,7 @@ cheap (the allocator takes it from what was freed last, not from the system)."""
 
 
 def in_pieces(buffer: Array, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, ...]]:
-    """Picks that cut columns [start, stop) of a buffer (P,) or (R, P) into pieces; on a GPU each range whole.
+    """Picks that cut columns [start, stop) of a buffer (P,) or (R, P) into pieces; on a GPU into none.
 
     An elementwise computation on the pieces, one after the other, gives the bits of one on the whole.
     """

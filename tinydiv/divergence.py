@@ -1,16 +1,35 @@
 """Networks that diverge: found, frozen and reported, without a stop at the host.
 
-A network whose loss or gradient is no longer finite would spoil every average over networks, and its
-numbers mean nothing. From that step on its weights stay as they were before the step, the step and
-the layer are noted, and its records are NaN, so that no mean can take it in silently. The others go on
-undisturbed.
+A network whose loss, gradient or weights are no longer finite would spoil every average over networks, and
+its numbers mean nothing. From that step on its weights stay as they were when they were last finite, the
+step and the place are noted, and its records are NaN, so that no mean can take it in silently. The others
+go on undisturbed.
+
+What this costs a step: a sum over the gradients, a copy of the weights, a sum over the weights. All other
+arrays have one entry per network, and what is written for networks that diverged is written for them alone.
+On a CPU, where looking at a mask is free, those lines are passed over while all is well; on a GPU they run
+and change nothing, because to look would be to wait. Every array is changed in place.
 """
 
-from tinydiv.backend import Array, to_device, xp
+from tinydiv.backend import Array, on_cpu, to_device, xp
 from tinydiv.mlp import MLP, Trace
 
 IN_GRADIENT = 0
-"""Reported as the layer when every pre-activation was finite but the gradient was not."""
+"""Reported as the layer when every pre-activation was finite but the loss or the gradient was not."""
+IN_UPDATE = -2
+"""When loss and gradient were finite, but the weights after the update were not."""
+IN_RECORD = -3
+"""When a loss that was to be recorded was not finite, after an update that was."""
+
+
+def where_diverged(layer: int) -> str:
+    """In words where a network diverged, from what Guard.layer says."""
+    words = {
+        IN_GRADIENT: "in its gradient",
+        IN_UPDATE: "in its update",
+        IN_RECORD: "when evaluated",
+    }
+    return words.get(layer, f"in layer {layer}")
 
 
 class Guard:
@@ -22,6 +41,7 @@ class Guard:
         self.step = xp.full(net.lead, -1, dtype="int32")
         self.layer = xp.full(net.lead, -1, dtype="int32")
         self.before = net.theta.copy()
+        self.number = 0
 
     def watch(self, trace: Trace, loss: Array, number: int) -> None:
         """After backward: who diverged in this step, and where? Keeps the weights from before it.
@@ -30,22 +50,48 @@ class Guard:
         or IN_GRADIENT. A sum is finite if all its terms are and it does not overflow itself: 10^38
         is divergence too.
         """
-        finite = xp.isfinite(loss) & xp.isfinite(xp.sum(self.net.dtheta, axis=-1))
-        first = xp.full(self.net.lead, IN_GRADIENT, dtype="int32")
-        for l in reversed(range(self.net.depth)):
-            whole = xp.isfinite(xp.sum(trace.Z[l], axis=(-2, -1)))
-            first = xp.where(whole, first, l + 1).astype("int32")
-        new = self.alive & ~finite
-        self.step = xp.where(new, number, self.step).astype("int32")
-        self.layer = xp.where(new, first, self.layer).astype("int32")
-        self.alive = self.alive & finite
-        self.before[...] = self.net.theta
-        # Zero gradients keep moments finite, and eigenvalue routines from failing for everybody.
-        self.net.dtheta[...] = xp.where(self.alive[..., None], self.net.dtheta, 0)
+        self.number = number
+        self._keep(self.alive)
+        finite = xp.isfinite(loss + xp.sum(self.net.dtheta, axis=-1))
+        if not surely_all(finite):
+            first = xp.full(self.net.lead, IN_GRADIENT, dtype="int32")
+            for l in reversed(range(self.net.depth)):
+                whole = xp.isfinite(xp.sum(trace.Z[l], axis=(-2, -1)))
+                first = xp.where(whole, first, l + 1).astype("int32", copy=False)
+            self._note(finite, first)
+        if not surely_all(self.alive):
+            # Zero gradients keep moments finite, and eigenvalue routines from failing for everybody.
+            xp.copyto(self.net.dtheta, 0, where=~self.alive[..., None])
 
     def hold(self) -> None:
-        """After the update: whoever diverged goes back to the weights from before it."""
-        self.net.theta[...] = xp.where(self.alive[..., None], self.net.theta, self.before)
+        """After the update: who diverged in it? All who ever did have their last finite weights back."""
+        finite = xp.isfinite(xp.sum(self.net.theta, axis=-1))
+        if not surely_all(finite):
+            self._note(finite, IN_UPDATE)
+        if not surely_all(self.alive):
+            xp.copyto(self.net.theta, self.before, where=~self.alive[..., None])
+
+    def judge(self, values: Array, number: int) -> None:
+        """Before a record: a network diverged if what is to be recorded of it (...,) is not finite."""
+        self.number = number
+        self._keep(self.alive)
+        finite = xp.isfinite(values)
+        if not surely_all(finite):
+            self._note(finite, IN_RECORD)
+
+    def _keep(self, mask: Array) -> None:
+        """Remember the weights of some networks as their last finite ones."""
+        if surely_all(mask):
+            self.before[...] = self.net.theta
+        else:
+            xp.copyto(self.before, self.net.theta, where=mask[..., None])
+
+    def _note(self, finite: Array, layer: int | Array) -> None:
+        """Write down which networks have diverged now, and where."""
+        diverged = self.alive & ~finite
+        xp.copyto(self.step, self.number, where=diverged)
+        xp.copyto(self.layer, layer, where=diverged)
+        self.alive &= finite
 
     def marked(self, values: Array) -> Array:
         """Numbers per network (...,), NaN for those that diverged."""
@@ -56,7 +102,12 @@ class Guard:
         return {"alive": self.alive, "step": self.step, "layer": self.layer}
 
     def load_state(self, state: dict[str, Array]) -> None:
-        """Take back what `state` gave."""
-        self.alive, self.step, self.layer = (
-            to_device(state[key]) for key in ("alive", "step", "layer")
-        )
+        """Take back what `state` gave, with the weights as they are."""
+        for key, mine in self.state().items():
+            mine[...] = to_device(state[key])
+        self.before[...] = self.net.theta
+
+
+def surely_all(mask: Array) -> bool:
+    """Whether every entry is true, where that costs nothing to know: on a GPU it would, and it is False."""
+    return on_cpu() and bool(mask.all())

@@ -40,7 +40,9 @@ class DeviceData:
         scale, shift = dataset.transform.scale.astype("float64"), dataset.transform.shift
         unit = 255.0 if dataset.train_x.dtype == "uint8" else 1.0
         # (x / unit - shift) * scale = x * (scale / unit) - shift * scale: two passes, not three.
-        self.scale = to_device((scale / unit).astype(dtype))
+        scale = (scale / unit).astype(dtype)
+        same = bool((scale == scale[0]).all())  # a number in place of a row is half the time
+        self.scale = float(scale[0]) if same else to_device(scale)
         self.offset = to_device((shift * scale).astype(dtype)) if (shift != 0).any() else None
 
     def floats(self, stored: Array) -> Array:
@@ -93,7 +95,8 @@ def batches(
             whose = to_device([distinct[seed] for seed in seeds], dtype="int64")
     for start in range(done * batch_size, n - batch_size + 1, batch_size):
         rows = order[..., start : start + batch_size]
-        X, Y = data.floats(data.train_x[rows]), data.train_y[rows]
+        X = data.floats(xp.take(data.train_x, rows, axis=0))
+        Y = xp.take(data.train_y, rows, axis=0)
         yield (X, Y) if whose is None else (X[whose], Y[whose])
 
 
@@ -232,6 +235,7 @@ def train(
 
     def record(train_loss: Array, sums: dict[str, Array], steps: int, rate: float) -> Record:
         test_loss, accuracy = evaluate(net, data.test_x, data.test_y, data, loss_function)
+        guard.judge(test_loss + train_loss, loop.step)
         diversity = measure(net, net.forward(probe), metrics, probe_labels)
         between = read_between(loop, per_epoch)
         loop.seconds = time.perf_counter() - began

@@ -32,7 +32,7 @@ def one_hot(targets: Array, outputs: Array) -> Array:
     if not integers:
         return targets.astype(outputs.dtype, copy=False)
     classes = xp.arange(outputs.shape[-1], dtype=targets.dtype)
-    return (targets[..., None] == classes).astype(outputs.dtype)
+    return (targets[..., None, :] == classes[:, None]).astype(outputs.dtype).mT
 
 
 def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
@@ -45,13 +45,19 @@ def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     dL/dlogits = (p sum_k y_nk - y) / N.
     """
     N = logits.shape[-2]
-    Y = one_hot(targets, logits)
-    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
-    exponentials = xp.exp(shifted)
-    total = xp.sum(exponentials, axis=-1, keepdims=True)
-    weight = 1 if targets.dtype.kind in "iu" else xp.sum(Y, axis=-1, keepdims=True)
-    loss = xp.sum(Y * (xp.log(total) - shifted), axis=(-2, -1)) / N
-    return loss, (exponentials * (weight / total) - Y) / N
+    # Classes first, (..., K, N): to go through K long rows takes a fraction of the time of N short ones.
+    Y, log_p = one_hot(targets, logits).mT, logits.mT.copy()
+    log_p -= xp.max(log_p, axis=-2, keepdims=True)
+    p = xp.exp(log_p)
+    total = xp.sum(p, axis=-2, keepdims=True)
+    log_p -= xp.log(total)
+    loss = xp.sum(Y * log_p, axis=(-2, -1)) / -N
+    p /= total
+    if targets.dtype.kind not in "iu":
+        p *= xp.sum(Y, axis=-2, keepdims=True)
+    p -= Y
+    p /= N
+    return loss, p.mT
 
 
 def binary_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
@@ -63,8 +69,12 @@ def binary_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     N = logits.shape[-2]
     Y = one_hot(targets, logits)
     softplus = xp.maximum(logits, 0) + xp.log1p(xp.exp(-abs(logits)))
-    loss = xp.sum(softplus - logits * Y, axis=(-2, -1)) / N
-    return loss, (0.5 * (1 + xp.tanh(0.5 * logits)) - Y) / N
+    softplus -= logits * Y
+    loss = xp.sum(softplus, axis=(-2, -1)) / N
+    p = 0.5 * (1 + xp.tanh(0.5 * logits))
+    p -= Y
+    p /= N
+    return loss, p
 
 
 def squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tinydiv.divergence import where_diverged
 from tinydiv.study.comparing import (
     Checks,
     Comparison,
@@ -232,8 +233,8 @@ def divergences(results: Results, place: Place) -> list[str]:
     lines = []
     for run, curve in zip(results.runs(place) or [], results.found(place), strict=False):
         if curve is not None and curve.diverged:
-            layer = f"layer {curve.diverged_layer}" if curve.diverged_layer else "in the gradient"
-            lines.append(f"- {place.arm}, seed {run.seed}: step {curve.diverged_step}, {layer}")
+            where = where_diverged(curve.diverged_layer)
+            lines.append(f"- {place.arm}, seed {run.seed}: step {curve.diverged_step}, {where}")
     return lines
 
 

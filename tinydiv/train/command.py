@@ -5,6 +5,7 @@ run folder (run_folder.py says what is in it) can be taken up again after Ctrl-C
 """
 
 import json
+import math
 import os
 import signal
 import sys
@@ -286,19 +287,31 @@ def mean(values: "list[float]") -> str:
 
 
 def report_divergence(run: "Run") -> None:
-    """Say which networks diverged, and where; --quiet does not silence it."""
+    """Say which networks diverged, where, and whose penalties are not finite, with --quiet too."""
+    from tinydiv.divergence import where_diverged
+
     last = run.records[-1]
     diverged = [network for network, step in enumerate(last.diverged_step) if step >= 0]
     for network in diverged[:MOST_NAMED]:
-        layer = last.diverged_layer[network]
-        place = f"in layer {layer}" if layer else "in its gradient"
+        where = where_diverged(last.diverged_layer[network])
         cli.complain(
             PROG,
-            f"network {network} diverged at step {last.diverged_step[network]} {place} and was frozen: "
+            f"network {network} diverged at step {last.diverged_step[network]} {where} and was frozen: "
             "a smaller --lr may help",
         )
     if len(diverged) > MOST_NAMED:
         cli.complain(PROG, f"{len(diverged):,} of {len(last.diverged_step):,} networks diverged")
+    for name, values in last.penalties.items():
+        lost = sum(
+            not math.isfinite(value) and step < 0
+            for value, step in zip(values, last.diverged_step, strict=True)
+        )
+        if lost:
+            cli.complain(
+                PROG,
+                f"the value of {name} is not finite for {lost:,} of {len(values):,} networks: a smaller "
+                "strength may help",
+            )
 
 
 def finish(
