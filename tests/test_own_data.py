@@ -8,12 +8,12 @@ import re
 
 import numpy as np
 import pytest
-from tinydiv.runs.own_data import OwnData
 
 import tinydiv
 from tinydiv.data.idx import idx_bytes
 from tinydiv.errors import RunError, UsageError
 from tinydiv.predictions import command as predictions
+from tinydiv.runs.own_data import OwnData
 from tinydiv.train import command as train
 
 RNG = np.random.default_rng(0)
