@@ -46,7 +46,7 @@ ROOMS = {  # which rooms a room may import, beside the files at the top
     "techniques": (),
     "initializers": (),
     "diversity": ("techniques",),
-    "plots": ("data", "diversity", "stats"),
+    "plots": ("data", "diversity", "files", "stats"),
     "torch_export": ("initializers", "techniques"),
     "runs": ("data", "diversity", "files", "initializers", "techniques"),
     "command": ("data", "diversity", "initializers", "techniques"),

@@ -383,3 +383,16 @@ def test_a_step_is_traced_on_any_backend(backend):
     for entry, value in recompute(shown):
         np.testing.assert_allclose(entry.values, value, rtol=1e-9, atol=1e-12, err_msg=entry.name)
     as_text(shown)
+
+
+def test_a_full_disk_leaves_the_picture_that_was_there(tmp_path, monkeypatch, capsys):
+    def full(*given, **named):
+        raise OSError(28, "No space left on device")
+
+    picture = tmp_path / "step.png"
+    picture.write_bytes(b"the old one")
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", full)
+    assert trace.main(["--data", "xor", "--hidden", "3", "--picture", str(picture)]) == 1
+    assert "no space left on device" in capsys.readouterr().err
+    assert picture.read_bytes() == b"the old one"
+    assert len(list(tmp_path.iterdir())) == 1

@@ -29,6 +29,7 @@ from matplotlib.figure import Figure
 
 from tinydiv.backend import Array, to_host
 from tinydiv.errors import UsageError, unknown
+from tinydiv.files import atomic
 
 Floats = npt.NDArray[np.float64]
 Dash = Literal["-", "--", "-.", ":"] | tuple[float, Sequence[float]]
@@ -151,7 +152,8 @@ def ink(ax: Axes) -> str:
 def save(figure: Figure, path: str | Path, dpi: int = 130) -> None:
     """Write a picture with its own background, and its alt text in the file's metadata.
 
-    Raises UsageError if matplotlib cannot write that kind of file.
+    Raises UsageError if matplotlib cannot write that kind of file, RunError if the file cannot be
+    written; a picture that was there before then stands as it was.
     """
     kind = Path(path).suffix.lower().lstrip(".")
     allowed = figure.canvas.get_supported_filetypes()
@@ -162,7 +164,8 @@ def save(figure: Figure, path: str | Path, dpi: int = 130) -> None:
         )
     key = {"png": "Description", "svg": "Description", "pdf": "Subject"}.get(kind)
     metadata = {key: alt_text(figure)} if key else None
-    figure.savefig(path, dpi=dpi, facecolor=figure.get_facecolor(), metadata=metadata)
+    with atomic.replacing(Path(path)) as part:
+        figure.savefig(part, dpi=dpi, facecolor=figure.get_facecolor(), metadata=metadata)
 
 
 def describe(ax: Axes, sentence: str) -> None:

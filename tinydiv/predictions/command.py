@@ -60,12 +60,10 @@ def command(argv: Sequence[str]) -> None:
         raise unknown("metric", options.metric, METRICS)
     found = analyse(options.run_dir, options.allow_code)
     if not options.no_plot:
-        from tinydiv.files import atomic
         from tinydiv.plots import save
         from tinydiv.predictions.picture import predictions_picture
 
-        with atomic.replacing(Path(options.run_dir) / PICTURE) as part:
-            save(predictions_picture(found, metric=options.metric), part)
+        save(predictions_picture(found, metric=options.metric), Path(options.run_dir) / PICTURE)
     cli.say(json.dumps(asdict(found)) if options.json else in_words(found, options.metric))
 
 

@@ -86,7 +86,6 @@ def command(argv: Sequence[str]) -> None:
     config = made(StartsConfig, from_flags(StartsConfig, vars(options)))
     if find_spec("matplotlib") is None:
         raise RunError("the pictures need matplotlib: python -m pip install matplotlib")
-    from tinydiv.files.atomic import replacing
     from tinydiv.initializers import SCHEMES
     from tinydiv.initializers.specs import parse
     from tinydiv.loop import DeviceData
@@ -110,8 +109,7 @@ def command(argv: Sequence[str]) -> None:
     for spec in specs:
         seen = look(spec, config, data)
         cli.say(summary(seen))
-        with replacing(folder / file_name(spec)) as part:
-            save(picture(seen, beside, config, data.dataset.n_inputs), part)
+        save(picture(seen, beside, config, data.dataset.n_inputs), folder / file_name(spec))
     cli.say(f"{len(specs)} picture{'s' * (len(specs) != 1)} in {folder}")
 
 

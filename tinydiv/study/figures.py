@@ -41,8 +41,7 @@ def draw_all(results: Results, folder: Path) -> list[Path]:
     with plots.page("light"):
         for name, figure in pictures(results):
             path = folder / f"{name}.png"
-            with atomic.replacing(path) as part:
-                plots.save(figure, part)
+            plots.save(figure, path)
             paths.append(path)
     return paths
 

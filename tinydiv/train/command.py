@@ -322,7 +322,6 @@ def finish(
     seen: "Snapshots | None" = None,
 ) -> None:
     """Write the trained network, and the pictures and the animation if they are wanted."""
-    from tinydiv.files import atomic
     from tinydiv.runs import folder as run_folder
 
     run_folder.save_model(folder, run)
@@ -330,8 +329,7 @@ def finish(
         from tinydiv.plots import save
         from tinydiv.train.picture import run_picture
 
-        with atomic.replacing(folder / run_folder.PICTURE) as part:
-            save(run_picture(run.records, run.net, run.data), part)
+        save(run_picture(run.records, run.net, run.data), folder / run_folder.PICTURE)
     if frames is not None:
         frames.write(folder / run_folder.ANIMATION)
     if seen is not None:
@@ -343,8 +341,7 @@ def finish(
             cli.complain(
                 PROG, f"no snapshot of epoch {late}: it was over before --snapshots was asked for"
             )
-        with atomic.replacing(folder / run_folder.SNAPSHOTS) as part:
-            save(snapshots_picture(seen, run.records), part)
+        save(snapshots_picture(seen, run.records), folder / run_folder.SNAPSHOTS)
 
 
 def summary(folder: Path, run: "Run") -> str:
