@@ -6,7 +6,6 @@ What each penalty promises, and how a network cheats it, is in test_penalties_me
 
 import numpy as np
 import pytest
-from counted import Flops
 from helpers import labels, network, numbers, targets_for
 from penalty_lab import (
     ALL,
@@ -25,8 +24,7 @@ from penalty_lab import (
 from tinydiv import losses
 from tinydiv.backend import to_host, xp
 from tinydiv.errors import UsageError
-from tinydiv.techniques import TECHNIQUES, Techniques, WeightPenalty, place
-from tinydiv.techniques.cost import REFERENCE, Shape, cost_text, relative_cost
+from tinydiv.techniques import TECHNIQUES, Techniques, place
 
 NEEDS_NO_NEURONS = {"spectral-decoupling"}
 
@@ -395,52 +393,3 @@ def test_a_technique_cannot_declare_a_setting_that_the_framework_owns(tmp_path):
     )
     with pytest.raises(UsageError, match="Mine declares 'steps', which every penalty has"):
         place(f"{file}:Mine")
-
-
-# Cost --------------------------------------------------------------------------------------------
-
-
-def counted(spec, at):
-    """The arithmetic of one penalty in one step, counted as it happens."""
-    net = network([at.D, at.H, at.K], dtype="float64")
-    X, Y = numbers(at.N, at.D), labels(at.N, classes=at.K)
-    trace = net.forward(X)
-    techniques = Techniques(net, [spec])
-    step = techniques.step(trace, Y, *losses.cross_entropy(trace.logits, Y))
-    flops = Flops()
-    step.noise.key0, step.noise.key1 = (flops.watch(k) for k in (step.noise.key0, step.noise.key1))
-    trace.A = [flops.watch(a) for a in trace.A]
-    net.W, net.b = [flops.watch(w) for w in net.W], [flops.watch(b) for b in net.b]
-    techniques.before_backward(step)
-    for view in step.views.values():
-        nothing = np.zeros_like(view.trace.logits)
-        net.backward(view.trace, nothing, view.dA, accumulate=True)
-    return flops.count
-
-
-@pytest.mark.parametrize("at", [REFERENCE, Shape(100, 30, 40, 5), Shape(20, 60, 10, 8)], ids=str)
-@pytest.mark.parametrize("spec", ALL)
-def test_the_stated_cost_is_what_is_done(spec, at):
-    assert made(spec).flops(at) == pytest.approx(counted(spec, at), rel=0.08)
-
-
-def test_the_price_of_a_plain_step():
-    """3 x forward, without the gradient that the inputs do not need; a relative cost is over that."""
-    at = REFERENCE
-    net = network([at.D, at.H, at.K], dtype="float64")
-    X, Y = numbers(at.N, at.D), labels(at.N, classes=at.K)
-    flops = Flops()
-    net.W, net.b = [flops.watch(w) for w in net.W], [flops.watch(b) for b in net.b]
-    trace = net.forward(X)
-    forward = flops.count
-    assert forward == pytest.approx(2 * 64 * (784 * 16 + 16 * 10), rel=0.01)
-    trace.A = [flops.watch(a) for a in trace.A]
-    net.backward(trace, flops.watch(losses.cross_entropy(trace.logits, Y)[1]))
-    assert at.step == pytest.approx(flops.count, rel=0.01)
-    assert cost_text(made("decov")) == "+2.1 %"
-    assert cost_text(made("cosine")) == "+28 %"
-    assert relative_cost(made("barlow")) > 1
-
-
-def test_a_technique_that_does_not_say_its_cost_gets_a_question_mark():
-    assert cost_text(WeightPenalty()) == "?"

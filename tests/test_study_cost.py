@@ -12,10 +12,10 @@ from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.study import sharing
 from tinydiv.study.cost import start_seconds, step_cost, step_seconds
-from tinydiv.study.counting import counting
 from tinydiv.study.plan import TEST, Run
 from tinydiv.study.settings import Measure, Training
 from tinydiv.study.sharing import Origin
+from tinydiv.techniques.counting import counting
 
 DATA = "parity:bits=20,n_train=512,n_test=64"
 

@@ -13,7 +13,6 @@ statistics live on the layer. The layers themselves are files in techniques/.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from tinydiv.backend import Array
 from tinydiv.errors import UsageError
@@ -33,7 +32,7 @@ class Layer:
     `only` chooses hidden layers by number (1 is the first); None means every place where it fits.
     """
 
-    place: ClassVar[str] = "before"
+    place = "before"
     only: tuple[int, ...] | None = None
     label: str = "layer"
 

@@ -152,18 +152,3 @@ def negative_logdet(S: Array, alive: Array, delta: float) -> tuple[Array, Array]
     regular = S + xp.eye(S.shape[-1], dtype=S.dtype) * diagonal
     _, logdet = xp.linalg.slogdet(regular)
     return -logdet / n, -xp.linalg.inv(regular) / as_matrix(n)
-
-
-def correlation_flops(N: int, H: int) -> float:
-    """What correlations() and its backward cost together: two products of N H^2, thirteen passes."""
-    return 4 * N * H**2 + 13 * N * H + 2 * H**2
-
-
-def cosine_flops(D: int, H: int) -> float:
-    """What cosines() and its backward cost together: two products of D H^2, nine passes."""
-    return 4 * D * H**2 + 9 * D * H + H**2
-
-
-def logdet_flops(H: int) -> float:
-    """What negative_logdet() costs: one factorisation for the value, one inverse for the gradient."""
-    return 8 / 3 * H**3 + 5 * H**2

@@ -13,7 +13,7 @@ from tinydiv.errors import UsageError, near
 from tinydiv.initializers import BASES, SCHEMES, Scheme
 from tinydiv.techniques import TECHNIQUES, Placed, Technique
 from tinydiv.techniques.base import EnsemblePenalty, Intervention, Penalty
-from tinydiv.techniques.cost import REFERENCE, cost_text, relative_cost
+from tinydiv.techniques.cost import BATCH, SIZES, cost_text, relative_cost
 from tinydiv.techniques.placing import COMMON, LEAST, kind_of
 
 Entry = dict[str, object]
@@ -139,12 +139,11 @@ def techniques() -> list[Entry]:
     """The techniques, with family, kind, settings, and what they cost beside a plain step."""
     entries = []
     for cls in TECHNIQUES.values():
-        technique = cls()
         more = {
             "family": cls.family,
             "kind": kind_of(cls),
             "settings": own_settings(cls) | common_settings(cls),
-            "relative_cost": relative_cost(technique),
+            "relative_cost": relative_cost(cls.name),
         }
         entries.append(entry(cls.name, cls.summary, cls.paper) | more)
     return entries
@@ -216,10 +215,8 @@ def section(kind: str, names: list[Entry]) -> str:
             "  schemes stand on base draws and on each other: lowdin:mix=0.5@glorot-uniform"
         )
     if kind == "techniques":
-        at = REFERENCE
-        lines.append(
-            f"  flops are those beside a plain step of {at.D}-{at.H}-{at.K} in batches of {at.N}"
-        )
+        sizes = "-".join(map(str, SIZES))
+        lines.append(f"  flops are those beside a plain step of {sizes} in batches of {BATCH}")
         lines += [f"  every {kind} also takes {', '.join(keys)}" for kind, keys in COMMON.items()]
         lines.append("  --list NAME says what each setting may be and does: --list decov")
     return "\n".join(lines)
@@ -230,7 +227,7 @@ def line(kind: str, one: Entry) -> str:
     if kind != "techniques":
         return str(one["summary"])
     cls = TECHNIQUES[str(one["name"])]
-    return f"[{cls.family}, {kind_of(cls)}, {cost_text(cls())} flops] {cls.summary}"
+    return f"[{cls.family}, {kind_of(cls)}, {cost_text(cls.name)} flops] {cls.summary}"
 
 
 def settings_of(one: Entry) -> dict[str, Setting]:

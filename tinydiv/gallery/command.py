@@ -201,7 +201,7 @@ def gallery(config: GalleryConfig) -> list[Shown]:
         )
         run.train()
         accuracy = run.records[-1].test_accuracy[0]
-        cost = cost_text(placed.technique, placed.every) if placed else ""
+        cost = cost_text(spec) if spec else ""
         shown.append(Shown(spec or "none", accuracy, similarity(run, setting.measure), cost))
     return shown
 

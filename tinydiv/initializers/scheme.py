@@ -7,7 +7,6 @@ seeds and equal probe batches give equal starts on every backend and for any num
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
@@ -101,10 +100,10 @@ class Scheme:
     Arrays carry a leading axis of networks: W (R, n_in, n_out), b (R, 1, n_out).
     """
 
-    name: ClassVar[str]
-    summary: ClassVar[str]
-    paper: ClassVar[str]
-    base: ClassVar[str] = "he-normal"
+    name = ""
+    summary = ""
+    paper = ""
+    base = "he-normal"
     """What it stands on where the spec names no base."""
 
     @property

@@ -19,10 +19,10 @@ from dataclasses import replace
 from tinydiv.backend import name as backend_name
 from tinydiv.backend import to_host
 from tinydiv.loop import DeviceData, train
-from tinydiv.study.counting import Counts, counting
 from tinydiv.study.plan import Run
 from tinydiv.study.running import build, start
 from tinydiv.study.sharing import Source, mapped
+from tinydiv.techniques.counting import Counts, counting
 
 MIN_COUNTED, MIN_TIMED, MOST_STEPS = 2, 30, 1000
 """Steps that are counted and timed where no technique waits longer; and the most."""

@@ -1,12 +1,9 @@
 """Barlow twins within a layer: the same neuron twice, once with noise on its inputs."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
 from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.techniques.base import Step, TwoViewPenalty
-from tinydiv.techniques.cost import Shape
 
 
 class Barlow(TwoViewPenalty):
@@ -29,11 +26,11 @@ class Barlow(TwoViewPenalty):
     Cost: a second forward and backward pass, and the noise: more than another step.
     """
 
-    name: ClassVar[str] = "barlow"
-    family: ClassVar[str] = "activations"
-    summary: ClassVar[str] = "each neuron agrees with itself under input noise, and with no other"
-    paper: ClassVar[str] = "Zbontar et al., ICML 2021"
-    default_strength: ClassVar[float] = 0.1
+    name = "barlow"
+    family = "activations"
+    summary = "each neuron agrees with itself under input noise, and with no other"
+    paper = "Zbontar et al., ICML 2021"
+    default_strength = 0.1
 
     redundancy: float = setting(0.0051, low=0, help="weight of the off-diagonal part")
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
@@ -50,7 +47,3 @@ class Barlow(TwoViewPenalty):
         dA = one.to_A(matmul(two.Z, M.mT) / N)
         dB = two.to_A(matmul(one.Z, M) / N)
         return value, dA, dB
-
-    def flops(self, at: Shape) -> float:
-        noise = 32 * at.N * at.D  # ten rounds of Philox per four numbers, and the sum
-        return at.step + noise + 10 * at.N * at.H**2 + 26 * at.N * at.H + 12 * at.H**2

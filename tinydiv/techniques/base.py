@@ -31,7 +31,6 @@ from tinydiv.mlp import MLP, Trace
 from tinydiv.optimizers import Optimizer
 from tinydiv.philox import Draws
 from tinydiv.settings import check_fields, setting
-from tinydiv.techniques.cost import Shape
 
 
 @dataclass
@@ -163,13 +162,13 @@ class Step:
 class Technique:
     """Base of all three kinds. Annotated class attributes of a subclass are its settings."""
 
-    name: ClassVar[str] = ""
-    family: ClassVar[str] = "own"
-    summary: ClassVar[str] = ""
-    paper: ClassVar[str] = ""
-    acts_on: ClassVar[str] = "hidden layers"
+    name = ""
+    family = "own"
+    summary = ""
+    paper = ""
+    acts_on = "hidden layers"
     """What else a technique acts on, it cannot be told by layers=."""
-    fewest_networks: ClassVar[int] = 1
+    fewest_networks = 1
     """How many networks must be trained together for it to mean anything."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Specs of techniques that must stand beside it."""
@@ -202,13 +201,6 @@ class Technique:
     def load_state(self, state: dict[str, Array]) -> None:
         """Take back what `state` gave."""
 
-    def flops(self, at: Shape) -> float | None:
-        """Arithmetic at one hidden layer each time it acts (cost.py says how it is counted).
-
-        Penalties and layers act in every step, an intervention as often as its trigger says.
-        """
-        return None
-
 
 class Penalty(Technique):
     """A value per network and its gradients, at unit strength. Subclass one of the six below.
@@ -217,9 +209,9 @@ class Penalty(Technique):
     reason for an upper or lower end that mathematics sets.
     """
 
-    default_strength: ClassVar[float] = 0.1
-    strength_limits: ClassVar[tuple[float, float]] = (0.0, float("inf"))
-    strength_reason: ClassVar[str] = "a negative strength would reward what the penalty punishes"
+    default_strength = 0.1
+    strength_limits = (0.0, float("inf"))
+    strength_reason = "a negative strength would reward what the penalty punishes"
 
     def apply(self, step: Step, layer: int, strength: "Strength") -> Array:
         """Evaluate at one hidden layer, add the gradients where they belong, return the value."""
@@ -338,7 +330,7 @@ class NeuronPenalty(Penalty):
 class OutputPenalty(Penalty):
     """A penalty on the outputs: fill in __call__(logits, step) -> (value, dlogits)."""
 
-    acts_on: ClassVar[str] = "outputs"
+    acts_on = "outputs"
 
     def __call__(self, logits: Array, step: Step) -> tuple[Array, Array]:
         raise NotImplementedError
@@ -361,7 +353,7 @@ class EnsemblePenalty(Penalty):
     it says acts_on = "hidden layers", and layers= chooses; without that it is the last one still.
     """
 
-    acts_on: ClassVar[str] = "last hidden layer"
+    acts_on = "last hidden layer"
 
     def __call__(
         self, A: Array, V: Array, c: Array, step: Step
@@ -395,11 +387,11 @@ class Intervention(Technique):
     `edits_first`: its edit comes before those of all others.
     """
 
-    invariant: ClassVar[str] = ""
-    default_every: ClassVar[int] = 1
-    in_every_step: ClassVar[bool] = False
+    invariant = ""
+    default_every = 1
+    in_every_step = False
     """Whether it takes no trigger: it owns an update, or keeps what must hold after every step."""
-    edits_first: ClassVar[bool] = False
+    edits_first = False
 
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
         """Once, before the first step."""

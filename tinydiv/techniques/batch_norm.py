@@ -1,12 +1,9 @@
 """Batch normalisation: the baseline that every comparison must carry."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
-from tinydiv.techniques.cost import Shape
 
 
 class BatchNorm(LayerTechnique):
@@ -24,11 +21,11 @@ class BatchNorm(LayerTechnique):
     they are: what decorrelation adds is measured against it.
     """
 
-    name: ClassVar[str] = "batch-norm"
-    family: ClassVar[str] = "layers"
-    summary: ClassVar[str] = "standardise every hidden neuron over the batch"
-    paper: ClassVar[str] = "Ioffe and Szegedy, ICML 2015"
-    place: ClassVar[str] = "before"
+    name = "batch-norm"
+    family = "layers"
+    summary = "standardise every hidden neuron over the batch"
+    paper = "Ioffe and Szegedy, ICML 2015"
+    place = "before"
 
     momentum: float = setting(0.1, above=0, high=1, help="weight of the newest batch")
     eps: float = setting(1e-5, above=0, help="added to the variance")
@@ -93,6 +90,3 @@ class BatchNorm(LayerTechnique):
     def load_state(self, state: dict[str, Array]) -> None:
         self.mean[...] = to_device(state["mean"])
         self.variance[...] = to_device(state["variance"])
-
-    def flops(self, at: Shape) -> float:
-        return 19 * at.N * at.H

@@ -1,16 +1,12 @@
 """Cayley steps: the weights turn, and never leave the orthogonal frames."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.reorthogonalise import (
     nearest_frame,
     newton_schulz,
-    newton_schulz_flops,
     refuse_wide,
 )
 
@@ -29,12 +25,12 @@ class Cayley(Intervention):
     Cost: four products of D H^2 (two of 2H columns), a solve of 2H x 2H.
     """
 
-    name: ClassVar[str] = "cayley"
-    family: ClassVar[str] = "interventions"
-    summary: ClassVar[str] = "hidden weights turn and stay orthogonal, exactly"
-    paper: ClassVar[str] = "Wen and Yin, Mathematical Programming 142, 2013"
-    invariant: ClassVar[str] = "W'W = s^2 I: the neurons stay orthogonal and of one length"
-    in_every_step: ClassVar[bool] = True
+    name = "cayley"
+    family = "interventions"
+    summary = "hidden weights turn and stay orthogonal, exactly"
+    paper = "Wen and Yin, Mathematical Programming 142, 2013"
+    invariant = "W'W = s^2 I: the neurons stay orthogonal and of one length"
+    in_every_step = True
 
     lr: float = setting(0.05, above=0, help="learning rate of the hidden weights")
 
@@ -65,11 +61,6 @@ class Cayley(Intervention):
     def load_state(self, state: dict[str, Array]) -> None:
         for key in self.scales:
             self.scales[key] = to_device(state[key])
-
-    def flops(self, at: Shape) -> float:
-        D, H = at.D, at.H
-        products, solve = 16 * D * H**2, 2 / 3 * (2 * H) ** 3 + 2 * (2 * H) ** 2 * H
-        return products + solve + newton_schulz_flops(D, H) + 6 * D * H + 8 * H**2
 
 
 def turned(Q: Array, g: Array, rate: float) -> Array:

@@ -1,7 +1,5 @@
 """DeCov and Pearson within classes: what the labels explain is no redundancy."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
 from tinydiv.losses import one_hot
@@ -12,7 +10,6 @@ from tinydiv.similarity import (
     off_diagonal,
 )
 from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.cost import Shape
 
 
 class ClassDeCov(ActivationPenalty):
@@ -35,11 +32,11 @@ class ClassDeCov(ActivationPenalty):
     Cost: pooled as DeCov, and the class means; conditional K times as much.
     """
 
-    name: ClassVar[str] = "class-decov"
-    family: ClassVar[str] = "activations"
-    summary: ClassVar[str] = "covariance or correlation within classes: shared label signal is free"
-    paper: ClassVar[str] = "ours, after Cogswell et al., ICLR 2016"
-    default_strength: ClassVar[float] = 0.1
+    name = "class-decov"
+    family = "activations"
+    summary = "covariance or correlation within classes: shared label signal is free"
+    paper = "ours, after Cogswell et al., ICLR 2016"
+    default_strength = 0.1
 
     form: str = setting(
         "pooled", choices=("pooled", "conditional"), help="one matrix for all classes, or one each"
@@ -76,12 +73,3 @@ class ClassDeCov(ActivationPenalty):
         off_R = off_diagonal(c.R)
         value = xp.sum(off_R**2, axis=(-2, -1)) / c.pairs
         return value, c.backward(2 * off_R / as_matrix(c.pairs))
-
-    def flops(self, at: Shape) -> float:
-        per_matrix = 4 * at.N * at.H**2 + at.N * at.H + 6 * at.H**2
-        if self.measure == "correlation":
-            per_matrix += 11 * at.N * at.H
-        means = 4 * at.N * at.H * at.K + at.N * at.H + 3 * at.N * at.K
-        if self.form == "pooled":
-            return per_matrix + means
-        return at.K * (per_matrix + 3 * at.N * at.H) + means

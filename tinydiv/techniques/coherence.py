@@ -1,12 +1,9 @@
 """Coherence: the most similar pair of weights alone, or nearly alone."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
-from tinydiv.similarity import as_matrix, cosine_flops, cosines, pair_mask
+from tinydiv.similarity import as_matrix, cosines, pair_mask
 from tinydiv.techniques.base import Step, WeightPenalty
-from tinydiv.techniques.cost import Shape
 
 
 class Coherence(WeightPenalty):
@@ -25,11 +22,11 @@ class Coherence(WeightPenalty):
     H > D directions gets below sqrt((H - D) / (D (H - 1))), the Welch bound. Cost: two products of D H^2.
     """
 
-    name: ClassVar[str] = "coherence"
-    family: ClassVar[str] = "weights"
-    summary: ClassVar[str] = "the largest cosine between two neurons' weights"
-    paper: ClassVar[str] = "after Bansal, Chen and Wang, NeurIPS 2018"
-    default_strength: ClassVar[float] = 0.1
+    name = "coherence"
+    family = "weights"
+    summary = "the largest cosine between two neurons' weights"
+    paper = "after Bansal, Chen and Wang, NeurIPS 2018"
+    default_strength = 0.1
 
     form: str = setting("peak", choices=("peak", "smooth"), help="the largest, or a soft maximum")
     beta: float = setting(
@@ -53,6 +50,3 @@ class Coherence(WeightPenalty):
         safe = xp.where(total > 0, total, 1)  # no pair at all: value and gradient are zero
         value = top + xp.log(safe / c.pairs) / self.beta
         return value, c.backward(2 * c.G * weights / as_matrix(safe))
-
-    def flops(self, at: Shape) -> float:
-        return cosine_flops(at.D, at.H) + (10 if self.form == "peak" else 14) * at.H**2

@@ -1,13 +1,10 @@
 """Consensus averaging, an exhibit: networks that imitate each other lose their diversity."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
 
 
 class Consensus(Intervention):
@@ -21,13 +18,13 @@ class Consensus(Intervention):
     The one technique under which a network's path depends on the networks beside it.
     """
 
-    name: ClassVar[str] = "consensus"
-    family: ClassVar[str] = "exhibits"
-    summary: ClassVar[str] = "networks average their weights: diversity between them goes"
-    paper: ClassVar[str] = "after Peer-to-Peer Learning Dynamics of Wide Neural Networks, 2024"
-    invariant: ClassVar[str] = "the mean of the networks' weights"
-    acts_on: ClassVar[str] = "whole network"
-    fewest_networks: ClassVar[int] = 2
+    name = "consensus"
+    family = "exhibits"
+    summary = "networks average their weights: diversity between them goes"
+    paper = "after Peer-to-Peer Learning Dynamics of Wide Neural Networks, 2024"
+    invariant = "the mean of the networks' weights"
+    acts_on = "whole network"
+    fewest_networks = 2
 
     gamma: float = setting(0.1, low=0, high=1, help="how far towards the peers")
     peers: str = setting("all", choices=("all", "ring"), help="all networks, or two neighbours")
@@ -54,6 +51,3 @@ class Consensus(Intervention):
                 for shift in (1, -1)
             )
         theta[...] = xp.where(act, theta + self.gamma * (mean - theta), theta)
-
-    def flops(self, at: Shape) -> float:
-        return (8 if self.peers == "all" else 12) * at.weights

@@ -1,13 +1,10 @@
 """Continual backpropagation: all the time, the least useful neuron is replaced."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.recycling import recycle, recycle_flops
+from tinydiv.techniques.recycling import recycle
 
 STREAM = 2000
 
@@ -27,11 +24,11 @@ class ContinualBackprop(Intervention):
     Cost: passes over A and V in every step, and a forward pass on the probe set.
     """
 
-    name: ClassVar[str] = "continual-backprop"
-    family: ClassVar[str] = "interventions"
-    summary: ClassVar[str] = "the least useful mature neuron is replaced, now and then"
-    paper: ClassVar[str] = "Dohare et al., Nature 632, 2024"
-    invariant: ClassVar[str] = (
+    name = "continual-backprop"
+    family = "interventions"
+    summary = "the least useful mature neuron is replaced, now and then"
+    paper = "Dohare et al., Nature 632, 2024"
+    invariant = (
         "the mean of the next pre-activations over the probe set; it replaces no neuron younger than "
         "maturity, whoever made it"
     )
@@ -88,7 +85,3 @@ class ContinualBackprop(Intervention):
     def load_state(self, state: dict[str, Array]) -> None:
         for key, value in self.kept.items():
             value[...] = to_device(state[key])
-
-    def flops(self, at: Shape) -> float:
-        watching = 2 * at.N * at.H + 4 * at.H * at.K + 8 * at.H
-        return watching + at.probe + at.P * at.H + recycle_flops(at)

@@ -4,12 +4,9 @@ A neuron contributes to what the next layer hears as it does to the outputs, so 
 hidden layer: V are its outgoing weights there. Without layers= it is the last one.
 """
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.similarity import as_matrix, off_diagonal
 from tinydiv.techniques.base import EnsemblePenalty, Step
-from tinydiv.techniques.cost import Shape
 
 
 class ContributionCoherence(EnsemblePenalty):
@@ -28,12 +25,12 @@ class ContributionCoherence(EnsemblePenalty):
     so the task must hold against it. Cost: as the output layer's forward and backward, and as much again.
     """
 
-    name: ClassVar[str] = "contribution-coherence"
-    family: ClassVar[str] = "ensemble"
-    summary: ClassVar[str] = "share of the neurons' contributions that points the same way"
-    paper: ClassVar[str] = "ours, after Krogh and Vedelsby, 1995"
-    acts_on: ClassVar[str] = "hidden layers"
-    default_strength: ClassVar[float] = 0.5
+    name = "contribution-coherence"
+    family = "ensemble"
+    summary = "share of the neurons' contributions that points the same way"
+    paper = "ours, after Krogh and Vedelsby, 1995"
+    acts_on = "hidden layers"
+    default_strength = 0.5
 
     def __call__(
         self, A: Array, V: Array, c: Array, step: Step
@@ -50,9 +47,6 @@ class ContributionCoherence(EnsemblePenalty):
         dA = scale * (matmul(together, V.mT) - qn * A * lengths)
         dV = scale * (matmul(A.mT, together) - qn * squares.mT * V)
         return q, dA, dV, xp.zeros_like(c)
-
-    def flops(self, at: Shape) -> float:
-        return 6 * at.N * at.H * at.K + 6 * at.N * at.H + 2 * at.N * at.K + 6 * at.H * at.K
 
 
 class ContributionGram(EnsemblePenalty):
@@ -71,12 +65,12 @@ class ContributionGram(EnsemblePenalty):
     or fewer.
     """
 
-    name: ClassVar[str] = "contribution-gram"
-    family: ClassVar[str] = "ensemble"
-    summary: ClassVar[str] = "overlap between what pairs of neurons say to the outputs"
-    paper: ClassVar[str] = "ours, after Krogh and Vedelsby, 1995; Cogswell et al., ICLR 2016"
-    acts_on: ClassVar[str] = "hidden layers"
-    default_strength: ClassVar[float] = 0.03
+    name = "contribution-gram"
+    family = "ensemble"
+    summary = "overlap between what pairs of neurons say to the outputs"
+    paper = "ours, after Krogh and Vedelsby, 1995; Cogswell et al., ICLR 2016"
+    acts_on = "hidden layers"
+    default_strength = 0.03
 
     def __call__(
         self, A: Array, V: Array, c: Array, step: Step
@@ -89,6 +83,3 @@ class ContributionGram(EnsemblePenalty):
         dA = (2 / N) * matmul(A, overlap * said)
         dV = 2 * matmul(overlap * heard, V)
         return value, dA, dV, xp.zeros_like(c)
-
-    def flops(self, at: Shape) -> float:
-        return 4 * at.N * at.H**2 + 4 * at.H**2 * at.K + at.N * at.H + 8 * at.H**2

@@ -1,11 +1,8 @@
 """Cosine squared: the similarity of neurons' incoming weights."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
-from tinydiv.similarity import as_matrix, cosine_flops, cosines, off_diagonal
+from tinydiv.similarity import as_matrix, cosines, off_diagonal
 from tinydiv.techniques.base import Step, WeightPenalty
-from tinydiv.techniques.cost import Shape
 
 
 class CosineSquared(WeightPenalty):
@@ -24,11 +21,11 @@ class CosineSquared(WeightPenalty):
     the weights, which lowers the effective rate. Cost: two products of D H^2, whatever the batch.
     """
 
-    name: ClassVar[str] = "cosine"
-    family: ClassVar[str] = "weights"
-    summary: ClassVar[str] = "squared cosine between neurons' incoming weights"
-    paper: ClassVar[str] = "after Rodriguez et al., ICLR 2017; Bansal et al., NeurIPS 2018"
-    default_strength: ClassVar[float] = 1.0
+    name = "cosine"
+    family = "weights"
+    summary = "squared cosine between neurons' incoming weights"
+    paper = "after Rodriguez et al., ICLR 2017; Bansal et al., NeurIPS 2018"
+    default_strength = 1.0
 
     def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
         c = cosines(W)
@@ -36,6 +33,3 @@ class CosineSquared(WeightPenalty):
         value = xp.sum(off_G**2, axis=(-2, -1)) / c.pairs
         dW = c.backward(2 * off_G / as_matrix(c.pairs))
         return value, dW
-
-    def flops(self, at: Shape) -> float:
-        return cosine_flops(at.D, at.H) + 6 * at.H**2

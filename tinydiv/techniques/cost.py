@@ -1,81 +1,78 @@
-"""What a technique costs, beside a plain training step: flops that are counted by formula.
+"""What a technique costs, beside a plain training step: flops that are counted while it runs.
 
-Counted are multiplications, additions and other arithmetic on single numbers, one each:
-
-    product (m, k) (k, n)      2 m k n
-    elementwise, reductions    1 for every number that is read or made, exp and log included
-    n x n decompositions       logdet 2/3 n^3, inverse 2 n^3, eigenvectors 9 n^3, a system with m right
-                               sides 2/3 n^3 + 2 n^2 m (textbook figures)
-    random numbers             DRAW each: ten rounds of Philox per four of them
-
-A relative cost of 0.05 means 5 % more arithmetic than a plain step; what an intervention does every k
-steps counts by its k-th part. It is no time: short rows and many small operations take longer than one
-large product (tinydiv.bench measures).
+A network takes steps with and without the technique, on arrays that count (counting.py). A relative cost
+of 0.05 means 5 % more arithmetic than the plain step; what an intervention does every k steps counts by
+its k-th part. It is no time: short rows and many small operations take longer than one large product
+(tinydiv.bench measures).
 """
 
-from __future__ import annotations
+from dataclasses import replace
+from functools import cache
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from tinydiv.backend import Array, to_device, xp
+from tinydiv.layers import Context
+from tinydiv.losses import cross_entropy
+from tinydiv.mlp import MLP
+from tinydiv.optimizers import SGD
+from tinydiv.techniques.counting import counting
+from tinydiv.techniques.framework import Techniques
+from tinydiv.techniques.placing import layers_of, place
 
-if TYPE_CHECKING:
-    from tinydiv.techniques.base import Technique
+SIZES, BATCH, PROBE = (784, 16, 10), 64, 512
+"""Where relative costs are quoted: the network, the batch, and the samples of the probe set."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """One hidden layer at work: N samples, D inputs, H hidden neurons, K outputs (or next neurons).
+def relative_cost(spec: str) -> float:
+    """A technique's flops per step over those of a plain step, by its spec ("decov:strength=0.1").
 
-    P: samples of the probe set, on which some interventions look.
+    What a technique needs beside it belongs to the plain step.
     """
-
-    N: int
-    D: int
-    H: int
-    K: int
-    P: int = 512
-
-    @property
-    def step(self) -> float:
-        """Flops of the products of a plain training step, D-H-K: forward and backward.
-
-        Three products per layer, but for the gradient that the inputs do not need:
-        6 N (D H + H K) - 2 N D H.
-        """
-        return 6 * self.N * (self.D * self.H + self.H * self.K) - 2 * self.N * self.D * self.H
-
-    @property
-    def weights(self) -> int:
-        """How many weights and biases the network has."""
-        return self.D * self.H + self.H + self.H * self.K + self.K
-
-    @property
-    def probe(self) -> float:
-        """Flops of a forward pass on the probe set, as a relu network makes it."""
-        return 2 * self.P * (self.D * self.H + self.H * self.K) + self.P * (2 * self.H + self.K)
+    placed = place(spec)
+    technique = placed.technique
+    rare, often = placed.every, int(getattr(technique, "k", 1))
+    plain = flops_of_steps(technique.needs, technique.fewest_networks, 1, 1)[-1]
+    due, *others = flops_of_steps((*technique.needs, spec), technique.fewest_networks, rare, often)
+    usual = sum(others) / len(others)
+    mean = usual if rare == 1 else usual + (due - usual) / rare
+    return mean / plain - 1
 
 
-REFERENCE = Shape(N=64, D=784, H=16, K=10)
-"""Where relative costs are quoted: 784-16-10 in batches of 64."""
+def cost_text(spec: str) -> str:
+    """The relative cost for a table: "+4.2 %"."""
+    cost = relative_cost(spec)
+    return f"{100 * cost:+.2g} %" if abs(cost) < 0.1 else f"{100 * cost:+.0f} %"
 
 
-DRAW = 28
-"""Flops of one random number on (-1, 1) or of one entry of a mask (philox.py)."""
+@cache
+def flops_of_steps(specs: tuple[str, ...], networks: int, rare: int, often: int) -> list[float]:
+    """Flops of a step in which a trigger of every `rare` steps is due, then of the `often` after it.
 
-
-def relative_cost(
-    technique: Technique, at: Shape = REFERENCE, every: int | None = None
-) -> float | None:
-    """A technique's flops per step over those of a plain step; None if it does not say.
-
-    every: an intervention's trigger, its default if not given.
+    Draws of the first step are left out: they are made once. Where the trigger is due in every step,
+    the others are, too.
     """
-    flops = technique.flops(at)
-    usual: int = getattr(technique, "default_every", 1)
-    return None if flops is None else flops / (every or usual) / at.step
+    with counting() as counts:
+        net = MLP(SIZES, "relu", replicas=networks, layers=layers_of(specs))
+        for W in net.W:
+            W[...] = 0.05 * uneven(*W.shape[-2:])
+        X = uneven(PROBE, SIZES[0])
+        Y = to_device([i % SIZES[-1] for i in range(BATCH)], dtype="int32")
+        optimizer = SGD(net, 0.0)
+        techniques = Techniques(net, specs, optimizer, probe_inputs=X, total=10**6)
+        found = []
+        for number in (0, *range(2 * rare - 1, 2 * rare + often)):
+            before = replace(counts)
+            trace = net.forward(X[:BATCH], Context(training=True, step=number))
+            loss, dlogits = cross_entropy(trace.logits, Y)
+            step = techniques.step(trace, Y, loss, dlogits, number)
+            techniques.before_backward(step)
+            net.backward(trace, step.dlogits, step.dA)
+            techniques.after_backward(step)
+            optimizer.step()
+            techniques.after_update(step)
+            found.append(counts.minus(before).flops / networks)
+    return found[1:]
 
 
-def cost_text(technique: Technique, every: int | None = None) -> str:
-    """The relative cost for a table: "+4.2 %", or "?" where a reader's own technique does not say."""
-    cost = relative_cost(technique, every=every)
-    return "?" if cost is None else f"+{100 * cost:.2g} %" if cost < 0.1 else f"+{100 * cost:.0f} %"
+def uneven(rows: int, columns: int) -> Array:
+    """Numbers (rows, columns) in [-1, 1] without a pattern: what they are changes no count."""
+    return xp.sin(xp.arange(rows * columns, dtype="float32") ** 1.5).reshape(rows, columns)

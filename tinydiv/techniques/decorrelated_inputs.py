@@ -1,12 +1,9 @@
 """Decorrelated backpropagation: a matrix that learns, without labels, to decorrelate the inputs."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
-from tinydiv.techniques.cost import Shape
 
 
 class DecorrelatedInputs(LayerTechnique):
@@ -27,11 +24,11 @@ class DecorrelatedInputs(LayerTechnique):
     times a small network's own step.
     """
 
-    name: ClassVar[str] = "decorrelated-inputs"
-    family: ClassVar[str] = "layers"
-    summary: ClassVar[str] = "a matrix learns to decorrelate the inputs (decorrelated backprop)"
-    paper: ClassVar[str] = "Dalm, Offergeld, Ahmad and van Gerven, 2024"
-    place: ClassVar[str] = "inputs"
+    name = "decorrelated-inputs"
+    family = "layers"
+    summary = "a matrix learns to decorrelate the inputs (decorrelated backprop)"
+    paper = "Dalm, Offergeld, Ahmad and van Gerven, 2024"
+    place = "inputs"
 
     rate: float = setting(0.01, above=0, high=1, help="rate of R's own rule")
     kappa: float = setting(0.1, low=0, high=1, help="0 decorrelates only, 1 scales only")
@@ -67,7 +64,3 @@ class DecorrelatedInputs(LayerTechnique):
 
     def load_state(self, state: dict[str, Array]) -> None:
         self.R = to_device(state["R"])
-
-    def flops(self, at: Shape) -> float:
-        rule = 4 * at.N * at.D**2 + 8 * at.D**2 + 2 * at.N * at.D
-        return 2 * at.N * at.D**2 + rule / self.k

@@ -1,11 +1,8 @@
 """DeCov: the covariance between hidden neurons."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.similarity import off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.cost import Shape
 
 
 class DeCov(ActivationPenalty):
@@ -23,11 +20,11 @@ class DeCov(ActivationPenalty):
     belongs to a batch size. Cost: two products of N H^2.
     """
 
-    name: ClassVar[str] = "decov"
-    family: ClassVar[str] = "activations"
-    summary: ClassVar[str] = "covariance between hidden neurons"
-    paper: ClassVar[str] = "Cogswell et al., ICLR 2016"
-    default_strength: ClassVar[float] = 0.1
+    name = "decov"
+    family = "activations"
+    summary = "covariance between hidden neurons"
+    paper = "Cogswell et al., ICLR 2016"
+    default_strength = 0.1
 
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
         N = A.shape[-2]
@@ -36,6 +33,3 @@ class DeCov(ActivationPenalty):
         value = xp.sum(off_S**2, axis=(-2, -1)) / 2
         dA = (2 / N) * matmul(C, off_S)
         return value, dA
-
-    def flops(self, at: Shape) -> float:
-        return 4 * at.N * at.H**2 + 3 * at.N * at.H + 4 * at.H**2

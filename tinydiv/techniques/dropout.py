@@ -1,14 +1,12 @@
 """Dropout: the other baseline, noise that asks every neuron to do without its neighbours."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from tinydiv.backend import Array
 from tinydiv.layers import Context
 from tinydiv.philox import Draws
 from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
-from tinydiv.techniques.cost import DRAW, Shape
 
 
 class Dropout(LayerTechnique):
@@ -23,11 +21,11 @@ class Dropout(LayerTechnique):
     ensemble's ambiguity but for the factor H. It punishes neurons that lean on each other.
     """
 
-    name: ClassVar[str] = "dropout"
-    family: ClassVar[str] = "layers"
-    summary: ClassVar[str] = "hidden neurons fall silent at random while training"
-    paper: ClassVar[str] = "Srivastava et al., JMLR 15, 2014"
-    place: ClassVar[str] = "after"
+    name = "dropout"
+    family = "layers"
+    summary = "hidden neurons fall silent at random while training"
+    paper = "Srivastava et al., JMLR 15, 2014"
+    place = "after"
 
     p: float = setting(0.2, low=0, high=0.99, help="probability of silence")
 
@@ -50,6 +48,3 @@ class Dropout(LayerTechnique):
 
     def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
         return W, b
-
-    def flops(self, at: Shape) -> float:
-        return DRAW * at.N * at.H if self.p else 0

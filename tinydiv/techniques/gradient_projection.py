@@ -1,10 +1,7 @@
 """Gradient projection: where diversity works against the task, the task wins."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
 
 
 class GradientProjection(Intervention):
@@ -21,16 +18,16 @@ class GradientProjection(Intervention):
     It acts before other interventions edit the gradient. Cost: one more backward pass.
     """
 
-    name: ClassVar[str] = "gradient-projection"
-    family: ClassVar[str] = "interventions"
-    summary: ClassVar[str] = "penalties may not push against the task's gradient"
-    paper: ClassVar[str] = "after Yu et al. (gradient surgery), NeurIPS 2020"
-    invariant: ClassVar[str] = (
+    name = "gradient-projection"
+    family = "interventions"
+    summary = "penalties may not push against the task's gradient"
+    paper = "after Yu et al. (gradient surgery), NeurIPS 2020"
+    invariant = (
         "the task's gradient: its inner product with the sum is at least its own square, and nothing "
         "changes where penalties do not work against it"
     )
-    acts_on: ClassVar[str] = "whole network"
-    edits_first: ClassVar[bool] = True
+    acts_on = "whole network"
+    edits_first = True
 
     def edit(self, step: Step, layer: int, mask: Array | None) -> None:
         net = step.net
@@ -43,7 +40,3 @@ class GradientProjection(Intervention):
             against = xp.where(mask[..., None], against, xp.zeros_like(against))
         square = xp.maximum(xp.sum(task**2, axis=-1, keepdims=True), xp.finfo(net.dtype).tiny)
         net.dtheta[...] = both - against / square * task
-
-    def flops(self, at: Shape) -> float:
-        backward = 2 * at.N * at.D * at.H + 4 * at.N * at.H * at.K + at.N * (3 * at.H + at.K)
-        return backward + 7 * at.weights

@@ -14,8 +14,7 @@ from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.recycling import centring_bias, lengths, recycle_flops
+from tinydiv.techniques.recycling import centring_bias, lengths
 
 STREAM = 3000
 
@@ -198,9 +197,6 @@ class Grow(Intervention):
     def load_state(self, state: dict[str, Array]) -> None:
         for key in self.kept:
             self.kept[key] = to_device(state[key])
-
-    def flops(self, at: Shape) -> float:
-        return at.probe + recycle_flops(at)
 
 
 class GradMax(Grow):

@@ -1,12 +1,9 @@
 """Hyperspherical energy: neurons' directions as charges on a sphere that repel each other."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
-from tinydiv.similarity import as_matrix, cosine_flops, cosines, pair_mask
+from tinydiv.similarity import as_matrix, cosines, pair_mask
 from tinydiv.techniques.base import Step, WeightPenalty
-from tinydiv.techniques.cost import Shape
 
 FLOOR = 1e-6
 """Added to squared distances: neurons closer than about .001 repel no harder."""
@@ -45,11 +42,11 @@ class HypersphericalEnergy(WeightPenalty):
     for the distances (half: 3 D H^2).
     """
 
-    name: ClassVar[str] = "hyperspherical-energy"
-    family: ClassVar[str] = "weights"
-    summary: ClassVar[str] = "neurons' directions repel each other as charges on a sphere"
-    paper: ClassVar[str] = "Liu et al., NeurIPS 2018"
-    default_strength: ClassVar[float] = 0.3
+    name = "hyperspherical-energy"
+    family = "weights"
+    summary = "neurons' directions repel each other as charges on a sphere"
+    paper = "Liu et al., NeurIPS 2018"
+    default_strength = 0.3
 
     space: str = setting("full", choices=("full", "half"), help="half: mirror images count too")
     s: int = setting(2, low=0, high=2, help="power of the inverse distance; 0 is the logarithm")
@@ -70,7 +67,3 @@ class HypersphericalEnergy(WeightPenalty):
             return -xp.sum(mask * xp.log(square), axis=(-2, -1)) / 2, mask / square
         potential = mask * square ** (-self.s / 2)
         return xp.sum(potential, axis=(-2, -1)), self.s * potential / square
-
-    def flops(self, at: Shape) -> float:
-        one = at.H // 2 * (4 * at.D * at.H + 2 * at.H**2) + 8 * at.H**2
-        return cosine_flops(at.D, at.H) + (one if self.space == "full" else 2 * one)

@@ -1,10 +1,7 @@
 """IterNorm: whitening by a few products, no decomposition."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
-from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.whitening import Whitening
 
 
@@ -22,9 +19,9 @@ class IterNorm(Whitening):
     Cost: 3 T products of H^3 forward, 8 T backward.
     """
 
-    name: ClassVar[str] = "iter-norm"
-    summary: ClassVar[str] = "whiten the hidden pre-activations over the batch (Newton's iteration)"
-    paper: ClassVar[str] = "Huang, Zhou, Zhu, Liu and Shao, CVPR 2019"
+    name = "iter-norm"
+    summary = "whiten the hidden pre-activations over the batch (Newton's iteration)"
+    paper = "Huang, Zhou, Zhu, Liu and Shao, CVPR 2019"
 
     iterations: int = setting(5, low=1, high=7, help="T, Newton's steps")
 
@@ -49,7 +46,3 @@ class IterNorm(Whitening):
         gt = -xp.sum(gM * P[-1], axis=(-2, -1), keepdims=True) / (2 * t**1.5)
         gt = gt - xp.sum(gN * S, axis=(-2, -1), keepdims=True) / t**2
         return gN / t + gt * xp.eye(S.shape[-1], dtype=S.dtype)
-
-    def flops(self, at: Shape) -> float:
-        one = 22 * at.H**3 + 10 * at.H**2  # of Newton's steps, forward and backward
-        return self.shared_flops(at) + self.iterations * one + 13 * at.H**2

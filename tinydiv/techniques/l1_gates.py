@@ -1,11 +1,8 @@
 """L1 gates: a price for every neuron that is open."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
 from tinydiv.techniques.base import NeuronPenalty, Step
-from tinydiv.techniques.cost import Shape
 
 
 class L1Gates(NeuronPenalty):
@@ -28,11 +25,11 @@ class L1Gates(NeuronPenalty):
     the strength, so prune below that. Cost: a few passes over the weights.
     """
 
-    name: ClassVar[str] = "l1-gates"
-    family: ClassVar[str] = "weights"
-    summary: ClassVar[str] = "a price on every neuron's gate (length of its weights): prunes"
-    paper: ClassVar[str] = "ours, after Yuan and Lin, 2006; Yuan et al., 2020"
-    default_strength: ClassVar[float] = 0.03
+    name = "l1-gates"
+    family = "weights"
+    summary = "a price on every neuron's gate (length of its weights): prunes"
+    paper = "ours, after Yuan and Lin, 2006; Yuan et al., 2020"
+    default_strength = 0.03
 
     gate: str = setting(
         "outgoing", choices=("outgoing", "path"), help="length of outgoing, or of both"
@@ -47,7 +44,3 @@ class L1Gates(NeuronPenalty):
         w = W / xp.where(incoming > 0, incoming, 1)
         value = xp.sum(incoming * outgoing.mT, axis=(-2, -1))
         return value, outgoing.mT * w, incoming.mT * v
-
-    def flops(self, at: Shape) -> float:
-        incoming = 1 if self.gate == "outgoing" else 5
-        return at.H * (incoming * at.D + 5 * at.K)

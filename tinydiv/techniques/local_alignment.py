@@ -1,14 +1,12 @@
 """Local representation alignment, an exhibit: credit for hidden neurons without backprop."""
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP, Trace
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
 
 
 class LocalAlignment(Intervention):
@@ -29,13 +27,13 @@ class LocalAlignment(Intervention):
     Cost: that of the backward pass, whose hidden part is not used.
     """
 
-    name: ClassVar[str] = "local-alignment"
-    family: ClassVar[str] = "exhibits"
-    summary: ClassVar[str] = "hidden layers learn from local targets, not by backprop"
-    paper: ClassVar[str] = "after Ororbia and Mali, AAAI 2019; Ororbia et al., 2020"
-    invariant: ClassVar[str] = "no gradient of a hidden layer depends on the weights above it"
-    acts_on: ClassVar[str] = "whole network"
-    edits_first: ClassVar[bool] = True
+    name = "local-alignment"
+    family = "exhibits"
+    summary = "hidden layers learn from local targets, not by backprop"
+    paper = "after Ororbia and Mali, AAAI 2019; Ororbia et al., 2020"
+    invariant = "no gradient of a hidden layer depends on the weights above it"
+    acts_on = "whole network"
+    edits_first = True
 
     beta: float = setting(0.1, above=0, high=10, help="length of the step that makes the target")
 
@@ -91,9 +89,6 @@ class LocalAlignment(Intervention):
 
     def load_state(self, state: dict[str, Array]) -> None:
         self.feedback.update({key: to_device(value) for key, value in state.items()})
-
-    def flops(self, at: Shape) -> float:
-        return 2 * at.N * at.H * (at.D + at.K) + 6 * at.N * at.H
 
 
 STREAM = 4000

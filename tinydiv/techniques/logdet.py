@@ -1,19 +1,13 @@
 """Minus log-determinants: of the neurons' correlations, and of their weights' cosines."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array
 from tinydiv.settings import setting
 from tinydiv.similarity import (
-    correlation_flops,
     correlations,
-    cosine_flops,
     cosines,
-    logdet_flops,
     negative_logdet,
 )
 from tinydiv.techniques.base import ActivationPenalty, Step, WeightPenalty
-from tinydiv.techniques.cost import Shape
 
 
 class LogdetCorrelation(ActivationPenalty):
@@ -36,11 +30,11 @@ class LogdetCorrelation(ActivationPenalty):
     Cost: two products of N H^2, one factorisation and one inverse of H^3.
     """
 
-    name: ClassVar[str] = "logdet-correlation"
-    family: ClassVar[str] = "activations"
-    summary: ClassVar[str] = "-logdet of the correlations: redundancy of all neurons together"
-    paper: ClassVar[str] = "after Watanabe, 1960"
-    default_strength: ClassVar[float] = 0.1
+    name = "logdet-correlation"
+    family = "activations"
+    summary = "-logdet of the correlations: redundancy of all neurons together"
+    paper = "after Watanabe, 1960"
+    default_strength = 0.1
 
     delta: float = setting(1e-3, above=0, help="added to the diagonal; below 1e-3 float64 only")
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
@@ -49,9 +43,6 @@ class LogdetCorrelation(ActivationPenalty):
         c = correlations(A, self.eps)
         value, M = negative_logdet(c.R, c.alive, self.delta)
         return value, c.backward(M)
-
-    def flops(self, at: Shape) -> float:
-        return correlation_flops(at.N, at.H) + logdet_flops(at.H)
 
 
 class LogdetWeights(WeightPenalty):
@@ -69,11 +60,11 @@ class LogdetWeights(WeightPenalty):
     is zero always, and L presses on delta's floor. Cost: two products of D H^2, and H^3.
     """
 
-    name: ClassVar[str] = "logdet-weights"
-    family: ClassVar[str] = "weights"
-    summary: ClassVar[str] = "-logdet of the weights' cosines (determinantal point process, DPP)"
-    paper: ClassVar[str] = "after Kulesza and Taskar, 2012"
-    default_strength: ClassVar[float] = 0.1
+    name = "logdet-weights"
+    family = "weights"
+    summary = "-logdet of the weights' cosines (determinantal point process, DPP)"
+    paper = "after Kulesza and Taskar, 2012"
+    default_strength = 0.1
 
     delta: float = setting(1e-3, above=0, help="added to the diagonal; below 1e-3 float64 only")
 
@@ -81,6 +72,3 @@ class LogdetWeights(WeightPenalty):
         c = cosines(W)
         value, M = negative_logdet(c.G, c.alive, self.delta)
         return value, c.backward(M)
-
-    def flops(self, at: Shape) -> float:
-        return cosine_flops(at.D, at.H) + logdet_flops(at.H)

@@ -1,12 +1,9 @@
 """Merge and recycle: two neurons that say the same become one, and the other starts anew."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
 from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import DRAW, Shape
 from tinydiv.techniques.recycling import centring_bias, lengths, usual_length
 
 
@@ -30,14 +27,14 @@ class MergeRecycle(Intervention):
     Cost, every `every` steps: a forward pass on the probe set, and one H x H solve.
     """
 
-    name: ClassVar[str] = "merge-recycle"
-    family: ClassVar[str] = "interventions"
-    summary: ClassVar[str] = "merge the most correlated pair of neurons, redraw the freed one"
-    paper: ClassVar[str] = "ours, after Srinivas and Babu, 2015, and Sokar et al., ICML 2023"
-    invariant: ClassVar[str] = (
+    name = "merge-recycle"
+    family = "interventions"
+    summary = "merge the most correlated pair of neurons, redraw the freed one"
+    paper = "ours, after Srinivas and Babu, 2015, and Sokar et al., ICML 2023"
+    invariant = (
         "the outputs on the probe set, to a relative 1e-2 where the merged pair are near-duplicates"
     )
-    default_every: ClassVar[int] = 100
+    default_every = 100
 
     threshold: float = setting(0.95, low=0, high=1, help="smallest |correlation| that is merged")
 
@@ -73,12 +70,6 @@ class MergeRecycle(Intervention):
         b[...] = xp.where(act2 & (drop.mT > 0), bias, b)
         step.reset_moments(layer, act & ((drop + keep)[..., 0] > 0))
         step.neurons_replaced(layer, act & (drop[..., 0] > 0))
-
-    def flops(self, at: Shape) -> float:
-        P, D, H = at.P, at.D, at.H
-        pair = 2 * P * H**2 + 10 * P * H + 12 * P
-        fresh = 2 * P * D * H + 2 * P * H**2 + 5 * P * D + 3 * P * H + 2 / 3 * H**3
-        return at.probe + pair + fresh + 7 * D * H + (DRAW + 7) * D + 14 * H**2 + 9 * H * at.K
 
     @staticmethod
     def pair(A: Array, V: Array) -> tuple[Array, Array, Array]:

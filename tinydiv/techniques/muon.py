@@ -1,12 +1,9 @@
 """Muon: momentum whose update is made orthogonal before it moves the hidden weights."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Jordan's quintic: raises all singular values to about 1 (between 0.7 and 1.2) in five steps."""
@@ -29,13 +26,6 @@ def orthogonalise(G: Array, steps: int = 5) -> Array:
     return X if tall else X.mT
 
 
-def orthogonalise_flops(D: int, H: int, steps: int = 5) -> float:
-    """What orthogonalise() costs: in every step two products of D H^2 (H the smaller), one of H^3."""
-    small, large = min(D, H), max(D, H)
-    one = 4 * large * small**2 + 2 * small**3 + 2 * D * H + 3 * small**2
-    return steps * one + 3 * D * H
-
-
 class Muon(Intervention):
     """Orthogonalised momentum on hidden weights (Jordan et al., 2024; Tuddenham et al., 2022).
 
@@ -47,15 +37,15 @@ class Muon(Intervention):
     Cost: 5 steps of two products D H^2 and one H^3.
     """
 
-    name: ClassVar[str] = "muon"
-    family: ClassVar[str] = "interventions"
-    summary: ClassVar[str] = "orthogonalised momentum moves the hidden weights"
-    paper: ClassVar[str] = "Jordan et al., 2024; Tuddenham et al., 2022"
-    invariant: ClassVar[str] = (
+    name = "muon"
+    family = "interventions"
+    summary = "orthogonalised momentum moves the hidden weights"
+    paper = "Jordan et al., 2024; Tuddenham et al., 2022"
+    invariant = (
         "the update of W has its singular values between 0.6 and 1.3 times lr max(1, H/D)^1/2, but for "
         "those of momentum that are below 1/500 of its length"
     )
-    in_every_step: ClassVar[bool] = True
+    in_every_step = True
 
     lr: float = setting(0.02, above=0, help="learning rate of the hidden weights")
     momentum: float = setting(0.95, low=0, high=0.9999, help="mu")
@@ -87,6 +77,3 @@ class Muon(Intervention):
     def load_state(self, state: dict[str, Array]) -> None:
         for key, moment in self.moments.items():
             moment[...] = to_device(state[key])
-
-    def flops(self, at: Shape) -> float:
-        return orthogonalise_flops(at.D, at.H) + 6 * at.D * at.H

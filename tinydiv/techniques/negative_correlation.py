@@ -1,11 +1,8 @@
 """Negative correlation learning, in its generalised form that fits any convex loss."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.techniques.alias import StrengthAlias
 from tinydiv.techniques.base import EnsemblePenalty, Step
-from tinydiv.techniques.cost import Shape
 
 
 class NegativeCorrelation(EnsemblePenalty):
@@ -34,17 +31,17 @@ class NegativeCorrelation(EnsemblePenalty):
     members that agree because all but the bias c is small. Cost: H losses of the outputs, N H K each.
     """
 
-    name: ClassVar[str] = "negative-correlation"
-    family: ClassVar[str] = "ensemble"
-    summary: ClassVar[str] = "each neuron as a member of an ensemble; lambda=1 is plain backprop"
-    paper: ClassVar[str] = "Liu and Yao, 1999; Buschjaeger et al., 2020"
-    default_strength: ClassVar[float] = 0.01
-    strength_limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    strength_reason: ClassVar[str] = (
+    name = "negative-correlation"
+    family = "ensemble"
+    summary = "each neuron as a member of an ensemble; lambda=1 is plain backprop"
+    paper = "Liu and Yao, 1999; Buschjaeger et al., 2020"
+    default_strength = 0.01
+    strength_limits = (0.0, 1.0)
+    strength_reason = (
         "strength is 1 - lambda; lambda above 1 rewards disagreement without bound, below 0 turns "
         "against the network's own loss"
     )
-    strength_alias: ClassVar[StrengthAlias] = StrengthAlias("lambda", sign=-1.0, offset=1.0)
+    strength_alias = StrengthAlias("lambda", sign=-1.0, offset=1.0)
 
     def __call__(
         self, A: Array, V: Array, c: Array, step: Step
@@ -65,9 +62,6 @@ class NegativeCorrelation(EnsemblePenalty):
         dV = xp.sum(D * A.mT[..., :, :, None], axis=-2)
         dc = xp.sum(xp.mean(D, axis=-3), axis=-2, keepdims=True)
         return value, dA, dV, dc
-
-    def flops(self, at: Shape) -> float:
-        return 21 * at.N * at.H * at.K
 
 
 def outputs(A: Array, V: Array, c: Array) -> Array:

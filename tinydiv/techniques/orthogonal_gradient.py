@@ -1,13 +1,10 @@
 """Orthogonal gradients: every neuron moves in a direction of its own."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.muon import orthogonalise, orthogonalise_flops
-from tinydiv.techniques.reorthogonalise import newton_schulz, newton_schulz_flops
+from tinydiv.techniques.muon import orthogonalise
+from tinydiv.techniques.reorthogonalise import newton_schulz
 
 RAISING, POLISHING = 8, 5
 """Quintic steps raise singular values down to 1e-4 of the largest; cubic ones bring them to 1."""
@@ -39,11 +36,11 @@ class OrthogonalGradient(Intervention):
     Cost: 8 Newton-Schulz steps of two products D H^2 and one H^3, and 5 of two.
     """
 
-    name: ClassVar[str] = "orthogonal-gradient"
-    family: ClassVar[str] = "interventions"
-    summary: ClassVar[str] = "the gradient of hidden weights, with all singular values equal"
-    paper: ClassVar[str] = "Tuddenham, Pruegel-Bennett and Hare, 2022"
-    invariant: ClassVar[str] = (
+    name = "orthogonal-gradient"
+    family = "interventions"
+    summary = "the gradient of hidden weights, with all singular values equal"
+    paper = "Tuddenham, Pruegel-Bennett and Hare, 2022"
+    invariant = (
         "the gradient's singular vectors; its singular values become equal (scale=kept: |dW| stays)"
     )
 
@@ -57,9 +54,3 @@ class OrthogonalGradient(Intervention):
             length = xp.sqrt(xp.sum(new**2, axis=(-2, -1), keepdims=True))
             new = new * (size / xp.maximum(length, xp.finfo(dW.dtype).tiny))
         dW[...] = new if mask is None else xp.where(mask[..., None, None], new, dW)
-
-    def flops(self, at: Shape) -> float:
-        small, large = min(at.D, at.H), max(at.D, at.H)
-        raising = orthogonalise_flops(at.D, at.H, RAISING)
-        keeping = 5 * at.D * at.H if self.scale == "kept" else 0
-        return raising + POLISHING * newton_schulz_flops(large, small) + keeping

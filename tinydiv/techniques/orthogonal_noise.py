@@ -1,14 +1,11 @@
 """Orthogonal noise: the two most similar neurons are turned apart, by a stated angle."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.similarity import cosines, off_diagonal
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import DRAW, Shape
 from tinydiv.techniques.recycling import lengths
 
 STREAM = 3000
@@ -30,14 +27,14 @@ class OrthogonalNoise(Intervention):
     Cost, every `every` steps: one product of D H^2.
     """
 
-    name: ClassVar[str] = "orthogonal-noise"
-    family: ClassVar[str] = "interventions"
-    summary: ClassVar[str] = "noise turns the two most similar neurons apart, by a stated angle"
-    paper: ClassVar[str] = "ours"
-    invariant: ClassVar[str] = (
+    name = "orthogonal-noise"
+    family = "interventions"
+    summary = "noise turns the two most similar neurons apart, by a stated angle"
+    paper = "ours"
+    invariant = (
         "the length of every neuron's weights; the pair's new cosine is cos / sqrt(1 + kappa^2)"
     )
-    default_every: ClassVar[int] = 20
+    default_every = 20
 
     kappa: float = setting(0.1, above=0, high=10, help="length of the noise beside the neuron's")
     threshold: float = setting(0.0, low=0, high=1, help="smallest |cosine| that is acted upon")
@@ -75,10 +72,6 @@ class OrthogonalNoise(Intervention):
         new = (w + self.kappa * length * n) / (1 + self.kappa**2) ** 0.5
         new = new * (length / xp.maximum(lengths(new), xp.finfo(W.dtype).tiny))
         W[...] = xp.where((turned & act)[..., None, :], new, W)
-
-    def flops(self, at: Shape) -> float:
-        noise = DRAW * at.D + 47 * at.D  # drawn, and made orthogonal, twice
-        return 2 * at.D * at.H**2 + 8 * at.D * at.H + 4 * at.H**2 + 2 * at.H * at.K + noise
 
 
 def orthogonal_to(n: Array, first: Array, second: Array) -> Array:

@@ -1,12 +1,9 @@
 """OrthoReg: only neurons that point the same way push each other apart."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
-from tinydiv.similarity import cosine_flops, cosines, pair_mask
+from tinydiv.similarity import cosines, pair_mask
 from tinydiv.techniques.base import Step, WeightPenalty
-from tinydiv.techniques.cost import Shape
 
 
 class OrthoReg(WeightPenalty):
@@ -25,11 +22,11 @@ class OrthoReg(WeightPenalty):
     lengths grow as with cosine. Cost: two products of D H^2.
     """
 
-    name: ClassVar[str] = "orthoreg"
-    family: ClassVar[str] = "weights"
-    summary: ClassVar[str] = "pushes apart weights of positive cosine only"
-    paper: ClassVar[str] = "Rodriguez et al., ICLR 2017"
-    default_strength: ClassVar[float] = 0.03
+    name = "orthoreg"
+    family = "weights"
+    summary = "pushes apart weights of positive cosine only"
+    paper = "Rodriguez et al., ICLR 2017"
+    default_strength = 0.03
 
     sharpness: float = setting(10.0, above=0, help="how fast the force fades below cosine 1")
 
@@ -39,6 +36,3 @@ class OrthoReg(WeightPenalty):
         E = xp.exp(self.sharpness * xp.minimum(c.G - 1, 0))  # rounding may lift a cosine above 1
         value = xp.sum(mask * xp.log1p(E), axis=(-2, -1))
         return value, c.backward(self.sharpness * mask * E / (1 + E))
-
-    def flops(self, at: Shape) -> float:
-        return cosine_flops(at.D, at.H) + 14 * at.H**2

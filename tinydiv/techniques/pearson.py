@@ -1,12 +1,9 @@
 """Pearson correlation between hidden neurons: its mean square, and its mean size."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
-from tinydiv.similarity import as_matrix, correlation_flops, correlations, off_diagonal
+from tinydiv.similarity import as_matrix, correlations, off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.cost import Shape
 
 
 class Pearson(ActivationPenalty):
@@ -29,11 +26,11 @@ class Pearson(ActivationPenalty):
     dozen passes.
     """
 
-    name: ClassVar[str] = "pearson"
-    family: ClassVar[str] = "activations"
-    summary: ClassVar[str] = "squared correlation between hidden neurons"
-    paper: ClassVar[str] = "Bao et al., 2013"
-    default_strength: ClassVar[float] = 0.2
+    name = "pearson"
+    family = "activations"
+    summary = "squared correlation between hidden neurons"
+    paper = "Bao et al., 2013"
+    default_strength = 0.2
 
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
     debiased: bool = setting(False, help="take out the part that chance gives")
@@ -47,9 +44,6 @@ class Pearson(ActivationPenalty):
             chance = 1 / max(A.shape[-2] - 1, 2)
             value, M = (value - chance) / (1 - chance), M / (1 - chance)
         return value, c.backward(M)
-
-    def flops(self, at: Shape) -> float:
-        return correlation_flops(at.N, at.H) + 6 * at.H**2
 
 
 class MeanAbsPearson(ActivationPenalty):
@@ -67,11 +61,11 @@ class MeanAbsPearson(ActivationPenalty):
     force in a small batch fights noise. At r = 0 there is a kink. Cost: as Pearson.
     """
 
-    name: ClassVar[str] = "mean-abs-pearson"
-    family: ClassVar[str] = "activations"
-    summary: ClassVar[str] = "absolute correlation between hidden neurons"
-    paper: ClassVar[str] = "after Bao et al., 2013"
-    default_strength: ClassVar[float] = 0.1
+    name = "mean-abs-pearson"
+    family = "activations"
+    summary = "absolute correlation between hidden neurons"
+    paper = "after Bao et al., 2013"
+    default_strength = 0.1
 
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
 
@@ -80,6 +74,3 @@ class MeanAbsPearson(ActivationPenalty):
         off_R = off_diagonal(c.R)
         value = xp.sum(abs(off_R), axis=(-2, -1)) / c.pairs
         return value, c.backward(xp.sign(off_R) / as_matrix(c.pairs))
-
-    def flops(self, at: Shape) -> float:
-        return correlation_flops(at.N, at.H) + 6 * at.H**2

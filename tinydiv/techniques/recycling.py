@@ -8,7 +8,6 @@ learn from the first step on.
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.techniques.base import Step
-from tinydiv.techniques.cost import DRAW, Shape
 
 
 def lengths(W: Array) -> Array:
@@ -28,11 +27,6 @@ def centring_bias(X: Array, W: Array) -> Array:
     So a recycled ReLU neuron is born neither dead nor always on, whatever the inputs' mean.
     """
     return -matmul(xp.mean(X, axis=-2, keepdims=True), W)
-
-
-def recycle_flops(at: Shape) -> float:
-    """What recycle() costs, the probe's forward pass and an optimizer's moments aside."""
-    return at.P * at.D + (DRAW + 8) * at.D * at.H + at.H * at.K
 
 
 def recycle(step: Step, layer: int, chosen: Array, stream: int) -> None:

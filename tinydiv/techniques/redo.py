@@ -1,12 +1,9 @@
 """ReDo: neurons that fell asleep are recycled."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
-from tinydiv.techniques.recycling import recycle, recycle_flops
+from tinydiv.techniques.recycling import recycle
 
 STREAM = 1000
 """Added to the layer's number: draws that no other technique uses."""
@@ -34,15 +31,15 @@ class ReDo(Intervention):
     Cost, every `every` steps: a forward pass on the probe set.
     """
 
-    name: ClassVar[str] = "redo"
-    family: ClassVar[str] = "interventions"
-    summary: ClassVar[str] = "neurons that hardly speak are drawn anew"
-    paper: ClassVar[str] = "Sokar, Agarwal, Castro and Evci, ICML 2023"
-    invariant: ClassVar[str] = (
+    name = "redo"
+    family = "interventions"
+    summary = "neurons that hardly speak are drawn anew"
+    paper = "Sokar, Agarwal, Castro and Evci, ICML 2023"
+    invariant = (
         "the outputs on the probe set, but for what dormant neurons had said: exactly at tau = 0; "
         "afterwards no neuron of the layer is dormant for good"
     )
-    default_every: ClassVar[int] = 100
+    default_every = 100
 
     tau: float = setting(0.025, low=0, high=0.999, help="largest score of a dormant neuron")
 
@@ -51,6 +48,3 @@ class ReDo(Intervention):
         if mask is not None:
             dormant = dormant & mask[..., None]
         recycle(step, layer, dormant, STREAM)
-
-    def flops(self, at: Shape) -> float:
-        return at.probe + 2 * at.P * at.H + recycle_flops(at)

@@ -1,14 +1,11 @@
 """Re-orthogonalise: now and then, the neurons move towards the nearest orthogonal frame."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.similarity import cosines
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.recycling import lengths
 
 
@@ -17,11 +14,6 @@ def newton_schulz(Y: Array, iterations: int) -> Array:
     for _ in range(iterations):
         Y = 1.5 * Y - 0.5 * matmul(Y, matmul(Y.mT, Y))
     return Y
-
-
-def newton_schulz_flops(D: int, H: int) -> float:
-    """What one step of newton_schulz() costs: two products of D H^2, three passes."""
-    return 4 * D * H**2 + 3 * D * H
 
 
 def nearest_frame(U: Array, iterations: int) -> Array:
@@ -49,14 +41,14 @@ class Reorthogonalise(Intervention):
     Cost, every `every` steps: 2 * iterations products of D H^2.
     """
 
-    name: ClassVar[str] = "reorthogonalise"
-    family: ClassVar[str] = "interventions"
-    summary: ClassVar[str] = "every so often weights move to the nearest orthogonal frame"
-    paper: ClassVar[str] = "after Loewdin, 1950, and Bansal et al., NeurIPS 2018"
-    invariant: ClassVar[str] = (
+    name = "reorthogonalise"
+    family = "interventions"
+    summary = "every so often weights move to the nearest orthogonal frame"
+    paper = "after Loewdin, 1950, and Bansal et al., NeurIPS 2018"
+    invariant = (
         "the length of every neuron's weights; at kappa = 1 the weights are orthogonal afterwards"
     )
-    default_every: ClassVar[int] = 50
+    default_every = 50
 
     kappa: float = setting(1.0, above=0, high=1, help="how far to go, 1 is all the way")
     iterations: int = setting(20, low=8, high=40, help="Newton-Schulz steps")
@@ -72,10 +64,6 @@ class Reorthogonalise(Intervention):
         moved = c.n * moved / xp.maximum(lengths(moved), xp.finfo(W.dtype).tiny)
         new = xp.where(c.alive > 0, moved, W)
         W[...] = new if mask is None else xp.where(mask[..., None, None], new, W)
-
-    def flops(self, at: Shape) -> float:
-        frame = self.iterations * newton_schulz_flops(at.D, at.H)
-        return frame + 2 * at.D * at.H**2 + 14 * at.D * at.H
 
 
 def refuse_wide(name: str, net: MLP, layer: int) -> None:

@@ -1,11 +1,8 @@
 """Shared-direction removal: what all neurons' gradients have in common counts less."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
 
 
 class SharedDirection(Intervention):
@@ -19,11 +16,11 @@ class SharedDirection(Intervention):
     Cost: two passes over dW.
     """
 
-    name: ClassVar[str] = "shared-direction"
-    family: ClassVar[str] = "interventions"
-    summary: ClassVar[str] = "a part of the neurons' common direction leaves their gradients"
-    paper: ClassVar[str] = "ours, a rank-one form of Tuddenham et al., 2022"
-    invariant: ClassVar[str] = (
+    name = "shared-direction"
+    family = "interventions"
+    summary = "a part of the neurons' common direction leaves their gradients"
+    paper = "ours, a rank-one form of Tuddenham et al., 2022"
+    invariant = (
         "the gradient's part orthogonal to the neurons' mean; the part along it shrinks by 1 - alpha"
     )
 
@@ -38,6 +35,3 @@ class SharedDirection(Intervention):
         if mask is not None:
             common = xp.where(mask[..., None, None], common, xp.zeros_like(common))
         dW -= common
-
-    def flops(self, at: Shape) -> float:
-        return 5 * at.D * at.H + 5 * at.D

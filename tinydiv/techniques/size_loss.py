@@ -7,7 +7,6 @@ from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Penalty, Step, Strength
-from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.sized import sized_at
 
 
@@ -42,9 +41,6 @@ class SizeLoss(Penalty):
                     f"size-loss's goal {self.goal:g} lies beyond the room of layer {layer}: "
                     f"{sized.label} reaches its full size at {sized.room():g}"
                 )
-
-    def flops(self, at: Shape) -> float:
-        return 5
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:
         sized = sized_at(step.net, layer)

@@ -15,7 +15,6 @@ from tinydiv.backend import Array, xp
 from tinydiv.layers import Context, Layer
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import LayerTechnique
-from tinydiv.techniques.cost import Shape
 
 
 class Sized(LayerTechnique):
@@ -70,9 +69,6 @@ class Sized(LayerTechnique):
         x, g, slope = cache
         dN = xp.sum(xp.sum(dy * x, axis=-2, keepdims=True) * slope, axis=-1, keepdims=True)
         return dy * g, {self.key: self.reaching() * dN}
-
-    def flops(self, at: Shape) -> float:
-        return 4 * at.N * at.H
 
     def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
         return W * self.gates()[0].mT, b

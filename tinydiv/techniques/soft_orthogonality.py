@@ -1,12 +1,9 @@
 """Soft orthogonality and SRIP: how far W'W is from a multiple of the identity."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
 from tinydiv.similarity import as_matrix
 from tinydiv.techniques.base import Step, WeightPenalty
-from tinydiv.techniques.cost import Shape
 
 
 def from_isometry(W: Array, scaled: bool = True) -> Array:
@@ -32,21 +29,17 @@ class SoftOrthogonality(WeightPenalty):
     Cost: two products of D H^2, whatever the batch.
     """
 
-    name: ClassVar[str] = "soft-orthogonality"
-    family: ClassVar[str] = "weights"
-    summary: ClassVar[str] = "distance of W'W from a multiple of the identity"
-    paper: ClassVar[str] = "Bansal, Chen and Wang, NeurIPS 2018"
-    default_strength: ClassVar[float] = 0.01
+    name = "soft-orthogonality"
+    family = "weights"
+    summary = "distance of W'W from a multiple of the identity"
+    paper = "Bansal, Chen and Wang, NeurIPS 2018"
+    default_strength = 0.01
 
     scaled: bool = setting(True, help="compare with the mean squared length instead of 1")
 
     def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
         E = from_isometry(W, self.scaled)
         return xp.sum(E**2, axis=(-2, -1)), 4 * matmul(W, E)
-
-    def flops(self, at: Shape) -> float:
-        scale = 2 * at.D * at.H if self.scaled else 0
-        return 4 * at.D * at.H**2 + at.D * at.H + 4 * at.H**2 + scale
 
 
 class SRIP(WeightPenalty):
@@ -68,11 +61,11 @@ class SRIP(WeightPenalty):
     eigenvectors, or 2 n H^2.
     """
 
-    name: ClassVar[str] = "srip"
-    family: ClassVar[str] = "weights"
-    summary: ClassVar[str] = "the worst direction of W'W against a multiple of the identity"
-    paper: ClassVar[str] = "Bansal, Chen and Wang, NeurIPS 2018"
-    default_strength: ClassVar[float] = 0.03
+    name = "srip"
+    family = "weights"
+    summary = "the worst direction of W'W against a multiple of the identity"
+    paper = "Bansal, Chen and Wang, NeurIPS 2018"
+    default_strength = 0.03
 
     iterations: int = setting(0, low=0, help="power iterations; 0 computes the eigenvector exactly")
 
@@ -85,11 +78,6 @@ class SRIP(WeightPenalty):
         aligned = xp.sum(u * v, axis=(-2, -1), keepdims=True)
         dW = matmul(Wu, v.mT) + matmul(Wv, u.mT) - (2 / W.shape[-1]) * aligned * W
         return xp.sum(u * Ev, axis=(-2, -1)), dW
-
-    def flops(self, at: Shape) -> float:
-        power = (2 * at.H + 3) * at.H * (self.iterations + 1)
-        vector = power if self.iterations else 9 * at.H**3
-        return 2 * at.D * at.H**2 + 15 * at.D * at.H + 6 * at.H**2 + vector
 
 
 def extreme_vector(E: Array) -> Array:

@@ -1,12 +1,9 @@
 """Spanning-tree persistence: only the closest ties between neurons count."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
-from tinydiv.similarity import as_matrix, correlation_flops, correlations, pair_mask
+from tinydiv.similarity import as_matrix, correlations, pair_mask
 from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.cost import Shape
 
 FAR = 4.0
 """Stands for the distance to a neuron that is not alive; real ones lie in [0, 1]."""
@@ -67,11 +64,11 @@ class SpanningTree(ActivationPenalty):
     GPU feels as launches.
     """
 
-    name: ClassVar[str] = "spanning-tree"
-    family: ClassVar[str] = "activations"
-    summary: ClassVar[str] = "lengthens the shortest tree of correlations that joins all neurons"
-    paper: ClassVar[str] = "Ballester, Casacuberta and Escalera, PMLR 228, 2023"
-    default_strength: ClassVar[float] = 0.01
+    name = "spanning-tree"
+    family = "activations"
+    summary = "lengthens the shortest tree of correlations that joins all neurons"
+    paper = "Ballester, Casacuberta and Escalera, PMLR 228, 2023"
+    default_strength = 0.01
 
     form: str = setting("t1", choices=("t1", "t2"), help="sum of edges, or their mean and spread")
     balance: float = setting(
@@ -97,8 +94,3 @@ class SpanningTree(ActivationPenalty):
             steepness = xp.where(some, self.balance / (m * xp.where(some, std, 1)), 0)
             slope = as_matrix(steepness) * deviation - as_matrix((1 - self.balance) / m) * tree
         return value, c.backward(-xp.sign(c.R) * slope)
-
-    def flops(self, at: Shape) -> float:
-        tree = 2 * at.H**3 + 10 * at.H**2
-        rest = 8 if self.form == "t1" else 14
-        return correlation_flops(at.N, at.H) + tree + rest * at.H**2

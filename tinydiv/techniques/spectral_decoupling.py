@@ -1,10 +1,7 @@
 """Spectral decoupling: small outputs, so that no feature of the data starves the others."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.techniques.base import OutputPenalty, Step
-from tinydiv.techniques.cost import Shape
 
 
 class SpectralDecoupling(OutputPenalty):
@@ -22,15 +19,12 @@ class SpectralDecoupling(OutputPenalty):
     with squared error it only biases the fit. Cost: two passes over the outputs.
     """
 
-    name: ClassVar[str] = "spectral-decoupling"
-    family: ClassVar[str] = "activations"
-    summary: ClassVar[str] = "small logits, so that weak features are still learned"
-    paper: ClassVar[str] = "Pezeshki et al., NeurIPS 2021"
-    default_strength: ClassVar[float] = 0.01
+    name = "spectral-decoupling"
+    family = "activations"
+    summary = "small logits, so that weak features are still learned"
+    paper = "Pezeshki et al., NeurIPS 2021"
+    default_strength = 0.01
 
     def __call__(self, logits: Array, step: Step) -> tuple[Array, Array]:
         N = logits.shape[-2]
         return xp.sum(logits**2, axis=(-2, -1)) / (2 * N), logits / N
-
-    def flops(self, at: Shape) -> float:
-        return 5 * at.N * at.K

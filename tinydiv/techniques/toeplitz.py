@@ -1,11 +1,8 @@
 """Toeplitz weights, an exhibit: redundancy that is imposed, to see what it costs."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, xp
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.cost import Shape
 
 
 class Toeplitz(Intervention):
@@ -21,12 +18,12 @@ class Toeplitz(Intervention):
     The opposite of diversity: neurons may differ by a shift and by their bias, by nothing else.
     """
 
-    name: ClassVar[str] = "toeplitz"
-    family: ClassVar[str] = "exhibits"
-    summary: ClassVar[str] = "imposed redundancy: neurons are shifts of one another"
-    paper: ClassVar[str] = "after Araujo, Building Compact and Robust Networks, 2021"
-    invariant: ClassVar[str] = "W[d, h] depends on d - h alone, to the last bit"
-    in_every_step: ClassVar[bool] = True
+    name = "toeplitz"
+    family = "exhibits"
+    summary = "imposed redundancy: neurons are shifts of one another"
+    paper = "after Araujo, Building Compact and Robust Networks, 2021"
+    invariant = "W[d, h] depends on d - h alone, to the last bit"
+    in_every_step = True
 
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
         W = net.W[layer - 1]
@@ -36,9 +33,6 @@ class Toeplitz(Intervention):
     def edit(self, step: Step, layer: int, mask: Array | None) -> None:
         dW = step.net.dW[layer - 1]
         dW[...] = spread(diagonal_sums(dW), *dW.shape[-2:])
-
-    def flops(self, at: Shape) -> float:
-        return at.H * (at.D + at.H - 1)
 
 
 def diagonal_sums(M: Array) -> Array:

@@ -1,12 +1,9 @@
 """VICReg's two terms within a layer: covariance, and a hinge that keeps every neuron moving."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
 from tinydiv.similarity import ALIVE_STD, as_matrix, off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.cost import Shape
 
 
 class VICReg(ActivationPenalty):
@@ -28,11 +25,11 @@ class VICReg(ActivationPenalty):
     Cost: two products of N H^2.
     """
 
-    name: ClassVar[str] = "vicreg"
-    family: ClassVar[str] = "activations"
-    summary: ClassVar[str] = "covariance, with a hinge that keeps every neuron's variance up"
-    paper: ClassVar[str] = "Bardes, Ponce and LeCun, ICLR 2022"
-    default_strength: ClassVar[float] = 0.01
+    name = "vicreg"
+    family = "activations"
+    summary = "covariance, with a hinge that keeps every neuron's variance up"
+    paper = "Bardes, Ponce and LeCun, ICLR 2022"
+    default_strength = 0.01
 
     covariance: float = setting(1.0, low=0, help="weight of the covariance term")
     variance: float = setting(25.0, low=0, help="weight of the variance hinge")
@@ -56,6 +53,3 @@ class VICReg(ActivationPenalty):
         pull = (4 * self.covariance / dof) * off_S / as_matrix(alive)
         push = (self.variance / (H * dof)) * (short > 0).astype(A.dtype) / s
         return value, matmul(C, pull) - C * push
-
-    def flops(self, at: Shape) -> float:
-        return 4 * at.N * at.H**2 + 6 * at.N * at.H + 8 * at.H**2

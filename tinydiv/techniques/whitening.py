@@ -6,13 +6,10 @@ zca_norm.py gets M from eigenvectors, iter_norm.py by an iteration; each brings 
 gradient of M to that of S.
 """
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
-from tinydiv.techniques.cost import Shape
 
 
 class Whitening(LayerTechnique):
@@ -32,8 +29,8 @@ class Whitening(LayerTechnique):
     Fill in matrix(S) -> (M, cache) and back(gM, cache) -> gS.
     """
 
-    family: ClassVar[str] = "layers"
-    place: ClassVar[str] = "before"
+    family = "layers"
+    place = "before"
 
     momentum: float = setting(0.1, above=0, high=1, help="weight of the newest batch")
     eps: float = setting(1e-3, above=0, help="added to the variances")
@@ -103,7 +100,3 @@ class Whitening(LayerTechnique):
     def load_state(self, state: dict[str, Array]) -> None:
         self.mean[...] = to_device(state["mean"])
         self.covariance[...] = to_device(state["covariance"])
-
-    def shared_flops(self, at: Shape) -> float:
-        """Flops of all but `matrix` and `back`: five products of N H^2, twelve passes."""
-        return 10 * at.N * at.H**2 + 12 * at.N * at.H + 9 * at.H**2

@@ -1,12 +1,9 @@
 """WLD-Reg: how alike two neurons answer, by a Gaussian of the distance between their activations."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
 from tinydiv.similarity import off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
-from tinydiv.techniques.cost import Shape
 
 DELTA = 1e-3
 """Added to the diagonal of S under a determinant: neurons that coincide make S singular."""
@@ -34,11 +31,11 @@ class WLDReg(ActivationPenalty):
     Cost: a dozen passes over N H^2 (aggregated: two products of N H^2), the determinants H^3.
     """
 
-    name: ClassVar[str] = "wld-reg"
-    family: ClassVar[str] = "activations"
-    summary: ClassVar[str] = "Gaussian similarity of neurons' activations"
-    paper: ClassVar[str] = "Laakom et al., AAAI 2023"
-    default_strength: ClassVar[float] = 0.003
+    name = "wld-reg"
+    family = "activations"
+    summary = "Gaussian similarity of neurons' activations"
+    paper = "Laakom et al., AAAI 2023"
+    default_strength = 0.003
 
     form: str = setting(
         "direct",
@@ -85,10 +82,3 @@ class WLDReg(ActivationPenalty):
         value = xp.sum(Q, axis=(-2, -1))
         dA = A * xp.sum(Q, axis=-2, keepdims=True) - matmul(A, Q)
         return value, (-4 * self.gamma / N) * dA
-
-    def flops(self, at: Shape) -> float:
-        if self.form == "aggregated":
-            return 4 * at.N * at.H**2 + 8 * at.N * at.H + 14 * at.H**2
-        if self.form == "direct":
-            return 7 * at.N * at.H**2 + at.N * at.H + 3 * at.H**2
-        return 8 * at.N * at.H**2 + at.N * at.H + 8 / 3 * at.H**3 + 4 * at.H**2

@@ -1,9 +1,6 @@
 """Decorrelated batch normalisation: whitening by eigenvectors, back through them without a pole."""
 
-from typing import ClassVar
-
 from tinydiv.backend import Array, matmul, xp
-from tinydiv.techniques.cost import Shape
 from tinydiv.techniques.whitening import Whitening
 
 
@@ -19,9 +16,9 @@ class ZCANorm(Whitening):
     eigenvalues do no harm. Cost: an H x H eigendecomposition, 5 products of N H^2, 5 of H^3.
     """
 
-    name: ClassVar[str] = "zca-norm"
-    summary: ClassVar[str] = "whiten the hidden pre-activations over the batch (eigenvectors)"
-    paper: ClassVar[str] = "Huang, Yang, Lang and Deng, CVPR 2018"
+    name = "zca-norm"
+    summary = "whiten the hidden pre-activations over the batch (eigenvectors)"
+    paper = "Huang, Yang, Lang and Deng, CVPR 2018"
 
     def matrix(self, S: Array) -> tuple[Array, Array]:
         values, U = xp.linalg.eigh(S)
@@ -33,7 +30,3 @@ class ZCANorm(Whitening):
         K = -1 / (roots.mT * roots * (roots.mT + roots))
         inner = matmul(matmul(U.mT, (gM + gM.mT) / 2), U)
         return matmul(matmul(U, K * inner), U.mT)
-
-    def flops(self, at: Shape) -> float:
-        eigenvectors, products = 9 * at.H**3, 10 * at.H**3
-        return self.shared_flops(at) + eigenvectors + products + 8 * at.H**2
