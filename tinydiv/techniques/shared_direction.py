@@ -21,7 +21,7 @@ class SharedDirection(Intervention):
     summary = "a part of the neurons' common direction leaves their gradients"
     paper = "ours, a rank-one form of Tuddenham et al., 2022"
     invariant = (
-        "the gradient's part orthogonal to the neurons' mean; the part along it shrinks by 1 - alpha"
+        "the gradient's part orthogonal to the neurons' mean; what lies along it is times 1 - alpha"
     )
 
     alpha: float = setting(0.5, low=0, high=1, help="which part of it is taken out")
