@@ -92,20 +92,24 @@ def test_images_show_every_neuron():
         film.show(1)
     (picture,) = film.left.images
     canvas = np.asarray(picture.get_array())
-    np.testing.assert_allclose(canvas[:28, :28].reshape(-1), frames.weights[1][:, 0])
-    np.testing.assert_allclose(canvas[30:58, 30:58].reshape(-1), frames.weights[1][:, 3])
-    low, high = picture.get_clim()
-    assert low == -high
-    assert high >= np.quantile(np.abs(frames.weights), 0.99)  # one scale for all frames
+    X = frames.data.probe()
+    A = np.maximum(X @ frames.weights[1] + net.b[0] / -2, 0)  # as it was before the last change
+    for h, tile in ((0, canvas[:28, :28]), (3, canvas[30:58, 30:58])):
+        wanted = X.T @ A[:, h] / A[:, h].sum() - X.mean(axis=0)
+        np.testing.assert_allclose(tile.reshape(-1), wanted / np.abs(wanted).max(), atol=1e-6)
+    assert picture.get_clim() == (-1, 1)  # one scale for all frames
 
 
 def test_other_inputs_are_a_heat_map():
-    _net, frames = frames_of("parity")
+    net, frames = frames_of("parity")
     frames.look(0)
+    net.theta *= 3
+    frames.look(40)
     with page("dark"):
         film = Film(frames)
-        film.show(0)
-    np.testing.assert_allclose(film.left.images[0].get_array(), frames.weights[0])
+        film.show(1)
+    moved = frames.weights[1] - frames.weights[0]
+    np.testing.assert_allclose(film.left.images[0].get_array(), moved)
 
 
 def test_the_gif_has_a_picture_per_moment(tmp_path):

@@ -1,14 +1,25 @@
 """The gallery: one network per technique, the same start, a matrix each; and what it lets us see."""
 
+import re
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
 from tinydiv.errors import UsageError
-from tinydiv.gallery.command import PLAIN, SETTINGS, GalleryConfig, gallery, main, table
+from tinydiv.gallery.command import (
+    PLAIN,
+    SETTINGS,
+    GalleryConfig,
+    gallery,
+    main,
+    specs_of,
+    table,
+    with_strength,
+)
 from tinydiv.runs.build import build
 from tinydiv.runs.config import TrainConfig
-from tinydiv.techniques import TECHNIQUES
+from tinydiv.techniques import TECHNIQUES, Penalty, place
 
 SMALL = {"data": "life", "hidden": (6,), "epochs": 3}
 
@@ -26,10 +37,16 @@ FAMILIES = sorted({cls.family for cls in TECHNIQUES.values()})
     ],
 )
 def test_a_family_is_shown_whole(family, measure):
-    shown = gallery(GalleryConfig(family=family, measure=measure, **SMALL))
+    shown, image_shape = gallery(GalleryConfig(family=family, measure=measure, **SMALL))
+    assert image_shape == (3, 3)
     names = [name for name, cls in TECHNIQUES.items() if cls.family == family]
-    assert [one.spec for one in shown] == ["none", *names]
+    assert sorted(one.spec.partition(":")[0] for one in shown[1:]) == sorted(names)
+    assert shown[0].spec == "none"
+    assert [one.alike for one in shown[1:]] == sorted(one.alike for one in shown[1:])
     for one in shown:
+        penalty = issubclass(TECHNIQUES.get(one.spec.partition(":")[0], object), Penalty)
+        assert ("strength=" in one.spec) == penalty
+        assert one.inputs.shape == (9, 6)
         assert one.similarity.shape == (6, 6)
         assert np.isfinite(one.similarity).all()
         assert np.abs(one.similarity).max() <= 1 + 1e-5
@@ -43,7 +60,7 @@ def test_a_family_is_shown_whole(family, measure):
 @pytest.mark.parametrize("technique", [(), ("consensus",)])
 def test_all_begin_alike(technique):
     """After no epoch at all every matrix is that of the plain network, of the first where they are many."""
-    shown = gallery(GalleryConfig(technique=technique, **{**SMALL, "epochs": 0}))
+    shown, _ = gallery(GalleryConfig(technique=technique, **{**SMALL, "epochs": 0}))
     assert len(shown) > 1
     for one in shown[1:]:
         np.testing.assert_allclose(one.similarity, shown[0].similarity, atol=1e-6)
@@ -68,7 +85,22 @@ def test_every_family_is_drawn_by_the_command(family, tmp_path):
     flags = ["--data", "life", "--hidden", "4", "--epochs", "1", "--out", str(out)]
     assert main([*flags, "--family", family]) == 0
     drawn = out.read_text()
-    assert all(f"{name}, " in drawn for name, cls in TECHNIQUES.items() if cls.family == family)
+    names = [name for name, cls in TECHNIQUES.items() if cls.family == family]
+    assert all(re.search(rf"\b{name}(:strength=[\d.]+)?, \d", drawn) for name in names)
+
+
+def test_a_strength_that_is_given_is_not_written_twice():
+    specs = ("decov", "decov:strength=0.3", "vicreg:target=2", "dropout")
+    written = [with_strength(place(spec)) for spec in specs]
+    strength = TECHNIQUES["vicreg"].default_strength
+    assert written == [
+        *(f"decov:strength={TECHNIQUES['decov'].default_strength:g}", "decov:strength=0.3"),
+        *(f"vicreg:target=2,strength={strength:g}", "dropout"),
+    ]
+
+
+def test_the_family_all_is_every_technique():
+    assert specs_of(GalleryConfig(family="all")) == list(TECHNIQUES)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """python -m tinydiv.gallery: the same small network under each technique of a family, side by side.
 
-Every network begins with the same weights and sees the same batches; after training, how alike its
-hidden neurons are is drawn as a matrix. The picture shows what a technique does to the neurons, and the
-printed table what that costs: one seed is an illustration, not a measurement (tinydiv.study measures).
-Where a technique lets networks meet (consensus), the fewest it takes are trained; the first is shown.
+Every network begins with the same weights and sees the same batches. After training, what its hidden
+neurons answer to is drawn as images (for image data), and how alike they are as a matrix: the network
+without a technique first, then the others from the least alike to the most. The printed table adds what
+each technique costs. One seed is an illustration, not a measurement (tinydiv.study measures). Where a
+technique needs several networks (consensus), the fewest it takes are trained; the first is shown.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from tinydiv.runs.config import TrainConfig
 if TYPE_CHECKING:
     from tinydiv.backend import Array
     from tinydiv.runs.build import Run
+    from tinydiv.techniques import Placed
 
 PROG = "tinydiv.gallery"
 MEASURES = ("correlation", "cosine", "overlap")
@@ -27,6 +29,7 @@ MEASURES = ("correlation", "cosine", "overlap")
 EXAMPLES = """examples:
   python -m tinydiv.gallery --family activations --out activations.png
   python -m tinydiv.gallery --family weights --out weights.png
+  python -m tinydiv.gallery --family all --out all.png
   python -m tinydiv.gallery --technique decov:strength=0.01 --technique decov:strength=1 --out two.png
   python -m tinydiv.gallery --family weights --data fashion-mini --hidden 16 --epochs 5 --out w.png
 
@@ -62,7 +65,9 @@ OF_FAMILY = "(default: as suits the family)"
 class GalleryConfig:
     """What is drawn. None stands for the family's own choice."""
 
-    family: str = option("activations", text, "NAME", "whose techniques, each as it comes")
+    family: str = option(
+        "activations", text, "NAME", "whose techniques, each as it comes; all: every technique"
+    )
     technique: tuple[str, ...] = option(
         (), words(""), "SPEC", "this technique, in place of a family; may be repeated", repeat=True
     )
@@ -84,17 +89,30 @@ class GalleryConfig:
 
 @dataclass(frozen=True)
 class Shown:
-    """One trained network: what stands above its matrix, and the matrix."""
+    """One trained network: what it was given, how well it does, and what its neurons became."""
 
     spec: str
     accuracy: float
     similarity: "Array"
     """(H, H); a row of zeros where a neuron is dead."""
+    inputs: "Array"
+    """(D, H): what each neuron answers to; under the measure cosine how far its weights moved."""
     cost: str
 
     @property
     def title(self) -> str:
         return f"{self.spec}, {100 * self.accuracy:.1f} %"
+
+    @property
+    def dead(self) -> int:
+        """How many neurons are constant on the probe set."""
+        return int((self.similarity.diagonal() == 0).sum())
+
+    @property
+    def alike(self) -> float:
+        """The mean size of the similarity over pairs of living neurons; 0 without a pair."""
+        M, alive = abs(self.similarity), len(self.similarity) - self.dead
+        return float((M.sum() - M.trace()) / max(alive * (alive - 1), 1))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,13 +144,22 @@ def command(argv: Sequence[str]) -> None:
 
     setting = setting_of(config)
     refuse_other_files(options.out)
-    shown = gallery(config)
+    shown, image_shape = gallery(config)
     widths = "-".join(map(str, setting.hidden))
     title = (
-        f"{setting.data}, {widths} hidden neurons, the same start and batches (seed {config.seed})"
+        f"{setting.data}, {widths} hidden neurons, the same start and batches (seed {config.seed}). "
+        f"Matrices: {setting.measure} between neurons, its mean size above."
     )
+    if image_shape:
+        moved = setting.measure == "cosine" and len(setting.hidden) == 1
+        what = "the weights less their start" if moved else "what each neuron answers to"
+        title += f" Images: {what}."
     picture = gallery_picture(
-        {one.title: one.similarity for one in shown}, measure=setting.measure, title=title
+        {one.title: one.similarity for one in shown},
+        measure=setting.measure,
+        title=title,
+        inputs={one.title: one.inputs for one in shown} if image_shape else None,
+        image_shape=image_shape,
     )
     with replacing(Path(options.out)) as part:
         save(picture, part)
@@ -164,21 +191,28 @@ def specs_of(config: GalleryConfig) -> list[str]:
 
     if config.technique:
         return list(dict.fromkeys(config.technique))
+    if config.family == "all":
+        return list(TECHNIQUES)
     families = list(dict.fromkeys(cls.family for cls in TECHNIQUES.values()))
     if config.family not in families:
         raise UsageError(
-            f"there is no family {config.family!r}: {nearest(config.family, families)}"
+            f"there is no family {config.family!r}: {nearest(config.family, [*families, 'all'])}"
         )
     return [name for name, cls in TECHNIQUES.items() if cls.family == config.family]
 
 
-def gallery(config: GalleryConfig) -> list[Shown]:
-    """Train one network without a technique, and one with each."""
+def gallery(config: GalleryConfig) -> "tuple[list[Shown], tuple[int, int] | None]":
+    """Train one network without a technique, and one with each, in the order in which they are drawn.
+
+    Also returns the shape of the inputs where they are images.
+    """
+    from tinydiv.backend import to_host
+    from tinydiv.diversity import answers, one_network
     from tinydiv.runs.build import build
     from tinydiv.techniques import place
     from tinydiv.techniques.cost import cost_text
 
-    setting, shown = setting_of(config), []
+    setting, shown, image_shape = setting_of(config), [], None
     plain = TrainConfig(
         data=setting.data,
         hidden=setting.hidden,
@@ -199,11 +233,35 @@ def gallery(config: GalleryConfig) -> list[Shown]:
                 replicas=together,
             )
         )
+        start = one_network(run.net).W[0].copy()
         run.train()
-        accuracy = run.records[-1].test_accuracy[0]
-        cost = cost_text(spec) if spec else ""
-        shown.append(Shown(spec or "none", accuracy, similarity(run, setting.measure), cost))
-    return shown
+        net, image_shape = one_network(run.net), run.data.dataset.image_shape
+        if setting.measure == "cosine" and net.depth == 2:
+            drawn = net.W[0] - start
+        else:
+            drawn = answers(net, run.data.probe(), layer=net.depth - 1).inputs
+        shown.append(
+            Shown(
+                with_strength(placed) if placed else "none",
+                run.records[-1].test_accuracy[0],
+                to_host(similarity(run, setting.measure)),
+                to_host(drawn),
+                cost_text(spec) if spec else "",
+            )
+        )
+    return [shown[0], *sorted(shown[1:], key=lambda one: one.alike)], image_shape
+
+
+def with_strength(placed: "Placed") -> str:
+    """A technique's spec, with the strength that it has by default where the spec names none."""
+    from tinydiv.techniques import Penalty
+
+    alias = getattr(placed.technique, "strength_alias", None)
+    keys = ["strength", *([alias.key] if alias else [])]
+    if not isinstance(placed.technique, Penalty) or any(f"{key}=" in placed.text for key in keys):
+        return placed.text
+    strength = "/".join(f"{value:g}" for value in placed.strength)
+    return f"{placed.text}{',' if ':' in placed.text else ':'}strength={strength}"
 
 
 def similarity(run: "Run", measure: str) -> "Array":
@@ -220,21 +278,18 @@ def similarity(run: "Run", measure: str) -> "Array":
         return cosines(W).G
     if measure == "correlation":
         return correlations(A, TINY_EPS).R
-    said = matmul(A.mT, A) * matmul(V, V.mT)
-    size = xp.sqrt(xp.sum(said * xp.eye(said.shape[-1], dtype=said.dtype), axis=-1))
+    overlap = matmul(A.mT, A) * matmul(V, V.mT)
+    size = xp.sqrt(xp.sum(overlap * xp.eye(overlap.shape[-1], dtype=overlap.dtype), axis=-1))
     size = xp.where(size > 0, size, 1)
-    return said / (size[:, None] * size[None, :])
+    return overlap / (size[:, None] * size[None, :])
 
 
 def table(shown: Sequence[Shown], measure: str) -> str:
     """A line per network: accuracy, mean likeness of two neurons, extra flops."""
-    from tinydiv.backend import to_host
-
-    lines = [f"{'technique':<32} accuracy   mean |{measure}|   extra flops"]
+    width = max(32, *(len(one.spec) for one in shown))
+    lines = [f"{'technique':<{width}} accuracy   mean |{measure}|   extra flops"]
     for one in shown:
-        M = abs(to_host(one.similarity))
-        alive = (M.diagonal() > 0).sum()
-        mean = (M.sum() - M.trace()) / max(alive * (alive - 1), 1)
-        dead = f"   {len(M) - alive} dead" if alive < len(M) else ""
-        lines.append(f"{one.spec:<32} {one.accuracy:8.4f}   {mean:.3f}   {one.cost:>12}{dead}")
+        dead = f"   {one.dead} dead" if one.dead else ""
+        numbers = f"{one.accuracy:8.4f}   {one.alike:.3f}   {one.cost:>12}"
+        lines.append(f"{one.spec:<{width}} {numbers}{dead}")
     return "\n".join(lines)

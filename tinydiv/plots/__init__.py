@@ -12,9 +12,16 @@ Nothing here calls plt.show(), and no core file imports this package.
 """
 
 from tinydiv.plots.comparisons import forest, heat_map, paired_dots
-from tinydiv.plots.curves import curve, dead_units, diversity_over_training, learning_curves
+from tinydiv.plots.curves import (
+    curve,
+    dead_units,
+    diversity_over_training,
+    histogram,
+    learning_curves,
+)
 from tinydiv.plots.neurons import (
     gallery_picture,
+    neuron_answers,
     neuron_weights,
     similarity_gallery,
     similarity_matrix,
@@ -33,8 +40,10 @@ __all__ = [
     "forest",
     "gallery_picture",
     "heat_map",
+    "histogram",
     "learning_curves",
     "neuron_activity",
+    "neuron_answers",
     "neuron_weights",
     "neurons_parting",
     "page",

@@ -14,16 +14,17 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError, unknown
 from tinydiv.loop import Record
-from tinydiv.plots.style import Floats, colour, dash, describe, in_its_ink, mark, title_of
+from tinydiv.plots.style import Floats, colour, dash, describe, in_its_ink, ink, mark, title_of
 from tinydiv.stats import bca_interval
 
 Runs = Mapping[str, Sequence[Record]] | Sequence[Record]
-Band = Literal["range", "deviation", "interval"]
+Band = Literal["range", "deviation", "interval", "quantiles"]
 
 BANDS: dict[str, str] = {
     "range": "smallest to largest",
     "deviation": "mean ± standard deviation",
     "interval": "95 % interval of the mean",
+    "quantiles": "middle half, and 5 % to 95 %",
 }
 """What a band can be, in the words that the legend uses."""
 
@@ -36,6 +37,8 @@ WORDS = {
 }
 MOST_INSIDE = 3
 """Entries of a legend that an axis has room for."""
+MANY = 20
+"""From so many networks on, quantiles say more than the smallest and the largest."""
 MOST_MARKS = 12
 """Marks on a line; more would hide it."""
 
@@ -74,6 +77,10 @@ def curve(
     middle, low, high = np.array([spread(row[np.isfinite(row)], band) for row in table]).T
     if table.shape[1] > 1:
         ax.fill_between(xs, low, high, color=colour(place), alpha=0.18, linewidth=0)
+    if table.shape[1] > 1 and band == "quantiles":
+        seen = [row[np.isfinite(row)] for row in table]
+        edges = [np.quantile(row, (0.05, 0.95)) if row.size else (np.nan, np.nan) for row in seen]
+        ax.fill_between(xs, *np.array(edges).T, color=colour(place), alpha=0.18, linewidth=0)
     ax.plot(
         *(xs, middle),
         color=colour(place),
@@ -87,9 +94,15 @@ def curve(
 
 
 def spread(seen: Floats, band: Band) -> tuple[float, float, float]:
-    """The mean of some networks' numbers with the band's lower and upper edge; NaN if there are none."""
+    """The middle of some networks' numbers with the band's lower and upper edge; NaN if there are none.
+
+    The middle is the median for quantiles, with the quartiles as edges, and the mean for the others.
+    """
     if not seen.size:
         return np.nan, np.nan, np.nan
+    if band == "quantiles":
+        low, median, high = np.quantile(seen, (0.25, 0.5, 0.75))
+        return float(median), float(low), float(high)
     middle = float(seen.mean())
     if band == "range" or seen.size == 1:
         return middle, float(seen.min()), float(seen.max())
@@ -160,17 +173,46 @@ def finish(
     ax.set_xlabel(over)
     ax.set_ylabel(in_words(value))
     if over == "epoch":
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if value == "test_accuracy":
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     ax.grid(True, axis="y", linewidth=0.6)
     many = {n for n in networks if n > 1}
     count = str(many.pop()) if len(many) == 1 else "the"
-    words = f"mean of {count} networks, band: {BANDS[band]}" if networks - {1} else ""
+    middle = "median" if band == "quantiles" else "mean"
+    words = f"{middle} of {count} networks,\nband: {BANDS[band]}" if networks - {1} else ""
     if words:
         ax.set_title(words, fontsize="small")
     if legend:
         legend_beside(ax)
+
+
+@in_its_ink
+def histogram(ax: Axes, values: Sequence[float] | Floats, *, unit: str = "test accuracy") -> Axes:
+    """How a number is spread over many networks: a histogram with the median, 5 % and 95 % marked.
+
+    Networks that diverged (NaN) are left out and counted in the title. Returns the axis.
+    Raises UsageError if no network is left.
+    """
+    every = np.asarray(values, dtype=float).ravel()
+    seen = every[np.isfinite(every)]
+    if not seen.size:
+        raise UsageError("a histogram needs at least one number")
+    low, median, high = np.quantile(seen, (0.05, 0.5, 0.95))
+    ax.hist(seen, bins=min(40, max(5, round(seen.size**0.5))), color=colour(0), alpha=0.8)
+    for value, dashes in ((low, ":"), (median, "-"), (high, ":")):
+        ax.axvline(float(value), color=ink(ax), linestyle=dashes, linewidth=1.4)
+    ax.set_xlabel(unit)
+    ax.set_ylabel("networks")
+    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(3))
+    gone = f", {every.size - seen.size} diverged" if seen.size < every.size else ""
+    if unit == "test accuracy":
+        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    said = f"median {median:.3g}, 5 % to 95 %: {low:.3g} to {high:.3g}{gone}"
+    ax.set_title(f"median {median:.3g}{gone}\n5 to 95 %: {low:.3g} to {high:.3g}", fontsize="small")
+    describe(ax, f"{unit.capitalize()} of {every.size} networks: {said}.")
+    return ax
 
 
 def legend_beside(ax: Axes) -> None:

@@ -1,11 +1,14 @@
 """What hidden neurons look like: their weights as images, how similar they are, how they part."""
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from tinydiv.backend import Array
 from tinydiv.errors import UsageError
@@ -23,12 +26,19 @@ from tinydiv.plots.style import (
     page,
     row_and_column_ticks,
     symmetric,
+    title_of,
 )
 
 GAP = 2
 """Empty pixels between two neurons' images."""
-MOST_ACROSS = 5
-"""Matrices side by side in one row of a gallery."""
+MOST_NAMED, MOST_NUMBERED = 16, 36
+"""Images that are small enough for a name above each, and for a number."""
+MOST_ACROSS = 4
+"""Networks side by side in one row of a gallery."""
+LONGEST_BAR = 3.5
+"""Inches: of a bar that belongs to a whole page."""
+LONGEST_LINE = 20
+"""Characters above a small picture."""
 MOST_MINUS_SIGNS = 24
 """Larger matrices have no room for a minus in each negative cell."""
 
@@ -67,7 +77,8 @@ def neuron_weights(
     else:
         if image_shape[0] * image_shape[1] != D:
             raise UsageError(f"{D} weights per neuron do not form an image of shape {image_shape}")
-        picture = mosaic(ax, weights, image_shape, limit, off, most, columns)
+        numbers = [str(h) for h in range(H)] if min(MOST_NUMBERED, most) >= H else []
+        picture = mosaic(ax, weights, image_shape, limit, off, most, columns, numbers)
     if bar:
         beyond = bool((np.abs(weights) > limit).any())
         color_bar(ax, picture, "weight", extend="both" if beyond else "neither")
@@ -78,30 +89,67 @@ def neuron_weights(
     return ax
 
 
+@in_its_ink
+def neuron_answers(
+    ax: Axes,
+    inputs: Array,
+    image_shape: tuple[int, int],
+    *,
+    names: Sequence[str] = (),
+    order: Sequence[int] | None = None,
+    dead: Array | Sequence[bool] | None = None,
+    title: str = "",
+    captions: bool = True,
+) -> Axes:
+    """What each neuron answers to, as an image: red where its inputs are brighter than the mean image.
+
+    inputs (D, H) of diversity.answers, or (R, D, H) of which network 0 is shown. Every image has limits
+    of its own, so that weak neurons can be seen. names: the class that each of the H neurons answers to
+    most, written above its image while there is room. order: which neurons are drawn, first to last.
+    captions: whether names and numbers are written. Returns the axis.
+    """
+    found = one(inputs, 2)
+    chosen = list(range(found.shape[1])) if order is None else list(order)
+    off = flags(dead, found.shape[1])[chosen]
+    images = found[:, chosen] / np.maximum(np.abs(found[:, chosen]).max(axis=0), 1e-30)
+    words: list[str] = []
+    if captions and len(chosen) <= MOST_NUMBERED:
+        named = names if len(chosen) <= MOST_NAMED else ()
+        words = [f"{h} {named[h]}" if named else str(h) for h in chosen]
+    mosaic(ax, images, image_shape, 1.0, off, captions=words)
+    ax.set_title(title or "what each neuron answers to", fontsize="medium")
+    alive = [names[h] for h, gone in zip(chosen, off, strict=True) if names and not gone]
+    most = ", ".join(f"{alive.count(name)} to {name}" for name in dict.fromkeys(alive))
+    describe(ax, f"The mean image of each neuron's answers; {most or f'{len(chosen)} neurons'}.")
+    return ax
+
+
 def mosaic(
     ax: Axes,
-    weights: Floats,
+    images: Floats,
     image_shape: tuple[int, int],
     limit: float,
     off: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
-    most: int,
-    columns: int | None,
+    most: int = 64,
+    columns: int | None = None,
+    captions: Sequence[str] = (),
 ) -> AxesImage:
-    """Neurons' images side by side, as one image with gaps, their numbers in the corners."""
+    """Neurons' images side by side, as one image with gaps, a caption above each if there are any."""
     rows, cols = image_shape
-    shown = min(weights.shape[1], most)
-    canvas, across = tiled(weights, image_shape, shown, columns)
+    shown = min(images.shape[1], most)
+    gap = max(GAP, rows // 4) if captions else GAP
+    canvas, across = tiled(images, image_shape, shown, columns, gap)
     picture = signed_image(ax, canvas, limit)
+    size = 9 if len(captions) <= MOST_NAMED else 7
     for h in range(shown):
-        y, x = (h // across) * (rows + GAP) - 0.5, (h % across) * (cols + GAP) - 0.5
+        y, x = (h // across) * (rows + gap) - 0.5, (h % across) * (cols + GAP) - 0.5
         ax.add_patch(Rectangle((x, y), cols, rows, fill=False, edgecolor=DEAD, linewidth=0.6))
         if off[h]:
             cross_out(ax, x, y, cols, rows)
-        if shown <= 36 and min(image_shape) >= 8:
-            corner = ax.text(x + 0.04 * cols, y + 0.04 * rows, str(h), va="top", fontsize=7)
-            corner.set(
-                color="#1a1a1a", bbox={"facecolor": "white", "lw": 0, "alpha": 0.75, "pad": 1}
-            )
+        if captions:
+            ax.text(x, y - 0.02 * rows, captions[h], fontsize=size, va="bottom")
+    if captions:
+        ax.set_ylim(len(canvas) - 0.5, -gap - 0.5)
     ax.set_xticks([])
     ax.set_yticks([])
     frame(ax, False)
@@ -109,16 +157,23 @@ def mosaic(
 
 
 def tiled(
-    weights: Floats, image_shape: tuple[int, int], shown: int, columns: int | None = None
+    images: Floats,
+    image_shape: tuple[int, int],
+    shown: int,
+    columns: int | None = None,
+    gap: int = GAP,
 ) -> tuple[Floats, int]:
-    """The first neurons' images side by side with gaps (NaN), and how many stand in a row."""
+    """The first neurons' images side by side with gaps (NaN), and how many stand in a row.
+
+    gap: empty rows between two images, one above the other.
+    """
     rows, cols = image_shape
     across = columns or int(np.ceil(np.sqrt(shown * rows / cols)))
     down = -(-shown // across)
-    canvas = np.full((down * (rows + GAP) - GAP, across * (cols + GAP) - GAP), np.nan)
+    canvas = np.full((down * (rows + gap) - gap, across * (cols + GAP) - GAP), np.nan)
     for h in range(shown):
-        top, left = (h // across) * (rows + GAP), (h % across) * (cols + GAP)
-        canvas[top : top + rows, left : left + cols] = weights[:, h].reshape(image_shape)
+        top, left = (h // across) * (rows + gap), (h % across) * (cols + GAP)
+        canvas[top : top + rows, left : left + cols] = images[:, h].reshape(image_shape)
     return canvas, across
 
 
@@ -138,10 +193,21 @@ def color_bar(
 ) -> None:
     """A slim bar beside the axis (or several) that says which number a colour is."""
     first = axes if isinstance(axes, Axes) else axes[0]
+    paper = first.figure
+    down = 0.0 if first is axes else paper.bbox.height / paper.get_dpi()  # of this part of the page
     bar = first.figure.colorbar(
-        picture, ax=axes, shrink=0.8, aspect=24, pad=0.02, extend=extend, label=label
+        picture,
+        ax=axes,
+        shrink=min(0.8, LONGEST_BAR / down) if down else 0.8,
+        anchor=(0.0, 1.0 if down > 2 * LONGEST_BAR else 0.5),
+        aspect=24,
+        pad=0.02,
+        extend=extend,
+        label=label,
     )
     bar.outline.set_visible(False)
+    bar.locator = MaxNLocator(4)
+    bar.update_ticks()
     bar.ax.tick_params(labelsize="small")
     bar.ax.set_label("")
 
@@ -156,6 +222,7 @@ def similarity_matrix(
     measure: str = "correlation",
     limit: float | None = 1.0,
     bar: bool = True,
+    order: Sequence[int] | None = None,
 ) -> Axes:
     """How alike each two neurons are: white for not at all, red for alike, blue for opposite.
 
@@ -163,15 +230,17 @@ def similarity_matrix(
     neuron meets itself, is grey and not counted; so are dead neurons (dead (H,), by default those
     with a zero on the diagonal): they must not pass for independent ones. Negative cells carry a minus
     while there is room, so a greyscale print keeps the sign. The title says the mean size over pairs
-    of living neurons. limit: colours run from -limit to limit; None takes the largest entry. Returns
-    the axis.
+    of living neurons. limit: colours run from -limit to limit; None takes the largest entry. order:
+    the neurons in the order in which they are drawn. Returns the axis.
     """
     matrix = one(M, 2)
     H = len(matrix)
     if matrix.shape != (H, H):
         raise UsageError(f"similarities of H neurons are an H x H matrix, got {matrix.shape}")
-    # A zero on the diagonal: so blocks.correlations and blocks.cosines mark a neuron without any.
+    # A zero on the diagonal: so similarity.py marks a neuron without correlations or cosines.
     off = np.diag(matrix) == 0 if dead is None else flags(dead, H)
+    if order is not None:
+        matrix, off = matrix[np.ix_(order, order)], off[list(order)]
     hidden = np.eye(H, dtype=bool) | off[:, None] | off[None, :]
     pairs = np.where(hidden, np.nan, matrix)
     limit = symmetric(pairs) if limit is None else limit
@@ -182,10 +251,14 @@ def similarity_matrix(
         for i, j in np.argwhere(pairs < -0.1 * limit):
             shade = "#ffffff" if pairs[i, j] < -0.6 * limit else "#1a1a1a"
             ax.text(j, i, "−", ha="center", va="center", fontsize=size, color=shade)
-    row_and_column_ticks(ax, matrix.shape, most=10)
+    row_and_column_ticks(ax, matrix.shape, most=16 if order is not None else 8)
+    if order is not None:
+        places = [int(place) for place in ax.get_yticks()]
+        ax.set_yticks(places, [str(order[place]) for place in places], fontsize="small")
+        ax.set_xticks([])
     frame(ax, False)
     if bar:
-        color_bar(ax, picture, measure)
+        color_bar(ax, picture, "")
     mean = f"{np.nanmean(np.abs(pairs)):.2f}" if (~hidden).any() else "none (no pair)"
     gone = f", {off.sum()} dead" if off.any() else ""
     ax.set_title(f"{title}\nmean |{measure}| = {mean}{gone}", fontsize="medium")
@@ -206,10 +279,24 @@ def similarity_gallery(
         raise UsageError(f"{len(matrices)} matrices need as many axes, got {len(flat)}")
     for ax, (name, M) in zip(flat, matrices.items(), strict=False):
         similarity_matrix(ax, M, title=name, measure=measure, bar=False)
+        mean = title_of(ax).removeprefix(f"{name}\n").replace(f" |{measure}| =", "")
+        ax.set_title(f"{wrapped(name)}\n{mean}", fontsize="small")
+        ax.set_xticks([])
+        ax.set_yticks([])
     for ax in flat[len(matrices) :]:
         ax.set_axis_off()
     shared_bar(flat[0], flat[: len(matrices)], measure)
     return axes
+
+
+def wrapped(name: str) -> str:
+    """A name in lines short enough for a small picture, broken after blanks, commas, colons, hyphens."""
+    lines = [""]
+    for part in re.findall(r"[^ ,:-]*(?: %|[ ,:-])*", name):
+        if lines[-1] and len(lines[-1] + part.rstrip()) > LONGEST_LINE:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
 
 
 @in_its_ink
@@ -224,16 +311,39 @@ def gallery_picture(
     measure: str = "correlation",
     title: str = "",
     kind: str = "light",
+    inputs: Mapping[str, Array] | None = None,
+    image_shape: tuple[int, int] | None = None,
 ) -> Picture:
-    """similarity_gallery on a page of its own, up to five matrices in a row; dead neurons are grey."""
+    """similarity_gallery on a page of its own, up to four matrices in a row; dead neurons are grey.
+
+    inputs: by the same names what each network's neurons answer to (diversity.answers), drawn as images
+    of image_shape above the matrices.
+    """
     if not matrices:
         raise UsageError("a gallery without matrices has no picture")
     down = -(-len(matrices) // MOST_ACROSS)
     across = -(-len(matrices) // down)
+    rows = [1.0] if inputs is None else [0.8, 1.0]  # heights: images above, matrices below
     with page(kind):
-        figure = new_figure(2.9 * across + 1.0, 3.2 * down + (0.4 if title else 0))
-        axes = figure.subplots(down, across, squeeze=False).ravel()
-        similarity_gallery(list(axes), matrices, measure=measure)
+        size = (max(1.85 * across + 0.6, 5.0), 2.4 * sum(rows) * down + 0.4 * bool(title))
+        figure = new_figure(*size)
+        grid = figure.subplots(len(rows) * down, across, squeeze=False, height_ratios=rows * down)
+        below = list(grid[len(rows) - 1 :: len(rows)].ravel())
+        similarity_gallery(below, matrices, measure=measure)
+        if inputs is not None:
+            assert image_shape is not None
+            for ax in grid[::2].ravel()[len(matrices) :]:
+                ax.set_axis_off()
+            for ax, under, name in zip(grid[::2].ravel(), below, matrices, strict=False):
+                head, _, mean = title_of(under).rpartition("\n")
+                neuron_answers(ax, inputs[name], image_shape, captions=False)
+                ax.set_title(head, fontsize="small")
+                under.set_title(mean, fontsize="small")
         if title:
-            figure.suptitle(title, x=0.01, ha="left")
+            figure.suptitle(
+                "\n".join(textwrap.wrap(title, int(10 * size[0]))),
+                x=0.01,
+                ha="left",
+                fontsize="medium",
+            )
     return figure

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 
 from tinydiv.backend import Array, to_device
 from tinydiv.data.dataset import Dataset
+from tinydiv.diversity import one_network
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.plots.style import (
@@ -51,6 +52,7 @@ def decision_regions(
     margin = 0.15 * np.maximum(high - low, 1e-6)
     across, along = (np.linspace(low[i] - margin[i], high[i] + margin[i], GRID) for i in (0, 1))
     points = np.stack(np.meshgrid(across, along), axis=-1).reshape(-1, 2).astype(np.float32)
+    net = one_network(net, replica)
     trace = net.forward(to_device(dataset.transform.apply(points, net.dtype)))
     answers = one(trace.logits, 2, replica).argmax(axis=-1).reshape(GRID, GRID)
 
@@ -150,7 +152,7 @@ def neurons_parting(
         directions[:, : min(2, U.shape[1])] = U[:, :2]
         kept = (sizes[:2] ** 2).sum() / max((sizes**2).sum(), np.finfo(float).tiny)
         paths = np.einsum("dk,tdh->tkh", directions, paths)
-        names = ("first principal direction", f"second (both: {kept:.0%} of the last weights)")
+        names = (f"1st principal direction ({kept:.0%} in both)", "2nd principal direction")
     off = flags(dead, H)
     for h in range(H):
         shade = DEAD if off[h] else colour(h)
@@ -186,7 +188,7 @@ def neurons_parting(
     ax.axvline(0, color=ink(ax), linewidth=0.5)
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
-    ax.set_title(f"{H} neurons from start (o) to end (arrow)", fontsize="medium")
+    ax.set_title(f"{H} neurons: start o, end arrow", fontsize="medium")
     describe(ax, f"Paths of {H} hidden neurons' weights over {T} moments, from circle to arrow.")
     return ax
 

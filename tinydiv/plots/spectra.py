@@ -1,4 +1,4 @@
-"""How many different things do the neurons say, and which of them say nothing at all?"""
+"""Spectra of the neurons' correlations, and how much each neuron varies."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ def correlation_spectrum(
     """The eigenvalues of the neurons' correlation matrix, largest first, on a logarithmic axis.
 
     Independent neurons would all lie on the line at 1; one large value and a steep fall mean that
-    many neurons say the same. matrices: R (H, H), or (R, H, H) with a band over networks, or several
+    many neurons respond alike. matrices: R (H, H), or (R, H, H) with a band over networks, or several
     by name. Dead neurons (a zero on the diagonal) are left out. The legend says how many directions
     carry the variance (participation ratio) out of the neurons alive. Returns the axis.
     """
@@ -48,7 +48,7 @@ def correlation_spectrum(
     row_ticks(ax.xaxis, most)
     ax.set_xlabel("rank of the eigenvalue")
     ax.set_ylabel("eigenvalue of the correlations")
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="x-small", loc="lower left")
     describe(ax, f"Eigenvalues of the neurons' correlations: {'; '.join(said)}.")
     return ax
 

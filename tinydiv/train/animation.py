@@ -5,9 +5,10 @@
     frames.look(step)                           keeps a picture's worth of numbers at some fifty moments
     frames.write("neurons.gif")
 
-Moments lie close together at first, when neurons part most. Images are drawn as images, inputs in the
-plane as arrows with the path that they came along, other inputs as a heat map; beside them the neurons'
-mean |correlation| on the probe set. Of several networks, the first is shown.
+Moments lie close together at first, when neurons change most. Where inputs are images, what each neuron
+answers to is drawn as an image; for inputs in the plane an arrow with its path; for other inputs a heat map
+of how far the weights have moved from their start. Beside them the neurons' mean |correlation| on the
+probe set. Of several networks, the first is shown.
 """
 
 import io
@@ -22,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from tinydiv.backend import to_host
-from tinydiv.diversity import METRICS, neurons_of
+from tinydiv.diversity import METRICS, answers, neurons_of, one_network
 from tinydiv.errors import UsageError
 from tinydiv.files import atomic, npz, read
 from tinydiv.loop import DeviceData
@@ -36,7 +37,7 @@ MILLISECONDS = 80
 """How long a frame is shown."""
 LINGER = 18
 """So many times as long is the last one, so that it can be looked at."""
-SIZE, DOTS_PER_INCH = (9.6, 5.0), 80
+SIZE, DOTS_PER_INCH = (8.0, 4.6), 100
 MOST = 64
 """Neurons that are drawn."""
 KEPT = "frames.npz"
@@ -60,22 +61,28 @@ class Frames:
     weights: list[Floats] = field(default_factory=list)
     """W (D, H) at each of them."""
     correlation: list[float] = field(default_factory=list)
+    answers: list[Floats] = field(default_factory=list)
+    """Where inputs are images: what each neuron answers to, (D, H)."""
 
     def __post_init__(self) -> None:
         if self.net.depth < 2:
             raise UsageError("a network without hidden layers has no neurons to animate")
         self.moments = moments(self.total)
         self.probe = self.data.probe()
+        self.images = self.data.dataset.image_shape is not None
 
     def look(self, step: int) -> None:
         """Keep the weights if this step is one of the moments; else do nothing at all."""
         if step not in self.moments or step in self.steps:
             return
-        layer = neurons_of(self.net, self.net.forward(self.probe), 1)
+        net = one_network(self.net)
+        layer = neurons_of(net, net.forward(self.probe), 1)
         self.steps.append(step)
         self.weights.append(one(self.net.W[0], 2).copy())
         found = to_host(METRICS["correlation"].measure(layer)).reshape(-1)
         self.correlation.append(float(found[0]))
+        if self.images:
+            self.answers.append(one(answers(net, self.probe).inputs, 2))
 
     def save(self, folder: Path) -> None:
         """Keep what was seen in a run's folder, for a run that goes on."""
@@ -84,6 +91,8 @@ class Frames:
             "weights": np.array(self.weights, dtype="float32"),
             "correlation": np.array(self.correlation),
         }
+        if self.images:
+            arrays["answers"] = np.array(self.answers, dtype="float32")
         npz.write(folder / KEPT, arrays, {})
 
     def load(self, folder: Path, step: int) -> None:
@@ -98,6 +107,11 @@ class Frames:
                 raise ValueError(f"it holds weights of the shape {weights.shape[1:]}")
             self.weights = [W.astype(float) for W in read.refuse_nan("weights", weights)]
             self.correlation = [float(c) for c in read.refuse_nan("correlation", correlation)]
+            if self.images:
+                found = read.refuse_nan("answers", arrays["answers"][seen])
+                if seen and found[0].shape != weights[0].shape:
+                    raise ValueError(f"it holds answers of the shape {found.shape[1:]}")
+                self.answers = [a.astype(float) for a in found]
             self.steps = [int(s) for s in arrays["steps"][seen]]
 
     def write(self, path: str | Path, kind: str = "light") -> None:
@@ -127,10 +141,9 @@ class Film:
         self.right: Axes = self.figure.add_subplot(grid[1])
         D, H = frames.weights[0].shape
         shape = frames.data.dataset.image_shape
-        self.limit = symmetric(np.stack(frames.weights), 0.995)
         if D == 2:
             self.draw: Draw = self.arrows(H)
-        elif shape is not None and shape[0] * shape[1] == D:
+        elif shape is not None:
             self.draw = self.images(shape)
         else:
             self.draw = self.heat_map()
@@ -166,23 +179,28 @@ class Film:
         return point, line
 
     def images(self, shape: tuple[int, int]) -> Draw:
-        """Every neuron's incoming weights as an image."""
-        first = self.frames.weights[0]
-        shown = min(first.shape[1], MOST)
-        picture = mosaic(
-            self.left, first, shape, self.limit, np.zeros(first.shape[1], bool), MOST, None
-        )
-        self.left.set_title("incoming weights, red above zero, blue below", fontsize="medium")
-        return lambda i: picture.set_data(tiled(self.frames.weights[i], shape, shown)[0])
+        """What every neuron answers to, each frame's neurons in limits of their own."""
+        shown = min(self.frames.answers[0].shape[1], MOST)
+
+        def scaled(i: int) -> Floats:
+            found = self.frames.answers[i]
+            scale: Floats = np.maximum(np.abs(found).max(axis=0), 1e-30)
+            return found / scale
+
+        alive = np.zeros(self.frames.answers[0].shape[1], bool)
+        picture = mosaic(self.left, scaled(0), shape, 1.0, alive, MOST)
+        self.left.set_title("what each neuron answers to", fontsize="medium")
+        return lambda i: picture.set_data(tiled(scaled(i), shape, shown)[0])
 
     def heat_map(self) -> Draw:
-        """A column per neuron, a row per input."""
-        picture = signed_image(self.left, self.frames.weights[0], self.limit)
+        """A column per neuron, a row per input: how far each weight is from its start."""
+        moved = np.stack(self.frames.weights) - self.frames.weights[0]
+        picture = signed_image(self.left, moved[0], symmetric(moved, 0.995))
         self.left.set_aspect("auto")
         self.left.set_xlabel("hidden neuron")
         self.left.set_ylabel("input")
-        self.left.set_title("incoming weights, red above zero, blue below", fontsize="medium")
-        return lambda i: picture.set_data(self.frames.weights[i])
+        self.left.set_title("weights less their start, red above, blue below", fontsize="medium")
+        return lambda i: picture.set_data(moved[i])
 
     def arrows(self, H: int) -> Draw:
         """An arrow per neuron in the plane of its two weights, with the path behind it."""

@@ -4,19 +4,32 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
-from tinydiv.backend import Array
+from tinydiv.backend import Array, to_device, to_host
 from tinydiv.data.dataset import Dataset
+from tinydiv.diversity import TINY_EPS, answers, one_network
 from tinydiv.errors import UsageError
 from tinydiv.loop import DeviceData, Record
 from tinydiv.mlp import MLP
-from tinydiv.plots.curves import curve, in_words, learning_curves, numbers
-from tinydiv.plots.neurons import neuron_weights, similarity_matrix
+from tinydiv.plots.curves import (
+    MANY,
+    Band,
+    curve,
+    histogram,
+    in_words,
+    learning_curves,
+    numbers,
+)
+from tinydiv.plots.neurons import neuron_answers, neuron_weights, similarity_matrix
 from tinydiv.plots.plane import decision_regions
-from tinydiv.plots.style import Picture, describe, new_figure, one, page
+from tinydiv.plots.style import Picture, describe, new_figure, one, page, title_of
 from tinydiv.similarity import correlations, cosines
 
-TINY_EPS = 1e-12
+SIZE = (8.0, 8.4)
+"""Inches; shown 400 pixels wide, the letters are still 7 pixels high."""
+SMALLEST = 8
+"""Rows of an image that shows something; of smaller patches the weights are drawn."""
 
 
 def run_picture(
@@ -28,13 +41,14 @@ def run_picture(
     layer: int = 1,
     kind: str = "light",
 ) -> Picture:
-    """One run on one page: learning curves, the hidden neurons' weights, how similar they are.
+    """One run on one page: what its hidden neurons became, how alike they are, how it learned.
 
-    Left, over epochs: test accuracy, loss, and the neurons' mean correlation if it was measured; the
-    mean over networks, the band from the smallest to the largest. Middle: every neuron's incoming
-    weights, as images for image data, as decision regions for inputs in the plane, else as a heat map.
-    Right: the matrix of the neurons' similarity on the probe set. Of several networks, the first that
-    did not diverge is shown.
+    Large: what every neuron answers to (diversity.answers), as images for image data; for inputs in
+    the plane, the class that the network answers at every point; else the incoming weights. Beside it:
+    the matrix of the neurons' similarity on the probe set, and test accuracy. Below: loss, and the
+    neurons' mean correlation if it was measured, over epochs; for many networks a histogram of their
+    accuracy. Neurons of images are ordered by the class that they answer to most. Of several
+    networks, the neurons of the first that did not diverge are shown.
 
     similarity: None or "activations" (Pearson correlation), "weights" (cosine), or a matrix (H, H).
     layer: which hidden layer, 1 is the first. kind: "light" or "dark", the page.
@@ -47,10 +61,11 @@ def run_picture(
         raise UsageError(f"there is no hidden layer {layer}: they run from 1 to {hidden}")
     data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
     replica = healthy(records[-1])
-    W = one(net.W[layer - 1], 2, replica)
-    A = net.forward(data.probe()).A[layer]
-    found = correlations(A, TINY_EPS)
-    dead = one(found.alive, 2, replica)[0] == 0
+    single = one_network(net, replica)
+    W = one(single.W[layer - 1], 2, replica)
+    A = one(single.forward(data.probe()).A[layer], 2, replica)
+    found = correlations(to_device(A), TINY_EPS)
+    dead = to_host(found.alive)[0] == 0
     measure, matrix = "correlation", found.R
     if isinstance(similarity, str) and similarity == "weights":
         measure, matrix = "cosine", cosines(net.W[layer - 1]).G
@@ -58,26 +73,40 @@ def run_picture(
         raise UsageError(f"similarity is that of activations or weights, got {similarity!r}")
     elif similarity is not None and not isinstance(similarity, str):
         measure, matrix = "similarity", similarity
+    shape, order = data.dataset.image_shape, None
 
     with page(kind):
-        figure = new_figure(14, 5.4)
-        widths = (1.05, 1.25, 1.15)
-        parts = np.asarray(figure.subfigures(1, 3, width_ratios=widths, wspace=0.03))
-        curves(parts[0].subplots(n_curves(records), 1, sharex=True, squeeze=False)[:, 0], records)
-        middle, right = parts[1].subplots(), parts[2].subplots()
-        shape = data.dataset.image_shape
-        images = shape is not None and len(W) == data.dataset.n_inputs
+        figure = new_figure(*SIZE)
+        upper, lower = np.asarray(figure.subfigures(2, 1, height_ratios=(2.1, 1), hspace=0.02))
+        left, beside = upper.subfigures(1, 2, width_ratios=(1.45, 1), wspace=0.02)
+        ax = left.subplots()
+        right, accuracy = beside.subplots(2, 1, height_ratios=(1.5, 1))
         if len(W) == data.dataset.n_inputs == 2 and layer == 1:
-            decision_regions(middle, net, data.dataset, replica=replica)
+            decision_regions(ax, net, data.dataset, replica=replica)
+        elif shape is not None and min(shape) >= SMALLEST and net.depth > 1:
+            seen = answers(single, data.probe(), data.probe_labels(), layer)
+            best = one(seen.classes, 2, replica).argmax(axis=0)
+            order = [int(h) for h in np.lexsort((best, dead))]
+            names = [data.dataset.classes[k] for k in best]
+            inputs = one(seen.inputs, 2, replica)
+            neuron_answers(ax, inputs, shape, names=names, order=order, dead=dead)
         else:
-            neuron_weights(middle, W, image_shape=shape if images else None, dead=dead)
+            images = shape is not None and len(W) == data.dataset.n_inputs
+            neuron_weights(ax, W, image_shape=shape if images else None, dead=dead)
         similarity_matrix(
             right,
             one(matrix, 2, replica),
             dead=dead if measure == "correlation" else None,
-            title="similarity of hidden neurons" if net.depth > 1 else "similarity of outputs",
+            title="hidden neurons" if net.depth > 1 else "outputs",
             measure=measure,
+            order=order,
         )
+        right.set_title(title_of(right), fontsize="small")
+        many = len(records[-1].test_accuracy) >= MANY
+        places = lower.subplots(1, 1 + bool(diversity_keys(records)) + many, squeeze=False)[0]
+        curves([accuracy, *places], records, "quantiles" if many else "range")
+        if many:
+            histogram(places[-1], records[-1].test_accuracy)
         figure.suptitle(heading(net, data.dataset, replica), x=0.01, ha="left", fontsize="large")
     return figure
 
@@ -102,30 +131,25 @@ def diversity_keys(records: Sequence[Record]) -> list[str]:
     return [key for key in records[-1].diversity if key.partition(".")[0] == "correlation"]
 
 
-def n_curves(records: Sequence[Record]) -> int:
-    """Accuracy and loss, and correlation where it was measured."""
-    return 3 if diversity_keys(records) else 2
-
-
-def curves(axes: Sequence[Axes], records: Sequence[Record]) -> None:
-    """Accuracy, losses and correlation over epochs, one above the other."""
-    learning_curves(axes[0], records)
+def curves(axes: Sequence[Axes], records: Sequence[Record], band: Band) -> None:
+    """Accuracy, losses, and correlation if it was measured, each on an axis of its own."""
+    learning_curves(axes[0], records, band=band)
     flat = [record.flat() for record in records]
     epochs = [float(record.epoch) for record in records]
     for place, key in enumerate(("train_loss", "test_loss")):
         values = [numbers(one[key]) for one in flat]
-        curve(axes[1], epochs, values, label=in_words(key).removesuffix(" loss"), place=place)
+        label = in_words(key).removesuffix(" loss")
+        curve(axes[1], epochs, values, label=label, place=place, band=band)
+    axes[1].set_xlabel("epoch")
     axes[1].set_ylabel("loss")
+    axes[1].grid(True, axis="y", linewidth=0.6)
     axes[1].legend()
-    if len(axes) > 2:
-        learning_curves(axes[2], records, value="correlation")
+    axes[1].xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    describe(axes[1], f"Loss on the training and the test part over {len(records) - 1} epochs.")
+    if diversity_keys(records):
+        learning_curves(axes[2], records, value="correlation", band=band)
         axes[2].set_ylabel("mean |correlation|")
+        axes[2].set_ylim(bottom=0)
+        axes[2].set_title("")
         if axes[2].get_legend() is not None:
             axes[2].legend(fontsize="small")
-    for ax in axes[1:]:
-        ax.set_title("")
-        ax.grid(True, axis="y", linewidth=0.6)
-    for ax in axes[:-1]:
-        ax.set_xlabel("")
-    axes[-1].set_xlabel("epoch")
-    describe(axes[1], f"Loss on the training and the test part over {len(records) - 1} epochs.")

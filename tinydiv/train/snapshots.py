@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tinydiv.backend import Array, to_host
+from tinydiv.backend import Array, to_device, to_host
 from tinydiv.data.dataset import Dataset
-from tinydiv.diversity import TINY_EPS
+from tinydiv.diversity import TINY_EPS, answers, one_network
 from tinydiv.errors import UsageError
 from tinydiv.files import npz, read
 from tinydiv.loop import DeviceData, Record
@@ -58,16 +58,23 @@ class Snapshots:
         """ "epoch 5" -> (H, H) correlations on the probe set; dead neurons have zeros."""
         self.weights: list[Array] = []
         """W (D, H), in the order of the epochs."""
+        self.answers: list[Array] = []
+        """Where inputs are images: what each neuron answers to, (n_0, H) as floats of 32 bits."""
 
     def __call__(self, record: Record) -> None:
         """Look, if this epoch was chosen and not seen before."""
         if record.epoch not in self.epochs or f"epoch {record.epoch}" in self.correlations:
             return
-        A = self.net.forward(self.probe).A[self.layer]
-        pair = correlations(A, TINY_EPS).R, self.net.W[self.layer - 1]
-        R, W = (to_host(a).reshape(-1, *a.shape[-2:])[self.network].copy() for a in pair)
-        self.correlations[f"epoch {record.epoch}"] = R
-        self.weights.append(W)
+        net = one_network(self.net, self.network)
+        pair = net.forward(self.probe).A[self.layer], self.net.W[self.layer - 1]
+        A, W = (to_host(a).reshape(-1, *a.shape[-2:]) for a in pair)
+        A = A[self.network if len(A) > 1 else 0]
+        self.correlations[f"epoch {record.epoch}"] = to_host(correlations(to_device(A), TINY_EPS).R)
+        self.weights.append(W[self.network].copy())
+        if self.dataset.image_shape is not None:
+            found = to_host(answers(net, self.probe, layer=self.layer).inputs)
+            found = found.reshape(-1, *found.shape[-2:])
+            self.answers.append(found[self.network if len(found) > 1 else 0].astype("float32"))
 
     @property
     def missed(self) -> list[int]:
@@ -80,6 +87,8 @@ class Snapshots:
         if self.weights:
             arrays["correlations"] = np.stack(list(self.correlations.values()))
             arrays["weights"] = np.stack(self.weights)
+        if self.answers:
+            arrays["answers"] = np.stack(self.answers)
         npz.write(folder / KEPT, arrays, {})
 
     def load(self, folder: Path, epoch: int) -> None:
@@ -97,3 +106,8 @@ class Snapshots:
                     raise ValueError(f"it holds weights of the shape {W.shape}, not {(D, H)}")
                 self.correlations[f"epoch {e}"] = R
                 self.weights.append(W)
+                if "answers" in arrays:
+                    found = read.refuse_nan("answers", arrays["answers"][i])
+                    if found.shape != (self.net.sizes[0], H):
+                        raise ValueError(f"it holds answers of the shape {found.shape}")
+                    self.answers.append(found)

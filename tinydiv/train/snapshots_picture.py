@@ -7,10 +7,10 @@ import numpy as np
 from tinydiv.errors import UsageError
 from tinydiv.loop import Record
 from tinydiv.plots.curves import dead_units, diversity_over_training
-from tinydiv.plots.neurons import similarity_gallery
+from tinydiv.plots.neurons import MOST_ACROSS, neuron_answers, similarity_gallery
 from tinydiv.plots.plane import neurons_parting
 from tinydiv.plots.spectra import correlation_spectrum
-from tinydiv.plots.style import Picture, new_figure, page
+from tinydiv.plots.style import Picture, new_figure, page, title_of
 from tinydiv.train.picture import heading
 from tinydiv.train.snapshots import Snapshots
 
@@ -21,11 +21,12 @@ MOST_SPECTRA = 4
 def snapshots_picture(
     seen: Snapshots, records: Sequence[Record] = (), *, kind: str = "light"
 ) -> Picture:
-    """Above: the neurons' similarity at each chosen epoch. Below: what became of it.
+    """Above: what the neurons answer to at each chosen epoch (images), and how alike they are.
 
-    The spectrum of the correlations, the paths of the weights from the first snapshot to the last, and,
-    where the records have them, diversity and dead neurons after every epoch (of all networks; the rest
-    is one network's). kind: "light" or "dark", the page. Raises UsageError if nothing was seen.
+    Below: the spectrum of the correlations, the paths of the weights from the first snapshot to the
+    last, and, where the records have them, diversity and dead neurons after every epoch (of all
+    networks; the rest is one network's). kind: "light" or "dark", the page.
+    Raises UsageError if nothing was seen.
     """
     if not seen.correlations:
         raise UsageError("no snapshot was taken: none of the chosen epochs was seen")
@@ -33,20 +34,41 @@ def snapshots_picture(
     measured = {key.partition(".")[0] for key in records[-1].diversity} if records else set()
     wanted = [("correlation", diversity_over_training), ("dead_fraction", dead_units)]
     curves = [draw for metric, draw in wanted if metric in measured]
-    inputs = seen.weights[0].shape[0]
-    below = 1 + (inputs > 1) + len(curves)
+    n_inputs = seen.weights[0].shape[0]
+    below = 1 + (n_inputs > 1) + len(curves)
+    down = -(-len(names) // MOST_ACROSS)
+    across = -(-len(names) // down)
+    answered = len(seen.answers) == len(names)  # images, and none kept by an older version
+    rows = [0.85, 1.0] if answered else [1.0]
+    above = 2.1 * down * sum(rows)
+    lines = -(-below // 2)
     with page(kind):
-        figure = new_figure(max(2.9 * len(names) + 1, 4.4 * below), 8.4)
-        top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=(1, 1.2), hspace=0.04))
-        similarity_gallery(list(top.subplots(1, len(names), squeeze=False)[0]), seen.correlations)
-        axes = list(bottom.subplots(1, below, squeeze=False)[0])
+        figure = new_figure(8.0, above + 3.1 * lines + 0.4)
+        heights = (above, 3.1 * lines)
+        top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=heights, hspace=0.02))
+        grid = top.subplots(len(rows) * down, across, squeeze=False, height_ratios=rows * down)
+        matrices = list(grid[len(rows) - 1 :: len(rows)].ravel())
+        similarity_gallery(matrices, seen.correlations)
+        if answered:
+            assert seen.dataset.image_shape is not None
+            pictures = grid[::2].ravel()
+            for ax in pictures[len(names) :]:
+                ax.set_axis_off()
+            for ax, under, inputs in zip(pictures, matrices, seen.answers, strict=False):
+                neuron_answers(ax, inputs, seen.dataset.image_shape, captions=False)
+                head, _, mean = title_of(under).rpartition("\n")
+                ax.set_title(f"{head}: answers", fontsize="small")
+                under.set_title(mean, fontsize="small")
+        axes = list(bottom.subplots(lines, 2, squeeze=False).ravel())
         correlation_spectrum(
             axes.pop(0), {name: seen.correlations[name] for name in spaced(names, MOST_SPECTRA)}
         )
-        if inputs > 1:  # one weight per neuron has no plane to part in
+        if n_inputs > 1:  # one weight per neuron has no plane to part in
             neurons_parting(axes.pop(0), seen.weights)
-        for ax, draw in zip(axes, curves, strict=True):
-            draw(ax, records)
+        for draw in curves:
+            draw(axes.pop(0), records)
+        for ax in axes:
+            ax.set_axis_off()
         of = f", hidden layer {seen.layer} of network {seen.network}"
         title = heading(seen.net, seen.dataset, seen.network).partition(" networks (")[0]
         figure.suptitle(title + (" networks" if seen.net.replicas else "") + of, x=0.01, ha="left")
