@@ -8,13 +8,17 @@ from dataclasses import field
 import numpy as np
 import pytest
 
+from tinydiv.activations import ACTIVATIONS
 from tinydiv.backend import to_device, to_host, xp
+from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError
-from tinydiv.initializers import initialize
+from tinydiv.initializers import SCHEMES, initialize
 from tinydiv.layers import Context
-from tinydiv.losses import cross_entropy
+from tinydiv.losses import LOSSES, cross_entropy
 from tinydiv.mlp import MLP
-from tinydiv.optimizers import SGD, Adam
+from tinydiv.optimizers import OPTIMIZERS, SGD, Adam
+from tinydiv.schedules import SHAPES
+from tinydiv.settings import in_a_line
 from tinydiv.techniques import (
     TECHNIQUES,
     ActivationPenalty,
@@ -484,12 +488,34 @@ def test_batch_norm_folds_into_the_weights(backend):
 def test_every_technique_says_what_it_is():
     for name, cls in TECHNIQUES.items():
         assert cls.name == name
-        assert cls.summary
-        assert cls.paper
         assert cls.family
         assert cls.__doc__
         if kind_of(cls) == "intervention":
             assert cls.invariant
+
+
+def test_every_name_has_a_line_and_a_paper_in_its_docstring():
+    things = [*TECHNIQUES.values(), *SCHEMES.values(), *OPTIMIZERS.values(), *LOSSES.values()]
+    things += [m.measure for m in METRICS.values()] + [type(a) for a in ACTIVATIONS.values()]
+    for thing in [*things, *SHAPES.values()]:
+        line, paper = in_a_line(thing)
+        assert 4 < len(line) < 100, thing
+        assert "(" not in line or line.count("(") == line.count(")"), thing
+        without = ("Identity", "constant", "linear")
+        assert bool(paper) == (thing.__name__ not in without), thing
+
+
+def test_a_line_is_the_first_sentence_and_its_parentheses_the_paper():
+    assert in_a_line(DeCov) == (
+        "Covariance between hidden neurons",
+        "Cogswell et al., ICLR 2016",
+    )
+
+    def half(x):
+        """Half of x (rounded down)."""
+
+    assert in_a_line(half) == ("Half of x (rounded down)", "")
+    assert in_a_line(lambda: 0) == ("", "")
 
 
 @pytest.mark.parametrize("name", sorted(TECHNIQUES))

@@ -12,8 +12,6 @@ class Activation:
     """A function applied to every entry. `kinks` are the points without a derivative."""
 
     name = ""
-    summary = ""
-    paper = ""
     kinks: tuple[float, ...] = ()
 
     def __call__(self, Z: Array) -> Array:
@@ -29,14 +27,14 @@ class Activation:
 
 
 class ReLU(Activation):
-    """f(z) = max(0, z);  f'(z) = 1 where z > 0, else 0.
+    """The positive part, max(0, z) (Nair and Hinton, 2010).
+
+    f(z) = max(0, z);  f'(z) = 1 where z > 0, else 0.
 
     The mask is read from Z, not from f(Z) >= 0, which is true everywhere.
     """
 
     name = "relu"
-    summary = "max(0, z)"
-    paper = "Nair and Hinton, 2010"
     kinks = (0.0,)
 
     def __call__(self, Z: Array) -> Array:
@@ -47,11 +45,12 @@ class ReLU(Activation):
 
 
 class LeakyReLU(Activation):
-    """f(z) = z where z > 0, else 0.01 z;  f'(z) = 1 where z > 0, else 0.01."""
+    """z where positive, 0.01 z elsewhere: no neuron dies for good (Maas, Hannun and Ng, 2013).
+
+    f(z) = z where z > 0, else 0.01 z;  f'(z) = 1 where z > 0, else 0.01.
+    """
 
     name = "leaky-relu"
-    summary = "z where positive, 0.01 z elsewhere: no neuron dies for good"
-    paper = "Maas, Hannun and Ng, 2013"
     kinks = (0.0,)
     slope = 0.01
 
@@ -63,11 +62,12 @@ class LeakyReLU(Activation):
 
 
 class Tanh(Activation):
-    """f(z) = tanh z;  f'(z) = 1 - tanh(z)^2."""
+    """tanh z, odd and bounded (LeCun, Bottou, Orr and Mueller, 1998).
+
+    f(z) = tanh z;  f'(z) = 1 - tanh(z)^2.
+    """
 
     name = "tanh"
-    summary = "tanh z, odd and bounded"
-    paper = "LeCun, Bottou, Orr and Mueller, 1998"
 
     def __call__(self, Z: Array) -> Array:
         return xp.tanh(Z)
@@ -77,11 +77,12 @@ class Tanh(Activation):
 
 
 class Sigmoid(Activation):
-    """f(z) = 1 / (1 + e^-z) = (1 + tanh(z/2)) / 2, which cannot overflow;  f'(z) = f (1 - f)."""
+    """1 / (1 + exp(-z)) (Rumelhart, Hinton and Williams, 1986).
+
+    f(z) = 1 / (1 + e^-z) = (1 + tanh(z/2)) / 2, which cannot overflow;  f'(z) = f (1 - f).
+    """
 
     name = "sigmoid"
-    summary = "1 / (1 + exp(-z))"
-    paper = "Rumelhart, Hinton and Williams, 1986"
 
     def __call__(self, Z: Array) -> Array:
         return 0.5 * (1 + xp.tanh(0.5 * Z))
@@ -92,14 +93,14 @@ class Sigmoid(Activation):
 
 
 class GELU(Activation):
-    """f(z) = z/2 (1 + tanh u), u = sqrt(2/pi) (z + 0.044715 z^3).
+    """z times the normal distribution function, in its tanh form (Hendrycks and Gimpel, 2016).
+
+    f(z) = z/2 (1 + tanh u), u = sqrt(2/pi) (z + 0.044715 z^3).
 
     f'(z) = (1 + tanh u)/2 + z/2 (1 - tanh(u)^2) u',  u' = sqrt(2/pi) (1 + 3 * 0.044715 z^2)
     """
 
     name = "gelu"
-    summary = "z times the normal distribution function, in its tanh form"
-    paper = "Hendrycks and Gimpel, 2016"
     scale = (2 / 3.141592653589793) ** 0.5
     cubic = 0.044715
 
@@ -113,10 +114,12 @@ class GELU(Activation):
 
 
 class Identity(Activation):
-    """f(z) = z;  f'(z) = 1."""
+    """z: a deep linear network.
+
+    f(z) = z;  f'(z) = 1.
+    """
 
     name = "identity"
-    summary = "z: a deep linear network"
 
     def __call__(self, Z: Array) -> Array:
         return Z

@@ -36,8 +36,9 @@ def one_hot(targets: Array, outputs: Array) -> Array:
 
 
 def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """Softmax cross-entropy: L = -1/N sum_n log p[n, y_n], p = softmax(logits).
+    """Softmax cross-entropy: one class per sample (Bridle, 1990).
 
+        L = -1/N sum_n log p[n, y_n],   p = softmax(logits)
         log p_k = z_k - max z - log sum_j exp(z_j - max z)     no exp of a large number
         dL/dlogits = (p - y) / N       with y the targets as rows of zeros with a single one
 
@@ -61,7 +62,8 @@ def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def binary_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """Binary cross-entropy with logits, summed over the K outputs: each output is a yes or a no.
+    """Binary cross-entropy: every output is a yes or a no, with a sigmoid of its own
+    (Solla, Levin and Fleisher, 1988).
 
     L = 1/N sum_nk [ max(z, 0) - z y + log(1 + e^-|z|) ]      no exp of a large number
     dL/dlogits = (sigmoid(z) - y) / N
@@ -78,8 +80,9 @@ def binary_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
 
 
 def squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
-    """Half the squared error, summed over the K outputs: L = 1/(2N) sum_nk (f - y)^2.
+    """Half the squared error, summed over outputs (Legendre, 1805).
 
+    L = 1/(2N) sum_nk (f - y)^2
     dL/doutputs = (f - y) / N
     """
     N = outputs.shape[-2]

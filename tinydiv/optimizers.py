@@ -26,8 +26,6 @@ class Optimizer:
     """
 
     name = ""
-    summary = ""
-    paper = ""
     default_lr = 0.1
     default_weight_decay = 0.0
     moment_names: tuple[str, ...] = ()
@@ -205,11 +203,12 @@ def adam_update(
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: theta <- theta - lr (dtheta + weight_decay theta)."""
+    """Plain stochastic gradient descent (Robbins and Monro, 1951).
+
+    theta <- theta - lr (dtheta + weight_decay theta)
+    """
 
     name = "sgd"
-    summary = "plain stochastic gradient descent"
-    paper = "Robbins and Monro, 1951"
     default_lr = 0.1
 
     def update(
@@ -226,11 +225,12 @@ class SGD(Optimizer):
 
 
 class Momentum(Optimizer):
-    """Heavy-ball momentum: m <- beta m + g;  theta <- theta - lr m   (Polyak, 1964)."""
+    """Gradient descent with a heavy ball, beta = 0.9 (Polyak, 1964).
+
+    m <- beta m + g;  theta <- theta - lr m
+    """
 
     name = "momentum"
-    summary = "gradient descent with a heavy ball, beta = 0.9"
-    paper = "Polyak, 1964"
     default_lr = 0.05
     moment_names = ("m",)
     beta = 0.9
@@ -249,11 +249,13 @@ class Momentum(Optimizer):
 
 
 class Nesterov(Momentum):
-    """Momentum that looks ahead: m <- beta m + g;  theta <- theta - lr (g + beta m)."""
+    """Momentum that looks one step ahead, beta = 0.9 (Nesterov, 1983;
+    Sutskever, Martens, Dahl and Hinton, 2013).
+
+        m <- beta m + g;  theta <- theta - lr (g + beta m)
+    """
 
     name = "nesterov"
-    summary = "momentum that looks one step ahead, beta = 0.9"
-    paper = "Nesterov, 1983; Sutskever, Martens, Dahl and Hinton, 2013"
 
     def update(
         self,
@@ -269,7 +271,7 @@ class Nesterov(Momentum):
 
 
 class Adam(Optimizer):
-    """Adaptive moments (Kingma and Ba, 2015).
+    """Adaptive moments, beta = 0.9 and 0.999 (Kingma and Ba, 2015).
 
         m <- b1 m + (1-b1) g            mhat = m / (1 - b1^t)
         v <- b2 v + (1-b2) g^2          vhat = v / (1 - b2^t)
@@ -281,8 +283,6 @@ class Adam(Optimizer):
     """
 
     name = "adam"
-    summary = "adaptive moments, beta = 0.9 and 0.999"
-    paper = "Kingma and Ba, 2015"
     default_lr = 1e-3
     moment_names = ("m", "v")
     beta1, beta2, eps = 0.9, 0.999, 1e-8
@@ -308,12 +308,12 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): theta <- (1 - lr decay) theta
-    before Adam's step, so the decay is not divided by sqrt(vhat). Default weight decay: 0.01."""
+    """Adam with weight decay apart from the gradient, 0.01 unless set (Loshchilov and Hutter, 2019).
+
+    theta <- (1 - lr decay) theta before Adam's step, so the decay is not divided by sqrt(vhat)
+    """
 
     name = "adamw"
-    summary = "Adam with weight decay apart from the gradient (0.01 unless set)"
-    paper = "Loshchilov and Hutter, 2019"
     default_weight_decay = 0.01
 
     def update(

@@ -12,17 +12,17 @@ from tinydiv.errors import UsageError, unknown
 
 
 def constant(step: int, total: int) -> float:
-    """1 throughout."""
+    """The factor is 1 throughout."""
     return 1.0
 
 
 def linear(step: int, total: int) -> float:
-    """1 - t/T: falls to 0 in a straight line."""
+    """1 - t/T: it falls to 0 in a straight line."""
     return max(0.0, 1.0 - step / max(total, 1))
 
 
 def cosine(step: int, total: int) -> float:
-    """(1 + cos(pi t/T)) / 2: slow, fast, slow (Loshchilov and Hutter, 2017)."""
+    """(1 + cos(pi t/T)) / 2: it falls to 0 slowly, fast, slowly (Loshchilov and Hutter, ICLR 2017)."""
     return 0.5 * (1.0 + math.cos(math.pi * min(step / max(total, 1), 1.0)))
 
 

@@ -10,7 +10,9 @@ A spec names a built-in technique, `decov:strength=0.1`, or a class in a file, `
 """
 
 import dataclasses
+import inspect
 import math
+import re
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, get_type_hints
@@ -43,6 +45,19 @@ def setting(
         "help": help,
     }
     return dataclasses.field(default=default, metadata=limits)
+
+
+def in_a_line(thing: object) -> tuple[str, str]:
+    """What a docstring's first sentence says of a function or class, and the paper in its parentheses.
+
+    "Covariance between hidden neurons (Cogswell et al., ICLR 2016)." gives the sentence without its full
+    stop and "Cogswell et al., ICLR 2016". The paper is "" where no year stands at the end.
+    """
+    first = " ".join((inspect.getdoc(thing) or "").partition("\n\n")[0].split())
+    found = re.fullmatch(r"(.*?) \(([^()]*(?:\([^()]*\)[^()]*)*)\)\.", first)
+    if found and re.search(r"\d{4}|project|ours|torch", found[2]):
+        return found[1], found[2]
+    return first.removesuffix("."), ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,7 @@ import re
 from pathlib import Path
 
 import tinydiv
+from tinydiv.settings import in_a_line
 from tinydiv.techniques import TECHNIQUES
 
 NOTE = re.compile(r"^> \*\*(?P<title>[^*\n]+)\*\*\n(?P<body>(?:>.*(?:\n|\Z))+)", re.MULTILINE)
@@ -99,7 +100,7 @@ def technique_table() -> str:
     rows = ["| name | what it does | class |", "|---|---|---|"]
     for name, cls in TECHNIQUES.items():
         place = f"{cls.__module__}.{cls.__name__}"
-        rows.append(f"| `{name}` | {cls.summary} | {{py:class}}`~{place}` |")
+        rows.append(f"| `{name}` | {in_a_line(cls)[0]} | {{py:class}}`~{place}` |")
     return "\n".join(rows)
 
 

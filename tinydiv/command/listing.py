@@ -6,11 +6,12 @@ Of a single name (--list decov) all is shown: what it can be told, within which 
 import dataclasses
 import inspect
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 
 from tinydiv import activations, data, diversity, losses, optimizers, schedules
 from tinydiv.errors import UsageError, near
 from tinydiv.initializers import BASES, SCHEMES, Scheme
+from tinydiv.settings import in_a_line
 from tinydiv.techniques import TECHNIQUES, Placed, Technique
 from tinydiv.techniques.base import EnsemblePenalty, Intervention, Penalty
 from tinydiv.techniques.cost import BATCH, SIZES, cost_text, relative_cost
@@ -58,39 +59,24 @@ BACKENDS = (
     ("auto", "cupy where a GPU works, else numpy", ""),
 )
 
-LOSSES = {
-    "cross-entropy": ("softmax cross-entropy: one class per sample", "Bridle, 1990"),
-    "binary-cross-entropy": (
-        "every output is a yes or a no, with a sigmoid of its own",
-        "Solla, Levin and Fleisher, 1988",
-    ),
-    "squared-error": ("half the squared distance, summed over outputs", "Legendre, 1805"),
-}
-SCHEDULES = {
-    "constant": ("the same rate throughout", ""),
-    "linear": ("the rate falls to 0 in a straight line", ""),
-    "cosine": ("the rate falls to 0: slow, fast, slow", "Loshchilov and Hutter, ICLR 2017"),
-}
-
 
 def entry(name: str, summary: str, paper: str) -> Entry:
     """The three things that every name has."""
     return {"name": name, "summary": summary, "paper": paper}
 
 
-def starts() -> list[Entry]:
+def described(things: Mapping[str, object]) -> list[Entry]:
+    """Functions and classes, each with the first sentence of its docstring."""
+    return [entry(name, *in_a_line(thing)) for name, thing in things.items()]
+
+
+def initializers() -> list[Entry]:
     """The initializers: schemes with their settings, then base draws, which have none."""
     schemes = [
-        entry(cls.name, cls.summary, cls.paper) | {"settings": own_settings(cls)}
-        for cls in SCHEMES.values()
+        one | {"settings": own_settings(SCHEMES[str(one["name"])])} for one in described(SCHEMES)
     ]
     bases = [entry(b.name, b.summary, b.paper) | {"settings": {}} for b in BASES.values()]
     return schemes + bases
-
-
-def described(names: Iterable[str], lines: dict[str, tuple[str, str]]) -> list[Entry]:
-    """Functions, which have no line of their own, with the lines above."""
-    return [entry(name, *lines[name]) for name in names]
 
 
 def own_settings(cls: type[Technique | Scheme]) -> dict[str, Setting]:
@@ -145,23 +131,19 @@ def techniques() -> list[Entry]:
             "settings": own_settings(cls) | common_settings(cls),
             "relative_cost": relative_cost(cls.name),
         }
-        entries.append(entry(cls.name, cls.summary, cls.paper) | more)
+        entries.append(entry(cls.name, *in_a_line(cls)) | more)
     return entries
 
 
 KINDS: dict[str, Callable[[], list[Entry]]] = {
     "techniques": techniques,
-    "initializers": starts,
+    "initializers": initializers,
     "data": lambda: [entry(*found) for found in data.describe()],
-    "activations": lambda: [
-        entry(a.name, a.summary, a.paper) for a in activations.ACTIVATIONS.values()
-    ],
-    "losses": lambda: described(losses.LOSSES, LOSSES),
-    "optimizers": lambda: [
-        entry(o.name, o.summary, o.paper) for o in optimizers.OPTIMIZERS.values()
-    ],
-    "schedules": lambda: described(schedules.SHAPES, SCHEDULES),
-    "metrics": lambda: [entry(m.name, m.summary, m.paper) for m in diversity.METRICS.values()],
+    "activations": lambda: described({k: type(a) for k, a in activations.ACTIVATIONS.items()}),
+    "losses": lambda: described(losses.LOSSES),
+    "optimizers": lambda: described(optimizers.OPTIMIZERS),
+    "schedules": lambda: described(schedules.SHAPES),
+    "metrics": lambda: described({k: m.measure for k, m in diversity.METRICS.items()}),
     "backends": lambda: [entry(*found) for found in BACKENDS],
 }
 """What can be listed, and how."""
@@ -227,7 +209,7 @@ def line(kind: str, one: Entry) -> str:
     if kind != "techniques":
         return str(one["summary"])
     cls = TECHNIQUES[str(one["name"])]
-    return f"[{cls.family}, {kind_of(cls)}, {cost_text(cls.name)} flops] {cls.summary}"
+    return f"[{cls.family}, {kind_of(cls)}, {cost_text(cls.name)} flops] {one['summary']}"
 
 
 def settings_of(one: Entry) -> dict[str, Setting]:

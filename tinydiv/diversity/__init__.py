@@ -33,127 +33,38 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure with its name, one line, its paper and its function of a layer -> (...,)."""
+    """A measure of one layer, `measure`(neurons) -> (...,); its first sentence says what it measures."""
 
-    name: str
-    summary: str
-    paper: str
     measure: Callable[[Neurons], Array]
     needs_labels: bool = False
+
+    @property
+    def name(self) -> str:
+        """What commands call it."""
+        return self.measure.__name__
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(
-            "weight_cosine",
-            "mean |cosine| between neurons' incoming weights",
-            "after Rodriguez et al., ICLR 2017",
-            of_weights.weight_cosine,
-        ),
-        Metric(
-            "weight_cosine_max",
-            "largest |cosine| between neurons' incoming weights",
-            "coherence; after Bansal et al., NeurIPS 2018",
-            of_weights.weight_cosine_max,
-        ),
-        Metric(
-            "correlation",
-            "mean |Pearson correlation| between neurons' activations",
-            "after Cogswell et al., ICLR 2016",
-            of_activations.correlation,
-        ),
-        Metric(
-            "correlation_squared",
-            "mean squared correlation, debiased for the probe set's size",
-            "after Bao et al., 2013",
-            of_activations.correlation_squared,
-        ),
-        Metric(
-            "participation_ratio",
-            "how many directions carry the activations' variance",
-            "after Gao et al., 2017",
-            of_activations.participation_ratio,
-        ),
-        Metric(
-            "effective_rank",
-            "exp(entropy) of the activations' spectrum",
-            "Roy and Vetterli, 2007",
-            of_activations.effective_rank,
-        ),
-        Metric(
-            "dead_fraction",
-            "share of neurons that are constant on the probe set",
-            "after Lu et al., 2019",
-            of_activations.dead_fraction,
-        ),
-        Metric(
-            "dormant_fraction",
-            "share of neurons that hardly speak, by ReDo's score",
-            "Sokar et al., ICML 2023",
-            of_activations.dormant_fraction,
-        ),
-        Metric(
-            "group_cka",
-            "linear CKA between two halves of the neurons, debiased",
-            "Kornblith et al., ICML 2019; Song et al., 2012",
-            of_activations.group_cka,
-        ),
-        Metric(
-            "codes",
-            "distinct views of the classes, per neuron",
-            "after van Meegen and Sompolinsky, 2024",
-            of_activations.codes,
-            needs_labels=True,
-        ),
-        Metric(
-            "stable_rank",
-            "how many directions the weights fill: |W|^2 / sigma_1^2",
-            "Rudelson and Vershynin, 2007",
-            of_weights.stable_rank,
-        ),
-        Metric(
-            "hyperspherical_energy",
-            "mean inverse distance of neurons' directions on the sphere",
-            "Liu et al., NeurIPS 2018",
-            of_weights.hyperspherical_energy,
-        ),
-        Metric(
-            "half_space_energy",
-            "the same with mirror images (for tanh)",
-            "Liu et al., NeurIPS 2018",
-            of_weights.half_space_energy,
-        ),
-        Metric(
-            "condensation",
-            "groups of neurons that point the same way, cosine of [w; b] above 0.95",
-            "after Chen et al., Condensation, 2024",
-            of_weights.condensation,
-        ),
-        Metric(
-            "ambiguity",
-            "how much neurons, read as an ensemble, disagree with their mean",
-            "Krogh and Vedelsby, 1995",
-            of_ensemble.ambiguity,
-        ),
-        Metric(
-            "coherence",
-            "1 if all neurons answer alike, 1/H at right angles",
-            "after Krogh and Vedelsby, 1995",
-            of_ensemble.coherence,
-        ),
-        Metric(
-            "neural_persistence",
-            "strongest tree of connections into the layer; tracks weight variance",
-            "Rieck et al., ICLR 2019",
-            persistence.neural_persistence,
-        ),
-        Metric(
-            "deep_graph_persistence",
-            "the same over paths through the layer",
-            "Girrbach et al., 2023",
-            persistence.deep_graph_persistence,
-        ),
+        Metric(of_weights.weight_cosine),
+        Metric(of_weights.weight_cosine_max),
+        Metric(of_activations.correlation),
+        Metric(of_activations.correlation_squared),
+        Metric(of_activations.participation_ratio),
+        Metric(of_activations.effective_rank),
+        Metric(of_activations.dead_fraction),
+        Metric(of_activations.dormant_fraction),
+        Metric(of_activations.group_cka),
+        Metric(of_activations.codes, needs_labels=True),
+        Metric(of_weights.stable_rank),
+        Metric(of_weights.hyperspherical_energy),
+        Metric(of_weights.half_space_energy),
+        Metric(of_weights.condensation),
+        Metric(of_ensemble.ambiguity),
+        Metric(of_ensemble.coherence),
+        Metric(persistence.neural_persistence),
+        Metric(persistence.deep_graph_persistence),
     )
 }
 """Every metric by name."""

@@ -11,13 +11,18 @@ DORMANT = 0.025
 
 
 def correlation(n: Neurons) -> Array:
-    """Mean |r_ij| over pairs of alive neurons, r the Pearson correlation of their activations."""
+    """Mean |Pearson correlation| between neurons' activations (after Cogswell et al., ICLR 2016).
+
+    Mean |r_ij| over pairs of alive neurons, r the Pearson correlation of their activations.
+    """
     c = n.correlations
     return xp.sum(abs(off_diagonal(c.R)), axis=(-2, -1)) / c.pairs
 
 
 def correlation_squared(n: Neurons) -> Array:
-    """Mean r_ij^2 over pairs of alive neurons, without what chance alone gives.
+    """Mean squared correlation, debiased for the probe set's size (after Bao et al., 2013).
+
+    Mean r_ij^2 over pairs of alive neurons, without what chance alone gives.
 
     Independent neurons have E r^2 = 1/(N-1), so the mean m is debiased: (m - b) / (1 - b), b = 1/(N-1).
     It can fall a little below zero.
@@ -29,7 +34,9 @@ def correlation_squared(n: Neurons) -> Array:
 
 
 def participation_ratio(n: Neurons) -> Array:
-    """(tr S)^2 / |S|^2 of the activations' covariance: how many directions carry the variance.
+    """How many directions carry the activations' variance (after Gao et al., 2017).
+
+    (tr S)^2 / |S|^2 of the activations' covariance: how many directions carry the variance.
 
     1 if all neurons say the same, H if they are uncorrelated with equal variance; 0 if all are constant.
     """
@@ -43,7 +50,9 @@ def participation_ratio(n: Neurons) -> Array:
 
 
 def effective_rank(n: Neurons) -> Array:
-    """exp(entropy of p), p the eigenvalues of the activations' covariance over their sum.
+    """exp(entropy) of the activations' spectrum (Roy and Vetterli, 2007).
+
+    exp(entropy of p), p the eigenvalues of the activations' covariance over their sum.
 
     Roy and Vetterli (2007), on variances (sigma^2). 0 if all neurons are constant.
     """
@@ -55,12 +64,17 @@ def effective_rank(n: Neurons) -> Array:
 
 
 def dead_fraction(n: Neurons) -> Array:
-    """The share of neurons that are constant on the probe set (standard deviation below 1e-3)."""
+    """Share of neurons that are constant on the probe set (after Lu et al., 2019).
+
+    Constant: a standard deviation below 1e-3.
+    """
     return 1 - xp.mean(n.correlations.alive[..., 0, :], axis=-1)
 
 
 def dormant_fraction(n: Neurons) -> Array:
-    """The share of neurons with mean |a_h| at most 0.025 of the layer's mean (ReDo's score).
+    """Share of neurons that hardly speak, by ReDo's score (Sokar et al., ICML 2023).
+
+    These are neurons with mean |a_h| at most 0.025 of the layer's mean.
 
     Not the same as dead: a neuron that always says 5 is dead and not dormant.
     """
@@ -72,7 +86,10 @@ CLEAR = 100
 
 
 def group_cka(n: Neurons) -> Array:
-    """Linear CKA between two halves of the neurons, debiased: do the halves say the same?
+    """Linear CKA between two halves of the neurons, debiased (Kornblith et al., ICML 2019;
+    Song et al., 2012).
+
+    Do the halves answer alike?
 
         alive neurons by falling variance; P: the 1st, 3rd, 5th ...; Q: the 2nd, 4th, ...
         h(P, Q) / sqrt(h(P, P) h(Q, Q)),  h the unbiased estimate of HSIC (Song et al., 2012)
@@ -118,7 +135,9 @@ def hsic(P: Array, Q: Array) -> Array:
 
 
 def codes(n: Neurons) -> Array:
-    """Distinct codes over the number of neurons: how many different views of the classes are there?
+    """Distinct views of the classes, per neuron (after van Meegen and Sompolinsky, 2024).
+
+    Distinct codes over the number of neurons: how many different views of the classes are there?
 
     A neuron's code is its mean activation in every class, less its mean over classes. Neurons whose codes
     have a cosine above 0.95 belong together, in chains; neurons that treat all classes alike have no

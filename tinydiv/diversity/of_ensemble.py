@@ -13,7 +13,9 @@ def spoken(n: Neurons) -> tuple[Array, Array]:
 
 
 def ambiguity(n: Neurons) -> Array:
-    """mean_h |o_h - f|^2 over the probe set: how much the members disagree with their mean.
+    """How much neurons, read as an ensemble, disagree with their mean (Krogh and Vedelsby, 1995).
+
+    mean_h |o_h - f|^2 over the probe set: how much the members disagree with their mean.
 
     H sum_h a_h^2 |V_h|^2 - |sum_h a_h V_h|^2 (Krogh and Vedelsby, 1995). It grows with the outputs'
     scale: compare networks of like scale, or look at coherence.
@@ -23,7 +25,9 @@ def ambiguity(n: Neurons) -> Array:
 
 
 def coherence(n: Neurons) -> Array:
-    """|mean_h o_h|^2 / mean_h |o_h|^2, in [0, 1]: 1 if all members answer alike, 1/H if at right angles.
+    """1 if all neurons answer alike, 1/H at right angles (after Krogh and Vedelsby, 1995).
+
+    |mean_h o_h|^2 / mean_h |o_h|^2, in [0, 1]: 1 if all members answer alike, 1/H if at right angles.
 
     Ambiguity on a scale of its own: ambiguity = (1 - coherence) mean_h |o_h|^2.
     """

@@ -10,7 +10,9 @@ SAME = 0.95
 
 
 def weight_cosine(n: Neurons) -> Array:
-    """Mean |cos(w_i, w_j)| over pairs of neurons. Random weights give sqrt(2 / (pi D)).
+    """Mean |cosine| between neurons' incoming weights (after Rodriguez et al., ICLR 2017).
+
+    Random weights give sqrt(2 / (pi D)).
 
     A neuron whose weights are all zero has no direction and is left out.
     """
@@ -19,12 +21,14 @@ def weight_cosine(n: Neurons) -> Array:
 
 
 def weight_cosine_max(n: Neurons) -> Array:
-    """Largest |cos(w_i, w_j)| over pairs of neurons."""
+    """Largest |cosine| between neurons' incoming weights (after Bansal et al., NeurIPS 2018)."""
     return xp.max(abs(off_diagonal(cosines(n.W).G)), axis=(-2, -1))
 
 
 def stable_rank(n: Neurons) -> Array:
-    """|W|^2 / sigma_1^2: how many directions the weights fill, without counting small ones.
+    """How many directions the weights fill: |W|^2 / sigma_1^2 (Rudelson and Vershynin, 2007).
+
+    Small directions are not counted.
 
     1 if all neurons lie on a line, min(D, H) if W is orthogonal; 0 if W is zero.
     """
@@ -50,17 +54,26 @@ def energy(n: Neurons, half: bool) -> Array:
 
 
 def hyperspherical_energy(n: Neurons) -> Array:
-    """Mean inverse distance of neurons' directions: low where they spread out over the sphere."""
+    """Mean inverse distance of neurons' directions on the sphere (Liu et al., NeurIPS 2018).
+
+    It is low where they spread out.
+    """
     return energy(n, half=False)
 
 
 def half_space_energy(n: Neurons) -> Array:
-    """The same with mirror images, for activations such as tanh where -w says what w says."""
+    """Mean inverse distance of neurons' directions and their mirror images (Liu et al., NeurIPS 2018).
+
+    For activations such as tanh, where -w answers what w answers but for its sign.
+    """
     return energy(n, half=True)
 
 
 def condensation(n: Neurons) -> Array:
-    """How many groups of neurons there are, joined where cos([w_i; b_i], [w_j; b_j]) > 0.95.
+    """Groups of neurons that point the same way, cosine of [w; b] above 0.95 (after Chen et al.,
+    Condensation, 2024).
+
+    How many groups of neurons there are, joined where cos([w_i; b_i], [w_j; b_j]) > 0.95.
 
     The bias counts as the weight of one more input. H where no two neurons point the same way, 1 where
     chains of similar neurons join them all. Neurons of zero weights are not counted.

@@ -36,7 +36,9 @@ def persistence(w: Array) -> Array:
 
 
 def neural_persistence(n: Neurons) -> Array:
-    """Persistence of |W| / max|W| between inputs and neurons, in [0, 1] (Rieck et al., ICLR 2019).
+    """Strongest tree of connections into the layer; tracks weight variance (Rieck et al., ICLR 2019).
+
+    Persistence of |W| / max|W| between inputs and neurons, in [0, 1].
 
     Low where a few strong connections join everything. It mostly tracks the variance of the weights
     (Girrbach et al., 2023), so compare it with that before reading more into it.
@@ -45,7 +47,9 @@ def neural_persistence(n: Neurons) -> Array:
 
 
 def deep_graph_persistence(n: Neurons) -> Array:
-    """The same through the layer: from its inputs to the next layer's neurons (Girrbach et al., 2023).
+    """Strongest tree of paths through the layer (Girrbach et al., 2023).
+
+    From the layer's inputs to the next layer's neurons.
 
     A path is as strong as its weaker connection, and between two ends the strongest path counts:
     w_dk = max_h min(|W_dh|, |V_hk|), each over its largest entry.

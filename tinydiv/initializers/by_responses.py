@@ -48,7 +48,8 @@ def uncorrelated(W: np.ndarray, inputs: Inputs) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Centring(DataScheme):
-    """The base's weights; hidden biases such that every pre-activation has mean 0 on the batch.
+    """The base's weights; hidden biases such that every pre-activation has mean 0 on the batch (a control
+    of this project's; centring: LeCun, Bottou, Orr and Mueller, 1998).
 
         b = - a- W
 
@@ -57,8 +58,6 @@ class Centring(DataScheme):
     """
 
     name = "centring"
-    summary = "the control for data: hidden biases that centre the pre-activations, nothing else"
-    paper = "a control of this project's; centring: LeCun, Bottou, Orr and Mueller, 1998"
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
         return W, centring_bias(W, at.seen)
@@ -66,7 +65,8 @@ class Centring(DataScheme):
 
 @dataclass(frozen=True)
 class ResponseZCA(DataScheme):
-    """Responses that start uncorrelated, by the smallest change of the draw.
+    """Responses that start uncorrelated, by the smallest change of the draw (this project's; ZCA: Bell and
+    Sejnowski, 1997).
 
         Z = (A - a-) W0,   W = n direction of (W0 Cov(Z)^{-1/2}),   b = - a- W
 
@@ -75,8 +75,6 @@ class ResponseZCA(DataScheme):
     """
 
     name = "response-zca"
-    summary = "pre-activations uncorrelated on a batch, by the smallest change of the draw"
-    paper = "this project's; ZCA: Bell and Sejnowski, 1997"
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
         W = uncorrelated(W, at.seen)
@@ -85,7 +83,8 @@ class ResponseZCA(DataScheme):
 
 @dataclass(frozen=True)
 class PCAWhite(DataScheme):
-    """The top principal directions of the inputs, whitened and rotated at random.
+    """The top principal directions of the inputs, whitened and rotated at random (principal components:
+    Pearson, 1901; Hotelling, 1933).
 
         S = P L P',   W = n direction of (P_r L_r^{-1/2} O),   b = - a- W
 
@@ -95,8 +94,6 @@ class PCAWhite(DataScheme):
     """
 
     name = "pca-white"
-    summary = "top principal directions of the inputs, whitened, times a random rotation"
-    paper = "principal components: Pearson, 1901; Hotelling, 1933"
     white: bool = setting(True, help="whiten before rotating")
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +110,8 @@ class PCAWhite(DataScheme):
 
 @dataclass(frozen=True)
 class LSUV(DataScheme):
-    """Layer-sequential unit variance (Mishkin and Matas, ICLR 2016): orthogonal, then scaled.
+    """Layer-sequential unit variance: orthogonal, then every layer scaled on a batch (Mishkin and Matas,
+    ICLR 2016).
 
         W <- W / s,  b <- b / s,   s^2 = the variance of all of a layer's Z on the batch
 
@@ -122,8 +120,6 @@ class LSUV(DataScheme):
     """
 
     name = "lsuv"
-    summary = "orthogonal, then every layer scaled to unit variance on a batch"
-    paper = "Mishkin and Matas, ICLR 2016"
     base = "orthogonal"
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
@@ -143,7 +139,8 @@ def layer_deviation(W: np.ndarray, b: np.ndarray, inputs: Inputs) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Greedy(Scheme):
-    """Neuron after neuron, the candidate that is least like those already placed.
+    """Neuron after neuron, the candidate that is least like those already placed (best-candidate sampling:
+    Mitchell, 1991).
 
     The candidates of a neuron are its base draw and random directions. Likeness is the largest
     |cosine| of weights (by=weights) or the largest |correlation| of pre-activations on up to 512 rows of
@@ -151,8 +148,6 @@ class Greedy(Scheme):
     """
 
     name = "greedy"
-    summary = "neuron after neuron, the candidate least like those already placed"
-    paper = "best-candidate sampling: Mitchell, 1991"
     by: str = setting("weights", choices=("weights", "responses"), help="what is compared")
     candidates: int = setting(8, low=1, high=10_000, help="how many to choose from")
 

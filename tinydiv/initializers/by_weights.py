@@ -33,8 +33,6 @@ class Orthogonal(Scheme):
     """
 
     name = "orthogonal"
-    summary = "orthogonal neurons by Gram-Schmidt; blocks where there are more neurons than inputs"
-    paper = "Saxe, McClelland and Ganguli, ICLR 2014"
     gain: float = setting(1.0, above=0, help="norm of a hidden neuron where no base is named")
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +52,8 @@ def orthogonal_blocks(W: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Lowdin(Scheme):
-    """The orthogonal frame that is nearest to the draw, all neurons alike (Loewdin, 1950).
+    """The orthogonal frame that is nearest to the draw, all neurons alike (Loewdin, J. Chem. Phys. 18,
+    1950).
 
         P = U (U'U)^{-1/2}  (H <= D),   (UU')^{-1/2} U  (H > D)
         W = n direction of (mix P + (1 - mix) U)
@@ -65,8 +64,6 @@ class Lowdin(Scheme):
     """
 
     name = "lowdin"
-    summary = "the orthogonal frame nearest to the draw, mixed with the draw if wanted"
-    paper = "Loewdin, J. Chem. Phys. 18, 1950"
     mix: float = setting(1.0, low=0, high=1, help="share of the frame; the rest is the draw")
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +74,8 @@ class Lowdin(Scheme):
 
 @dataclass(frozen=True)
 class CosineDescent(Scheme):
-    """Some steps of gradient descent on the squared cosines between neurons, from the draw.
+    """Some steps of gradient descent on the squared cosines between neurons, from the draw (the frame
+    potential: Benedetto and Fickus, 2003).
 
         L = sum_{i != j} cos_ij^2 / 2,   U <- direction of (U - rate U off(U'U))
 
@@ -86,8 +84,6 @@ class CosineDescent(Scheme):
     """
 
     name = "cosine-descent"
-    summary = "gradient descent on the squared cosines between neurons"
-    paper = "the frame potential: Benedetto and Fickus, 2003"
     steps: int = setting(60, low=0, high=100_000, help="how many steps")
     rate: float = setting(0.2, above=0, high=0.5, help="length of a step")
 
@@ -103,7 +99,8 @@ class CosineDescent(Scheme):
 
 @dataclass(frozen=True)
 class Simplex(Scheme):
-    """Neurons as far apart as they can be: a regular simplex, or a tight frame.
+    """Neurons as far apart as they can be: a regular simplex, or a tight frame (tight frames: Tropp,
+    Dhillon, Heath and Strohmer, 2005).
 
         H <= D + 1:  cos_ij = -1 / (H - 1) for every pair, in a random position
         H >  D + 1:  U U' = (H / D) I, by alternating between the nearest frame and norms 1
@@ -112,8 +109,6 @@ class Simplex(Scheme):
     """
 
     name = "simplex"
-    summary = "every cosine -1/(H-1): a regular simplex; a tight frame beyond H = D + 1"
-    paper = "tight frames: Tropp, Dhillon, Heath and Strohmer, 2005"
     rounds: int = setting(100, low=1, high=10_000, help="alternations towards the tight frame")
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +132,8 @@ def simplex_corners(n: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Adversarial(Scheme):
-    """The control: all neurons share one direction, so that they start as near copies.
+    """The control: all neurons share one direction, so that they start as near copies (a control of this
+    project's).
 
         U_h = shared u + sqrt(1 - shared^2) v_h,   u random, v_h the draw's part orthogonal to u
 
@@ -145,8 +141,6 @@ class Adversarial(Scheme):
     """
 
     name = "adversarial"
-    summary = "the control: all neurons share nearly all of their direction"
-    paper = "a control of this project's"
     shared: float = setting(
         0.99, low=0, high=1, help="cosine of each neuron to the shared direction"
     )

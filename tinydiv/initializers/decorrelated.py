@@ -17,7 +17,8 @@ from tinydiv.settings import setting
 
 @dataclass(frozen=True)
 class Decorrelated(DataScheme):
-    """Uncorrelated responses, uncorrelated outgoing weights, and a scale that is read off the data.
+    """Uncorrelated responses, uncorrelated outgoing weights, and a scale that is read off the data (this
+    project's; the claim: Kovalenko, Kordik and Friedjungova, ICANN 2021).
 
         incoming   W = direction of (S + shrink mean(diag S) I)^{-1/2} W0 M,   M: W' S W diagonal
         biases     b = - a- W: every pre-activation has mean 0 on the batch
@@ -47,8 +48,6 @@ class Decorrelated(DataScheme):
     """
 
     name = "decorrelated"
-    summary = "decorrelated responses and outgoing weights; alone, with a scale read off the data"
-    paper = "this project's; the claim: Kovalenko, Kordik and Friedjungova, ICANN 2021"
     incoming: bool = setting(True, help="decorrelate the responses")
     centre: bool = setting(True, help="centre the pre-activations by the hidden biases")
     outgoing: bool = setting(True, help="decorrelate the outgoing weights")

@@ -9,7 +9,8 @@ from tinydiv.initializers.scheme import Place, Scheme
 
 @dataclass(frozen=True)
 class PreferentialAttachment(Scheme):
-    """Weights of each neuron reordered so that inputs are used evenly (Scabini et al., 2022).
+    """Weights of each neuron reordered so that inputs are used evenly (Scabini, De Baets and Bruno,
+    Neurocomputing 599, 2024 (arXiv 2022)).
 
         s_i = sum over the neurons before h of W_ih          strength of input i
         p_i proportional to s_i - min s + 1
@@ -23,8 +24,6 @@ class PreferentialAttachment(Scheme):
     """
 
     name = "preferential-attachment"
-    summary = "weights of a draw in another order, so that all inputs are used evenly"
-    paper = "Scabini, De Baets and Bruno, Neurocomputing 599, 2024 (arXiv 2022)"
     base = "orthogonal"
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,8 @@ from tinydiv.settings import setting
 
 @dataclass(frozen=True)
 class Scaled(Scheme):
-    """The start that stands behind it, with all weights and biases of a layer times a factor.
+    """The start that stands behind it, with all weights and biases of a layer times a factor (a control of
+    this project's).
 
         hidden layers:  W <- inner W,  b <- inner b         output layer:  V <- outer V,  c <- outer c
 
@@ -18,8 +19,6 @@ class Scaled(Scheme):
     """
 
     name = "scaled"
-    summary = "another start with its hidden and output layers times a factor"
-    paper = "a control of this project's"
     inner: float = setting(1.0, above=0, help="factor on the hidden layers")
     outer: float = setting(1.0, above=0, help="factor on the output layer")
 

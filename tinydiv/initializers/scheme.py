@@ -101,8 +101,6 @@ class Scheme:
     """
 
     name = ""
-    summary = ""
-    paper = ""
     base = "he-normal"
     """What it stands on where the spec names no base."""
 

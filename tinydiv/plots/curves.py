@@ -15,6 +15,7 @@ from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError, unknown
 from tinydiv.loop import Record
 from tinydiv.plots.style import Floats, colour, dash, describe, in_its_ink, ink, mark, title_of
+from tinydiv.settings import in_a_line
 from tinydiv.stats import bca_interval
 
 Runs = Mapping[str, Sequence[Record]] | Sequence[Record]
@@ -237,7 +238,10 @@ def diversity_over_training(
     if metric in METRICS:
         ax.set_ylabel(in_words(metric))
         below = title_of(ax)
-        ax.set_title(METRICS[metric].summary + (f"\n{below}" if below else ""), fontsize="small")
+        ax.set_title(
+            in_a_line(METRICS[metric].measure)[0] + (f"\n{below}" if below else ""),
+            fontsize="small",
+        )
     return ax
 
 

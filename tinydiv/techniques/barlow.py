@@ -28,8 +28,6 @@ class Barlow(TwoViewPenalty):
 
     name = "barlow"
     family = "activations"
-    summary = "each neuron agrees with itself under input noise, and with no other"
-    paper = "Zbontar et al., ICML 2021"
     default_strength = 0.1
 
     redundancy: float = setting(0.0051, low=0, help="weight of the off-diagonal part")

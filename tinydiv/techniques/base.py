@@ -164,8 +164,6 @@ class Technique:
 
     name = ""
     family = "own"
-    summary = ""
-    paper = ""
     acts_on = "hidden layers"
     """What else a technique acts on, it cannot be told by layers=."""
     fewest_networks = 1

@@ -23,8 +23,6 @@ class BatchNorm(LayerTechnique):
 
     name = "batch-norm"
     family = "layers"
-    summary = "standardise every hidden neuron over the batch"
-    paper = "Ioffe and Szegedy, ICML 2015"
     place = "before"
 
     momentum: float = setting(0.1, above=0, high=1, help="weight of the newest batch")

@@ -12,7 +12,8 @@ from tinydiv.techniques.reorthogonalise import (
 
 
 class Cayley(Intervention):
-    """Gradient descent on orthogonal frames by Cayley's transform (Wen and Yin, 2013).
+    """Gradient descent on orthogonal frames by Cayley's transform (Wen and Yin, Mathematical Programming
+    142, 2013).
 
         W = s Q, Q'Q = I;   g = s dW;   P = [g, Q],   R = [Q, -g]
         Q <- Q - lr P (I + lr/2 R'P)^-1 R'Q          ( = (I + lr/2 A)^-1 (I - lr/2 A) Q, A = g Q' - Q g' )
@@ -27,8 +28,6 @@ class Cayley(Intervention):
 
     name = "cayley"
     family = "interventions"
-    summary = "hidden weights turn and stay orthogonal, exactly"
-    paper = "Wen and Yin, Mathematical Programming 142, 2013"
     invariant = "W'W = s^2 I: the neurons stay orthogonal and of one length"
     in_every_step = True
 

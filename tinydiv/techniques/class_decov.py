@@ -13,7 +13,8 @@ from tinydiv.techniques.base import ActivationPenalty, Step
 
 
 class ClassDeCov(ActivationPenalty):
-    """Covariance (or correlation) of hidden neurons within classes; ours, after DeCov.
+    """Covariance (or correlation) of hidden neurons within classes (ours, after Cogswell et al., ICLR
+    2016).
 
         C = A - mean of the sample's own class;  classes c with n_c of the N samples
         pooled, covariance        S = C'C / N;         L = 1/2 |off S|^2;    dA = 2/N C off(S)
@@ -34,8 +35,6 @@ class ClassDeCov(ActivationPenalty):
 
     name = "class-decov"
     family = "activations"
-    summary = "covariance or correlation within classes: shared label signal is free"
-    paper = "ours, after Cogswell et al., ICLR 2016"
     default_strength = 0.1
 
     form: str = setting(

@@ -24,8 +24,6 @@ class Coherence(WeightPenalty):
 
     name = "coherence"
     family = "weights"
-    summary = "the largest cosine between two neurons' weights"
-    paper = "after Bansal, Chen and Wang, NeurIPS 2018"
     default_strength = 0.1
 
     form: str = setting("peak", choices=("peak", "smooth"), help="the largest, or a soft maximum")

@@ -8,7 +8,8 @@ from tinydiv.techniques.base import Intervention, Step
 
 
 class Consensus(Intervention):
-    """Networks that are trained together average their weights (peer-to-peer learning, 2024).
+    """Networks that are trained together average their weights (after Peer-to-Peer Learning Dynamics of
+    Wide Neural Networks, 2024).
 
         theta_r <- (1 - gamma) theta_r + gamma mean of its peers          theta <- A theta
 
@@ -20,8 +21,6 @@ class Consensus(Intervention):
 
     name = "consensus"
     family = "exhibits"
-    summary = "networks average their weights: diversity between them goes"
-    paper = "after Peer-to-Peer Learning Dynamics of Wide Neural Networks, 2024"
     invariant = "the mean of the networks' weights"
     acts_on = "whole network"
     fewest_networks = 2

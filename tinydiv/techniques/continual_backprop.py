@@ -10,7 +10,7 @@ STREAM = 2000
 
 
 class ContinualBackprop(Intervention):
-    """Replace the neuron of lowest utility, a few in a thousand steps (Dohare et al., Nature 2024).
+    """Replace the neuron of lowest utility, a few in a thousand steps (Dohare et al., Nature 632, 2024).
 
         u_h <- eta u_h + (1 - eta) mean_n |a_nh| sum_k |V_hk|             every step
         age_h <- age_h + 1;   eligible where age_h > maturity
@@ -26,8 +26,6 @@ class ContinualBackprop(Intervention):
 
     name = "continual-backprop"
     family = "interventions"
-    summary = "the least useful mature neuron is replaced, now and then"
-    paper = "Dohare et al., Nature 632, 2024"
     invariant = (
         "the mean of the next pre-activations over the probe set; it replaces no neuron younger than "
         "maturity, whoever made it"

@@ -10,7 +10,8 @@ from tinydiv.techniques.base import EnsemblePenalty, Step
 
 
 class ContributionCoherence(EnsemblePenalty):
-    """How far the neurons' contributions to the outputs point the same way, in [0, 1]; ours.
+    """How far the neurons' contributions to the outputs point the same way, in [0, 1] (ours, after Krogh
+    and Vedelsby, 1995).
 
         neuron h contributes a_h V_h;   q = |A V|^2 / D,   D = n sum_{bh} a_bh^2 |V_h|^2
         dA = 2/D [A V V' - q n A |V|^2],   dV = 2/D [A'A V - q n (sum_b a^2) V],   dc = 0
@@ -27,8 +28,6 @@ class ContributionCoherence(EnsemblePenalty):
 
     name = "contribution-coherence"
     family = "ensemble"
-    summary = "share of the neurons' contributions that points the same way"
-    paper = "ours, after Krogh and Vedelsby, 1995"
     acts_on = "hidden layers"
     default_strength = 0.5
 
@@ -50,7 +49,8 @@ class ContributionCoherence(EnsemblePenalty):
 
 
 class ContributionGram(EnsemblePenalty):
-    """Overlap between the neurons' contributions, pair by pair; ours.
+    """Overlap between the neurons' contributions, pair by pair (ours, after Krogh and Vedelsby, 1995;
+    Cogswell et al., ICLR 2016).
 
         Gamma = (A'A / N) * (V V');   L = 1/2 |off Gamma|^2 >= 0
         dA = 2/N A (off(Gamma) * V V'),   dV = 2 (off(Gamma) * A'A / N) V,   dc = 0
@@ -67,8 +67,6 @@ class ContributionGram(EnsemblePenalty):
 
     name = "contribution-gram"
     family = "ensemble"
-    summary = "overlap between what pairs of neurons say to the outputs"
-    paper = "ours, after Krogh and Vedelsby, 1995; Cogswell et al., ICLR 2016"
     acts_on = "hidden layers"
     default_strength = 0.03
 

@@ -6,7 +6,8 @@ from tinydiv.techniques.base import Step, WeightPenalty
 
 
 class CosineSquared(WeightPenalty):
-    """Mean squared cosine between the incoming weights of hidden neurons.
+    """Mean squared cosine between the incoming weights of hidden neurons (after Rodriguez et al., ICLR
+    2017; Bansal et al., NeurIPS 2018).
 
         G_ij = cos(w_i, w_j);  L = |off G|^2 / P;  M = dL/dG = 2 off(G) / P
         dL/dW from M as in blocks.Cosines.backward
@@ -23,8 +24,6 @@ class CosineSquared(WeightPenalty):
 
     name = "cosine"
     family = "weights"
-    summary = "squared cosine between neurons' incoming weights"
-    paper = "after Rodriguez et al., ICLR 2017; Bansal et al., NeurIPS 2018"
     default_strength = 1.0
 
     def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:

@@ -26,8 +26,6 @@ class DecorrelatedInputs(LayerTechnique):
 
     name = "decorrelated-inputs"
     family = "layers"
-    summary = "a matrix learns to decorrelate the inputs (decorrelated backprop)"
-    paper = "Dalm, Offergeld, Ahmad and van Gerven, 2024"
     place = "inputs"
 
     rate: float = setting(0.01, above=0, high=1, help="rate of R's own rule")

@@ -22,8 +22,6 @@ class DeCov(ActivationPenalty):
 
     name = "decov"
     family = "activations"
-    summary = "covariance between hidden neurons"
-    paper = "Cogswell et al., ICLR 2016"
     default_strength = 0.1
 
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:

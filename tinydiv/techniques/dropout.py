@@ -10,7 +10,7 @@ from tinydiv.techniques.base import LayerTechnique
 
 
 class Dropout(LayerTechnique):
-    """Silence each hidden neuron with probability p, per sample (Srivastava et al., JMLR 2014).
+    """Silence each hidden neuron with probability p, per sample (Srivastava et al., JMLR 15, 2014).
 
         Y = A M / (1 - p),   M_nh = 1 with probability 1 - p, else 0;          dA = dY M / (1 - p)
 
@@ -23,8 +23,6 @@ class Dropout(LayerTechnique):
 
     name = "dropout"
     family = "layers"
-    summary = "hidden neurons fall silent at random while training"
-    paper = "Srivastava et al., JMLR 15, 2014"
     place = "after"
 
     p: float = setting(0.2, low=0, high=0.99, help="probability of silence")

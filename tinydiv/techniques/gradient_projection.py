@@ -5,7 +5,8 @@ from tinydiv.techniques.base import Intervention, Step
 
 
 class GradientProjection(Intervention):
-    """Keep the penalties' gradient from working against the task's (after Yu et al., NeurIPS 2020).
+    """Keep the penalties' gradient from working against the task's (after Yu et al. (gradient surgery),
+    NeurIPS 2020).
 
         g_task: the task's gradient alone;   g_div: what all penalties add to it
         if <g_task, g_div> < 0:    g_div <- g_div - <g_task, g_div> / |g_task|^2 g_task
@@ -20,8 +21,6 @@ class GradientProjection(Intervention):
 
     name = "gradient-projection"
     family = "interventions"
-    summary = "penalties may not push against the task's gradient"
-    paper = "after Yu et al. (gradient surgery), NeurIPS 2020"
     invariant = (
         "the task's gradient: its inner product with the sum is at least its own square, and nothing "
         "changes where penalties do not work against it"

@@ -51,7 +51,7 @@ def first_of(neurons: Array, count: int) -> Array:
 
 
 class Grow(Intervention):
-    """Wake a few neurons of a hidden layer every so many steps (our definition, after Evci et al., 2022).
+    """Wake a few neurons of a hidden layer every so many steps (ours, after Evci et al., ICLR 2022).
 
         before the first step   all neurons but the first sleep: w_h = 0, b_h = 0, V_h = 0
         then, when triggered    the `drop` awake neurons of least std(a_h) |V_h| fall asleep:
@@ -70,8 +70,6 @@ class Grow(Intervention):
 
     name = "grow"
     family = "growing"
-    summary = "neurons wake in groups while the network learns"
-    paper = "ours, after Evci et al., ICLR 2022"
     invariant = "the outputs, exactly, while neurons wake; sleeping neurons stay zero in between"
     default_every = 200
 
@@ -200,7 +198,7 @@ class Grow(Intervention):
 
 
 class GradMax(Grow):
-    """Wake neurons where the gradient will be largest (GradMax: Evci et al., ICLR 2022); an exhibit.
+    """Wake neurons where the gradient will be largest: GradMax, an exhibit (Evci et al., ICLR 2022).
 
         M = X' dZ   (D, K), the gradient that a direct connection past the layer would get
         M = P S Q';   V_h <- size Q_k';   w_h <- start P_k;   b_h <- 0      k-th largest singular value
@@ -212,8 +210,6 @@ class GradMax(Grow):
     """
 
     name = "gradmax"
-    summary = "neurons wake with the outgoing weights that give them the largest gradient"
-    paper = "Evci et al., ICLR 2022"
     acts_on = "last hidden layer"
     invariant = "the outputs to the order of start; sleeping neurons stay zero in between"
 
@@ -239,7 +235,7 @@ class GradMax(Grow):
 
 
 class Net2Net(Grow):
-    """Wake neurons as copies of awake ones (Chen, Goodfellow and Shlens, ICLR 2016); an exhibit.
+    """Wake neurons as copies of awake ones: Net2Net, an exhibit (Chen, Goodfellow and Shlens, ICLR 2016).
 
         w_h <- w_j + noise;   b_h <- b_j;   V_h <- V_j / 2;   V_j <- V_j / 2
 
@@ -248,8 +244,6 @@ class Net2Net(Grow):
     """
 
     name = "net2net"
-    summary = "neurons wake as copies of awake ones, which share their outgoing weights"
-    paper = "Chen, Goodfellow and Shlens, ICLR 2016"
     invariant = "the outputs to the order of noise; sleeping neurons stay zero in between"
 
     noise: float = setting(1e-3, low=0, help="noise on the copies, as a share of their length")
@@ -287,8 +281,6 @@ class ResidualFitting(Grow):
     """
 
     name = "residual-fitting"
-    summary = "new neurons fit the residual, while the older ones are held fixed"
-    paper = "Ford et al., 2023"
 
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
         super().prepare(net, layer, probe_inputs)

@@ -44,8 +44,6 @@ class HypersphericalEnergy(WeightPenalty):
 
     name = "hyperspherical-energy"
     family = "weights"
-    summary = "neurons' directions repel each other as charges on a sphere"
-    paper = "Liu et al., NeurIPS 2018"
     default_strength = 0.3
 
     space: str = setting("full", choices=("full", "half"), help="half: mirror images count too")

@@ -6,7 +6,8 @@ from tinydiv.techniques.whitening import Whitening
 
 
 class IterNorm(Whitening):
-    """Whiten pre-activations by Newton's iteration for S^(-1/2) (Huang et al., CVPR 2019).
+    """Whiten pre-activations by Newton's iteration for S^(-1/2) (Huang, Zhou, Zhu, Liu and Shao, CVPR
+    2019).
 
         t = tr S,  N = S / t,  P_0 = I;   P_{k+1} = 1.5 P_k - 0.5 P_k^3 N;   M = P_T / sqrt(t)
         backward of M:   Q = gM / sqrt(t),  gN = 0;   for k = T-1 ... 0, with P = P_k:
@@ -20,8 +21,6 @@ class IterNorm(Whitening):
     """
 
     name = "iter-norm"
-    summary = "whiten the hidden pre-activations over the batch (Newton's iteration)"
-    paper = "Huang, Zhou, Zhu, Liu and Shao, CVPR 2019"
 
     iterations: int = setting(5, low=1, high=7, help="T, Newton's steps")
 

@@ -6,7 +6,8 @@ from tinydiv.techniques.base import NeuronPenalty, Step
 
 
 class L1Gates(NeuronPenalty):
-    """The sum of the neurons' gates, each implied by the weights.
+    """The sum of the neurons' gates, each implied by the weights (ours, after Yuan and Lin, 2006; Yuan et
+    al., 2020).
 
         a gate per neuron:   outputs = sum_h g_h a_h v_h + c,   |v_h| = 1,  g_h >= 0
         is an MLP with V_h = g_h v_h, so the gate can be read off:
@@ -27,8 +28,6 @@ class L1Gates(NeuronPenalty):
 
     name = "l1-gates"
     family = "weights"
-    summary = "a price on every neuron's gate (length of its weights): prunes"
-    paper = "ours, after Yuan and Lin, 2006; Yuan et al., 2020"
     default_strength = 0.03
 
     gate: str = setting(

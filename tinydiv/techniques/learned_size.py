@@ -23,8 +23,6 @@ class LearnedSize(Sized):
     """
 
     name = "learned-size"
-    summary = "gradient descent learns how many neurons take part"
-    paper = "Radhakrishnan et al., 2025"
 
     start: float = setting(1.0, low=0, help="the size before the first step")
     delta: float = setting(1.0, above=0, help="how far N moves while one gate opens")

@@ -10,7 +10,8 @@ from tinydiv.techniques.base import Intervention, Step
 
 
 class LocalAlignment(Intervention):
-    """Hidden layers learn from targets of their own, no weight is read backwards (our definition).
+    """Hidden layers learn from targets of their own, no weight is read backwards (after Ororbia and Mali,
+    AAAI 2019; Ororbia et al., 2020).
 
     After local representation alignment (Ororbia and Mali, 2019; Ororbia et al., 2020), with feedback
     E[l] (n_{l+1}, n_l) that is drawn once and stays fixed:
@@ -29,8 +30,6 @@ class LocalAlignment(Intervention):
 
     name = "local-alignment"
     family = "exhibits"
-    summary = "hidden layers learn from local targets, not by backprop"
-    paper = "after Ororbia and Mali, AAAI 2019; Ororbia et al., 2020"
     invariant = "no gradient of a hidden layer depends on the weights above it"
     acts_on = "whole network"
     edits_first = True

@@ -11,7 +11,7 @@ from tinydiv.techniques.base import ActivationPenalty, Step, WeightPenalty
 
 
 class LogdetCorrelation(ActivationPenalty):
-    """Minus the log-determinant of the neurons' correlation matrix, per neuron.
+    """Minus the log-determinant of the neurons' correlation matrix, per neuron (after Watanabe, 1960).
 
         L = -1/H logdet(R + delta I);   M = dL/dR = -1/H (R + delta I)^-1
         dL/dA from M as in blocks.Correlations.backward
@@ -32,8 +32,6 @@ class LogdetCorrelation(ActivationPenalty):
 
     name = "logdet-correlation"
     family = "activations"
-    summary = "-logdet of the correlations: redundancy of all neurons together"
-    paper = "after Watanabe, 1960"
     default_strength = 0.1
 
     delta: float = setting(1e-3, above=0, help="added to the diagonal; below 1e-3 float64 only")
@@ -46,7 +44,8 @@ class LogdetCorrelation(ActivationPenalty):
 
 
 class LogdetWeights(WeightPenalty):
-    """Minus the log-determinant of the neurons' cosines: a determinantal point process on directions.
+    """Minus the log-determinant of the neurons' cosines: a determinantal point process on directions
+    (after Kulesza and Taskar, 2012).
 
         G_ij = cos(w_i, w_j);  L = -1/H logdet(G + delta I);  M = dL/dG = -1/H (G + delta I)^-1
         dL/dW from M as in blocks.Cosines.backward
@@ -62,8 +61,6 @@ class LogdetWeights(WeightPenalty):
 
     name = "logdet-weights"
     family = "weights"
-    summary = "-logdet of the weights' cosines (determinantal point process, DPP)"
-    paper = "after Kulesza and Taskar, 2012"
     default_strength = 0.1
 
     delta: float = setting(1e-3, above=0, help="added to the diagonal; below 1e-3 float64 only")

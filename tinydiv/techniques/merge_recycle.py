@@ -8,7 +8,8 @@ from tinydiv.techniques.recycling import centring_bias, lengths, usual_length
 
 
 class MergeRecycle(Intervention):
-    """Merge the two most correlated neurons of a layer, recycle the one that became free.
+    """Merge the two most correlated neurons of a layer, recycle the one that became free (ours, after
+    Srinivas and Babu, 2015, and Sokar et al., ICML 2023).
 
     Our definition, built from neuron merging as in the pruning literature (Srinivas and Babu, BMVC
     2015) and recycling as in ReDo (Sokar et al., ICML 2023). On the probe set, for each network:
@@ -29,8 +30,6 @@ class MergeRecycle(Intervention):
 
     name = "merge-recycle"
     family = "interventions"
-    summary = "merge the most correlated pair of neurons, redraw the freed one"
-    paper = "ours, after Srinivas and Babu, 2015, and Sokar et al., ICML 2023"
     invariant = (
         "the outputs on the probe set, to a relative 1e-2 where the merged pair are near-duplicates"
     )

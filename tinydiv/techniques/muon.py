@@ -39,8 +39,6 @@ class Muon(Intervention):
 
     name = "muon"
     family = "interventions"
-    summary = "orthogonalised momentum moves the hidden weights"
-    paper = "Jordan et al., 2024; Tuddenham et al., 2022"
     invariant = (
         "the update of W has its singular values between 0.6 and 1.3 times lr max(1, H/D)^1/2, but for "
         "those of momentum that are below 1/500 of its length"

@@ -6,7 +6,7 @@ from tinydiv.techniques.base import EnsemblePenalty, Step
 
 
 class NegativeCorrelation(EnsemblePenalty):
-    """Generalised negative correlation learning (Buschjaeger, Pfahler and Morik, 2020).
+    """Generalised negative correlation learning (Liu and Yao, 1999; Buschjaeger et al., 2020).
 
     The hidden neurons are an ensemble: member h answers o_h = H a_h V_h + c, the network answers
     their mean, f = mean_h o_h = A V + c. With a convex loss l the objective is
@@ -33,8 +33,6 @@ class NegativeCorrelation(EnsemblePenalty):
 
     name = "negative-correlation"
     family = "ensemble"
-    summary = "each neuron as a member of an ensemble; lambda=1 is plain backprop"
-    paper = "Liu and Yao, 1999; Buschjaeger et al., 2020"
     default_strength = 0.01
     strength_limits = (0.0, 1.0)
     strength_reason = (

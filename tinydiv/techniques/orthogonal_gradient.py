@@ -38,8 +38,6 @@ class OrthogonalGradient(Intervention):
 
     name = "orthogonal-gradient"
     family = "interventions"
-    summary = "the gradient of hidden weights, with all singular values equal"
-    paper = "Tuddenham, Pruegel-Bennett and Hare, 2022"
     invariant = (
         "the gradient's singular vectors; its singular values become equal (scale=kept: |dW| stays)"
     )

@@ -12,7 +12,8 @@ STREAM = 3000
 
 
 class OrthogonalNoise(Intervention):
-    """Turn one of the two most similar neurons away from the other, at random and by a known amount.
+    """Turn one of the two most similar neurons away from the other, at random and by a known amount
+    (ours).
 
     Our definition: for the pair i, j of a layer with the largest |cos(w_i, w_j)|, if it reaches
     `threshold`,
@@ -29,8 +30,6 @@ class OrthogonalNoise(Intervention):
 
     name = "orthogonal-noise"
     family = "interventions"
-    summary = "noise turns the two most similar neurons apart, by a stated angle"
-    paper = "ours"
     invariant = (
         "the length of every neuron's weights; the pair's new cosine is cos / sqrt(1 + kappa^2)"
     )

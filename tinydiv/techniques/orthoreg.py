@@ -24,8 +24,6 @@ class OrthoReg(WeightPenalty):
 
     name = "orthoreg"
     family = "weights"
-    summary = "pushes apart weights of positive cosine only"
-    paper = "Rodriguez et al., ICLR 2017"
     default_strength = 0.03
 
     sharpness: float = setting(10.0, above=0, help="how fast the force fades below cosine 1")

@@ -28,8 +28,6 @@ class Pearson(ActivationPenalty):
 
     name = "pearson"
     family = "activations"
-    summary = "squared correlation between hidden neurons"
-    paper = "Bao et al., 2013"
     default_strength = 0.2
 
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
@@ -47,7 +45,7 @@ class Pearson(ActivationPenalty):
 
 
 class MeanAbsPearson(ActivationPenalty):
-    """Mean absolute Pearson correlation between hidden neurons.
+    """Mean absolute Pearson correlation between hidden neurons (after Bao et al., 2013).
 
         R as in Pearson;   L = sum_{i != j} |r_ij| / P;   M = dL/dR = sign(off R) / P
         dL/dA from M as in blocks.Correlations.backward
@@ -63,8 +61,6 @@ class MeanAbsPearson(ActivationPenalty):
 
     name = "mean-abs-pearson"
     family = "activations"
-    summary = "absolute correlation between hidden neurons"
-    paper = "after Bao et al., 2013"
     default_strength = 0.1
 
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")

@@ -33,8 +33,6 @@ class ReDo(Intervention):
 
     name = "redo"
     family = "interventions"
-    summary = "neurons that hardly speak are drawn anew"
-    paper = "Sokar, Agarwal, Castro and Evci, ICML 2023"
     invariant = (
         "the outputs on the probe set, but for what dormant neurons had said: exactly at tau = 0; "
         "afterwards no neuron of the layer is dormant for good"

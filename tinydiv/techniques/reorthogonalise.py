@@ -30,7 +30,8 @@ def nearest_frame(U: Array, iterations: int) -> Array:
 
 
 class Reorthogonalise(Intervention):
-    """Periodic re-orthogonalisation of incoming weights, lengths kept (our form of a common habit).
+    """Periodic re-orthogonalisation of incoming weights, lengths kept (after Loewdin, 1950, and Bansal et
+    al., NeurIPS 2018).
 
         U = W / n;   Q = U (U'U)^-1/2 by Newton-Schulz
         W <- (1 - kappa) W + kappa n Q;   then every neuron gets its old length n_h back
@@ -43,8 +44,6 @@ class Reorthogonalise(Intervention):
 
     name = "reorthogonalise"
     family = "interventions"
-    summary = "every so often weights move to the nearest orthogonal frame"
-    paper = "after Loewdin, 1950, and Bansal et al., NeurIPS 2018"
     invariant = (
         "the length of every neuron's weights; at kappa = 1 the weights are orthogonal afterwards"
     )

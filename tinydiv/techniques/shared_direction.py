@@ -6,7 +6,8 @@ from tinydiv.techniques.base import Intervention, Step
 
 
 class SharedDirection(Intervention):
-    """Take a part of the neurons' common direction out of their gradients (our definition).
+    """Take a part of the neurons' common direction out of their gradients (ours, a rank-one form of
+    Tuddenham et al., 2022).
 
         m = mean_h dW_h / |mean_h dW_h|;        dW <- dW - alpha m m'dW
 
@@ -18,8 +19,6 @@ class SharedDirection(Intervention):
 
     name = "shared-direction"
     family = "interventions"
-    summary = "a part of the neurons' common direction leaves their gradients"
-    paper = "ours, a rank-one form of Tuddenham et al., 2022"
     invariant = (
         "the gradient's part orthogonal to the neurons' mean; what lies along it is times 1 - alpha"
     )

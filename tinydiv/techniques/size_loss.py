@@ -21,8 +21,6 @@ class SizeLoss(Penalty):
 
     name = "size-loss"
     family = "growing"
-    summary = "pulls a learned size towards a goal"
-    paper = "Radhakrishnan et al., 2025"
     needs = ("learned-size",)
     default_strength = 0.1
 

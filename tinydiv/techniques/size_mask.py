@@ -24,8 +24,6 @@ class SizeMask(Sized):
     """
 
     name = "size-mask"
-    summary = "a learned controller opens the layer, whole or neuron by neuron"
-    paper = "Radhakrishnan et al., 2025"
     key = "c"
 
     form: str = setting("neurons", choices=("neurons", "gate"), help="what the controller opens")

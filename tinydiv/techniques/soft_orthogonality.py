@@ -31,8 +31,6 @@ class SoftOrthogonality(WeightPenalty):
 
     name = "soft-orthogonality"
     family = "weights"
-    summary = "distance of W'W from a multiple of the identity"
-    paper = "Bansal, Chen and Wang, NeurIPS 2018"
     default_strength = 0.01
 
     scaled: bool = setting(True, help="compare with the mean squared length instead of 1")
@@ -43,7 +41,8 @@ class SoftOrthogonality(WeightPenalty):
 
 
 class SRIP(WeightPenalty):
-    """Spectral restricted isometry: the largest |eigenvalue| of W'W - a I (Bansal et al., NeurIPS 2018).
+    """Spectral restricted isometry: the largest |eigenvalue| of W'W - a I (Bansal, Chen and Wang, NeurIPS
+    2018).
 
         E = W'W - a I,  a = |W|^2 / H;   v a unit vector with |E v| largest;   u = E v / |E v|
         L = |E v| = |sigma|;   dL/dW = W (u v' + v u') - 2/H (u'v) W
@@ -63,8 +62,6 @@ class SRIP(WeightPenalty):
 
     name = "srip"
     family = "weights"
-    summary = "the worst direction of W'W against a multiple of the identity"
-    paper = "Bansal, Chen and Wang, NeurIPS 2018"
     default_strength = 0.03
 
     iterations: int = setting(0, low=0, help="power iterations; 0 computes the eigenvector exactly")

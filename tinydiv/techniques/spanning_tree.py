@@ -44,7 +44,7 @@ def minimum_spanning_tree(distance: Array, alive: Array) -> Array:
 
 
 class SpanningTree(ActivationPenalty):
-    """Persistence of the neurons' correlation (Ballester, Casacuberta and Escalera, 2023).
+    """Persistence of the neurons' correlation (Ballester, Casacuberta and Escalera, PMLR 228, 2024).
 
         d_ij = 1 - |r_ij|;   e runs over the m = H - 1 edges of the minimum spanning tree under d
         t1:  L = -sum_e d_e                              dL/dd_e = -1
@@ -66,8 +66,6 @@ class SpanningTree(ActivationPenalty):
 
     name = "spanning-tree"
     family = "activations"
-    summary = "lengthens the shortest tree of correlations that joins all neurons"
-    paper = "Ballester, Casacuberta and Escalera, PMLR 228, 2023"
     default_strength = 0.01
 
     form: str = setting("t1", choices=("t1", "t2"), help="sum of edges, or their mean and spread")

@@ -21,8 +21,6 @@ class SpectralDecoupling(OutputPenalty):
 
     name = "spectral-decoupling"
     family = "activations"
-    summary = "small logits, so that weak features are still learned"
-    paper = "Pezeshki et al., NeurIPS 2021"
     default_strength = 0.01
 
     def __call__(self, logits: Array, step: Step) -> tuple[Array, Array]:

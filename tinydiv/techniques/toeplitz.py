@@ -6,7 +6,8 @@ from tinydiv.techniques.base import Intervention, Step
 
 
 class Toeplitz(Intervention):
-    """Every neuron is the one before it, shifted by one input (after Araujo, 2021).
+    """Every neuron is the one before it, shifted by one input (after Araujo, Building Compact and Robust
+    Networks, 2021).
 
         W[d, h] = t[d - h]                   D + H - 1 numbers in place of D H
         dL/dt[k] = sum over d - h = k of dW[d, h],   and every W[d, h] gets dL/dt[d - h]
@@ -20,8 +21,6 @@ class Toeplitz(Intervention):
 
     name = "toeplitz"
     family = "exhibits"
-    summary = "imposed redundancy: neurons are shifts of one another"
-    paper = "after Araujo, Building Compact and Robust Networks, 2021"
     invariant = "W[d, h] depends on d - h alone, to the last bit"
     in_every_step = True
 

@@ -27,8 +27,6 @@ class VICReg(ActivationPenalty):
 
     name = "vicreg"
     family = "activations"
-    summary = "covariance, with a hinge that keeps every neuron's variance up"
-    paper = "Bardes, Ponce and LeCun, ICLR 2022"
     default_strength = 0.01
 
     covariance: float = setting(1.0, low=0, help="weight of the covariance term")

@@ -33,8 +33,6 @@ class WLDReg(ActivationPenalty):
 
     name = "wld-reg"
     family = "activations"
-    summary = "Gaussian similarity of neurons' activations"
-    paper = "Laakom et al., AAAI 2023"
     default_strength = 0.003
 
     form: str = setting(

@@ -5,7 +5,8 @@ from tinydiv.techniques.whitening import Whitening
 
 
 class ZCANorm(Whitening):
-    """Whiten pre-activations by S^(-1/2), the least change that decorrelates (Huang et al., CVPR 2018).
+    """Whiten pre-activations by S^(-1/2), the least change that decorrelates (Huang, Yang, Lang and Deng,
+    CVPR 2018).
 
         S = U diag(l) U',   M = U diag(l^-1/2) U'
         backward of M:   K_ij = -1 / (sqrt(l_i l_j) (sqrt(l_i) + sqrt(l_j)))
@@ -17,8 +18,6 @@ class ZCANorm(Whitening):
     """
 
     name = "zca-norm"
-    summary = "whiten the hidden pre-activations over the batch (eigenvectors)"
-    paper = "Huang, Yang, Lang and Deng, CVPR 2018"
 
     def matrix(self, S: Array) -> tuple[Array, Array]:
         values, U = xp.linalg.eigh(S)
