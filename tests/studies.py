@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tinydiv.study import Arm, Measure, Study, Tuning
+from tinydiv.study import Arm, Measure, Study, Tuning, run_study
 
 ROOT = Path(__file__).parent.parent
 TABLES = ("curves.csv", "runs.csv", "comparisons.csv", "tuning.csv")
@@ -73,7 +73,7 @@ def tuned_study(**settings):
 def run(study, out, executor="serial", **how):
     """Run in this process unless told otherwise, quietly and without figures."""
     how = {"show": False, "figures": False, **how}
-    return study.run(out, executor=executor, **how)
+    return run_study(study, out, executor=executor, **how)
 
 
 def without_times(text):

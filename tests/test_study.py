@@ -8,7 +8,7 @@ from studies import SMALL, TOML, small_study, tuned_study
 
 from tinydiv import optimizers
 from tinydiv.errors import UsageError
-from tinydiv.study import NAMED, Arm, Measure, Setting, Study, load_study
+from tinydiv.study import NAMED, Arm, Measure, Setting, Study, load_study, run_study
 from tinydiv.study.engine import plan_text
 from tinydiv.study.plan import (
     AA_SEEDS,
@@ -270,21 +270,21 @@ TRAINED = [
 def test_an_arm_that_cannot_be_trained_is_named_before_anything_is_written(arm, said, tmp_path):
     study = small_study([Arm("a"), arm])
     with pytest.raises(UsageError, match=said):
-        study.run(tmp_path / "out", show=False)
+        run_study(study, tmp_path / "out", show=False)
     assert not (tmp_path / "out").exists()
 
 
 def test_more_that_only_the_data_show(tmp_path):
     with pytest.raises(UsageError, match="no data set called 'moon'"):
-        small_study(train={"data": "moon"}).run(tmp_path / "o", show=False)
+        run_study(small_study(train={"data": "moon"}), tmp_path / "o", show=False)
     with pytest.raises(UsageError, match="no metric called 'corelation'"):
-        small_study(measure=Measure(metrics=("corelation",))).run(tmp_path / "o", show=False)
+        run_study(small_study(measure=Measure(metrics=("corelation",))), tmp_path / "o", show=False)
     with pytest.raises(UsageError, match="no readout called 'fnal'"):
-        small_study(primary="fnal").run(tmp_path / "o", show=False)
+        run_study(small_study(primary="fnal"), tmp_path / "o", show=False)
     with pytest.raises(UsageError, match="tuning holds out 64 samples, but 'all' trains on 50"):
-        tuned_study(train={**SMALL, "n_train": 50}).run(tmp_path / "o", show=False)
+        run_study(tuned_study(train={**SMALL, "n_train": 50}), tmp_path / "o", show=False)
     with pytest.raises(UsageError, match="cannot be tuned by steps_to_target"):
-        tuned_study(primary="steps_to_target").run(tmp_path / "o", show=False)
+        run_study(tuned_study(primary="steps_to_target"), tmp_path / "o", show=False)
     arms = [
         Arm("a"),
         Arm("b", {"technique": ["negative-correlation:strength={strength}"], "strength": 1}),
@@ -292,7 +292,7 @@ def test_more_that_only_the_data_show(tmp_path):
     tuned = dataclasses.replace(tuned_study(arms=arms).tuning, strengths=(1.0, 10.0))
     study = dataclasses.replace(tuned_study(arms=arms), tuning=tuned)
     with pytest.raises(UsageError, match=r"tuning grid of the arm 'b': .*from 0 to 1, got 10"):
-        study.run(tmp_path / "o", show=False)
+        run_study(study, tmp_path / "o", show=False)
     assert not (tmp_path / "o").exists()
 
 

@@ -105,9 +105,9 @@ def test_help_names_every_flag_and_shows_commands(capsys):
 
 
 SCRIPT = """
-from tinydiv.study import Arm, Study
+from tinydiv.study import Arm, Study, run_study
 study = Study("s", [Arm("plain")], train={"data": "moons:n_train=64,n_test=64", "hidden": [3]}, seeds=2)
-report = study.run("out", workers=2, figures=False, show=False)
+report = run_study(study, "out", workers=2, figures=False, show=False)
 print("done", report.results.done())
 """
 

@@ -156,41 +156,32 @@ def test_ctrl_c_and_a_clusters_notice_leave_tables_and_say_how_to_go_on(whole, t
     assert_same_tables(base / "out", out)
 
 
-def test_a_worker_that_dies_takes_nothing_with_it(tmp_path, monkeypatch):
+def test_a_worker_that_dies_ends_the_study_with_a_sentence_and_resume_goes_on(tmp_path):
     study = tuned_study(seeds=5)
     run(study, tmp_path / "whole")
-    pools = []
-    made = executors.processes
-    monkeypatch.setattr(executors, "processes", lambda n: pools.append(made(n)) or pools[-1])
 
     def kill_one():
         wait_for_blocks(tmp_path / "out")
-        os.kill(next(iter(pools[0]._processes)), signal.SIGKILL)
+        os.kill(children(os.getpid())[-1], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    run(study, tmp_path / "out", executor="processes", workers=2, block_size=2)
+    with pytest.raises(RunError, match=r"a worker died .*are kept: go on with --res"):
+        run(study, tmp_path / "out", executor="processes", workers=2, block_size=2)
     killer.join()
-    assert len(pools) == 2
+    kept = len(list((tmp_path / "out/blocks").iterdir()))
+    assert kept > 0
+    run(study, tmp_path / "out", executor="processes", workers=2, block_size=2, resume=True)
     assert_same_tables(tmp_path / "whole", tmp_path / "out")
 
 
-def dies(task):
-    os._exit(1)
-
-
-def test_workers_that_only_die_end_the_study_with_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(executors, "carry_out", dies)
-    with pytest.raises(RunError, match="workers died 3 times with nothing done in between"):
-        run(small_study(seeds=2), tmp_path / "out", executor="processes", workers=1)
-
-
-def test_a_task_that_fails_once_for_the_workers_sake_is_given_to_another(tmp_path, monkeypatch):
-    """As Dask reports a worker that was lost: KilledWorker, or a task that was cancelled."""
+@pytest.mark.parametrize("kind", ["killed", "broken"])
+def test_a_worker_that_was_lost_is_told_from_a_block_that_failed(tmp_path, monkeypatch, kind):
+    """As Dask reports it, KilledWorker, and as a pool does; blocks that were done are kept."""
     study = small_study(seeds=3)
     run(study, tmp_path / "whole")
     killed = type("KilledWorker", (Exception,), {})
-    failures = iter([killed("lost"), None, BrokenExecutor("gone"), None])
+    failures = iter([None, killed("lost") if kind == "killed" else BrokenExecutor("gone")])
 
     def carry_out(task):
         failure = next(failures, None)
@@ -199,7 +190,45 @@ def test_a_task_that_fails_once_for_the_workers_sake_is_given_to_another(tmp_pat
         return running.carry_out(task)
 
     monkeypatch.setattr(executors, "carry_out", carry_out)
-    run(study, tmp_path / "out", block_size=2)
+    with pytest.raises(RunError, match="a worker died"):
+        run(study, tmp_path / "out", block_size=2)
+    assert len(list((tmp_path / "out/blocks").iterdir())) == 1
+    run(study, tmp_path / "out", block_size=2, resume=True)
+    assert_same_tables(tmp_path / "whole", tmp_path / "out")
+
+
+@on_linux
+@pytest.mark.slow
+def test_a_study_of_a_thousand_blocks_whose_workers_are_killed_at_random_comes_out_the_same(
+    tmp_path,
+):
+    study = small_study([Arm("plain"), Arm("adam", {"optimizer": "adam", "lr": 0.01})], seeds=250)
+    run(study, tmp_path / "whole", block_size=100)
+    moments, over = random.Random(3), threading.Event()
+
+    def kill():
+        while not over.wait(moments.uniform(0.2, 4)):
+            for pid in children(os.getpid()):
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(pid, signal.SIGKILL)
+                    break
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ends = 0
+    try:
+        while True:
+            try:
+                how = {"executor": "processes", "workers": 2, "block_size": 1}
+                run(study, tmp_path / "out", resume=True, **how)
+                break
+            except RunError as error:
+                ends += "a worker died" in str(error)
+    finally:
+        over.set()
+        killer.join()
+    assert ends >= 3
+    assert len(list((tmp_path / "out/blocks").iterdir())) == 1000
     assert_same_tables(tmp_path / "whole", tmp_path / "out")
 
 
@@ -268,7 +297,7 @@ def test_a_block_that_cannot_be_written_is_not_kept(tmp_path, monkeypatch):
     assert_same_tables(tmp_path / "whole", tmp_path / "out")
 
 
-def test_who_asks_twice_to_stop_is_taken_at_their_word():
+def test_the_second_ctrl_c_stops_at_once():
     said = []
     before = signal.getsignal(signal.SIGINT)
     with executors.Stop(said.append).listening() as stop:

@@ -25,7 +25,7 @@ from tinydiv.loop import DeviceData
 from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.similarity import correlations
-from tinydiv.study import Arm, Controls, Measure, Study
+from tinydiv.study import Arm, Controls, Measure, Study, run_study
 from tinydiv.study.comparing import compare_all
 
 data = DeviceData(load("fashion-mini"), dtype="float64")
@@ -135,7 +135,7 @@ def study(arms, seeds=10, first_seed=0, **train):
         controls=Controls(aa=False, planted=False),
     )
     with tempfile.TemporaryDirectory() as folder:
-        results = made.run(folder + "/study", executor="serial", show=False, figures=False).results
+        results = run_study(made, folder + "/study", executor="serial", show=False, figures=False).results
     early = results.readout("all", "early")  # mean test accuracy over the epochs
     compared = compare_all(results, "all", "default", early)
     each_seed = {place.arm: results.numbers(place, early) for place in results.cells}

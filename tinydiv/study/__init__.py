@@ -1,9 +1,9 @@
 """Studies: many small networks compared on the same seeds, with honest statistics and nothing lost.
 
-    from tinydiv.study import Arm, Study
+    from tinydiv.study import Arm, Study, run_study
 
     study = Study("mine", [Arm("plain"), Arm("adam", {"optimizer": "adam"})], seeds=20)
-    report = study.run("runs/mine")
+    report = run_study(study, "runs/mine")
     print(report.markdown())
 
 Read in this order: specification.py (what a study is), plan.py (which networks it needs), running.py

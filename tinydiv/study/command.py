@@ -4,7 +4,7 @@
     python -m tinydiv.study paper --quick
     python -m tinydiv.study runs/mine --tables
 
-In Python the same: `from tinydiv.study import Arm, Study`, see tinydiv/study/__init__.py.
+In Python the same: `from tinydiv.study import Arm, Study, run_study`, see tinydiv/study/__init__.py.
 """
 
 import sys

@@ -6,6 +6,7 @@ not over the controls, whose answers are known beforehand and are reported as ch
 
 import functools
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from tinydiv.study.readouts import Readout
 from tinydiv.study.results import Place, Results
 from tinydiv.study.specification import digest
 
+_COMPARED: WeakKeyDictionary[Results, dict[str, list["Comparison"]]] = WeakKeyDictionary()
+"""Tables that were compared before, by results and number of curves: a comparison takes time."""
 AA_GROUP = 5
 """Pairs of one A/A p value: 32 signs, so that 100 seeds give 20 values."""
 
@@ -47,10 +50,11 @@ class Comparison:
 
 def compare_all(results: Results, setting: str, regime: str, readout: Readout) -> list[Comparison]:
     """Every arm of one table, in the order of arms, controls last; arms without pairs are left out."""
+    known = _COMPARED.setdefault(results, {})
     key = f"{len(results.curves)} {setting} {regime} {readout.name}"
-    if key not in results.compared:
-        results.compared[key] = _compare_all(results, setting, regime, readout)
-    return results.compared[key]
+    if key not in known:
+        known[key] = _compare_all(results, setting, regime, readout)
+    return known[key]
 
 
 def _compare_all(results: Results, setting: str, regime: str, readout: Readout) -> list[Comparison]:

@@ -27,6 +27,7 @@ from tinydiv.study.cost import start_key, start_seconds, step_cost, step_seconds
 from tinydiv.study.executors import Pool, Stop, carry_out_all, opened, usable_cores
 from tinydiv.study.plan import TEST, Run, check_parts, own_candidate, specs_for
 from tinydiv.study.progress import Progress, in_words
+from tinydiv.study.reading import from_dict
 from tinydiv.study.results import DataFacts, Results, check_readable, data_key, entropy
 from tinydiv.study.running import Outcome, Task, build
 from tinydiv.study.settings import Training
@@ -93,7 +94,7 @@ def run_study(
     with opened(which, workers or usable_cores()) as pool, store.locked():
         going_on = store.begin(study, backend, facts, own_files(study), resume)
         worker = Worker(results, store, backend, show, block_size)
-        worker.greet(going_on, resume)
+        worker.report_state(going_on, resume)
         with shared_data(study, loaded, store.folder / ".data") as sources:
             loaded.clear()
             results.costs |= count_costs(results, sources, store.folder / COSTS_FILE)
@@ -107,16 +108,14 @@ def read_study(out: str | Path) -> Report:
 
     Raises UsageError if there is no study.
     """
-    from tinydiv.study.reading import from_dict
-
     store = Store(Path(out))
     found = store.begun()
     if found is None:
         raise UsageError(f"{out} holds no study (there is no {Path(out) / 'study.json'})")
     store.load()
     with read.reading(store.folder / STUDY_FILE, "no table can be made from it"):
-        facts = {key: DataFacts(**values) for key, values in found["data"].items()}  # type: ignore[attr-defined]
-        study = from_dict(found["study"])  # type: ignore[arg-type]
+        facts = {key: DataFacts(**values) for key, values in found["data"].items()}
+        study = from_dict(found["study"])
     results = Results(study, store.curves, facts)
     results.costs |= read_costs(store.folder / COSTS_FILE)
     return Report(results, store.folder)
@@ -151,9 +150,13 @@ def facts_of(dataset: Dataset) -> DataFacts:
 
 def own_files(study: Study) -> dict[str, str]:
     """Digests of the reader's own technique files that arms name, by their path as it is named."""
-    trainings = [study.training(setting, arm) for setting in study.places for arm in study.arms]
-    found = own.digests([spec for training in trainings for spec in training.technique])
-    return {file: digest[:20] for file, digest in found.items()}
+    specs = [
+        spec
+        for setting in study.places
+        for arm in study.arms
+        for spec in study.training(setting, arm).technique
+    ]
+    return {file: digest[:20] for file, digest in own.digests(specs).items()}
 
 
 def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset]]) -> None:
@@ -277,7 +280,7 @@ def read_costs(path: Path) -> dict[str, dict[str, float]]:
 
 
 class Worker:
-    """Gets the missing runs done, keeps them, tells how far things are."""
+    """Gets the missing runs done, keeps them, and shows the progress."""
 
     def __init__(
         self, results: Results, store: Store, backend: str, show: bool, block_size: int | None
@@ -287,8 +290,8 @@ class Worker:
         self.progress = Progress(0, 0.0, show=False)
         self.tables_made, self.tables_took = time.monotonic(), 0.0
 
-    def greet(self, going_on: bool, resume: bool) -> None:
-        """Say what lies in the folder already, if it matters."""
+    def report_state(self, going_on: bool, resume: bool) -> None:
+        """Print what the folder holds already, if it matters."""
         folder = self.store.folder
         if resume and not going_on:
             self._say(f"nothing to go on with in {folder}: the study begins")
@@ -312,7 +315,7 @@ class Worker:
         def task_for(block: Block) -> Task:
             run = block.runs[0]
             source = sources[Origin.of(run.training, run.validation)]
-            return Task(block, source, self.backend, alone=pool.name == "serial")
+            return Task(block, source, self.backend, alone=pool.alone)
 
         try:
             with Stop(self.progress.say).listening() as stop:
@@ -321,12 +324,12 @@ class Worker:
                 self.progress.expect(len(rest), sum(map(self.work_of, rest)))
                 carry_out_all(self.blocks(rest, pool.workers), task_for, pool, self.keep, stop)
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(self.farewell(str(stop))) from None
+            raise KeyboardInterrupt(self.stopped(str(stop))) from None
         finally:
             self.progress.close()
 
-    def farewell(self, why: str) -> str:
-        """What to say to somebody who stops a study."""
+    def stopped(self, why: str) -> str:
+        """Make the tables of a study that is stopped; returns the sentence for its user."""
         with suppress(RunError):
             tables.write(self.results, self.store.folder, figures=False)
         return (

@@ -3,10 +3,10 @@
     processes       one process per core (or --workers), started by spawn, one BLAS thread each
     serial          in this process, one block after the other: the way for one GPU
     dask:ADDRESS    the workers of a Dask cluster (extra `dask`)
-    an object       any concurrent.futures.Executor, from Python: study.run(executor=...)
+    an object       any concurrent.futures.Executor, from Python: run_study(study, executor=...)
 
-A worker may die at any time (out of memory, a cluster that takes its machine back): its blocks are
-given to others. Only when nothing at all gets done any more is that the end.
+A process that dies (out of memory, killed) ends the study with a sentence: finished blocks are kept, and
+--resume trains the others. Dask gives the blocks of a lost worker to other workers by itself.
 """
 
 import importlib
@@ -28,6 +28,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import wait as wait_for_any
 from types import FrameType, ModuleType
 from urllib.parse import urlsplit
@@ -42,13 +43,11 @@ from tinydiv.study.running import Outcome, Task, carry_out
 
 NAMES = ("processes", "serial", "dask:ADDRESS")
 DASK_IN_FLIGHT = 2000
-"""The same for a cluster, whose workers may come and go while a study runs."""
-LISTEN_EVERY = 0.2
-"""Seconds after which a wish to stop is heard, at the latest (in this process: after its block)."""
-MOST_BREAKS = 3
-"""So many times may workers die in a row without one block getting done."""
+"""Blocks that a cluster is given at once, whose workers may come and go while a study runs."""
+STOP_CHECK = 0.2
+"""Seconds between two looks at whether the study should stop (in this process: after each block)."""
 IN_FLIGHT = 2
-"""Blocks per worker that are handed out at once: the next is there when one is done."""
+"""Blocks per process that are handed out at once: the next is there when one is done."""
 
 
 class Serial(Executor):
@@ -64,60 +63,48 @@ class Serial(Executor):
         return future
 
 
+@dataclass(frozen=True)
 class Pool:
-    """An executor that can be made anew when it breaks, and how much it takes at once."""
+    """An executor, how many blocks it works on at once, and how many it is given at once."""
 
-    def __init__(self, make: Callable[[], Executor], workers: int, own: bool, name: str) -> None:
-        self.make, self.workers, self.own, self.name = make, workers, own, name
-        self.window = workers if name == "serial" else IN_FLIGHT * workers
-        self.executor = make()
+    executor: Executor
+    workers: int
+    window: int
 
-    def renew(self) -> None:
-        """Let a broken executor go and make another."""
-        if not self.own:
-            raise RunError(
-                f"the executor {type(self.executor).__name__} is broken; finished blocks are kept: "
-                "mend it and go on by --resume"
-            )
-        self.close()
-        self.executor = self.make()
-
-    def close(self) -> None:
-        """Stop, without waiting for what is not finished."""
-        if not self.own:
-            return
-        processes = list((getattr(self.executor, "_processes", None) or {}).values())
-        self.executor.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join(timeout=10)
+    @property
+    def alone(self) -> bool:
+        """Whether one block has this machine for itself."""
+        return isinstance(self.executor, Serial)
 
 
 @contextmanager
 def opened(which: str | Executor, workers: int) -> Iterator[Pool]:
-    """A pool for a name (see above) or for an Executor of the caller's, closed afterwards.
+    """A pool for a name (see above) or for an Executor of the caller's.
 
     Raises UsageError for an unknown name, RunError if it cannot be reached.
     """
     if isinstance(which, Executor):
-        yield Pool(lambda: which, workers, own=False, name=type(which).__name__)
-        return
-    if which == "serial":
-        pool = Pool(Serial, 1, own=True, name=which)
+        yield Pool(which, workers, IN_FLIGHT * workers)
+    elif which == "serial":
+        with one_thread_per_worker():
+            yield Pool(Serial(), 1, 1)
     elif which == "processes":
-        pool = Pool(lambda: processes(workers), workers, own=True, name=which)
+        with one_thread_per_worker():
+            executor = Processes(
+                workers,
+                # Spawned, not forked: a fork copies locks and a GPU's context in whatever state they are.
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=begin_worker,
+            )
+            try:
+                yield Pool(executor, workers, IN_FLIGHT * workers)
+            finally:
+                executor.stop()
     elif which.startswith("dask:"):
         with dask(which.removeprefix("dask:")) as pool:
             yield pool
-        return
     else:
         raise UsageError(f"there is no executor called {shown(which)}: {nearest(which, NAMES)}")
-    with one_thread_per_worker():
-        try:
-            yield pool
-        finally:
-            pool.close()
 
 
 def usable_cores() -> int:
@@ -155,12 +142,14 @@ class Processes(ProcessPoolExecutor):
             finally:
                 sys.modules["__main__"] = script
 
-
-def processes(workers: int) -> ProcessPoolExecutor:
-    """Spawned, not forked: a fork copies locks and a GPU's context in whatever state they are."""
-    return Processes(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin_worker
-    )
+    def stop(self) -> None:
+        """End all processes, without waiting for the blocks that they work on."""
+        processes = list((self._processes or {}).values())
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(timeout=10)
 
 
 @contextmanager
@@ -179,9 +168,9 @@ def one_thread_per_worker() -> Iterator[None]:
 
 
 def begin_worker() -> None:
-    """In a new worker: leave Ctrl-C to the parent, and end when the parent is gone.
+    """In a new process: leave Ctrl-C to the parent, and end when the parent has ended.
 
-    A parent that was killed cannot tell anybody; without this its workers would wait for ever.
+    Without this the processes of a parent that was killed would wait for ever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -206,25 +195,23 @@ def dask(address: str) -> Iterator[Pool]:
         raise RunError(
             'the executor dask needs Dask: python -m pip install "tinydiv[dask]"'
         ) from None
-    knock(address)  # a Client that cannot connect lives on, half made
+    check_address(address)  # a Client that cannot connect lives on, half made
     try:
         client = distributed.Client(address, timeout=30, set_as_default=False)
     except (OSError, ValueError, TypeError, TimeoutError) as error:
-        said = str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
-        raise RunError(f"no Dask scheduler answers at {address!r}: {said}") from None
+        reason = str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
+        raise RunError(f"no Dask scheduler answers at {address!r}: {reason}") from None
     try:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         executor = client.get_executor(pure=False)
-        pool = Pool(lambda: executor, max(workers, 1), own=False, name=f"dask:{address}")
-        pool.window = DASK_IN_FLIGHT
-        yield pool
+        yield Pool(executor, max(workers, 1), DASK_IN_FLIGHT)
         executor.shutdown(wait=False)
     finally:
         client.close()
 
 
-def knock(address: str) -> None:
-    """See whether anything listens at a scheduler's address, SCHEME://HOST:PORT or HOST:PORT.
+def check_address(address: str) -> None:
+    """Find out whether anything listens at a scheduler's address, SCHEME://HOST:PORT or HOST:PORT.
 
     Raises UsageError if it is no such address, RunError if nobody answers.
     """
@@ -251,17 +238,16 @@ def knock(address: str) -> None:
 
 
 class Stop:
-    """Whether somebody asked to stop, by Ctrl-C or SIGTERM.
+    """Whether the study should stop, because of Ctrl-C or SIGTERM.
 
-    A signal only leaves a note here, and the note is read between two blocks: an exception in the
-    middle of writing a file, or of handing out work, would leave things half done. Who asks twice is
-    taken at their word.
+    The first signal is only noted, and looked at between two blocks: an exception in the middle of
+    writing a file, or of handing out work, would leave things half done. The second one raises.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.why, self.say = "", say
 
-    def ask(self, number: int, frame: FrameType | None) -> None:
+    def note(self, number: int, frame: FrameType | None) -> None:
         """The signals' handler."""
         name = "stopped" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
         if self.why:
@@ -276,7 +262,7 @@ class Stop:
             yield self
             return
         numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.ask) for number in numbers}
+        before = {number: signal.signal(number, self.note) for number in numbers}
         try:
             yield self
         finally:
@@ -296,57 +282,43 @@ def carry_out_all(
 ) -> None:
     """Run every block somewhere and keep it as soon as it is done, in whatever order that is.
 
-    A block whose worker died is given to another; one that does not fit in memory is halved. Any
-    other failure ends it, with what is finished kept.
-    Raises RunError when workers die MOST_BREAKS times in a row with nothing done in between, and
-    KeyboardInterrupt when it was asked to stop.
+    A block that does not fit in memory is halved. Any other failure ends the study, after all blocks
+    that are finished were kept. Raises RunError for a worker that died, and KeyboardInterrupt when the
+    study should stop.
     """
     waiting, flying = deque(blocks), dict[Future[Outcome], Block]()
-    breaks = 0
+    failure: BaseException | None = None
     try:
-        while waiting or flying:
+        while (waiting or flying) and failure is None:
             if stop.why:
                 raise KeyboardInterrupt(stop.why)
-            broken = False
-            while waiting and len(flying) < pool.window and not broken:
-                block = waiting.popleft()
-                try:
-                    flying[pool.executor.submit(carry_out, task_for(block))] = block
-                except BrokenExecutor:
-                    waiting.appendleft(block)
-                    broken = True
-            patience = 0 if broken else LISTEN_EVERY
-            done, _ = wait(flying, timeout=patience, return_when=FIRST_COMPLETED)
-            for future in done:
+            try:
+                while waiting and len(flying) < pool.window:
+                    flying[pool.executor.submit(carry_out, task_for(waiting[0]))] = waiting[0]
+                    waiting.popleft()
+            except BrokenExecutor as error:
+                failure = error
+            for future in wait(flying, timeout=STOP_CHECK, return_when=FIRST_COMPLETED).done:
                 block = flying.pop(future)
                 try:
-                    outcome = future.result()
-                except MemoryError:
+                    keep(block, future.result())
+                except MemoryError as error:
                     if len(block.runs) == 1:
-                        raise
-                    waiting.extendleft(reversed(block.halves()))
-                except BaseException as error:
-                    if not worker_died(error):
-                        raise
-                    waiting.appendleft(block)
-                    broken = True
-                else:
-                    keep(block, outcome)
-                    breaks = 0
-            if broken:
-                breaks += 1
-                if breaks >= MOST_BREAKS:
-                    raise RunError(
-                        f"workers died {breaks} times with nothing done in between (too little "
-                        "memory?); finished blocks are kept: try fewer --workers with --resume"
-                    )
-                if isinstance(pool.executor, ProcessPoolExecutor):
-                    waiting.extendleft(reversed(flying.values()))  # they fell with the pool
-                    flying.clear()
-                    pool.renew()
+                        failure = error
+                    else:
+                        waiting.extendleft(reversed(block.halves()))
+                except (Exception, CancelledError) as error:
+                    failure = error
     finally:
         for future in flying:
             future.cancel()
+    if failure is not None and worker_died(failure):
+        raise RunError(
+            "a worker died (killed, or too little memory?); finished blocks are kept: go on with "
+            "--resume, perhaps with fewer --workers"
+        ) from failure
+    if failure is not None:
+        raise failure
 
 
 def worker_died(error: BaseException) -> bool:

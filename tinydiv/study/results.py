@@ -7,7 +7,6 @@ after a crash, on another machine. A place without its curve is simply not there
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +26,6 @@ from tinydiv.study.plan import (
 from tinydiv.study.readouts import NAN, Circumstances, Readout, readouts_of
 from tinydiv.study.specification import Arm, Setting, Study
 from tinydiv.study.store import Curve
-
-if TYPE_CHECKING:
-    from tinydiv.study.comparing import Comparison
 
 
 @dataclass(frozen=True)
@@ -77,8 +73,6 @@ class Results:
         self, study: Study, curves: Mapping[str, Curve], data: Mapping[str, DataFacts]
     ) -> None:
         self.study, self.curves, self.data = study, curves, data
-        self.compared: dict[str, list[Comparison]] = {}
-        """What comparing.py worked out before, for so many curves: it takes time."""
         self.costs: dict[str, dict[str, float]] = {}
         self._choices: dict[tuple[str, str], Choice | None] = {}
         self._runs: dict[Place, list[Run]] = {}

@@ -24,16 +24,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tinydiv import optimizers
 from tinydiv.errors import UsageError, nearest, unknown
 from tinydiv.options import from_table, shown, whole
 from tinydiv.study.settings import PLACEHOLDER, ByOptimizer, Controls, Measure, Training, Tuning
-
-if TYPE_CHECKING:
-    from tinydiv.study.engine import Report
 
 REGIMES = ("default", "tuned")
 """default: one fixed rate and strength, as a user would start. tuned: both chosen for each arm."""
@@ -193,12 +188,6 @@ class Study:
                 (where, arm.changes),
             ]
         )
-
-    def run(self, out: str | Path, **how: object) -> "Report":
-        """Train what is missing, make tables and figures: see engine.run_study for the keywords."""
-        from tinydiv.study.engine import run_study  # here: the engine stands on this file
-
-        return run_study(self, out, **how)  # type: ignore[arg-type]
 
     # What makes two studies the same -------------------------------------------------------------
 

@@ -114,8 +114,8 @@ class Store:
         self.load(discard_damaged=True)
         return found is not None
 
-    def begun(self) -> dict[str, object] | None:
-        """What study.json says, or None. Raises RunError if it is damaged."""
+    def begun(self) -> dict[str, Any] | None:
+        """The facts in study.json, or None. Raises RunError if it is damaged."""
         path = self.folder / STUDY_FILE
         if not path.is_file():
             return None
@@ -182,28 +182,41 @@ class Store:
         """Read every finished block. Damaged files are listed, and on request removed."""
         for path in sorted(self.blocks.glob("*.npz")):
             try:
-                with read.reading(path, "it is trained again"):
+                with read.reading(path, "its networks must be trained again"):
                     self._take(*read.npz_arrays(path))
-            except RunError:
+            except read.DamagedError:
                 self.damaged.append(path)
                 if discard_damaged:
                     with suppress(OSError):
                         path.unlink()
 
     def _take(self, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> None:
-        names = [name for name in arrays if name.startswith("value.")]
-        keys, facts = about["runs"], dict(about["facts"])
-        float(facts["networks"])
+        """Keep the curves of a block. Raises whatever is wrong with it, before any is kept."""
+        step, epoch = np.asarray(arrays["step"]), np.asarray(arrays["epoch"])
+        step_of, layer_of = arrays["diverged_step"], arrays["diverged_layer"]
+        values = {name: v for name, v in arrays.items() if name.startswith("value.")}
+        keys, facts = list(about["runs"]), dict(about["facts"])
+        shapes = {v.shape for v in values.values()}
+        if (
+            shapes != {(len(step), len(keys))}
+            or step.shape != epoch.shape
+            or {step_of.shape, layer_of.shape} != {(len(keys),)}
+            or {a.dtype.kind for a in (step, epoch, step_of, layer_of)} != {"i"}
+            or {v.dtype.kind for v in values.values()} != {"f"}
+            or "value.test_accuracy" not in values
+            or "value.test_loss" not in values
+        ):
+            raise ValueError("its arrays do not belong together")
         self.curves |= {
             key: Curve(
-                step=arrays["step"],
-                epoch=arrays["epoch"],
-                values={name.removeprefix("value."): arrays[name][:, r] for name in names},
-                diverged_step=int(arrays["diverged_step"][r]),
-                diverged_layer=int(arrays["diverged_layer"][r]),
+                step=step,
+                epoch=epoch,
+                values={name.removeprefix("value."): v[:, r] for name, v in values.items()},
+                diverged_step=int(step_of[r]),
+                diverged_layer=int(layer_of[r]),
                 facts=facts,
             )
-            for r, key in enumerate(keys)
+            for r, key in enumerate(map(str, keys))
         }
 
 
@@ -236,8 +249,3 @@ def difference(then: object, now: object, where: str) -> str | None:
     if isinstance(then, list) and isinstance(now, list):
         return f"{where} had {len(then)} entries then and has {len(now)} now"
     return f"{where} was {shown(then)} then and is {shown(now)} now"
-
-
-def finite(values: Floats) -> bool:
-    """Whether every number is one."""
-    return bool(np.isfinite(values).all())

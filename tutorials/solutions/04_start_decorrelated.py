@@ -8,7 +8,7 @@ import tempfile
 import numpy as np
 
 from tinydiv.stats import mean_difference_interval
-from tinydiv.study import Arm, Controls, Measure, Study
+from tinydiv.study import Arm, Controls, Measure, Study, run_study
 from tinydiv.study.comparing import compare_all
 
 
@@ -34,7 +34,7 @@ def study(arms, seeds=10, first_seed=0, **train):
         controls=Controls(aa=False, planted=False),
     )
     with tempfile.TemporaryDirectory() as folder:
-        results = made.run(folder + "/study", executor="serial", show=False, figures=False).results
+        results = run_study(made, folder + "/study", executor="serial", show=False, figures=False).results
     early = results.readout("all", "early")
     compared = compare_all(results, "all", "default", early)
     each_seed = {place.arm: results.numbers(place, early) for place in results.cells}
