@@ -135,7 +135,8 @@ def study(arms, seeds=10, first_seed=0, **train):
         controls=Controls(aa=False, planted=False),
     )
     with tempfile.TemporaryDirectory() as folder:
-        results = run_study(made, folder + "/study", executor="serial", show=False, figures=False).results
+        report = run_study(made, folder + "/study", executor="serial", show=False, figures=False)
+    results = report.results
     early = results.readout("all", "early")  # mean test accuracy over the epochs
     compared = compare_all(results, "all", "default", early)
     each_seed = {place.arm: results.numbers(place, early) for place in results.cells}
