@@ -12,6 +12,7 @@ from tinydiv import activations, losses
 from tinydiv.backend import to_device, to_host, xp
 from tinydiv.check import command as check
 from tinydiv.check import points, suite
+from tinydiv.check.interventions import failure_in_training
 from tinydiv.check.judge import Case, judge
 from tinydiv.check.network import activation_cases, network_case, network_cases
 from tinydiv.check.numeric import Probe, complex_step, cotangents, directions
@@ -203,13 +204,51 @@ def test_every_intervention_names_its_invariant():
     assert report.rows == []
 
 
-def test_a_nameless_invariant_fails():
-    class Deed(Intervention):
-        pass
+class Halved(Intervention):
+    def edit(self, step, layer, mask):
+        step.net.dW[layer - 1][...] *= 0.5
 
-    report = suite.check_technique(Deed)
+
+def test_a_right_intervention_without_an_invariant_passes_with_a_note():
+    report = suite.check_technique(Halved)
+    assert report.right
+    assert "note: `invariant` can say in words what it keeps" in str(report)
+
+
+def test_an_invariant_of_ones_own_is_not_said_to_be_tested():
+    class Named(Halved):
+        invariant = "the direction of the gradient"
+
+    report = suite.check_technique(Named)
+    assert report.right
+    assert "not checked: the direction of the gradient" in str(report)
+    assert "held by tests" not in str(report)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda step, layer: step.net.dW[layer - 1].fill(np.nan), "not finite"),
+        (lambda step, layer: 1 / 0, "raised ZeroDivisionError"),
+        (
+            lambda step, layer: step.net.dW[layer - 1].__imul__(step.net.dW[layer - 1].mean()),
+            "ends with other weights than alone",
+        ),
+    ],
+)
+def test_an_intervention_that_fails_in_training_fails(edit, words):
+    class Wrong(Intervention):
+        def edit(self, step, layer, mask):
+            edit(step, layer)
+
+    report = suite.check_technique(Wrong)
     assert not report.right
-    assert "names no invariant" in str(report)
+    assert words in str(report)
+
+
+@pytest.mark.parametrize("name", [n for n, c in TECHNIQUES.items() if issubclass(c, Intervention)])
+def test_tinydivs_own_interventions_pass_the_check_of_a_readers(name):
+    assert failure_in_training(TECHNIQUES[name], 0, {}) == ""
 
 
 def test_settings_that_change_the_maths_are_read_from_the_class():
@@ -512,7 +551,7 @@ def test_equal_seeds_check_the_same_points():
 
 
 def test_an_activation_without_kinks_is_judged_everywhere():
-    (case,) = activation_cases(activations.get("gelu"), 0)
+    case, _ = activation_cases(activations.get("gelu"), 0)
     (verdict,) = judge(case)
     assert verdict.at_kink == 0
     assert verdict.entries == 30

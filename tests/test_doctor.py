@@ -276,7 +276,7 @@ def test_an_activations_constant_is_told_without_the_cotangent(own):
         "    def derivative(self, Z): return 1 - xp.tanh(Z)**2 + 0.01\n"
     )
     verdict = named(activation_cases(cls(), 0), "dZ")
-    assert verdict.words == "contains +0.01 times the gradient that arrives too much"
+    assert verdict.words == "every entry is too large by the same 0.01"
 
 
 def test_one_neurons_fault_is_not_taken_for_a_diagonal(own):

@@ -30,11 +30,13 @@ def setting(
     above: float | None = None,
     choices: tuple[str, ...] = (),
     only: tuple[str, str] | None = None,
+    checked: bool = True,
     help: str = "",
 ) -> Any:
     """A setting with its default and what is allowed: low <= value <= high, value > above, choices.
 
     only: another setting and the value of it with which this one has a meaning.
+    checked: False where the gradient is exact at the default alone; tinydiv.check then keeps to it.
     """
     limits = {
         "low": low,
@@ -42,6 +44,7 @@ def setting(
         "above": above,
         "choices": choices,
         "only": only,
+        "checked": checked,
         "help": help,
     }
     return dataclasses.field(default=default, metadata=limits)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tinydiv.check import suite
 from tinydiv.check.judge import judge
+from tinydiv.check.report import Report
 
 from .pool import Pool, in_the_pool
 
@@ -35,11 +36,16 @@ class Noticed:
 def by_checker(subjects, seed=0):
     """How the first failing gradient shows, or None if the checker sees nothing wrong."""
     for subject in subjects:
+        report = Report(seed)
         try:
             for item in suite.cases_of(subject, seed):
-                for verdict in suite.active(item, lambda case: judge(case, seed, doctor=False)):
-                    if not verdict.passes:
+                verdicts = suite.active(item, lambda case: judge(case, seed, doctor=False))
+                report.add(verdicts)
+                for verdict in verdicts:
+                    if not verdict.passes and verdict.status not in ("zero", "kink"):
                         return f"{subject}, {verdict.array}: {verdict.status}"
+            for row in report.faults:
+                return f"{subject}, {row.array}: {row.worst.status}"
         except Exception as error:
             return f"{subject}: {type(error).__name__}"
     return None

@@ -30,6 +30,10 @@ class Facts:
     """Other sizes that a factor could be, by what they are: {"the number of neurons": 4}."""
     rows: Mapping[str, str] = field(default_factory=dict)
     """What the rows (axis -2) of an array are: "samples" or "inputs"."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """What one column (axis -1) of an array is: "neuron", "output", "input"."""
+    upstream: bool = False
+    """Do the gradients belong to random upstream gradients, which nobody else has?"""
     lead: bool = False
     """Do the arrays carry a leading axis of networks?"""
     strengths: np.ndarray | None = None
@@ -43,7 +47,7 @@ class Facts:
     before: Mapping[str, np.ndarray] = field(default_factory=dict)
     """What stood in the arrays before they were filled."""
     parts: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    """What each seed of a backward pass gives on its own, by array and by seed."""
+    """What each upstream gradient gives on its own, by array and by its name (dlogits, dA[1], ...)."""
     variants: Sequence[tuple[Finding, Mapping[str, np.ndarray]]] = ()
     """What known faults would give, for all arrays at once."""
 

@@ -29,14 +29,27 @@ def check_function(
     gradient for each of them. samples: N, if the value is a mean over N samples: the doctor then
     knows that factor.
 
-    Raises UsageError for arrays that are not float64, and for a value that is more than one number.
+    Raises UsageError for arrays that are empty or not float64, for anything else than (value, gradients),
+    and for a value that is more than one number.
     """
     point: Point = {name: xp.asarray(x) for name, x in at.items()}
     for name, x in point.items():
         if x.dtype != "float64":
             raise UsageError(f"gradients are checked in float64, but {name} is {x.dtype}")
+        if not x.size:
+            raise UsageError(f"{name} is empty, shape {x.shape}: it has no entry to check")
+    if not point:
+        raise UsageError("no arrays were given: write at={'w': w}, with the names of the arguments")
     called = getattr(function, "__name__", "function")
-    shape = xp.asarray(function(**point)[0]).shape
+    found = function(**{name: x.copy() for name, x in point.items()})
+    if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], Mapping):
+        kinds = ", ".join(type(one).__name__ for one in found) if isinstance(found, tuple) else ""
+        returned = f"({kinds})" if kinds else type(found).__name__
+        raise UsageError(
+            f"{called} must return (value, gradients), a number and a dict with a gradient for "
+            f"{', '.join(point)}, and it returned {returned}"
+        )
+    shape = xp.asarray(found[0]).shape
     if shape:
         raise UsageError(f"{called} should return one number as its value, got shape {shape}")
 
@@ -47,11 +60,18 @@ def check_function(
         return {name: weights[0] * xp.asarray(d) for name, d in function(**here)[1].items()}
 
     def facts(here: Point, weights: Sequence[Array]) -> Facts:
-        return Facts(samples=samples)
+        known = {
+            f"the length of {name}'s axis {i}": n
+            for name, x in here.items()
+            for i, n in enumerate(x.shape)
+        }
+        return Facts(samples=samples, sizes={} if samples else known)
 
     where = ", ".join(f"{name} {tuple(x.shape)}" for name, x in point.items())
-    case = Case("function", called, where, point, value, gradients, facts)
+    case = Case("function", called, where, point, value, gradients, facts, divided=True)
     report, began = Report(seed), time.perf_counter()
     report.add(judge(case, seed))
+    if report.right:
+        report.notes.append("Checked at this one point: other values and sizes were not tried.")
     report.seconds = time.perf_counter() - began
     return report

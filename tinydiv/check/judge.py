@@ -17,9 +17,9 @@ import warnings
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
-from tinydiv.backend import Array, to_host, xp
+from tinydiv.backend import Array, to_device, to_host, xp
 from tinydiv.check.doctor import diagnose, raised_finding, shape_finding
-from tinydiv.check.evidence import Evidence, Facts, Finding
+from tinydiv.check.evidence import CLOSE, Evidence, Facts, Finding
 from tinydiv.check.numeric import (
     Function,
     Point,
@@ -32,6 +32,7 @@ from tinydiv.check.numeric import (
     random_directions,
     slopes,
 )
+from tinydiv.randomness import generator
 
 TOLERANCE = 1e-7
 """Largest relative error of an array (by its largest entry) against central differences."""
@@ -61,8 +62,11 @@ class Case:
     gradients: Gradients
     facts: Callable[[Point, Sequence[Array]], Facts] = lambda point, weights: Facts()
     """What the doctor may know; computed only where something is wrong."""
-    per_network: bool = False
-    """Is the output one value per network? Then the doctor is shown the gradients without weights."""
+    divided: bool = False
+    """Can the cotangents be divided out of the gradients? They can where the output is one value, or one
+    per network, or one per entry of the array. The doctor then shows the numbers of the code itself."""
+    variant: str = ""
+    """The settings, in words: a point that proves nothing needs another one with the same settings."""
 
 
 @dataclass
@@ -79,6 +83,8 @@ class Verdict:
     finding: Finding | None = None
     entries: int = 0
     at_kink: int = 0
+    ratio: float | None = None
+    """f, where the gradient is f times what was measured (along all measured directions)."""
 
     @property
     def passes(self) -> bool:
@@ -112,14 +118,36 @@ def _judge(case: Case, seed: int, known: Container[str], doctor: bool) -> list[V
     def value(status: str, finding: Finding) -> list[Verdict]:
         return [Verdict(case, "value", status, finding=finding)]
 
+    def changed(before: Point) -> list[Verdict]:
+        """A verdict if the code wrote into the arrays that it was given."""
+        for name, x in before.items():
+            now = case.point[name]
+            if not bool(xp.all((now == x) | (x != x))):
+                case.point = before
+                words = f"changes the array {name} that it is given: work on a copy, {name} = {name}.copy()"
+                return value("error", Finding("changed-input", words))
+        return []
+
     try:
-        outputs, again = case.function(case.point), case.function(case.point)
+        # The same code at another point first, and once more in between: a gradient that is kept from
+        # an earlier call is then a wrong one.
+        _at_another_point(case, seed)
+        before = {name: x.copy() for name, x in case.point.items()}
+        outputs = case.function(case.point)
+        if found := changed(before):
+            return found
+        again = case.function(case.point)
         if not all(bool(xp.all(xp.isfinite(output))) for output in outputs):
             return value("nan", VALUE_NAN)
         if not all(bool(xp.all(a == b)) for a, b in zip(outputs, again, strict=True)):
             return value("noisy", RANDOM)
+        if any(getattr(output, "dtype", None) == "float32" for output in outputs):
+            return value("error", Finding("float32", VALUE_FLOAT32))
         weights = cotangents(outputs, seed)
+        earlier = _at_another_point(case, seed)
         gradients = case.gradients(case.point, weights)
+        if found := changed(before):
+            return found
     except (Exception, SystemExit) as error:
         return value("error", raised_finding(error))
 
@@ -133,9 +161,90 @@ def _judge(case: Case, seed: int, known: Container[str], doctor: bool) -> list[V
             verdict = _measured(case, probes[name], analytic, seed, known)
         verdicts.append(verdict)
     _zeros(verdicts, probes)
+    _single_precision(case, verdicts, gradients, weights)
+    for v in verdicts:
+        name = v.array[1:]
+        unnamed = v.status == "wrong" and v.finding is None and v.array not in known
+        if unnamed and earlier and _is_that_of(earlier, case, name, gradients[name]):
+            v.finding = KEPT
     if doctor and any(v.status == "wrong" and v.array not in known for v in verdicts):
         _ask_the_doctor(case, verdicts, probes, gradients, weights)
     return verdicts
+
+
+Elsewhere = tuple[Point, Sequence[Array], dict[str, Array]]
+"""Another point, cotangents there, and the gradients."""
+
+
+def _at_another_point(case: Case, seed: int) -> Elsewhere | None:
+    """The gradients near the point: every entry is moved by up to a quarter of its size and keeps its
+    sign. None where the code cannot be run there."""
+    rng = generator(seed, "redraw")
+    moved = {
+        name: x * (1 + to_device(rng.uniform(0.05, 0.25, x.shape)))
+        for name, x in case.point.items()
+    }
+    try:
+        weights = cotangents(case.function(moved), seed)
+        return moved, weights, dict(case.gradients(moved, weights))
+    except (Exception, SystemExit):
+        return None
+
+
+def _is_that_of(earlier: Elsewhere, case: Case, name: str, gradient: Array) -> bool:
+    """Is a gradient that is wrong here equal to the one at another point, and right there?"""
+    moved, weights, found = earlier
+    kept = found.get(name)
+    if getattr(kept, "shape", None) != gradient.shape or not bool(xp.all(kept == gradient)):
+        return False
+    probe = Probe(case.function, weights, moved, name)
+    ways = random_directions(gradient, 1, seed=1)
+    (expected,) = along(kept, ways)
+    slope, doubt = probe.settled(ways[0])
+    return abs(slope - expected) <= 1e-6 * abs(expected) + probe.floor + 3 * doubt
+
+
+def _single_precision(
+    case: Case, verdicts: list[Verdict], gradients: dict[str, Array], weights: Sequence[Array]
+) -> None:
+    """Find gradients that were computed in float32, in whole or in part.
+
+    Moved by 1e-7, a smooth gradient in float64 is a straight line to about 1e-14: what is left of
+    g(x + d) - 2 g(x) + g(x - d) is curvature, d^2, and rounding. float32 rounds to 6e-8 of the numbers.
+    """
+    asked = [v for v in verdicts if v.status in ("right", "wrong") and v.finding is None]
+    if not asked:
+        return
+    rng = generator(1, "redraw")
+    ways = {name: x * to_device(rng.uniform(0.5, 1.5, x.shape)) for name, x in case.point.items()}
+
+    def jumps(d: float) -> dict[str, float]:
+        up, down = (
+            case.gradients({n: x + s * d * ways[n] for n, x in case.point.items()}, weights)
+            for s in (1.0, -1.0)
+        )
+        return {
+            v.array: float(xp.max(abs(up[n] - 2 * gradients[n] + down[n])))
+            for v in asked
+            for n in [v.array[1:]]
+        }
+
+    try:
+        near = jumps(1e-7)
+        size = {v.array: float(xp.max(abs(gradients[v.array[1:]]))) for v in asked}
+        rough = [v for v in asked if SMOOTH * size[v.array] < near[v.array] < 1e-4 * size[v.array]]
+        far = jumps(1e-5) if rough else {}
+    except Exception:  # the code fails at a neighbour: nothing is known
+        return
+    for v in asked:
+        # At a kink the jump grows with d.
+        single = v in rough and far[v.array] < 20 * near[v.array]
+        if gradients[v.array[1:]].dtype == "float32" or (single and (v.error or 0.0) < 1e-4):
+            v.status, v.finding = "wrong", FLOAT32
+
+
+SMOOTH = 3e-9
+"""What a smooth gradient may jump by, relative to its largest entry: see `_single_precision`."""
 
 
 def _unusable(case: Case, name: str, analytic: Array, x: Array) -> Verdict | None:
@@ -153,6 +262,19 @@ def _unusable(case: Case, name: str, analytic: Array, x: Array) -> Verdict | Non
     return None
 
 
+KEPT = Finding(
+    "kept",
+    "this is the gradient at the point of the call before: it was kept, and must be computed anew",
+)
+FLOAT32 = Finding(
+    "float32",
+    "float32 inside: rounded to 7 digits on the way, where everything here is float64; look for astype, "
+    "dtype= or an array that was made in float32",
+)
+VALUE_FLOAT32 = (
+    "the value is float32, where the arrays are float64: look for astype, dtype= or an array that was "
+    "made in float32"
+)
 VALUE_NAN = Finding("value-nan", "the value itself is not finite at the checked point")
 RANDOM = Finding(
     "noisy",
@@ -192,14 +314,28 @@ def _compared(
     found = slopes(probe, ways, expected, TOLERANCE, quick)
     if not quick:
         probe.entrywise = found
-    elif len(found.values) < len(ways):
-        return Verdict(case, name, "wrong")
+    elif found.stopped:
+        return Verdict(case, name, "wrong", ratio=_ratio(expected, found))
     verdict = _of_slopes(case, probe, expected, found, probe.floor)
     if verdict.status in ("wrong", "noisy"):  # or is it rounding? then it is larger than usual
         verdict = _of_slopes(case, probe, expected, found, probe.rounding())
     if verdict.status == "right":
         _against_complex_step(verdict, probe, expected, found, ways)
+    verdict.ratio = _ratio(expected, found)
     return verdict
+
+
+def _ratio(expected: list[float], found: Slopes) -> float | None:
+    """f, where what is expected is f times what was measured along every direction."""
+    pairs = [
+        (e, v) for e, v, kink in zip(expected, found.values, found.kinks, strict=False) if not kink
+    ]
+    weight = sum(v * v for _, v in pairs)
+    if weight == 0:
+        return None
+    f = sum(e * v for e, v in pairs) / weight
+    largest = max(abs(e) for e, _ in pairs)
+    return f if all(abs(e - f * v) <= CLOSE * largest for e, v in pairs) else None
 
 
 def _of_slopes(
@@ -281,6 +417,11 @@ def _has_no_effect(probe: Probe) -> bool:
     return True
 
 
+def facts_of(case: Case, seed: int) -> Facts:
+    """What is known at a case's point."""
+    return case.facts(case.point, cotangents(case.function(case.point), seed))
+
+
 # When something is wrong -------------------------------------------------------------------------
 
 
@@ -301,7 +442,10 @@ def _ask_the_doctor(
             ways = directions(probe.x)
             found = slopes(probe, ways, along(gradients[name], ways), TOLERANCE)
         shape = probe.x.shape
-        of_one = to_host(weights[0])[..., None, None] if case.per_network else 1.0
+        of_one = 1.0
+        if case.divided:
+            of_one = to_host(weights[0])
+            of_one = of_one.reshape(of_one.shape + (1,) * (len(shape) - of_one.ndim))
         evidence.append(
             Evidence(
                 name,
@@ -313,5 +457,5 @@ def _ask_the_doctor(
         )
     findings = diagnose(evidence, case.facts(case.point, weights))
     for v in verdicts:
-        if v.status == "wrong":
+        if v.status == "wrong" and v.finding is None:
             v.finding = findings.get(v.array[1:], Finding("elsewhere", "differs"))

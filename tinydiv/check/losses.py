@@ -25,6 +25,9 @@ def loss_cases(loss: Loss, subject: str, seed: int) -> Iterator[Case]:
     ):
         outputs = points.numbers(*lead, N, K, seed=seed + 1, scale=2.0)
         yield loss_case(loss, subject, f"{setting}, N={N}", outputs, targets)
+    outputs = points.numbers(40, 20, seed=seed + 1, scale=15.0)
+    large = points.labels(40, classes=20, seed=seed + 3)
+    yield loss_case(loss, subject, "large outputs, N=40", outputs, large)
 
 
 def loss_case(loss: Loss, subject: str, setting: str, outputs: Array, targets: Array) -> Case:
@@ -54,5 +57,5 @@ def loss_case(loss: Loss, subject: str, setting: str, outputs: Array, targets: A
         function,
         gradients,
         facts,
-        per_network=True,
+        divided=True,
     )

@@ -1,4 +1,4 @@
-"""Cases of the whole network: every dW[l], db[l] and dX, through random seeds at every layer."""
+"""Cases of the whole network: every dW[l], db[l] and dX, with random upstream gradients at every layer."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -17,7 +17,8 @@ from tinydiv.mlp import MLP
 Backward = Callable[..., Array]
 """backward(net, trace, dlogits, dA=None, *, accumulate=False, to_inputs=False), as in MLP."""
 
-SEEDS = ("everywhere", "on the outputs alone", "on hidden layers alone")
+UPSTREAM = ("everywhere", "at the outputs alone", "at hidden layers alone")
+"""Where the upstream gradients are not zero: dlogits, dA[l] of the hidden layers, or both."""
 
 
 def network_cases(
@@ -26,18 +27,23 @@ def network_cases(
     backward: Backward | None = None,
     subject: str = "network",
 ) -> Iterator[Case]:
-    """Several depths, all activations, many networks, one sample; seeds together and apart."""
+    """Several depths and sizes, all activations, many networks, one sample; upstream gradients together
+    and apart."""
     names = list(activations.ACTIVATIONS)
     shapes = [points.LINEAR, points.SHALLOW, points.MANY, points.SQUARE, points.ONE_SAMPLE]
+    shapes.append(points.LARGE)
     plan: list[tuple[Shape, str]] = [(points.DEEP, name) for name in names]
     plan += [(shape, names[i % len(names)]) for i, shape in enumerate(shapes)]
     for shape, activation in plan:
         net = points.network(shape, activation, seed, kind=kind)
-        yield network_case(net, shape, seed, subject=subject, backward=backward)
+        scale = 30.0 if shape is points.LARGE else 1.0
+        yield network_case(net, shape, seed, subject=subject, backward=backward, scale=scale)
     back = backward or kind.backward
-    for seeds in SEEDS[1:] if points.takes(back, "dA") else ():
+    for upstream in UPSTREAM[1:] if points.takes(back, "dA") else ():
         net = points.network(points.DEEP, "tanh", seed, kind=kind)
-        yield network_case(net, points.DEEP, seed, subject=subject, backward=backward, seeds=seeds)
+        yield network_case(
+            net, points.DEEP, seed, subject=subject, backward=backward, upstream=upstream
+        )
     if points.takes(back, "accumulate"):
         net = points.network(points.MANY, "sigmoid", seed, kind=kind)
         yield network_case(
@@ -53,22 +59,27 @@ def network_case(
     kind: str = "network",
     subject: str = "network",
     backward: Backward | None = None,
-    seeds: str = SEEDS[0],
+    upstream: str = UPSTREAM[0],
+    scale: float = 1.0,
     accumulate: bool = False,
     context: Context | None = None,
     memory: Memory | None = None,
 ) -> Case:
     """One network at one point. The function's outputs are all A[l] and the logits, weighted at random,
-    so its gradient is what backward gives for random seeds.
+    so its gradient is what backward gives for random upstream gradients.
 
-    A backward that takes no dA is checked with seeds on the outputs, one without to_inputs is not asked
-    for dX. dtheta holds other numbers before, so that forgetting a block shows.
+    A backward that takes no dA is checked with dlogits alone, and dX is not checked of one without
+    to_inputs. dtheta holds other numbers before, so that a block that is left out shows.
+    scale: of the inputs.
     """
     back: Backward = backward or type(net).backward
-    hidden = points.takes(back, "dA") and seeds != SEEDS[1] and net.depth > 1
+    extra = points.takes(back, "dA") and upstream != UPSTREAM[1]
     to_inputs = points.takes(back, "to_inputs")
     point = points.parameters(net)
-    X = points.inputs(shape, seed)
+    X = scale * points.inputs(shape, seed)
+    # dA[0] too, where dX is asked for; inputs that the networks share would take in R of them.
+    at_inputs = to_inputs and (not shape.replicas or shape.own_inputs)
+    layers = range(0 if at_inputs else 1, net.depth) if extra else range(0)
     if to_inputs:
         point["X"] = X
 
@@ -77,8 +88,8 @@ def network_case(
         if memory is not None:
             memory.restore()
         trace = net.forward(at.get("X", X), context)
-        outputs = trace.hidden if hidden else []
-        return [*outputs, *([] if seeds == SEEDS[2] else [trace.logits])]
+        outputs = [trace.A[l] for l in layers]
+        return [*outputs, *([] if upstream == UPSTREAM[2] else [trace.logits])]
 
     def gradients(at: Point, weights: Sequence[Array]) -> Point:
         points.put(net, at)
@@ -109,9 +120,8 @@ def network_case(
 
     def split(weights: Sequence[Array]) -> tuple[Array | None, dict[int, Array]]:
         """Cotangents -> (dlogits, dA)."""
-        dlogits = None if seeds == SEEDS[2] else weights[-1]
-        rest = weights if seeds == SEEDS[2] else weights[:-1]
-        return dlogits, {l + 1: w for l, w in enumerate(rest)} if hidden else {}
+        dlogits = None if upstream == UPSTREAM[2] else weights[-1]
+        return dlogits, dict(zip(layers, weights, strict=False))
 
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
         dlogits, dA = split(weights)
@@ -119,11 +129,14 @@ def network_case(
         trace = net.forward(at.get("X", X), context)
         simple = dlogits is not None and not net.layers  # a pass that variants.py can imitate
         rows = {"X": "samples", **{f"W[{l}]": "inputs" for l in range(net.depth)}}
+        columns = {f"{key}[{net.depth - 1}]": "output" for key in "Wb"} | {"X": "input"}
         fill(net)
         before = {} if accumulate else points.gradients(net)
         return Facts(
             samples=shape.samples,
             rows=rows,
+            columns=columns,
+            upstream=True,
             lead=net.replicas is not None,
             before={name: to_host(array) for name, array in before.items()},
             parts=parts(net, trace, dlogits, dA) if simple else {},
@@ -131,8 +144,8 @@ def network_case(
         )
 
     said = [f"{net.activation}, {shape}"]
-    if net.depth > 1 and seeds != SEEDS[0]:
-        said.append(f"seeds {seeds}")
+    if net.depth > 1 and upstream != UPSTREAM[0]:
+        said.append(f"upstream gradients {upstream}")
     if accumulate:
         said.append("accumulate")
     if context is not None:
@@ -141,17 +154,26 @@ def network_case(
 
 
 def activation_cases(activation: Activation, seed: int, subject: str = "") -> Iterator[Case]:
-    """f and its derivative, at points on both sides of its kinks."""
-    Z = points.numbers(6, 5, seed=seed, scale=1.5)
+    """f and its derivative, on both sides of its kinks and far away from them."""
 
     def gradients(at: Point, weights: Sequence[Array]) -> Point:
         return {"Z": weights[0] * activation.derivative(at["Z"])}
 
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
-        extras = {"Z": {"the gradient that arrives": to_host(weights[0])}}  # f' + c in place of f'
-        return Facts(off={"Z": to_host(at["Z"] <= 0)}, extras=extras)
+        return Facts(off={"Z": to_host(at["Z"] <= 0)})
 
-    name = subject or activation.name
-    yield Case(
-        "activation", name, "6 x 5", {"Z": Z}, lambda at: [activation(at["Z"])], gradients, facts
-    )
+    for setting, Z in (
+        ("6 x 5", points.numbers(6, 5, seed=seed, scale=1.5)),
+        ("40 x 20, up to 60", points.numbers(40, 20, seed=seed, scale=20.0)),
+    ):
+        yield Case(
+            "activation",
+            subject or activation.name,
+            setting,
+            {"Z": Z},
+            lambda at: [activation(at["Z"])],
+            gradients,
+            facts,
+            divided=True,
+            variant=setting,
+        )

@@ -44,6 +44,8 @@ class Slopes:
     values: list[float] = field(default_factory=list)
     doubts: list[float] = field(default_factory=list)
     kinks: list[bool] = field(default_factory=list)
+    stopped: bool = False
+    """Was the last one the first that disagreed, and were the others left out?"""
 
 
 def cotangents(outputs: Sequence[Array], seed: int) -> list[Array]:
@@ -188,11 +190,12 @@ def slopes(
     found = Slopes()
     for v, e in zip(directions, expected, strict=True):
         value, doubt, kink = probe.measure(v, e, allowed)
-        if quick and (kink or not abs(value - e) <= allowed + 3 * doubt):
-            break
         found.values.append(value)
         found.doubts.append(doubt)
         found.kinks.append(kink)
+        if quick and (kink or not abs(value - e) <= allowed + 3 * doubt):
+            found.stopped = True
+            break
     return found
 
 

@@ -11,6 +11,7 @@
 What the file imports is not checked, only what it defines.
 """
 
+import inspect
 import time
 from collections.abc import Callable
 from types import ModuleType
@@ -62,6 +63,7 @@ def check_file(text: str, seed: int = 0, told: Told | None = None) -> Report:
         report.seconds = time.perf_counter() - began
         if told is not None:
             told(own, report)
+    report.note_limits()
     return report
 
 
@@ -80,10 +82,26 @@ def checks_in(module: ModuleType, spec: str = "") -> dict[str, Check]:
     return found
 
 
+def without_annotation(cls: type[Technique]) -> list[str]:
+    """Numbers, words and yes or no in a class's body that look like settings and are none."""
+    known = {name for base in Technique.__mro__ for name in vars(base)}
+    known |= {name for kind in cls.__mro__[1:] for name in vars(kind)}
+    return [
+        f"{cls.__name__}: `{name} = {value!r}` is no setting without its type: write "
+        f"`{name}: {type(value).__name__} = {value!r}`"
+        for name, value in vars(cls).items()
+        if isinstance(value, bool | int | float | str)
+        and not name.startswith("_")
+        and name not in known
+        and name not in inspect.get_annotations(cls)
+    ]
+
+
 def _of_class(name: str, cls: type, spec: str) -> Check | None:
     if issubclass(cls, Technique):
 
         def technique(report: Report, seed: int) -> None:
+            report.notes += without_annotation(cls)
             settings = None
             if spec:
                 given = place(spec).technique

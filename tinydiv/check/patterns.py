@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tinydiv.check.evidence import Evidence, Finding, part
+from tinydiv.check.evidence import CLOSE, Evidence, Facts, Finding, part
 
 Pattern = Callable[[Evidence], Finding | None]
 
@@ -54,12 +54,16 @@ def factor(e: Evidence) -> float | None:
     return f if f != 0 and e.same(e.a, f * e.n) else None
 
 
+SIZE_CODES = ("not-averaged", "averaged-twice", "n-minus-one", "scaled")
+"""Findings that name a factor, perhaps by a size that it happens to equal."""
+
+
 def scaled(e: Evidence) -> Finding | None:
     f = factor(e)
-    return None if f is None else name_factor(f, e)
+    return None if f is None else name_factor(f, e.facts)
 
 
-def name_factor(f: float, e: Evidence) -> Finding:
+def name_factor(f: float, facts: Facts) -> Finding:
     """A factor in words: its sign, its size, and what is known to have that size."""
     if abs(f - 1) < 1e-2:
         return Finding("nearly", f"{f:.7g} times what it should be: {SMALL}")
@@ -67,7 +71,7 @@ def name_factor(f: float, e: Evidence) -> Finding:
         if near(f, -1):
             return Finding("sign", "sign flipped")
         return Finding("sign", f"sign flipped, and {times(-f)}")
-    N = e.facts.samples
+    N = facts.samples
     if N > 2 and near(f, N):
         return Finding("not-averaged", f"not averaged over the batch: {times(f)} (N = {N})")
     if N > 2 and near(f, 1 / N):
@@ -76,14 +80,24 @@ def name_factor(f: float, e: Evidence) -> Finding:
     if N > 2 and (near(f, N / (N - 1)) or near(f, (N - 1) / N)):
         words = f"{times(f)}: N = {N} and N - 1 = {N - 1} are mixed up"
         return Finding("n-minus-one", words)
-    return Finding("scaled", times(f) + guess(f, e))
+    if N > 2 and (near(f, N - 1) or near(f, 1 / (N - 1))):
+        done = "multiplied" if f > 1 else "divided"
+        return Finding("n-minus-one", f"{times(f)}: {done} by N - 1 = {N - 1} once too often")
+    return Finding("scaled", times(f) + guess(f, facts))
 
 
-def guess(f: float, e: Evidence) -> str:
+def guess(f: float, facts: Facts) -> str:
     """What a factor may come from, as a clause to follow it."""
     known = {2.0: "a square's 2 counted twice, or each pair in both orders where one is meant"}
     known[0.5] = "the 2 of a square is missing, or only one of M + M'"
-    for what, size in e.facts.sizes.items():
+    for what, size in facts.sizes.items():
+        if size > 2:
+            known.setdefault(
+                size / (size - 1), f"{what} is {size}: {size} and {size - 1} are mixed up"
+            )
+            known.setdefault(
+                (size - 1) / size, f"{what} is {size}: {size} and {size - 1} are mixed up"
+            )
         known.setdefault(float(size), f"{what} is {size}: a division by it is missing")
         known.setdefault(1 / size, f"{what} is {size}: divided by it once too often")
         pairs = size * (size - 1)
@@ -93,6 +107,10 @@ def guess(f: float, e: Evidence) -> str:
     for value, clause in known.items():
         if near(f, value):
             return f" ({clause})"
+    larger = max(f, 1 / f)
+    n = round(larger / (larger - 1)) if larger != 1 else 0
+    if not facts.samples and 2 < n < 10_000 and near(larger, n / (n - 1)):
+        return f" (that is {n} / {n - 1}: N and N - 1 mixed up, with N = {n}?)"
     return ""
 
 
@@ -122,7 +140,7 @@ def transposed(e: Evidence) -> Finding | None:
     f = factor(Evidence(e.name, e.a, turned, e.kinks, e.x, e.facts))
     if f is None:
         return None
-    return Finding("transposed", f"transposed, and {name_factor(f, e).words}")
+    return Finding("transposed", f"transposed, and {name_factor(f, e.facts).words}")
 
 
 def of_another_array(e: Evidence) -> Finding | None:
@@ -176,7 +194,24 @@ def shifted(e: Evidence) -> Finding | None:
                 return Finding("shifted", f"shifted: its {what} are one place off")
         if e.same(e.a, np.flip(e.n, axis=axis)):
             return Finding("shifted", f"reversed: its {what} run backwards")
+        moved = swapped(e, axis)
+        if moved:
+            places = ", ".join(map(str, moved))
+            return Finding("swapped", f"its {what} {places} stand in each other's places")
     return None
+
+
+def swapped(e: Evidence, axis: int) -> list[int]:
+    """The places along an axis that were exchanged, if that explains everything."""
+    a, n = np.moveaxis(e.a, axis, 0), np.moveaxis(e.n, axis, 0)
+    gap = np.abs(a[:, None] - n[None, :]).max(axis=tuple(range(2, n.ndim + 1)))
+    source = gap.argmin(axis=1)
+    if (
+        len(set(source)) < len(source)
+        or gap[np.arange(len(source)), source].max() > CLOSE * e.scale
+    ):
+        return []
+    return [int(i) for i in np.flatnonzero(source != np.arange(len(source)))]
 
 
 # Terms that are missing --------------------------------------------------------------------------
@@ -257,9 +292,12 @@ def own_pair_counted(e: Evidence) -> Finding | None:
         return None  # a diagonal holds every neuron: what is wrong in some is another fault
     for columns in (C, e.x):
         if small(without(e.a - e.n, columns), e.a - e.n):
+            if small(without(e.n, columns), e.n):
+                return None  # a factor per neuron: no neuron meets another one here
             words = (
                 "differs by a multiple of each neuron's own column: pairs of a neuron with itself (the "
-                "diagonal) are counted in one place and not in the other"
+                "diagonal) are counted in one place and not in the other, or a term in the neuron's own "
+                "size is wrong"
             )
             return Finding("diagonal", words)
     return None
@@ -351,22 +389,22 @@ def extra_term(e: Evidence) -> Finding | None:
     return None
 
 
-def seed_factor(e: Evidence) -> Finding | None:
-    """The gradient is a sum over seeds (dlogits, dA[1], ...): is each one's part there once?"""
+def upstream_factor(e: Evidence) -> Finding | None:
+    """The gradient is a sum over upstream gradients (dlogits, dA[1], ...): is each part there once?"""
     parts = e.facts.parts.get(e.name, {})
-    parts = {seed: p for seed, p in parts.items() if np.abs(p).max() > 1e-9 * e.scale}
+    parts = {name: p for name, p in parts.items() if np.abs(p).max() > 1e-9 * e.scale}
     if len(parts) < 2 or e.kinks.any():
         return None
     columns = np.stack([p.ravel() for p in parts.values()], axis=1)
     f, _, rank, _ = np.linalg.lstsq(columns, e.a.ravel(), rcond=None)
     if rank < len(parts) or e.a.size <= len(parts) or not small(columns @ f - e.a.ravel(), e.a):
         return None
-    for seed, factor in zip(parts, f, strict=True):
+    for name, factor in zip(parts, f, strict=True):
         if abs(factor) < 1e-6:
-            return Finding("seed-left-out", f"the part that comes from {seed} is missing")
+            return Finding("upstream-left-out", f"the part that comes from {name} is missing")
         if not near(factor, 1):
-            said = name_factor(factor, e).words
-            return Finding("seed-factor", f"the part that comes from {seed} is wrong: {said}")
+            said = name_factor(factor, e.facts).words
+            return Finding("upstream-factor", f"the part that comes from {name} is wrong: {said}")
     return None
 
 
@@ -389,7 +427,8 @@ def nearly(e: Evidence) -> Finding | None:
 
 def axes(e: Evidence) -> Iterator[tuple[int, str]]:
     """The axes of the array with what one of their places is called."""
-    names = ["neuron", "sample" if rows_are_samples(e) else "row"]
+    names = [e.facts.columns.get(e.name, "neuron" if e.facts.rows else "column")]
+    names.append("sample" if rows_are_samples(e) else "row")
     if e.facts.lead and e.n.ndim > 2:
         names.append("network")
     for i, what in enumerate(names[: e.n.ndim]):
@@ -398,7 +437,11 @@ def axes(e: Evidence) -> Iterator[tuple[int, str]]:
 
 
 def one_part(e: Evidence) -> Finding | None:
-    """Right everywhere but in some networks, samples or neurons: what is wrong there?"""
+    """Right everywhere but in some networks, samples or neurons: what is wrong there?
+
+    A place whose fault has a name comes before one where the numbers only differ.
+    """
+    unnamed = None
     for axis, what in reversed(list(axes(e))):
         rest = tuple(i for i in range(e.n.ndim) if i != axis)
         places = np.flatnonzero(e.wrong.any(axis=rest))
@@ -411,8 +454,9 @@ def one_part(e: Evidence) -> Finding | None:
             found = pattern(inner)
             if found is not None:
                 return Finding("one-part", f"wrong only in {named}: there, {found.words}")
-        return Finding("one-part", f"wrong only in {named}: there, {elsewhere(inner).words}")
-    return None
+        words = f"wrong only in {named}: there, {elsewhere(inner).words}"
+        unnamed = unnamed or Finding("one-part", words)
+    return unnamed
 
 
 def factors_along(e: Evidence, axis: int) -> np.ndarray | None:
@@ -446,10 +490,30 @@ def factor_per_place(e: Evidence) -> Finding | None:
     for axis, what in axes(e):
         f = factors_along(e, axis)
         if f is not None:
-            return Finding(
-                f"factor-per-{what}", f"each {what} has a factor of its own: {some_of(f)}"
-            )
+            words = f"each {what} has a factor of its own: {some_of(f)}"
+            return Finding(f"factor-per-{what}", words + size_of_columns(e, axis, f))
     return None
+
+
+def size_of_columns(e: Evidence, axis: int, f: np.ndarray) -> str:
+    """What the factors per column are, as a clause: a power of the columns' length or deviation."""
+    if axis != e.n.ndim - 1 or e.n.ndim != 2 or not (f > 0).all():
+        return ""
+    samples = rows_are_samples(e)
+    sizes = {"length |x|": np.sqrt((e.x**2).sum(axis=0))}
+    if samples:
+        sizes = {"standard deviation s": e.x.std(axis=0), **sizes}
+    for what, size in sizes.items():
+        if not (size > 0).all():
+            continue
+        for power in (1, -1, 2, -2):
+            ratio = f / size**power
+            if np.ptp(ratio) <= 1e-4 * np.abs(ratio).max():
+                done = "a division by" if power > 0 else "too often divided by"
+                times = " twice" if abs(power) == 2 else ""
+                short = f"{done} the column's {what}{times}" + (" is missing" if power > 0 else "")
+                return f" ({short}, times {ratio.mean():.4g}; one of several causes)"
+    return ""
 
 
 def some_of(f: np.ndarray) -> str:
@@ -467,6 +531,8 @@ def elsewhere(e: Evidence) -> Finding:
         f"differs in {int(e.wrong.sum())} of {e.n.size} entries, most at [{at}]: {e.a[place]:.6g} "
         f"where {e.n[place]:.6g} was measured (cosine {cosine:.3f} between the two)"
     )
+    if e.facts.upstream:
+        words += "; the upstream gradients are random numbers"
     return Finding("elsewhere", words)
 
 
@@ -483,7 +549,7 @@ PATTERNS: tuple[Pattern, ...] = (
     mask,
     mean_missing,
     extra_term,
-    seed_factor,
+    upstream_factor,
     normalisation_missing,
     own_pair_counted,
     half_of_pairs,

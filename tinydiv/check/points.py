@@ -43,8 +43,13 @@ ONE_SAMPLE = Shape((3, 4, 2), 1)
 WIDE = Shape((3, 5, 7, 2), 9, replicas=2)
 """More neurons than inputs: their weights cannot all be orthogonal."""
 
-SILENT = Shape((3, 3, 2), 5, replicas=2)
-"""For neurons that say nothing: one of the first network's, and all but one of the second's."""
+LARGE = Shape((6, 20, 9, 3), 40)
+"""Larger than any limit on samples or neurons that a small test would not reach."""
+
+SILENT = Shape((3, 3, 2), 5, replicas=3)
+"""For dead neurons: one in the first network, all but one in the second, all in the third."""
+TWINS = Shape((3, 4, 2), 5)
+"""For two neurons that are equal to the last bit."""
 
 
 def numbers(*shape: int, seed: int, scale: float = 1.0) -> Array:

@@ -7,7 +7,10 @@ all, and the first point that failed.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tinydiv.check.judge import TOLERANCE, Verdict
+from tinydiv.check import points
+from tinydiv.check.evidence import Facts, Finding
+from tinydiv.check.judge import TOLERANCE, Verdict, facts_of
+from tinydiv.check.patterns import SIZE_CODES, name_factor, times
 
 Data = dict[str, object]
 
@@ -25,7 +28,14 @@ class Row:
 
     @property
     def failed(self) -> list[Verdict]:
-        return [v for v in self.verdicts if not v.passes]
+        """A point that proves nothing (zero, or at kinks) fails only where no other point with the same
+        settings proves the gradient right."""
+        proven = {v.case.variant for v in self.verdicts if v.status == "right"}
+        return [
+            v
+            for v in self.verdicts
+            if not v.passes and not (v.status in ("zero", "kink") and v.case.variant in proven)
+        ]
 
     @property
     def right(self) -> bool:
@@ -66,6 +76,28 @@ class Row:
         many = f"at {len(self.failed)} of {len(self.verdicts)} points, first: "
         return (many if len(self.verdicts) > 1 else "at ") + self.worst.case.setting
 
+    def compare_points(self, seed: int) -> None:
+        """Take back the name of a factor ("N and N - 1 are mixed up") that another point refutes."""
+        named = next((v for v in self.failed if v.finding and v.finding.code in SIZE_CODES), None)
+        if named is None or named.ratio is None or named.finding is None:
+            return
+        here = facts_of(named.case, seed)
+        for other in self.failed:
+            if other.ratio is None or other is named:
+                continue
+            there = facts_of(other.case, seed)
+            if sizes(here) == sizes(there):
+                continue
+            if name_factor(other.ratio, there).code != named.finding.code:
+                constant = abs(other.ratio - named.ratio) < 1e-5 * abs(named.ratio)
+                elsewhere = f"{times(abs(other.ratio))} at {other.case.setting}"
+                more = (
+                    "at every point, whatever N and the sizes" if constant else f"here, {elsewhere}"
+                )
+                sign = "sign flipped, and " if named.ratio < 0 else ""
+                named.finding = Finding("scaled", f"{sign}{times(abs(named.ratio))} {more}")
+            return
+
     def data(self) -> Data:
         finding = self.worst.finding
         return {
@@ -85,25 +117,44 @@ class Row:
         }
 
 
+def sizes(facts: Facts) -> tuple[int, ...]:
+    """The sizes that a factor could come from."""
+    return (facts.samples, *facts.sizes.values())
+
+
 @dataclass(frozen=True)
 class Held:
-    """An intervention: no gradient, but an invariant that tests hold."""
+    """An intervention has no gradient. tinydiv's own keep an invariant, which tests/test_interventions.py
+    tests. One from a reader's file was run for a few steps; `fault` says what went wrong there."""
 
     subject: str
     invariant: str
+    own: bool = False
+    fault: str = ""
 
     @property
     def right(self) -> bool:
-        return bool(self.invariant)
+        return not self.fault
 
     @property
     def words(self) -> str:
-        if self.invariant:
+        if self.fault:
+            return self.fault
+        if not self.own:
             return f"held by tests: {self.invariant}"
-        return "has no gradient and names no invariant: say in `invariant` what the deed keeps"
+        ran = "no gradient; ran for a few steps, alone and with other networks, with finite numbers"
+        if self.invariant:
+            return f"{ran}; not checked: {self.invariant}"
+        return f"{ran}; note: `invariant` can say in words what it keeps"
 
     def data(self) -> Data:
-        return {"subject": self.subject, "invariant": self.invariant, "right": self.right}
+        return {
+            "subject": self.subject,
+            "invariant": self.invariant,
+            "tested": not self.own,
+            "right": self.right,
+            "words": self.words,
+        }
 
 
 @dataclass
@@ -127,11 +178,12 @@ class Report:
             row.verdicts.append(v)
 
     def named(self, kind: str, subject: str) -> set[str]:
-        """The arrays whose fault has a name already."""
+        """The arrays whose fault has a name already: that a point proves nothing is no fault."""
         return {
             row.array
             for row in self.rows
-            if (row.kind, row.subject) == (kind, subject) and row.worst.finding is not None
+            if (row.kind, row.subject) == (kind, subject)
+            and any(v.status not in ("zero", "kink") and v.finding for v in row.verdicts)
         }
 
     @property
@@ -147,6 +199,16 @@ class Report:
     def of(self, subject: str) -> list[Row]:
         """The rows of one subject. What stands nearest to the outputs is last."""
         return [row for row in self.rows if row.subject == subject]
+
+    def note_limits(self) -> None:
+        """Say what was not tried, where all that was tried is right."""
+        if self.right and self.rows:
+            network = {"network", "objective", "layer"} & {row.kind for row in self.rows}
+            depth = f"{len(points.DEEP.sizes) - 1} layers of weights, " if network else ""
+            self.notes.append(
+                f"Tried in float64 with up to {depth}{max(points.LARGE.sizes)} columns and "
+                f"{points.LARGE.samples} samples: what is wrong beyond that would not be seen."
+            )
 
     def data(self) -> Data:
         return {

@@ -12,6 +12,7 @@ from tinydiv import activations, losses
 from tinydiv.activations import Activation
 from tinydiv.check.doctor import raised_finding
 from tinydiv.check.evidence import Finding
+from tinydiv.check.interventions import failure_in_training
 from tinydiv.check.judge import Case, Verdict, judge
 from tinydiv.check.losses import loss_cases
 from tinydiv.check.network import Backward, activation_cases, network_cases
@@ -121,7 +122,9 @@ def technique_into(
     """Check one technique, of whatever kind, and add what was found to a report."""
     name = name or cls.name
     if issubclass(cls, Intervention):
-        report.held.append(Held(name, cls.invariant))
+        own = cls not in TECHNIQUES.values()
+        fault = failure_in_training(cls, seed, settings or {}) if own else ""
+        report.held.append(Held(name, cls.invariant, own, fault))
         return
     try:
         examine(report, technique_cases(cls, seed, name, settings), seed)
@@ -136,8 +139,11 @@ def technique_into(
 
 def examine(report: Report, cases: Cases, seed: int) -> None:
     """Judge cases one after the other, and keep what is found."""
+    before = len(report.rows)
     for item in cases:
         report.add(active(item, lambda case: judge_after(report, case, seed)))
+    for row in report.rows[before:]:
+        row.compare_points(seed)
 
 
 def active(item: Case | Sequence[Case], judged: Callable[[Case], list[Verdict]]) -> list[Verdict]:
@@ -174,6 +180,7 @@ TAKEN_IN = Finding("taken-in", "takes in what is wrong with the technique's own 
 def timed(fill: Callable[[Report], None], seed: int) -> Report:
     report, began = Report(seed), time.perf_counter()
     fill(report)
+    report.note_limits()
     report.seconds = time.perf_counter() - began
     return report
 

@@ -1,7 +1,7 @@
 """Cases of the techniques: penalties at unit strength and within the whole objective, and layers.
 
-Nothing here is listed by hand: the settings that change the maths (choices, yes or no, small whole
-numbers) are read from the class, and the arrays that a penalty takes from the names of its arguments.
+Nothing here is listed by hand: the settings that change the maths (choices, yes or no, numbers) are read
+from the class, and the arrays that a penalty takes from the names of its arguments.
 """
 
 import copy
@@ -20,6 +20,7 @@ from tinydiv.check.judge import Case
 from tinydiv.check.network import network_case
 from tinydiv.check.numeric import Point
 from tinydiv.check.points import Memory, Shape
+from tinydiv.errors import UsageError
 from tinydiv.layers import Context, Layer
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import (
@@ -36,8 +37,12 @@ from tinydiv.techniques.placing import layers_of, place
 Settings = dict[str, object]
 
 MOST_VARIANTS = 12
-NUMBER, EPOCH = 3, 1
-"""The step that a penalty is told it is in."""
+NUMBERS, EPOCH = (3, 0, 1, 40), 1
+"""The numbers of the steps in which a technique is computed."""
+
+SCALES = (1.0, 0.3, 3.0, 0.1, 10.0)
+LARGE_SCALES = (15.0, *SCALES)
+"""Of the large point: activations and weights beyond 30 come first."""
 
 UNIT_SHAPES = (
     Shape((5, 4, 6, 3), 9),
@@ -78,6 +83,45 @@ def settings_of(cls: type[Technique]) -> Iterator[Settings]:
     yield from combinations
 
 
+def second_values(cls: type[Technique]) -> Iterator[Settings]:
+    """All other numbers at a second value, since a default of 1 or 2 hides faults: all at once, and apart
+    where one has a meaning only beside another's choice, or where the class refuses them."""
+    types, first = get_type_hints(cls), next(settings_of(cls))
+    together: dict[tuple[str, str] | None, Settings] = {}
+    for field in cls.__dataclass_fields__.values():  # type: ignore[attr-defined]
+        if types[field.name] in (int, float) and field.name not in first:
+            other = second_value(field)
+            if other is not None:
+                together.setdefault(field.metadata.get("only"), {})[field.name] = other
+    for only, numbers in together.items():
+        base: Settings = {**first, **({only[0]: only[1]} if only else {})}
+        tries = [{**base, **numbers}, *({**base, key: value} for key, value in numbers.items())]
+        for chosen in tries if len(numbers) > 1 else tries[:1]:
+            try:
+                cls(**chosen)
+            except UsageError:  # these numbers do not go together
+                continue
+            yield chosen
+            if chosen is tries[0]:
+                break
+
+
+def second_value(field: "dataclasses.Field[object]") -> object:
+    """Another value than the default, within the limits; None if there is none, or no default."""
+    default, limits = field.default, field.metadata
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        return None
+    if not limits.get("checked", True):
+        return None
+    step: float = 1 if isinstance(default, int) else abs(default) / 2 or 0.5
+    for value in (default + step, default - step):
+        low, high, above = (limits.get(key) for key in ("low", "high", "above"))
+        inside = (low is None or value >= low) and (high is None or value <= high)
+        if inside and (above is None or value > above):
+            return value
+    return None
+
+
 def said(chosen: Settings) -> str:
     return ",".join(f"{key}={str(value).lower()}" for key, value in chosen.items())
 
@@ -91,18 +135,32 @@ def penalty_cases(
     """Groups of cases; the members of a group differ in the scale of their point only, and the first
     at which the penalty is active counts. settings: these alone, not all that change the maths."""
     kinds = list(activations.ACTIVATIONS)
-    for i, chosen in enumerate(settings_of(cls) if settings is None else [settings]):
-        penalty = cls(**chosen)
-        for k, shape in enumerate(UNIT_SHAPES if takes_arrays(cls) else ()):
+    takes = takes_arrays(cls)
+    usual = list(settings_of(cls)) if settings is None else [settings]
+    more = list(second_values(cls)) if settings is None else []
+    for i, chosen in enumerate(usual + more):
+        penalty, few = cls(**chosen), i >= len(usual)
+        for k, shape in enumerate(UNIT_SHAPES[: 2 if few else None] if takes else ()):
             # As defaults, every activation gets its turn; other settings see one for each shape.
             for a in (i + k, i + k + 3)[: 2 if i == 0 else 1]:
                 kind = kinds[a % len(kinds)]
                 yield unit_cases(penalty, chosen, shape, kind, seed + k, subject)
+        if few and takes:
+            continue
+        if i == 0 and takes:
+            yield unit_cases(
+                penalty, chosen, points.LARGE, "relu", seed, subject, scales=LARGE_SCALES
+            )
         if any(NEURONS[role] is not None for role in roles(cls)):
-            yield unit_cases(penalty, chosen, points.SILENT, "tanh", seed, subject, silent=True)
+            for shape in (points.SILENT, points.TWINS)[: 2 if i == 0 else 1]:
+                scales = SCALES if shape is points.SILENT else SCALES[:1]
+                yield unit_cases(
+                    penalty, chosen, shape, "tanh", seed, subject, special=True, scales=scales
+                )
         for k, shape in enumerate((points.SQUARE, points.DEEP, points.MANY)[: 3 if i == 0 else 1]):
             kind = kinds[(i + 2 * k) % len(kinds)]
-            yield [objective_case(penalty, chosen, shape, kind, seed + k, subject)]
+            number = NUMBERS[k % len(NUMBERS)]
+            yield [objective_case(penalty, chosen, shape, kind, seed + k, subject, number=number)]
         if isinstance(penalty, EnsemblePenalty) and penalty.acts_on == "hidden layers":
             yield [
                 objective_case(penalty, chosen, points.DEEP, "tanh", seed, subject, layers=(1, 2))
@@ -114,11 +172,11 @@ def takes_arrays(cls: type[Penalty]) -> bool:
     return any("__call__" in base.__dict__ for base in cls.__mro__)
 
 
-def step_at(techniques: Techniques, X: Array, Y: Array) -> Step:
-    """The step of training in which the penalties are asked."""
-    trace = techniques.net.forward(X, Context(training=True, step=NUMBER))
+def step_at(techniques: Techniques, X: Array, Y: Array, number: int = NUMBERS[0]) -> Step:
+    """The step of training in which the penalties are computed."""
+    trace = techniques.net.forward(X, Context(training=True, step=number))
     loss, dlogits = techniques.loss(trace.logits, Y)
-    return techniques.step(trace, Y, loss, dlogits, NUMBER, EPOCH)
+    return techniques.step(trace, Y, loss, dlogits, number, EPOCH)
 
 
 def arguments(penalty: Penalty, step: Step, layer: int) -> dict[str, Array]:
@@ -160,19 +218,25 @@ def roles(cls: type[Penalty]) -> list[str]:
     return []
 
 
-def silenced(given: Point, cls: type[Penalty]) -> Point:
-    """The same arrays of points.SILENT with neurons that are dead: no activation, no weights.
+def specialised(given: Point, cls: type[Penalty]) -> Point:
+    """The same arrays, of points.SILENT with dead neurons (no activation, no weights), of points.TWINS with
+    two that are equal.
 
-    They get no correlation, no direction and no gradient; and whoever divides by their size, or counts
-    them among the pairs, shows here. The second view keeps them: noise may wake a neuron.
+    Dead neurons have no correlation, no direction and no gradient: code that divides by their size, or
+    counts them among the pairs, shows here. The second view keeps them: with noise a neuron may be active.
     """
     found = {}
     for (name, array), role in zip(given.items(), roles(cls), strict=True):
         array, axis = array.copy(), NEURONS[role]
-        if axis is not None and role != "B":
-            neurons = xp.moveaxis(array, axis, 1)
-            neurons[0, 0] = 0
-            neurons[1, 1:] = 0
+        twins = array.ndim == 2
+        if axis is not None and (twins or role != "B"):
+            neurons = xp.moveaxis(array, axis, 0 if twins else 1)
+            if twins:
+                neurons[1] = neurons[0]
+            else:
+                neurons[0, 0] = 0
+                neurons[1, 1:] = 0
+                neurons[2] = 0
         found[name] = array
     return found
 
@@ -184,11 +248,12 @@ def unit_cases(
     activation: str,
     seed: int,
     subject: str = "",
-    silent: bool = False,
+    special: bool = False,
+    scales: Sequence[float] = SCALES,
 ) -> list[Case]:
     """A penalty as a function of its arrays, at unit strength, at points of several scales.
 
-    silent: with neurons that say nothing (see silenced).
+    special: with neurons that are dead or equal (see specialised).
     """
     net = points.network(shape, activation, seed)
     X, Y = points.inputs(shape, seed), points.targets(shape, seed)
@@ -210,9 +275,9 @@ def unit_cases(
         return broken(error)
     if not given:
         return []
-    if silent:
-        given = silenced(given, type(penalty))
-        setting += ", some neurons dead"
+    if special:
+        given = specialised(given, type(penalty))
+        setting += ", some neurons dead" if shape.replicas else ", two neurons equal"
 
     def called(at: Point) -> tuple[Array, ...]:
         arrays = [at[key] for key in given]
@@ -237,21 +302,25 @@ def unit_cases(
             for key, d in zip(given, found, strict=True)
         }
 
+    layered = {
+        n for n, role in zip(given, roles(type(penalty)), strict=False) if NEURONS[role] == -1
+    }
+
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
         rows = {
             key: "samples" if array.shape[-2] == shape.samples else "inputs"
             for key, array in at.items()
         }
-        neurons = net.sizes[layer]
         return Facts(
             samples=shape.samples,
-            sizes={"the number of neurons": neurons},
+            sizes={"the number of neurons": net.sizes[layer]},
             rows=rows,
+            columns=dict.fromkeys(set(given) - layered, "output"),
             lead=net.replicas is not None,
         )
 
     cases = []
-    for scale in (1.0, 0.3, 3.0, 0.1, 10.0):
+    for scale in scales:
         point = {key: scale * array for key, array in given.items()}
         # The value on its own: gradients that are of no use are the judge's to name.
         cases.append(
@@ -263,7 +332,8 @@ def unit_cases(
                 lambda at: [xp.asarray(called(at)[0])],
                 gradients,
                 facts,
-                per_network=True,
+                divided=True,
+                variant=said(chosen),
             )
         )
     return cases
@@ -284,6 +354,7 @@ def objective_case(
     seed: int,
     subject: str = "",
     layers: tuple[int, ...] | None = None,
+    number: int = NUMBERS[0],
 ) -> Case:
     """loss + strength * penalty as a function of all weights, through the framework and backward."""
     net = points.network(shape, activation, seed, layers_of(penalty.needs))
@@ -296,7 +367,7 @@ def objective_case(
     def ahead(at: Point) -> Step:
         points.put(net, at)
         memory.restore()
-        step = step_at(techniques, X, Y)
+        step = step_at(techniques, X, Y, number)
         techniques.before_backward(step)
         return step
 
@@ -325,7 +396,8 @@ def objective_case(
 
     many = "strength per network" if shape.replicas else "one strength"
     where = "layers " + " and ".join(map(str, layers)) if layers else ""
-    setting = ", ".join(filter(None, [said(chosen), activation, str(shape), many, where]))
+    when = f"step {number}" if number != NUMBERS[0] else ""
+    setting = ", ".join(filter(None, [said(chosen), activation, str(shape), many, where, when]))
     return Case(
         "objective",
         subject or penalty.name,
@@ -334,7 +406,8 @@ def objective_case(
         function,
         gradients,
         facts,
-        per_network=True,
+        divided=True,
+        variant=said(chosen),
     )
 
 
@@ -345,14 +418,16 @@ def layer_cases(
     cls: type[LayerTechnique], seed: int, subject: str = "", settings: Settings | None = None
 ) -> Iterator[Case]:
     """A layer alone and inside a network; training and evaluation; one network and several."""
-    shapes = (Shape((5, 4, 3), 7), Shape((5, 4, 6, 3), 9, replicas=3), points.SQUARE)
-    for i, chosen in enumerate(settings_of(cls) if settings is None else [settings]):
-        for k, shape in enumerate(shapes):
+    shapes = (Shape((5, 4, 3), 7), Shape((5, 4, 6, 3), 9, replicas=3), points.SQUARE, points.LARGE)
+    usual = list(settings_of(cls)) if settings is None else [settings]
+    more = list(second_values(cls)) if settings is None else []
+    for i, chosen in enumerate(usual + more):
+        for k, shape in enumerate(shapes if i == 0 else shapes[: 3 if i < len(usual) else 1]):
             for training in (True, False):
                 kind = ("tanh", "gelu", "relu")[(i + k) % 3]
                 net = points.network(shape, kind, seed, layers_of([cls(**chosen)]))
                 memory = points.warm_up(net, shape, seed)
-                context = Context(training=training, step=NUMBER)
+                context = Context(training=training, step=NUMBERS[k])
                 yield layer_case(net, memory, chosen, shape, context, seed, subject)
                 case = network_case(
                     net,
@@ -405,4 +480,5 @@ def layer_case(
         lambda at: [forward(at)[0]],
         gradients,
         facts,
+        variant=said(chosen),
     )

@@ -29,8 +29,11 @@ def neighbour(arrays: Sequence[Array | None], l: int) -> Array:
     raise ImpossibleError
 
 
+EVERYWHERE = -1
+
+
 class Pass:
-    """The backward pass in pieces. `at`: the hidden layer where a fault is made; 0 means at all."""
+    """The backward pass in pieces. `at`: the layer where a fault is made (0: the inputs), or EVERYWHERE."""
 
     code: ClassVar[str] = ""
     words: ClassVar[str] = ""
@@ -42,7 +45,7 @@ class Pass:
         self.net, self.trace, self.dlogits, self.dA, self.at = net, trace, dlogits, dA, at
 
     def here(self, l: int) -> bool:
-        return self.at in (0, l)
+        return self.at in (EVERYWHERE, l)
 
     def dZ_of_outputs(self) -> Array:
         return self.dlogits
@@ -57,7 +60,7 @@ class Pass:
     def back(self, l: int, dZ: Array) -> Array:
         return matmul(dZ, self.net.W[l].mT)
 
-    def seed(self, l: int) -> Array | float:
+    def upstream(self, l: int) -> Array | float:
         return self.dA.get(l, 0.0)
 
     def slope(self, l: int) -> Array:
@@ -65,7 +68,7 @@ class Pass:
         return self.net.activation.derivative(self.trace.Z[l - 1])
 
     def through(self, l: int, dH: Array) -> Array:
-        return (dH + self.seed(l)) * self.slope(l)
+        return (dH + self.upstream(l)) * self.slope(l)
 
     def run(self) -> dict[str, Array]:
         """All gradients by name: "W[0]", "b[0]", ..., "X". Raises Impossible."""
@@ -76,8 +79,8 @@ class Pass:
             found[f"b[{l}]"] = self.db(l, dZ, dH)
             dH = self.back(l, dZ)
             if l > 0:
-                dZ, dH = self.through(l, dH), dH + self.seed(l)
-        found["X"] = dH
+                dZ, dH = self.through(l, dH), dH + self.upstream(l)
+        found["X"] = dH + self.upstream(0)
         return found
 
 
@@ -212,40 +215,40 @@ class FirstSampleLeftOut(SampleLeftOut):
     kept = slice(1, None)
 
 
-class SeedsIgnored(Pass):
-    code = "seeds-ignored"
+class UpstreamIgnored(Pass):
+    code = "upstream-ignored"
     words = "the extra gradient dA{a} is not added"
 
-    def seed(self, l: int) -> Array | float:
-        return 0.0 if self.here(l) else super().seed(l)
+    def upstream(self, l: int) -> Array | float:
+        return 0.0 if self.here(l) else super().upstream(l)
 
 
-class SeedsTwice(Pass):
-    code = "seeds-twice"
+class UpstreamTwice(Pass):
+    code = "upstream-twice"
     words = "the extra gradient dA{a} is added twice"
 
-    def seed(self, l: int) -> Array | float:
-        return (2 if self.here(l) else 1) * super().seed(l)
+    def upstream(self, l: int) -> Array | float:
+        return (2 if self.here(l) else 1) * super().upstream(l)
 
 
-class SeedsOfNeighbour(Pass):
+class UpstreamOfNeighbour(Pass):
     code = "wrong-layer"
     words = "the extra gradient of another layer is put in at A{a}"
 
-    def seed(self, l: int) -> Array | float:
+    def upstream(self, l: int) -> Array | float:
         if not self.here(l):
-            return super().seed(l)
+            return super().upstream(l)
         return neighbour([self.dA.get(i) for i in range(self.net.depth)], l)
 
 
-class SeedsAfterMask(Pass):
-    code = "seeds-after-mask"
+class UpstreamAfterMask(Pass):
+    code = "upstream-after-mask"
     words = "dA{a} is added after f'(Z{z}) instead of before: it is a gradient of A, not of Z"
 
     def through(self, l: int, dH: Array) -> Array:
         if not self.here(l):
             return super().through(l, dH)
-        return dH * self.slope(l) + self.seed(l)
+        return dH * self.slope(l) + self.upstream(l)
 
 
 class ActivationOnOutputs(Pass):
@@ -262,7 +265,7 @@ FAULTS: tuple[type[Pass], ...] = (
     *(ActivationsOfNeighbour, WeightsNotTransposed, WeightsOfNeighbour),
     *(SlopeLeftOutOfBias, SlopeLeftOutOfWeights, OneSampleOnly, LastSampleOnly),
     *(SampleLeftOut, FirstSampleLeftOut),
-    *(SeedsIgnored, SeedsTwice, SeedsOfNeighbour, SeedsAfterMask, ActivationOnOutputs),
+    *(UpstreamIgnored, UpstreamTwice, UpstreamOfNeighbour, UpstreamAfterMask, ActivationOnOutputs),
 )
 
 
@@ -270,10 +273,10 @@ def variants(
     net: MLP, trace: Trace, dlogits: Array, dA: Mapping[int, Array]
 ) -> Iterator[tuple[Finding, dict[str, Array]]]:
     """Every fault, at each layer alone and at all at once: the arrays that it changes, on the host."""
-    right = on_host(Pass(net, trace, dlogits, dA, 0).run(), net, trace)
+    right = on_host(Pass(net, trace, dlogits, dA, EVERYWHERE).run(), net, trace)
     for fault in FAULTS:
-        for at in (*range(1, net.depth + 1), 0):
-            if at and fault.everywhere_only:
+        for at in (*range(net.depth + 1), EVERYWHERE):
+            if at != EVERYWHERE and fault.everywhere_only:
                 continue
             try:
                 made = on_host(fault(net, trace, dlogits, dA, at).run(), net, trace)
@@ -281,21 +284,21 @@ def variants(
                 continue
             changed = {k: v for k, v in made.items() if abs(v - right[k]).max() > 1e-9}
             if changed:
-                z, a = (f"[{at - 1}]", f"[{at}]") if at else ("[l-1]", "[l]")
+                z, a = ("[l-1]", "[l]") if at == EVERYWHERE else (f"[{at - 1}]", f"[{at}]")
                 yield Finding(fault.code, fault.words.format(z=z, a=a)), changed
 
 
 def parts(
     net: MLP, trace: Trace, dlogits: Array, dA: Mapping[int, Array]
 ) -> dict[str, dict[str, Array]]:
-    """The right pass with one seed at a time: {"W[0]": {"dlogits": ..., "dA[1]": ...}}, on the host."""
+    """The right pass with one upstream gradient at a time: {"W[0]": {"dlogits": ..., "dA[1]": ...}}."""
     nothing = xp.zeros_like(dlogits)
-    alone = {"dlogits": Pass(net, trace, dlogits, {}, 0)}
-    alone |= {f"dA[{l}]": Pass(net, trace, nothing, {l: seed}, 0) for l, seed in dA.items()}
+    alone = {"dlogits": Pass(net, trace, dlogits, {}, EVERYWHERE)}
+    alone |= {f"dA[{l}]": Pass(net, trace, nothing, {l: one}, EVERYWHERE) for l, one in dA.items()}
     found: dict[str, dict[str, Array]] = {}
-    for seed, one in alone.items():
+    for upstream, one in alone.items():
         for name, array in on_host(one.run(), net, trace).items():
-            found.setdefault(name, {})[seed] = array
+            found.setdefault(name, {})[upstream] = array
     return found
 
 

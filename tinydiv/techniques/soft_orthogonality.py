@@ -64,7 +64,9 @@ class SRIP(WeightPenalty):
     family = "weights"
     default_strength = 0.03
 
-    iterations: int = setting(0, low=0, help="power iterations; 0 computes the eigenvector exactly")
+    iterations: int = setting(
+        0, low=0, checked=False, help="power iterations; 0 computes the eigenvector exactly"
+    )
 
     def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
         E = from_isometry(W)

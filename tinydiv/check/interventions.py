@@ -1,0 +1,63 @@
+"""A reader's own intervention has no gradient to compare. It is run for a few steps of training instead.
+
+Asked: does it raise, do all numbers stay finite, do the arrays keep their shapes, and does each of several
+networks get what it would get alone? What it says in `invariant` is words, which nothing here can test.
+"""
+
+from tinydiv.backend import Array, xp
+from tinydiv.check import points
+from tinydiv.check.doctor import raised_finding
+from tinydiv.check.points import Shape
+from tinydiv.errors import RunError, UsageError
+from tinydiv.layers import Context
+from tinydiv.mlp import MLP
+from tinydiv.optimizers import SGD
+from tinydiv.techniques.base import Intervention
+from tinydiv.techniques.framework import Techniques
+
+SHAPE = Shape((6, 5, 4, 3), 8, replicas=3)
+STEPS = 6
+
+
+def failure_in_training(cls: type[Intervention], seed: int, settings: dict[str, object]) -> str:
+    """What goes wrong when a technique of this class acts for a few steps; "" if nothing does."""
+    try:
+        together = trained(cls(**settings), seed, SHAPE.replicas)
+        if not bool(xp.all(xp.isfinite(together))):
+            return "the weights are not finite after a few steps"
+        if cls.acts_on == "whole network" or cls.fewest_networks > 1:
+            return ""  # it may bring networks together
+        alone = [trained(cls(**settings), seed, None, r) for r in range(SHAPE.replicas or 0)]
+    except (UsageError, RunError):
+        raise
+    except Exception as error:  # the reader's own code may do anything
+        return raised_finding(error).words
+    for r, theta in enumerate(alone):
+        gap = float(xp.max(abs(together[r] - theta)))
+        if not gap <= 1e-9 * float(xp.max(abs(theta))):
+            return (
+                f"network {r} of {len(alone)} ends with other weights than alone (they differ by "
+                f"{gap:.2g}): networks are mixed up, or random numbers are not drawn from step.draws"
+            )
+    return ""
+
+
+def trained(technique: Intervention, seed: int, replicas: int | None, which: int = 0) -> Array:
+    """theta after a few steps: of all networks at once, or of one of them alone."""
+    net = MLP(SHAPE.sizes, "tanh", replicas, "float64")
+    theta = points.network(SHAPE, "tanh", seed).theta
+    net.theta[...] = theta if replicas else theta[which]
+    X, Y = points.inputs(SHAPE, seed), points.targets(SHAPE, seed)
+    optimizer = SGD(net, 0.05)
+    seeds = list(range(seed, seed + replicas)) if replicas else [seed + which]
+    techniques = Techniques(net, [technique], optimizer, probe_inputs=X, seeds=seeds)
+    for number in range(STEPS):
+        trace = net.forward(X, Context(training=True, step=number))
+        loss, dlogits = techniques.loss(trace.logits, Y)
+        step = techniques.step(trace, Y, loss, dlogits, number)
+        techniques.before_backward(step)
+        net.backward(trace, step.dlogits, step.dA)
+        techniques.after_backward(step)
+        optimizer.step()
+        techniques.after_update(step)
+    return net.theta
