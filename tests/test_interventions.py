@@ -38,6 +38,7 @@ ACTIVE = {
     "reorthogonalise": "every=1",
     "consensus": "gamma=0.3",
     "learned-size": "start=9",
+    "size-mask": "start=0.9",
     "grow": "first=5",
     "residual-fitting": "first=5",
     "gradmax": "first=5",
