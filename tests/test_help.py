@@ -10,7 +10,7 @@ import pytest
 from tinydiv.command import cli
 from tinydiv.study import NAMED
 
-COMMANDS = ("train", "check", "trace", "study", "predictions", "bench", "starts", "gallery")
+COMMANDS = ("train", "check", "trace", "study", "predictions", "bench", "starts", "gallery", "grow")
 
 
 class ReadError(BaseException):

@@ -50,8 +50,18 @@ ROOMS = {  # which rooms a room may import, beside the files at the top
     "torch_export": ("initializers", "techniques"),
     "runs": ("data", "diversity", "files", "initializers", "techniques"),
     "command": ("data", "diversity", "initializers", "techniques"),
+    "growing": (
+        "data",
+        "diversity",
+        "files",
+        "initializers",
+        "plots",
+        "runs",
+        "stats",
+        "techniques",
+    ),
 }
-COMMANDS = ("train", "check", "trace", "study", "gallery", "starts", "predictions", "bench")
+COMMANDS = ("train", "check", "trace", "study", "gallery", "starts", "predictions", "bench", "grow")
 """Each may import every room and every file at the top, and no other command."""
 UNDER_THE_LOOP = ("data", "techniques", "initializers", "diversity")
 """What loop.py brings together, so these rooms may not import it."""

@@ -1,0 +1,131 @@
+"""Many trials of learned sizes at once: the same numbers as the general network, and each arm's promise."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tinydiv.backend import to_device, to_host
+from tinydiv.errors import UsageError
+from tinydiv.growing.auxiliary import ARMS, PUBLISHED, Setting, Trials, train
+from tinydiv.losses import binary_cross_entropy, squared_error
+from tinydiv.mlp import MLP
+from tinydiv.optimizers import SGD
+from tinydiv.techniques import Techniques, layers_of
+from tinydiv.techniques.sized import sized_at
+
+STEPS = 300
+
+
+def general(arm, setting, seeds):
+    """The same training by MLP, learned-size and size-loss: half the squared error, so twice the rate."""
+    half = 1 if setting.task == "step" else 2
+    specs = [f"learned-size:rate=1,size_input={str(arm.fed == 'size').lower()}"]
+    specs += [f"size-loss:goal={setting.goal:g},strength={setting.lam / half!r}"]
+    trials = Trials(setting, seeds)
+    net = MLP([1, setting.room, 1], "tanh", len(seeds), "float64", layers_of(specs))
+    net.W[0][:, 0, :] = to_device(to_host(trials.w2).T)
+    net.b[0][:, 0, :] = to_device(to_host(trials.b).T)
+    net.W[1][:, :, 0] = to_device(to_host(trials.w3).T)
+    net.b[1][:, 0, 0] = to_device(to_host(trials.b3))
+    if arm.fed == "size":
+        net.view(net.theta, "w[learned-size.1]")[:, 0, :] = to_device(to_host(trials.w1).T)
+    sized_at(net, 1).size[...] = 0 if arm.start == "0" else setting.goal
+    optimizer = SGD(net, setting.rate * half)
+    loss = binary_cross_entropy if setting.task == "step" else squared_error
+    techniques = Techniques(net, specs, optimizer, loss=loss)
+    X, Y, test_x, _ = (to_device(np.ascontiguousarray(a.T[:, :, None])) for a in trials.points)
+    for number in range(setting.epochs):
+        trace = net.forward(X)
+        value, dlogits = loss(trace.logits, Y)
+        step = techniques.step(trace, Y, value, dlogits, number)
+        techniques.before_backward(step)
+        net.backward(trace, step.dlogits, step.dA)
+        techniques.after_backward(step)
+        optimizer.step()
+    return to_host(net.forward(test_x).logits[:, :, 0]).T, to_host(sized_at(net, 1).size).ravel()
+
+
+@pytest.mark.parametrize("arm", ["growing", "grown", "growing-plain", "grown-plain"])
+@pytest.mark.parametrize("task", ["cubic", "step"])
+def test_trials_are_the_general_networks(arm, task, backend):
+    setting = dataclasses.replace(PUBLISHED[task], epochs=STEPS, rate=0.05, goal=3.5, lam=0.2)
+    trials = Trials(setting, [3, 8, 9])
+    outcome = train(ARMS[arm], trials)
+    outputs, sizes = general(ARMS[arm], setting, [3, 8, 9])
+    np.testing.assert_allclose(outcome.size, sizes, rtol=1e-12)
+    y = trials.points.test_y
+    if task == "step":
+        wanted = np.mean(np.logaddexp(0, outputs) - outputs * y, axis=0)
+    else:
+        wanted = np.mean((outputs - y) ** 2, axis=0)
+    np.testing.assert_allclose(outcome.test, wanted, rtol=1e-11)
+    assert outcome.size[0] > 0.5
+
+
+@pytest.mark.parametrize("arm", list(ARMS))
+def test_every_arms_gradient_is_the_losses(arm, backend):
+    """One step of gradient descent, against numerical derivatives of the loss."""
+    setting = Setting("cubic", 1, 1e-3, 0.1, goal=2.3, room=4)
+    one = ARMS[arm]
+    before = Trials(setting, [5])
+
+    def total(**moved):
+        from tinydiv.growing.auxiliary import loss
+
+        trials = Trials(setting, [5])
+        trials.N[...] = 0 if one.start == "0" else setting.goal
+        for name, change in moved.items():
+            getattr(trials, name)[...] += to_device(change)
+        size = float(to_host(trials.N)[0])
+        return loss(one, trials, "train")[0][0] + setting.lam * (size - setting.goal) ** 2
+
+    after = Trials(setting, [5])
+    train(one, after)
+    start = 0 if one.start == "0" else setting.goal
+    for name in ("w1", "w2", "w3", "b", "b3", "N"):
+        old = np.full(1, float(start)) if name == "N" else to_host(getattr(before, name))
+        step = (old - to_host(getattr(after, name))) / setting.rate
+        numeric = np.zeros_like(old)
+        for i in np.ndindex(old.shape):
+            nudge = np.zeros_like(old)
+            nudge[i] = 1e-6
+            numeric[i] = float(total(**{name: nudge}) - total(**{name: -nudge})) / 2e-6
+        np.testing.assert_allclose(step, numeric, atol=2e-8, err_msg=name)
+
+
+def test_arms_are_paired_and_trials_alone():
+    setting = dataclasses.replace(PUBLISHED["cubic"], epochs=20)
+    many, few = (Trials(setting, seeds) for seeds in (range(5), [3]))
+    outcomes = [train(ARMS["growing"], trials) for trials in (many, few)]
+    assert outcomes[0].test[3] == outcomes[1].test[0]
+    fresh = Trials(setting, range(5))
+    for name, array in vars(Trials(setting, range(5))).items():
+        if name.startswith(("w", "b")):  # no two arms may share an array that one of them moves
+            np.testing.assert_array_equal(to_host(array), to_host(getattr(fresh, name)))
+    assert (to_host(fresh.b3) != to_host(many.b3)).all()
+
+
+def test_moments_show_the_size_on_its_way():
+    setting = dataclasses.replace(PUBLISHED["cubic"], epochs=2000, rate=0.01)
+    outcome = train(ARMS["growing"], Trials(setting, range(4)), moments=10)
+    assert outcome.epochs[0] == 0
+    assert outcome.epochs[-1] == 2000
+    assert outcome.sizes.shape == outcome.losses.shape == (11, 4)
+    assert (np.diff(outcome.sizes.mean(axis=1)) > 0).all()
+    assert (outcome.rank > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"room": 0}, "the room is 0 neurons"),
+        ({"goal": 10}, "the goal 10 lies beyond the room"),
+        ({"lam": -1}, "lambda is -1"),
+        ({"task": "kubik"}, "task"),
+        ({"n_test": 0}, "one at least"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(change, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        Trials(dataclasses.replace(PUBLISHED["cubic"], **change), [1])

@@ -1,0 +1,168 @@
+"""Compare networks that grow with networks that start full size: python -m tinydiv.grow
+
+    auxiliary   the size is one more weight, for all trials at once
+
+Every comparison is paired over start and data, keeps each piece in its folder, and goes on where it was
+stopped when the same command is given again. Each has flags of its own: python -m tinydiv.grow NAME --help
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from tinydiv.command import cli
+from tinydiv.errors import RunError, UsageError, nearest
+from tinydiv.options import from_flags, made, maybe, number, option, per_network, whole, words
+
+PROG = "tinydiv.grow"
+EXAMPLES = """examples:
+  python -m tinydiv.grow auxiliary --quick                          under a minute
+  python -m tinydiv.grow auxiliary --tasks all --trials 1000 --out runs/auxiliary
+  python -m tinydiv.grow auxiliary --sweep 41 --trials 50 --arms growing,grown --out runs/sweep
+"""
+
+
+@dataclass(frozen=True)
+class AuxiliaryConfig:
+    """Networks whose size is one more weight."""
+
+    tasks: tuple[str, ...] = option(
+        ("bessel-window",), words(","), "NAME[,NAME]", "curves to learn, or all"
+    )
+    arms: tuple[str, ...] = option(("all",), words(","), "NAME[,NAME]", "ways to come to the size")
+    trials: int = option(
+        1000, whole(2, 1_000_000), "N", "paired trials: start and points drawn anew"
+    )
+    lam: tuple[float, ...] | None = option(
+        None,
+        maybe(per_network(0, 1e6)),
+        "X[/X]",
+        "strength of the size loss, one or several (default: the paper's of each task)",
+    )
+    sweep: int | None = option(
+        None, maybe(whole(2, 1000)), "N", "in place of --lam: so many values from 0.01 to 100"
+    )
+    goal: float = option(5.0, number(0, 1000), "X", "the size that is wanted")
+    room: int = option(9, whole(1, 1000), "H", "hidden neurons that there are")
+    epochs: int | None = option(
+        None, maybe(whole(1, 10_000_000)), "N", "steps (default: the paper's of each task)"
+    )
+    seed: int = option(0, whole(0, 2**31), "S", "the first trial's seed")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(PROG, command, argv)
+
+
+def parser() -> cli.Parser:
+    """The command line as a whole: what is compared, then that comparison's own flags."""
+    flags = cli.Parser(PROG, __doc__ or "", EXAMPLES)
+    flags.add_argument("comparison", help=", ".join(COMPARISONS))
+    return flags
+
+
+def command(argv: Sequence[str]) -> None:
+    """Hand over to the comparison that is named."""
+    if not argv:
+        raise UsageError(f"name a comparison: {', '.join(COMPARISONS)}")
+    if argv[0].startswith("-"):
+        parser().parse(argv)
+    name, *rest = argv
+    if name not in COMPARISONS:
+        raise UsageError(f"there is no comparison {name!r}: {nearest(name, COMPARISONS)}")
+    COMPARISONS[name](rest)
+
+
+def flags_of(name: str, config: type, what: str) -> cli.Parser:
+    """The flags of one comparison."""
+    flags = cli.Parser(f"{PROG} {name}", what)
+    flags.add_settings(config)
+    group = flags.add_argument_group("how it is run")
+    group.add_argument("--quick", action="store_true", help="a small version, under a minute")
+    group.add_argument("--out", metavar="DIR", help=f"folder (default: runs/grow-{name})")
+    group.add_argument(
+        "--processes", metavar="N", help="processes at once (default: one per usable core)"
+    )
+    group.add_argument("--no-figures", action="store_true", help="tables without figures")
+    return flags
+
+
+def folder_of(name: str, out: str | None, quick: bool) -> Path:
+    if out is not None and not out.strip():
+        raise UsageError("--out needs the name of a folder")
+    return Path(out) if out is not None else Path("runs") / f"grow-{name}{'-quick' * quick}"
+
+
+def processes_of(given: str | None) -> int:
+    if given is not None:
+        return whole(1, 4096)("--processes", given)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def bar() -> Callable[[int, int], None]:
+    """Progress on stderr."""
+    from tqdm import tqdm
+
+    shown = tqdm(unit="piece", file=sys.stderr, disable=None, leave=False)
+
+    def told(done: int, total: int) -> None:
+        shown.total = total
+        shown.n = done
+        shown.refresh()
+
+    return told
+
+
+def auxiliary(argv: Sequence[str]) -> None:
+    """A learned size: growing, grown, and controls."""
+    options = flags_of("auxiliary", AuxiliaryConfig, AuxiliaryConfig.__doc__ or "").parse(argv)
+    given = from_flags(AuxiliaryConfig, vars(options))
+    config: AuxiliaryConfig = made(AuxiliaryConfig, given)
+    if options.quick:
+        small = {"trials": 24, "epochs": 2000}
+        config = replace(config, **{k: v for k, v in small.items() if k not in given})  # type: ignore[arg-type]
+    if config.sweep is not None and config.lam is not None:
+        raise UsageError("--sweep names the values of lambda: leave out --lam")
+    if not options.no_figures and find_spec("matplotlib") is None:
+        raise RunError(
+            "the figures need matplotlib: python -m pip install matplotlib, or --no-figures"
+        )
+    from dataclasses import asdict
+
+    from tinydiv.growing import pieces
+    from tinydiv.growing.auxiliary import ARMS, PUBLISHED
+    from tinydiv.growing.auxiliary_study import Auxiliary, report
+
+    lams = config.lam
+    if config.sweep is not None:
+        lams = tuple(
+            float(f"{10 ** (-2 + 4 * i / (config.sweep - 1)):.4g}") for i in range(config.sweep)
+        )
+    study = Auxiliary(
+        tuple(PUBLISHED) if config.tasks == ("all",) else config.tasks,
+        tuple(ARMS) if config.arms == ("all",) else config.arms,
+        lams,
+        config.trials,
+        config.goal,
+        config.room,
+        config.epochs,
+        seed=config.seed,
+    )
+    study.settings()
+    folder = folder_of("auxiliary", options.out, options.quick)
+    pieces.open_folder(folder, {"comparison": "auxiliary", **asdict(study)})
+    pieces.run(folder, study.pieces(), processes_of(options.processes), bar())
+    cli.say(report(study, folder))
+    if not options.no_figures:
+        from tinydiv.growing import pictures
+
+        pictures.auxiliary(study, folder)
+    print(f"everything is in {folder}", file=sys.stderr)
+
+
+COMPARISONS: dict[str, Callable[[Sequence[str]], None]] = {"auxiliary": auxiliary}
+"""What can be compared."""

@@ -1,0 +1,154 @@
+"""Pictures of growing networks: sizes over time, histograms of losses, the band of lambda."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from tinydiv.files import atomic
+from tinydiv.growing.auxiliary import ARMS, Setting
+from tinydiv.growing.auxiliary_study import PUBLISHED_BANDS, Auxiliary, read_trials
+from tinydiv.growing.comparing import ratio
+from tinydiv.growing.pieces import Arrays
+from tinydiv.plots.style import colour, dash, describe, mark, new_figure, page, save
+
+
+def auxiliary(study: Auxiliary, folder: Path) -> None:
+    """Write the pictures of a comparison: one of each task, and the band of lambda if it was swept."""
+    settings = study.settings()
+    lams = list(dict.fromkeys(s.lam for s in settings))
+    for task in study.tasks:
+        setting = next(s for s in settings if s.task == task)
+        arms = {arm: study.arm(folder, setting, arm) for arm in study.arms}
+        with page(), atomic.replacing(folder / f"{task}.png") as part:
+            figure = new_figure(13, 4.2)
+            sizes, losses, histogram = figure.subplots(1, 3)
+            over_time(sizes, arms, "sizes")
+            over_time(losses, arms, "losses")
+            histograms(histogram, arms)
+            figure.suptitle(
+                f"{task}, lambda = {setting.lam:g}, {study.trials:,} trials", x=0.01, ha="left"
+            )
+            save(figure, part)
+        if len(lams) > 2:
+            with page(), atomic.replacing(folder / f"{task}-lambda.png") as part:
+                figure = new_figure(8, 4.6)
+                band(figure.subplots(), study, folder, task)
+                save(figure, part)
+
+
+def over_time(ax: Axes, arms: dict[str, Arrays], key: str) -> Axes:
+    """Mean size N, or the geometric mean of the test loss, against epochs."""
+    for i, (name, found) in enumerate(arms.items()):
+        values = found[key].astype(float)
+        if key == "losses":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                values = np.exp(np.nanmean(np.log(values), axis=1))
+        else:
+            values = values.mean(axis=1)
+        ax.plot(found["epochs"], values, color=colour(i), ls=dash(i), label=name)
+    if key == "losses":
+        ax.set(yscale="log", title="Test loss (geometric mean)", xlabel="epoch")
+        describe(ax, "The geometric mean of the test loss of every arm falls with the epochs.")
+    else:
+        ax.set(title="Size N (mean over trials)", xlabel="epoch")
+        ax.legend(frameon=False, fontsize=8)
+        describe(ax, "The mean size N of every arm against the epochs.")
+    return ax
+
+
+def histograms(ax: Axes, arms: dict[str, Arrays]) -> Axes:
+    """How the trials' last test losses spread, on a logarithmic axis."""
+    shown = [name for name in ("growing", "grown", "growing-plain", "grown-plain") if name in arms]
+    logs = {name: np.log10(np.maximum(arms[name]["test"], 1e-12)) for name in shown or arms}
+    logs = {name: values[np.isfinite(values)] for name, values in logs.items()}
+    together = np.concatenate(list(logs.values()))
+    low, high = (float(np.percentile(together, q)) for q in (0.2, 99.8))
+    bins = np.linspace(low, high, 36).tolist()
+    for name, values in logs.items():
+        place = list(arms).index(name)
+        ax.hist(
+            values, bins, histtype="step", lw=1.8, color=colour(place), ls=dash(place), label=name
+        )
+        ax.axvline(values.mean(), color=colour(place), ls=dash(place), lw=0.8)
+    ax.set(title="Last test loss, trials (lines: means)", xlabel="log10 of the test loss")
+    ax.legend(frameon=False, fontsize=8)
+    describe(ax, f"Histograms of the last test losses of {', '.join(logs)}.")
+    return ax
+
+
+def band(ax: Axes, study: Auxiliary, folder: Path, task: str) -> Axes:
+    """Growing over grown against lambda: ratio of geometric means, with intervals, and the paper's."""
+    losses = read_trials(folder / "trials.csv.gz")
+    pairs = [("growing", "grown"), ("growing-plain", "grown-plain"), ("growing", "grown-input-1")]
+    pairs = [pair for pair in pairs if set(pair) <= set(study.arms)]
+    lams = [s.lam for s in study.settings() if s.task == task]
+    for i, (a, b) in enumerate(pairs):
+        found = [ratio(*(losses[task, f"{lam:g}", arm]["test"] for arm in (a, b))) for lam in lams]
+        fine = [(lam, r.geometric) for lam, r in zip(lams, found, strict=True) if r is not None]
+        x, middle = [lam for lam, _ in fine], [g.estimate for _, g in fine]
+        ax.plot(x, middle, color=colour(i), ls=dash(i), marker=mark(i), ms=3.5, label=f"{a} / {b}")
+        low, high = [g.low for _, g in fine], [g.high for _, g in fine]
+        ax.fill_between(x, low, high, color=colour(i), alpha=0.2, lw=0)
+    if task == "bessel-window":
+        for j, ((low_end, high_end), value) in enumerate(PUBLISHED_BANDS):
+            label = "published" if j == 0 else None
+            ax.plot(
+                [low_end, high_end], [value, value], color="#777777", lw=3, alpha=0.6, label=label
+            )
+    ax.axhline(1, color="black", lw=0.8)
+    ax.set(
+        xscale="log", yscale="log", xlabel="lambda", ylabel="test loss, ratio of geometric means"
+    )
+    ax.set_title(f"{task}: growing over grown, {study.trials} trials at each lambda")
+    ax.legend(frameon=False, fontsize=9)
+    describe(ax, "Ratios of geometric mean test losses against lambda, with 95 % intervals.")
+    return ax
+
+
+def curve_gif(path: Path, setting: Setting, arm: str = "growing", seed: int = 0) -> None:
+    """An animation: one network's curve beside its task as neurons arrive, and the gates below."""
+    from matplotlib.animation import FuncAnimation, PillowWriter
+
+    from tinydiv.backend import to_device, to_host
+    from tinydiv.data import tasks
+    from tinydiv.growing.auxiliary import Trials, forward, theta, train
+
+    trials = Trials(setting, [seed])
+    grid = np.linspace(-1, 1, 201)
+    frames: list[tuple[int, float, np.ndarray, np.ndarray]] = []
+
+    def look(epoch: int, now: Trials) -> None:
+        out, S = forward(ARMS[arm], now, to_device(grid[:, None]))
+        parts = to_host(S[:, :, 0]) * to_host(now.w3[:, 0])
+        frames.append((epoch, float(to_host(now.N)[0]), to_host(out)[:, 0].copy(), parts))
+
+    train(ARMS[arm], trials, moments=60, on_moment=look)
+    target = tasks.curve(setting.task).y(grid)
+    with page():
+        figure = new_figure(8, 5)
+        curve, gates = figure.subplots(2, 1, height_ratios=[3, 1])
+
+        def draw(i: int) -> list[Axes]:
+            epoch, size, out, parts = frames[i]
+            curve.clear()
+            gates.clear()
+            curve.plot(grid, target, color="#777777", lw=3, alpha=0.5, label=setting.task)
+            curve.plot(trials.points.x, trials.points.y, "o", ms=4, color="#777777")
+            for h in range(setting.room):
+                curve.plot(grid, parts[:, h], color=colour(h), ls=dash(h), lw=0.9, alpha=0.8)
+            curve.plot(grid, out, color="black", lw=2, label="network")
+            span = np.ptp(target) or 1
+            curve.set(ylim=(target.min() - span, target.max() + span), xlim=(-1, 1))
+            curve.set_title(f"{arm}: epoch {epoch:,}, N = {size:.2f}; thin: what each neuron adds")
+            curve.legend(frameon=False, loc="upper right")
+            g = theta(np.array([size]) - np.arange(setting.room)[:, None], setting.delta)[0][:, 0]
+            gates.bar(
+                np.arange(1, setting.room + 1), g, color=[colour(h) for h in range(setting.room)]
+            )
+            gates.set(ylim=(0, 1.05), xlabel="neuron", ylabel="gate")
+            return [curve, gates]
+
+        animation = FuncAnimation(figure, draw, frames=len(frames), interval=120)
+        with atomic.replacing(path) as part:
+            animation.save(str(part), writer=PillowWriter(fps=8), dpi=70)
