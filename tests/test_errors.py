@@ -1,10 +1,18 @@
-"""The two kinds of error, and the half sentence that names the nearest spelling."""
+"""The two kinds of error, the nearest spelling that they name, and how a command ends."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
 
 import pytest
 
 from tinydiv.check.suite import chosen
-from tinydiv.command import listing
+from tinydiv.command import cli, listing
 from tinydiv.errors import RunError, UsageError, near, nearest, unknown
+from tinydiv.train import command as train
 
 
 @pytest.mark.parametrize(
@@ -70,3 +78,78 @@ def test_a_users_mistake_is_a_value_error_and_the_machines_is_none():
     assert issubclass(UsageError, ValueError)
     assert issubclass(RunError, RuntimeError)
     assert not issubclass(RunError, ValueError)
+
+
+# Endings of a command ------------------------------------------------------------------------------
+
+QUICK = ["--data", "xor", "--hidden", "3", "--epochs", "1", "--no-plot", "--metrics", "none"]
+
+
+def started(*flags, cwd, close=""):
+    """train in a process of its own, with a stream closed: (exit code, stdout, stderr)."""
+    words = shlex.join([sys.executable, "-m", "tinydiv.train", *flags])
+    done = subprocess.run(
+        ["sh", "-c", f"{words} {close}"], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a POSIX shell")
+def test_a_closed_stderr_sends_nothing_to_stdout(tmp_path):
+    assert started("--data", "nix", cwd=tmp_path, close="2>&-") == (2, "", "")
+    code, out, _ = started(*QUICK, "--json", cwd=tmp_path, close="2>&-")
+    assert code == 0
+    assert json.loads(out)["config"]["data"] == "xor"
+
+
+def test_two_dashes_are_no_value(capsys):
+    assert train.main(["--data=--"]) == 2
+    assert capsys.readouterr().err == "tinydiv.train: --data cannot be '--'\n"
+
+
+def test_control_characters_of_a_files_name_do_not_reach_the_terminal(capsys):
+    assert train.main(["--config", "a\x1b[2J\r\u202eb.toml"]) == 2
+    said = capsys.readouterr().err
+    assert "a\\x1b[2J \\u202eb.toml" in said
+    assert said.count("\n") == 1
+
+
+OWN = """\
+import os
+from tinydiv.backend import xp
+from tinydiv.techniques import ActivationPenalty
+class Stop(BaseException):
+    pass
+class Ends(ActivationPenalty):
+    def __call__(self, A, step):
+        raise Stop("no more")
+class Moves(ActivationPenalty):
+    def __call__(self, A, step):
+        os.chdir("/")
+        return xp.sum(A**2, axis=(-2, -1)) / 2, A
+"""
+
+
+def test_an_own_technique_may_raise_anything_and_go_anywhere(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    assert train.main([*QUICK, "--quiet", "--technique", "own.py:Ends", "--out", "a"]) == 1
+    said = capsys.readouterr().err
+    assert "own.py, line 8: Stop: no more" in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "a").exists()
+    assert train.main([*QUICK, "--quiet", "--technique", "own.py:Moves", "--out", "b"]) == 0
+    assert (tmp_path / "b" / "model.npz").is_file()
+
+
+def test_ctrl_c_that_an_import_turns_into_another_error_is_ctrl_c(capsys):
+    def imports(argv):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("something that NumPy says") from None
+
+    before = signal.getsignal(signal.SIGINT)
+    assert cli.run("tinydiv.train", imports, []) == 130
+    assert capsys.readouterr().err == "tinydiv.train: stopped\n"
+    assert signal.getsignal(signal.SIGINT) is before

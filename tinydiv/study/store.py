@@ -10,6 +10,8 @@ table would be compared as if they were one; that holds for the number of seeds,
 after a look at the p values makes those p values wrong.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -102,7 +104,7 @@ class Store:
         }
         if found is None:
             # First of all: a folder that holds anything else before this would be refused later.
-            atomic.write_json(self.folder / STUDY_FILE, facts)
+            atomic.write_json(self.folder / STUDY_FILE, facts | {"sha256": digest(facts)})
         else:
             self._same(found, facts)
         try:
@@ -120,7 +122,11 @@ class Store:
         if not path.is_file():
             return None
         with read.reading(path, "nothing can go on from it: choose another --out"):
-            return read.json_object(path)
+            found = read.json_object(path)
+            wanted = found.pop("sha256", None)  # older ones have none
+            if wanted is not None and wanted != digest(found):
+                raise ValueError("its content does not fit the digest in it")
+            return found
 
     def visible(self) -> Iterator[Path]:
         """What lies in the folder, but for the lock and what killed writers left."""
@@ -168,6 +174,7 @@ class Store:
             "own": [{"seed": run.seed, **own_settings(plain(run.training))} for run in block.runs],
             "shared": plain(shared(block.runs[0].training)),
             "validation": block.runs[0].validation,
+            "values": sorted(outcome.values),
             "facts": outcome.facts,
         }
         try:
@@ -203,8 +210,10 @@ class Store:
             or {step_of.shape, layer_of.shape} != {(len(keys),)}
             or {a.dtype.kind for a in (step, epoch, step_of, layer_of)} != {"i"}
             or {v.dtype.kind for v in values.values()} != {"f"}
-            or "value.test_accuracy" not in values
-            or "value.test_loss" not in values
+            or sorted(about.get("values", [])) not in ([], sorted(n[6:] for n in values))
+            or not {"value.test_accuracy", "value.test_loss"} <= set(values)
+            or not len(step)
+            or float(facts["networks"]) < 1
         ):
             raise ValueError("its arrays do not belong together")
         self.curves |= {
@@ -218,6 +227,11 @@ class Store:
             )
             for r, key in enumerate(map(str, keys))
         }
+
+
+def digest(facts: Mapping[str, object]) -> str:
+    """The SHA-256 of what study.json holds."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def own_settings(training: object) -> dict[str, object]:

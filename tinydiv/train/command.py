@@ -143,8 +143,9 @@ def command(argv: Sequence[str]) -> None:
             frames = watched(folder, run) if options.animate else None
             seen = snapshots(folder, run, epochs) if epochs else None
             train(folder, run, every, options.quiet, frames, seen)
-        except (Exception, SystemExit):
-            abandon(folder, made_here)  # if nothing was learned, --out may be used again
+        except BaseException as error:
+            if isinstance(error, Exception | SystemExit) or cli.line_in_own_file(error):
+                abandon(folder, made_here)  # if nothing was learned, --out may be used again
             raise
         finish(folder, run, plot=not options.no_plot, frames=frames, seen=seen)
     cli.say(json.dumps(result(folder, run)) if options.json else summary(folder, run))
@@ -218,6 +219,7 @@ def train(
     if run.finished:
         return
     loop, last = run.standing.loop, run.epochs
+    here = os.getcwd()
     pace = Pace(CHECKPOINT_SHARE)
     if not quiet:
         cli.complain(PROG, f"{run.net!r} on {run.config.data}, in {folder}")
@@ -231,6 +233,7 @@ def train(
     )
 
     def keep() -> None:
+        os.chdir(here)  # an own technique may have gone elsewhere
         save_progress(folder, run)
         for kept in (frames, seen):
             if kept is not None:
@@ -264,6 +267,7 @@ def train(
 
     with bar, Interrupt() as interrupt:
         run.train(on_step, on_epoch)
+    os.chdir(here)
     report_divergence(run)
 
 
