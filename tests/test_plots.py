@@ -17,7 +17,7 @@ from tinydiv.loop import Record, train
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Adam
 from tinydiv.plots import style
-from tinydiv.plots.curves import in_words, spread
+from tinydiv.plots.curves import cloud, in_words, spread
 from tinydiv.plots.style import title_of
 from tinydiv.similarity import correlations
 from tinydiv.trace.command import TraceConfig, traced
@@ -85,6 +85,45 @@ def test_bands_are_what_they_say():
     assert high - low == pytest.approx(2 * 1.96 * many.std(ddof=1) / 20, rel=0.1)
     assert np.isnan(spread(np.array([]), "range")).all()
     assert spread(np.array([2.0]), "interval") == (2.0, 2.0, 2.0)
+
+
+def test_quantiles_are_the_median_and_two_bands():
+    ax = axis()
+    many = np.random.default_rng(0).normal(size=(2, 400))
+    plots.curve(ax, [0, 1], many, band="quantiles")
+    drawn(ax)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), np.median(many, axis=1))
+    for patch, (low, high) in zip(ax.collections, ((0.25, 0.75), (0.05, 0.95)), strict=True):
+        edges = patch.get_paths()[0].vertices
+        for x in (0, 1):
+            heights = edges[edges[:, 0] == x, 1]
+            wanted = np.quantile(many[x], (low, high))
+            assert (heights.min(), heights.max()) == pytest.approx(tuple(wanted))
+
+
+def test_a_histogram_counts_every_network_once():
+    ax = axis()
+    values = [*np.linspace(0.5, 0.6, 101), float("nan")]
+    plots.histogram(ax, values)
+    drawn(ax)
+    assert sum(bar.get_height() for bar in ax.patches) == 101
+    assert [line.get_xdata()[0] for line in ax.lines] == pytest.approx([0.505, 0.55, 0.595])
+    assert "1 diverged" in title_of(ax)
+    with pytest.raises(UsageError, match="at least one number"):
+        plots.histogram(axis(), [float("nan")])
+
+
+@pytest.mark.parametrize("n", [20, 1000])
+def test_many_pairs_are_drawn_as_quantiles(n):
+    ax = axis()
+    x = np.random.default_rng(0).permutation(n) / n
+    cloud(ax, x, 2 * x)
+    drawn(ax)
+    if n == 20:
+        np.testing.assert_allclose(ax.collections[0].get_offsets(), np.stack([x, 2 * x], axis=1))
+    else:
+        np.testing.assert_allclose(*(ax.lines[0].get_ydata(), 2 * ax.lines[0].get_xdata()))
+        assert len(ax.lines[0].get_xdata()) == 10
 
 
 def test_networks_that_diverged_are_left_out():
@@ -174,6 +213,33 @@ def test_a_mosaic_holds_every_neurons_image(backend):
     assert len(ax.lines) == 2  # the cross over the dead one
     low, high = ax.images[0].get_clim()
     assert low == -high
+
+
+def test_what_neurons_answer_to_is_named_and_each_neuron_has_its_own_limits(backend):
+    inputs = np.random.default_rng(0).normal(size=(64, 4)) * [1, 0.01, 0, 5]
+    ax = axis()
+    order, names = [3, 1, 0, 2], ["Bag", "Coat", "Bag", "Coat"]
+    dead = [False, False, True, False]
+    plots.neuron_answers(ax, to_device(inputs), (8, 8), names=names, order=order, dead=dead)
+    drawn(ax)
+    assert [text.get_text() for text in ax.texts] == ["3 Coat", "1 Coat", "0 Bag", "2 Bag"]
+    canvas = np.asarray(ax.images[0].get_array().filled(np.nan))
+    np.testing.assert_allclose(canvas[:8, 10:18].ravel(), inputs[:, 1] / abs(inputs[:, 1]).max())
+    assert len(ax.lines) == 2  # the cross over the dead one
+    assert "2 to Coat, 1 to Bag" in ax.get_label()
+    many = axis()
+    plots.neuron_answers(many, np.ones((64, 64)), (8, 8), names=["a"] * 64)
+    assert not many.texts
+
+
+def test_a_matrix_can_be_drawn_in_another_order():
+    M = np.arange(9.0).reshape(3, 3) / 10 + np.eye(3)
+    ax = axis()
+    plots.similarity_matrix(ax, M, order=[2, 0, 1])
+    drawn(ax)
+    shown = ax.images[0].get_array()
+    assert (shown[0, 1], shown[1, 2]) == (M[2, 0], M[0, 1])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["2", "0", "1"]
 
 
 def test_weights_that_are_no_images_are_a_heat_map():
@@ -275,6 +341,19 @@ def test_decision_regions_are_the_networks_answers():
     assert f"right on {right:.0%}" in title_of(ax)
 
 
+def test_the_plane_is_computed_for_the_network_that_is_shown(monkeypatch):
+    _, net, dataset = trained("moons", (4,), 3, n_train=64, n_test=20)
+    rows, real = [], MLP.forward
+
+    def forward(self, X, context=None):
+        rows.append((self.replicas or 1) * X.shape[-2])
+        return real(self, X, context)
+
+    monkeypatch.setattr(MLP, "forward", forward)
+    plots.decision_regions(axis(), net, dataset, replica=2)
+    assert max(rows) == 201**2
+
+
 def test_decision_regions_need_a_plane():
     net = MLP([9, 2])
     with pytest.raises(UsageError, match="need 2 inputs"):
@@ -357,6 +436,7 @@ def test_a_heat_map_writes_its_numbers():
         ("parity", (6,), 2, {}),
         ("life", (4,), 1, {}),
         ("xor", (), None, {}),
+        ("xor", (3,), 25, {}),
         ("spirals", (8,), 2, {"arms": 11, "n_train": 500, "n_test": 200}),
     ],
 )

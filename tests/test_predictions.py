@@ -187,8 +187,8 @@ def test_the_words_follow_the_numbers(case):
     )
     endings = {
         "relation": [
-            (up, "missed more, not less"),
-            (down, "the less it is missed"),
+            (up, "more is lost, not less"),
+            (down, "the less is lost without it"),
             (unsure, "shows no clear relation"),
         ],
         "relations": [

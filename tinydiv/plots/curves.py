@@ -14,7 +14,17 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError, unknown
 from tinydiv.loop import Record
-from tinydiv.plots.style import Floats, colour, dash, describe, in_its_ink, ink, mark, title_of
+from tinydiv.plots.style import (
+    SEQUENTIAL,
+    Floats,
+    colour,
+    dash,
+    describe,
+    in_its_ink,
+    ink,
+    mark,
+    title_of,
+)
 from tinydiv.settings import in_a_line
 from tinydiv.stats import bca_interval
 
@@ -40,6 +50,8 @@ MOST_INSIDE = 3
 """Entries of a legend that an axis has room for."""
 MANY = 20
 """From so many networks on, quantiles say more than the smallest and the largest."""
+MOST_POINTS = 250
+"""More points than that would hide each other."""
 MOST_MARKS = 12
 """Marks on a line; more would hide it."""
 
@@ -213,6 +225,30 @@ def histogram(ax: Axes, values: Sequence[float] | Floats, *, unit: str = "test a
     said = f"median {median:.3g}, 5 % to 95 %: {low:.3g} to {high:.3g}{gone}"
     ax.set_title(f"median {median:.3g}{gone}\n5 to 95 %: {low:.3g} to {high:.3g}", fontsize="small")
     describe(ax, f"{unit.capitalize()} of {every.size} networks: {said}.")
+    return ax
+
+
+@in_its_ink
+def cloud(ax: Axes, x: Floats, y: Floats) -> Axes:
+    """Pairs of numbers: a point each, or from MOST_POINTS on how many lie where, with quantiles of y.
+
+    Of many pairs the x are cut into ten parts of equal count; the line joins the medians of y, the
+    bands hold its middle half and 5 % to 95 %. Returns the axis.
+    """
+    if len(x) < MOST_POINTS:
+        ax.scatter(x, y, s=26, alpha=0.7, color=colour(0), edgecolor="none")
+        return ax
+    ax.hexbin(x, y, gridsize=30, bins="log", cmap=SEQUENTIAL, mincnt=1, linewidths=0.1, alpha=0.6)
+    parts = np.array_split(np.argsort(x, kind="stable"), 10)
+    middles = [float(np.median(x[part])) for part in parts]
+    low, q1, median, q3, high = np.transpose(
+        [np.quantile(y[part], (0.05, 0.25, 0.5, 0.75, 0.95)) for part in parts]
+    )
+    for bottom, top in ((low, high), (q1, q3)):
+        ax.fill_between(middles, bottom, top, color=colour(0), alpha=0.2, linewidth=0)
+    ax.plot(
+        middles, median, color=colour(0), marker=mark(0), markersize=4, label="median of a tenth"
+    )
     return ax
 
 

@@ -1,11 +1,11 @@
 """How did the neurons' diversity affect what a trained network predicts? python -m tinydiv.predictions
 
     from tinydiv.predictions import analyse
-    effects = analyse("runs/20261121-143015-3f2a")     # predicting.effects(net, dataset), from a run folder
+    effects = analyse("runs/20261121-143015-3f2a")     # of a run folder
     print(in_words(effects))
 
-What is measured stands in predicting.py. The numbers are put into words here, and into a picture by
-plots.predictions_picture.
+What is measured stands in effects.py. The numbers are put into words here, and into a picture by
+picture.py.
 """
 
 import json
@@ -68,7 +68,7 @@ def command(argv: Sequence[str]) -> None:
 
 
 def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
-    """predicting.effects of the networks in a run folder; those that diverged are left out.
+    """effects.effects of the networks in a run folder; those that diverged are left out.
 
     allow_code: whether the code of own layers may be run, see load_model.
     Raises UsageError if there is no finished run, RunError if a file is damaged or all diverged.
@@ -160,19 +160,19 @@ def about_ablation(found: "Effects") -> list[str]:
     ]
     dead = [not on for row in one.alive for on in row]
     if any(dead):
-        said.append(f"{sum(dead)} of {len(dead)} neurons are dead: nobody misses them.")
+        said.append(f"{sum(dead)} of {len(dead)} neurons are dead: without them nothing changes.")
     if one.relation is None:
         return said
     numbers = relation(one.relation)
     if not sure(one.relation):
         end = (
-            f"How much a neuron is missed shows no clear relation to its largest correlation with "
+            f"What is lost without a neuron shows no clear relation to its largest correlation with "
             f"another one ({numbers})."
         )
     elif one.relation.estimate < 0:
-        end = f"The more a neuron resembles another, the less it is missed ({numbers}): redundancy."
+        end = f"The more a neuron resembles another, the less is lost without it ({numbers}): redundancy."
     else:
-        end = f"Neurons that resemble another are missed more, not less ({numbers})."
+        end = f"Without neurons that resemble another more is lost, not less ({numbers})."
     return [*said, end]
 
 
@@ -181,14 +181,14 @@ def about_ambiguity(found: "Effects") -> list[str]:
     if len(found.ablation.drop[0]) == 1:
         return [
             f"Read as an ensemble, one neuron is the only member: its squared error, "
-            f"{mean(one.error):.3g}, is the network's, and there is nobody to disagree with."
+            f"{mean(one.error):.3g}, is the network's, and no other one disagrees with it."
         ]
     cancelled = mean(one.ambiguity) / mean(one.members)
     caution = ""
     if found.loss in ("cross-entropy", "binary-cross-entropy"):
         caution = (
-            f" ({found.loss.capitalize()} does not teach outputs to be 0 or 1, so it is the proportions "
-            "of these errors that say something, not their size.)"
+            f" ({found.loss.capitalize()} does not teach outputs to be 0 or 1, so read the proportions "
+            "of these errors, not their size.)"
         )
     return [
         f"Read as an ensemble, a single neuron's squared error is {mean(one.members):.3g} on average and "
@@ -200,7 +200,7 @@ def about_ambiguity(found: "Effects") -> list[str]:
 def about_bias(found: "Effects") -> list[str]:
     one = found.bias_variance
     if one is None:
-        return ["With one network there is no variance over starts to speak of: train several."]
+        return ["With one network there is no variance over starts: train several."]
     if one.H == 1:
         return [
             f"Over starts, the squared error {one.error:.3g} is {one.bias:.3g} bias and "

@@ -1,33 +1,35 @@
-"""How diversity affects predictions: four axes, one for each measurement of predicting.py."""
+"""How diversity affects predictions: four axes, one for each measurement of effects.py."""
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tinydiv.errors import UsageError
-from tinydiv.plots.curves import in_words
-from tinydiv.plots.style import DEAD, Picture, colour, describe, ink, mark, new_figure, page
+from tinydiv.plots.curves import cloud, in_words
+from tinydiv.plots.style import DEAD, Picture, colour, describe, ink, new_figure, page
 from tinydiv.predictions.effects import Ablation, Ambiguity, BiasVariance, Effects
 
 
 def ablation_scatter(ax: Axes, found: Ablation) -> Axes:
     """Accuracy lost without each neuron, against its largest correlation with another one.
 
-    A point per neuron, of all networks; grey crosses are dead neurons. Returns the axis.
+    A point per neuron, of all networks (of many how many lie where, with quantiles); grey crosses are
+    dead neurons. Returns the axis.
     """
     drop, alike = np.array(found.drop).ravel(), np.array(found.alike).ravel()
     alive = np.array(found.alive).ravel()
     ax.axhline(0, color=ink(ax), linewidth=0.8)
-    ax.scatter(alike[alive], drop[alive], s=22, alpha=0.65, color=colour(0), edgecolor="none")
+    cloud(ax, alike[alive], drop[alive])
     if (~alive).any():
         ax.scatter(alike[~alive], drop[~alive], s=26, color=DEAD, marker="x", label="dead")
-        ax.legend()
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(fontsize="small", loc="upper left")
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("largest |correlation| with another neuron")
     ax.set_ylabel("accuracy lost without it")
     said = interval_words(found.relation)
-    ax.set_title(f"is a redundant neuron missed?\n{said}", fontsize="medium")
+    ax.set_title(f"what each neuron is worth\n{said}", fontsize="small")
     describe(ax, f"Accuracy lost without each of {len(drop)} neurons, {said}.")
     return ax
 
@@ -49,10 +51,10 @@ def ambiguity_bars(ax: Axes, found: Ambiguity) -> Axes:
             ha="center",
             fontsize="small",
         )
-    ax.set_xticks([0, 1, 2], ["one neuron\n(mean)", "cancelled by\ndisagreement", "the network"])
+    ax.set_xticks([0, 1, 2], ["one neuron\n(mean)", "cancelled", "network"])
     ax.set_ylabel("squared error")
     ax.set_ylim(0, 1.14 * max(members, error))
-    ax.set_title("neurons as an ensemble\n(Krogh and Vedelsby)", fontsize="medium")
+    ax.set_title("neurons as an ensemble\n(Krogh and Vedelsby)", fontsize="small")
     describe(
         ax,
         f"A neuron's mean squared error {members:.3g}, less ambiguity {apart:.3g}, is the network's "
@@ -89,9 +91,9 @@ def bias_variance_bars(ax: Axes, found: BiasVariance) -> Axes:
         ha="center",
         fontsize="small",
     )
-    ax.set_xticks(range(4), ["bias²", "variance\n/ H", "covariance\n× (1 − 1/H)", "error"])
+    ax.set_xticks(range(4), ["bias²", "var / H", "cov ×\n(1 − 1/H)", "error"])
     ax.set_ylabel("squared error")
-    ax.set_title("over starts\n(Ueda and Nakano)", fontsize="medium")
+    ax.set_title("over starts\n(Ueda and Nakano)", fontsize="small")
     words = ", ".join(f"{v:.3g}" for v in steps)
     describe(ax, f"Bias, variance and covariance terms {words} add up to {found.error:.3g}.")
     return ax
@@ -104,14 +106,13 @@ def diversity_scatter(ax: Axes, found: Effects, metric: str = "correlation") -> 
     """
     if metric not in found.diversity:
         raise UsageError(f"{metric!r} was not measured")
-    ax.scatter(
-        found.diversity[metric], found.accuracy, color=colour(0), marker=mark(1), s=30, alpha=0.8
-    )
+    cloud(ax, np.array(found.diversity[metric]), np.array(found.accuracy))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel(in_words(metric))
     ax.set_ylabel("test accuracy")
     said = interval_words(found.relations.get(metric))
-    ax.set_title(f"{len(found.accuracy)} networks\n{said}", fontsize="medium")
+    ax.set_title(f"{len(found.accuracy)} networks\n{said}", fontsize="small")
     describe(
         ax, f"Test accuracy against {in_words(metric)} of {len(found.accuracy)} networks, {said}."
     )
@@ -119,12 +120,12 @@ def diversity_scatter(ax: Axes, found: Effects, metric: str = "correlation") -> 
 
 
 def interval_words(interval: object) -> str:
-    """ "rank correlation -0.31 [-0.52, -0.07]", or that there is none."""
+    """ "rank corr. -0.31 [-0.52, -0.07]", or that there is none."""
     from tinydiv.stats import Interval
 
     if not isinstance(interval, Interval):
         return "too few for a rank correlation"
-    return f"rank correlation {interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+    return f"rank corr. {interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
 def predictions_picture(
@@ -133,7 +134,7 @@ def predictions_picture(
     """All measurements on one page; without several networks, those over networks are left out."""
     several = found.bias_variance is not None
     with page(kind):
-        figure = new_figure(11, 8.4) if several else new_figure(11, 4.4)
+        figure = new_figure(8, 7.6) if several else new_figure(8, 4)
         axes = np.asarray(figure.subplots(2 if several else 1, 2)).ravel()
         ablation_scatter(axes[0], found.ablation)
         ambiguity_bars(axes[1], found.ambiguity)

@@ -172,31 +172,37 @@ def picture(seen: Seen, beside: Sequence[Seen], config: StartsConfig, n_inputs: 
     chance = (2 / (np.pi * n_inputs)) ** 0.5
     shown = [*beside, seen] if seen.spec not in BESIDE else list(beside)
     with page("light"):
-        figure = new_figure(12, 3.8)
-        weights, answers, start = figure.subplots(1, 3)
+        figure = new_figure(8, 7)
+        axes = figure.subplot_mosaic([["weights", "responses"], ["start", "start"]])
+        weights, responses, start = axes["weights"], axes["responses"], axes["start"]
         for ax, what, values in (
             (weights, "cosine of two neurons' weights", [one.cosines for one in shown]),
-            (answers, "correlation of two neurons' responses", [one.correlations for one in shown]),
+            (
+                responses,
+                "correlation of two neurons' responses",
+                [one.correlations for one in shown],
+            ),
         ):
             bins = np.linspace(-1, 1, 81)
             for place, (one, found) in enumerate(zip(shown, values, strict=True)):
                 if one.spec != "centring@he-normal":  # weights and correlations of the plain draw
                     ax.hist(
-                        *(found, bins),
+                        found,
+                        bins=bins.tolist(),
                         histtype="step" if one is not seen else "stepfilled",
                         color=colour(place),
                         alpha=1 if one is not seen else 0.6,
-                        label=f"{one.spec}: mean |.| {np.abs(found).mean():.3f}",
+                        label=f"{one.spec}: {np.abs(found).mean():.3f}",
                         density=True,
                     )
             ax.set_xlabel(what)
             ax.set_yticks([])
-            ax.legend(fontsize="x-small", loc="upper left")
-            ax.margins(y=0.35)
+            ax.legend(fontsize="small", loc="upper left", title="mean size", title_fontsize="small")
+            ax.margins(y=0.45)
             sizes = [f"{o.spec} {np.abs(v).mean():.3f}" for o, v in zip(shown, values, strict=True)]
             describe(ax, f"Histogram, {what}, mean size: {', '.join(sizes)}.")
-        weights.set_title(f"by chance |cos| = {chance:.3f} with {n_inputs} inputs", fontsize=10)
-        answers.set_title(f"{seen.spec}: responses have std {seen.deviation:.3g}", fontsize=10)
+        weights.set_title(f"by chance |cosine| = {chance:.3f}", fontsize=10)
+        responses.set_title(f"responses have std {seen.deviation:.3g}", fontsize=10)
         for place, one in enumerate(shown):
             curve(
                 start,
@@ -209,7 +215,7 @@ def picture(seen: Seen, beside: Sequence[Seen], config: StartsConfig, n_inputs: 
         start.set_xlabel(f"step ({config.optimizer} {config.lr:g}, batch {config.batch_size})")
         start.set_ylabel("test accuracy")
         start.set_title(f"{config.data}, mean and range of {config.networks} seeds", fontsize=10)
-        start.legend(fontsize="x-small", loc="lower right")
+        start.legend(fontsize="small", loc="lower right")
         ends = [f"{one.spec} {one.accuracy[-1].mean():.3f}" for one in shown]
         describe(start, f"Test accuracy after {config.steps} steps: {', '.join(ends)}.")
     return figure

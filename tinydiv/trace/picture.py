@@ -1,7 +1,8 @@
 """One training step as one picture: every array a small heat map, in the order of the flow.
 
 The forward pass runs along the top from left to right; below each array stands its gradient, and the
-backward pass runs from right to left; below that what techniques put in, and last the new weights.
+backward pass runs from right to left; below that what techniques put in, and last the new weights. A
+long network goes on in a second band, below the first.
 """
 
 import textwrap
@@ -37,12 +38,14 @@ GAP = 0.35
 
 MOST_PLACES = 40
 
-# Everything is laid out by hand, in inches and points, for a page of about 16 x 9 inches with one
-# hidden layer: names and formulas are to be read from the back of a hall.
+# Everything is laid out by hand, in inches and points, on a page about 10 inches wide: shown 400 pixels
+# wide, formulas are 7 pixels high.
 NAME_SIZE, TEXT_SIZE = 17, 13
 BOX, SLOT = 1.7, 2.3
 """Width and greatest height of an array, and the width of a column, in inches."""
-LINE, NAME_LINE, FOOTER, TOP, LEFT = 0.24, 0.36, 0.74, 0.25, 0.7
+LINE, NAME_LINE, FOOTER, TOP, LEFT, RIGHT = 0.24, 0.36, 0.74, 0.25, 0.95, 0.2
+MOST_ACROSS = 4
+"""Columns in one band: what is to the right of them stands in the next band below."""
 ARROW = 26
 
 
@@ -78,41 +81,71 @@ def step_picture(
             f"a picture of a step has room for {MOST_PLACES} arrays in a row or a column, and this "
             f"network needs {max(len(columns), n_techniques)}: leave layers or techniques out"
         )
-    names = ["forward →", "← backward", *["techniques"] * n_techniques, "update"]
-    table = [column.rows(n_techniques) for column in columns]
-    width = LEFT + SLOT * len(columns) + 0.2
+    bands = [Band(columns, chosen, n_techniques) for chosen in split(len(columns))]
+    width = LEFT + SLOT * max(len(band.chosen) for band in bands) + RIGHT
     heading = textwrap.wrap(title, int(width * 7.2))
-    headers = [
-        NAME_LINE + LINE * max(len(formulas(rows[r])) for rows in table) for r in range(len(names))
-    ]
-    tops = np.cumsum([TOP + 0.3 * len(heading), *[h + BOX + FOOTER for h in headers]])
+    tops = np.cumsum([TOP + 0.3 * len(heading), *[band.height for band in bands]])
     height = float(tops[-1])
     with page(kind):
         figure = Picture(figsize=(width, height))
         figure.text(
             *(0.15 / width, 1 - 0.15 / height, "\n".join(heading)), fontsize=NAME_SIZE, va="top"
         )
-        for r, name in enumerate(names):
-            top = float(tops[r]) + headers[r]  # where the arrays of this row begin
-            label(figure, name, 1 - (top + BOX / 2) / height)
-            for c, rows in enumerate(table):
-                left = LEFT + SLOT * c
-                if not rows[r]:
-                    continue
-                tall = height_of(rows[r])
-                place = (left / width, 1 - (top + tall) / height, BOX / width, tall / height)
-                ax = figure.add_axes(place)
-                draw(ax, rows[r], digits)
-                if r == 0 and c < len(columns) - 1:
-                    arrow(ax, 1)
-                if r == 1 and c > 0 and rows[r][0].name != "y":
-                    arrow(ax, -1)
-        last = LEFT + SLOT * (len(columns) - 1)
-        row = 2 if n_techniques else len(names) - 1
-        words(figure, losses(trace), last / width, 1 - (float(tops[row]) + headers[row]) / height)
+        for band, top in zip(bands, tops, strict=False):
+            band.draw(figure, float(top), digits, len(columns))
+        last = bands[-1]
+        under = 2 if len(last.rows) > 2 else 1
+        place = LEFT + SLOT * (len(last.chosen) - 1 + (under == 1))
+        words(
+            figure, losses(trace), place / width, 1 - (float(tops[-2]) + last.top(under)) / height
+        )
         legend = ["dA: the gradient", "of the loss by A", "", "blue < 0 < red"]
-        words(figure, legend, LEFT / width, 1 - (float(tops[1]) + headers[1]) / height)
+        words(figure, legend, LEFT / width, 1 - (float(tops[0]) + bands[0].top(1)) / height)
     return figure
+
+
+def split(n: int) -> list[range]:
+    """n columns in bands of equal length, so that each band fits the width of a page."""
+    size = -(-n // -(-n // MOST_ACROSS))
+    return [range(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+class Band:
+    """Some neighbouring columns on one strip of the page: forward, backward, techniques, update."""
+
+    def __init__(self, columns: list[Column], chosen: range, n_techniques: int) -> None:
+        self.chosen = chosen
+        names = ["forward →", "← backward", *["techniques"] * n_techniques, "update"]
+        table = [columns[c].rows(n_techniques) for c in chosen]
+        wanted = [r for r in range(len(names)) if r < 2 or any(rows[r] for rows in table)]
+        self.names = [names[r] for r in wanted]
+        self.rows = [[rows[r] for rows in table] for r in wanted]
+        self.headers = [
+            NAME_LINE + LINE * max(len(formulas(entries)) for entries in row) for row in self.rows
+        ]
+        self.height = sum(header + BOX + FOOTER for header in self.headers)
+
+    def top(self, r: int) -> float:
+        """How far below the band's own top the arrays of a row begin, in inches."""
+        return sum(header + BOX + FOOTER for header in self.headers[:r]) + self.headers[r]
+
+    def draw(self, figure: Picture, top: float, digits: int, n_columns: int) -> None:
+        """Draw the band; `top` is its distance from the page's top in inches."""
+        width, height = figure.get_size_inches()
+        for r, (name, row) in enumerate(zip(self.names, self.rows, strict=True)):
+            begin = top + self.top(r)
+            label(figure, name, 1 - (begin + BOX / 2) / height)
+            for place, (c, entries) in enumerate(zip(self.chosen, row, strict=True)):
+                if not entries:
+                    continue
+                tall = height_of(entries)
+                left, bottom = (LEFT + SLOT * place) / width, 1 - (begin + tall) / height
+                ax = figure.add_axes((left, bottom, BOX / width, tall / height))
+                draw(ax, entries, digits)
+                if r == 0 and c < n_columns - 1:
+                    arrow(ax, 1)
+                if r == 1 and c > 0 and entries[0].name != "y":
+                    arrow(ax, -1)
 
 
 def columns_of(trace: StepTrace) -> list[Column]:
