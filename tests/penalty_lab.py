@@ -15,7 +15,7 @@ from tinydiv.layers import Context
 from tinydiv.mlp import MLP
 from tinydiv.techniques import TECHNIQUES, Techniques, place
 from tinydiv.techniques.base import EnsemblePenalty, Penalty, Strength
-from tinydiv.techniques.hyperspherical_energy import FLOOR
+from tinydiv.similarity import FLOOR
 from tinydiv.techniques.wld_reg import DELTA
 
 NAMES = sorted(

@@ -20,7 +20,7 @@ from tinydiv.techniques import TECHNIQUES, Techniques, layers_of, place
 from tinydiv.techniques.conflicts import CONFLICTS
 from tinydiv.techniques.orthogonal_gradient import polar_factor
 from tinydiv.techniques.placing import kind_of
-from tinydiv.techniques.redo import dormancy
+from tinydiv.similarity import dormancy
 from tinydiv.techniques.sized import Sized
 
 NAMES = sorted(

@@ -423,11 +423,33 @@ def test_what_is_constant_has_nothing_to_say(dtype):
     assert len(gone) == 4
     for what in gone:
         close(value("dead_fraction", layers[what]), 1)
-        for name in ("correlation", "participation_ratio", "effective_rank", "group_cka"):
+        for name in NOTHING:
             np.testing.assert_array_equal(value(name, layers[what]), 0, err_msg=f"{name} {what}")
     for what in (w for w in layers if w.startswith("all but one")):
+        np.testing.assert_array_equal(value("correlation_squared", layers[what]), 0)
         close(value("dead_fraction", layers[what]), 7 / 8)
         np.testing.assert_array_equal(value("group_cka", layers[what]), 0)
+
+
+NOTHING = (
+    *("correlation", "correlation_squared", "participation_ratio", "effective_rank", "group_cka"),
+)
+"""Measures that are 0 where nothing is left to measure: a dead layer is no better than independent."""
+
+
+def test_the_halves_of_group_cka_do_not_depend_on_numbering_where_variances_are_equal(backend):
+    """Eight neurons whose answers hold the same numbers in another order, twins among them."""
+    rng = np.random.default_rng(4)
+    answers = rng.normal(size=40)
+    A = np.stack([rng.permutation(answers) for _ in range(5)], axis=1)
+    A = np.concatenate([A, -A[:, :2], A[:, :1]], axis=1)
+    A = np.round(A * 64) / 64  # sums of squares are then exact in any order
+    parts = layer(D=3, H=8, N=40)
+    expected = value("group_cka", parts | {"A": A})
+    assert abs(expected) > 1e-3
+    for _ in range(20):
+        found = value("group_cka", parts | {"A": A[:, rng.permutation(8)]})
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("scale", [1e-2, 1e10])

@@ -45,7 +45,7 @@ ROOMS = {  # which rooms a room may import, beside the files at the top
     "files": ("data", "techniques"),
     "techniques": (),
     "initializers": (),
-    "diversity": ("techniques",),
+    "diversity": (),
     "plots": ("data", "diversity", "files", "stats"),
     "torch_export": ("initializers", "techniques"),
     "runs": ("data", "diversity", "files", "initializers", "techniques"),

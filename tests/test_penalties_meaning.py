@@ -14,7 +14,7 @@ from tinydiv.errors import UsageError
 from tinydiv.optimizers import Adam
 from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.techniques import Techniques, place
-from tinydiv.techniques.spanning_tree import minimum_spanning_tree as our_tree
+from tinydiv.similarity import minimum_spanning_tree as our_tree
 
 
 def normal(*shape, seed=0):

@@ -3,7 +3,8 @@
 R are Pearson correlations between neurons' activations, G cosines between their incoming weights.
 A penalty that is a function of R or G needs only its derivative M with respect to every entry; these
 blocks carry it on through the normalisation. M counts both orders of a pair: where each pair is meant
-once, fill M_ij for one order and leave M_ji zero.
+once, fill M_ij for one order and leave M_ji zero. Below them stand distances, trees and scores that
+penalties and measures share.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from tinydiv.backend import Array, matmul, xp
 
 ALIVE_STD = 1e-3
 """A neuron whose standard deviation is below this is left out of correlations: it has none."""
+FLOOR = 1e-6
+"""Added to squared distances: neurons closer than about .001 repel no harder."""
+FAR = 4.0
+"""Stands for the distance to a neuron that is not alive; real ones lie in [0, 1]."""
 
 
 def off_diagonal(S: Array) -> Array:
@@ -58,6 +63,16 @@ class Correlations:
     def pairs(self) -> Array:
         """(...,) how many ordered pairs of alive neurons there are, at least 1."""
         return alive_pairs(self.alive)
+
+    def debiased(self, mean: Array) -> tuple[Array, float]:
+        """A mean r^2 over pairs (...,) without what chance gives, and its slope by that mean.
+
+        Independent neurons have E r^2 = b = 1/(N-1), so it becomes (mean - b) / (1 - b); it stays 0
+        where there is no pair to measure.
+        """
+        chance = 1 / max(self.Z.shape[-2] - 1, 2)
+        some = xp.sum(self.alive, axis=(-2, -1)) > 1
+        return xp.where(some, (mean - chance) / (1 - chance), 0 * mean), 1 / (1 - chance)
 
     def backward(self, M: Array) -> Array:
         """dA from M = dL/dR (..., H, H), exact for every eps: dZ = Z (M + M') / N, then `to_A`."""
@@ -152,3 +167,62 @@ def negative_logdet(S: Array, alive: Array, delta: float) -> tuple[Array, Array]
     regular = S + xp.eye(S.shape[-1], dtype=S.dtype) * diagonal
     _, logdet = xp.linalg.slogdet(regular)
     return -logdet / n, -xp.linalg.inv(regular) / as_matrix(n)
+
+
+def squared_distances(U: Array, sign: float) -> Array:
+    """|u_i + sign u_j|^2 between unit columns of U (..., D, H) -> (..., H, H).
+
+    From differences, one shift of the columns at a time: the shortcut 2 + 2 sign cos loses in float32
+    all its digits where the distance is small, which is where it matters. The diagonal stays zero.
+    """
+    H = U.shape[-1]
+    identity = xp.eye(H, dtype=U.dtype)
+    found = xp.zeros((*U.shape[:-2], H, H), dtype=U.dtype)
+    for shift in range(1, H // 2 + 1):
+        square = xp.sum((U + sign * xp.roll(U, -shift, axis=-1)) ** 2, axis=-2)  # i with i + shift
+        found = found + square[..., :, None] * xp.roll(identity, shift, axis=-1)
+    return xp.maximum(found, found.mT)  # each pair was met in one order, or in both
+
+
+def minimum_spanning_tree(distance: Array, alive: Array) -> Array:
+    """The edges of the shortest tree that joins all alive neurons, for every network at once.
+
+    Prim's way: begin at one neuron and add, H - 1 times, the neuron that is nearest to the tree. Each
+    addition is a handful of whole-array operations, and nothing asks the host which neuron it was.
+
+    distance (..., H, H) symmetric, alive (..., 1, H). Returns (..., H, H) with a one per edge, in one
+    order of its two ends only: row, the neuron that joined; column, the one that it joined to.
+    """
+    H = distance.shape[-1]
+    neurons = xp.arange(H)
+    mask = pair_mask(alive)
+    distance = xp.where(mask > 0, distance, FAR).astype(distance.dtype)
+
+    def row(chosen: Array) -> Array:
+        """The distances of one neuron per network, chosen (..., 1) -> (..., H)."""
+        return xp.take_along_axis(distance, chosen[..., None], axis=-2)[..., 0, :]
+
+    chosen = xp.argmax(alive[..., 0, :], axis=-1)[..., None]
+    inside = neurons == chosen
+    nearest, source = row(chosen), chosen + 0 * neurons
+    tree = xp.zeros_like(distance)
+    for _ in range(H - 1):
+        chosen = xp.argmin(xp.where(inside, xp.inf, nearest), axis=-1)[..., None]
+        joined = neurons == chosen
+        to = neurons == xp.take_along_axis(source, chosen, axis=-1)
+        tree = tree + joined[..., :, None] * to[..., None, :]
+        inside = inside | joined
+        offered = row(chosen)
+        source = xp.where(offered < nearest, chosen, source)
+        nearest = xp.minimum(offered, nearest)
+    return tree * mask
+
+
+def dormancy(A: Array) -> Array:
+    """ReDo's score of every neuron, (..., N, H) -> (..., H): its mean |a| over the layer's mean |a|.
+
+    1 is usual, 0 is silent. In a layer that is silent as a whole every score is 0.
+    """
+    size = xp.mean(abs(A), axis=-2)
+    usual = xp.mean(size, axis=-1, keepdims=True)
+    return size / xp.maximum(usual, xp.finfo(A.dtype).tiny)

@@ -5,7 +5,7 @@ probe set, its outgoing weights; it returns (...,), computed in whole arrays on 
 changes when neurons are permuted. A neuron that is constant on the probe set has no correlation: it is
 left out of correlations and counted by dead_fraction, never taken for an independent one. However many
 neurons die, every metric stays finite and within its range: with nothing left to measure, correlations,
-ranks and group_cka are 0 (correlation_squared, debiased, -1/(N-2)).
+ranks and group_cka are 0.
 """
 
 from collections.abc import Callable, Sequence

@@ -3,8 +3,7 @@
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.diversity.neurons import Neurons, count_groups, eigenvalues, safe
 from tinydiv.diversity.of_weights import SAME
-from tinydiv.similarity import cosines, off_diagonal, pair_mask
-from tinydiv.techniques.redo import dormancy
+from tinydiv.similarity import cosines, dormancy, off_diagonal, pair_mask
 
 DORMANT = 0.025
 """ReDo's threshold on a neuron's share of the layer's mean |activation|."""
@@ -28,9 +27,7 @@ def correlation_squared(n: Neurons) -> Array:
     It can fall a little below zero.
     """
     c = n.correlations
-    mean = xp.sum(off_diagonal(c.R) ** 2, axis=(-2, -1)) / c.pairs
-    chance = 1 / max(n.A.shape[-2] - 1, 2)
-    return (mean - chance) / (1 - chance)
+    return c.debiased(xp.sum(off_diagonal(c.R) ** 2, axis=(-2, -1)) / c.pairs)[0]
 
 
 def participation_ratio(n: Neurons) -> Array:
@@ -102,16 +99,36 @@ def group_cka(n: Neurons) -> Array:
     """
     C = n.C * n.correlations.alive
     C = C / safe(xp.max(abs(C), axis=(-2, -1), keepdims=True))  # so that no square is out of reach
-    order = xp.argsort(-xp.sum(C**2, axis=-2), axis=-1)[..., None, :]
-    P, Q = (
-        unit(xp.take_along_axis(C, half, axis=-1)) for half in (order[..., 0::2], order[..., 1::2])
-    )
+    place = places(C)[..., None, :]
+    P, Q = (unit(xp.where(place % 2 == half, C, xp.zeros_like(C))) for half in (0, 1))
     own, other = hsic(P, P), hsic(Q, Q)
     least = CLEAR * xp.finfo(C.dtype).eps / C.shape[-2] ** 2
     some = (own > least) & (other > least)
     ones = xp.ones_like(own)
     size = xp.sqrt(xp.where(some, own, ones)) * xp.sqrt(xp.where(some, other, ones))
     return xp.where(some, xp.clip(hsic(P, Q) / size, -1, 1), 0 * ones)
+
+
+def places(C: Array) -> Array:
+    """The place of every column of C (..., N, H) by falling variance, (..., H): 0, 1, 2, ...
+
+    Among columns of equal variance the larger sum of C_nh sin(n + 1) comes first: a number that depends
+    on what a neuron answers and not on its own number. Equal columns may stand in any order.
+    """
+    N, H = C.shape[-2:]
+    wave = xp.sin(xp.arange(1, N + 1, dtype=C.dtype))[:, None]
+    variance, key = xp.sum(C**2, axis=-2), xp.sum(C * wave, axis=-2)
+    number = xp.arange(H)
+
+    def more(a: Array) -> Array:
+        """(..., H, H): whether a of the row's neuron is larger than a of the column's."""
+        return a[..., :, None] > a[..., None, :]
+
+    def same(a: Array) -> Array:
+        return a[..., :, None] == a[..., None, :]
+
+    before = more(key) | (same(key) & (number[:, None] < number[None, :]))
+    return xp.sum(more(variance) | (same(variance) & before), axis=-2)
 
 
 def unit(C: Array) -> Array:

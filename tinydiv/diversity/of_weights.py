@@ -2,8 +2,7 @@
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.diversity.neurons import Neurons, count_groups, eigenvalues, safe
-from tinydiv.similarity import cosines, off_diagonal, pair_mask
-from tinydiv.techniques.hyperspherical_energy import FLOOR, squared_distances
+from tinydiv.similarity import FLOOR, cosines, off_diagonal, pair_mask, squared_distances
 
 SAME = 0.95
 """Neurons whose cosine exceeds this count as one (condensation, codes)."""

@@ -2,7 +2,7 @@
 
 from tinydiv.backend import Array, xp
 from tinydiv.diversity.neurons import Neurons, safe
-from tinydiv.techniques.spanning_tree import minimum_spanning_tree
+from tinydiv.similarity import minimum_spanning_tree
 
 
 def relative(W: Array) -> Array:

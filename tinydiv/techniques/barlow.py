@@ -12,7 +12,7 @@ class Barlow(TwoViewPenalty):
         Z1, Z2 standardised activations on X and on X + noise;   R = Z1'Z2 / N
         L = sum_h (1 - R_hh)^2 + redundancy |off R|^2
         M = dL/dR = -2 diag(1 - R_hh) + 2 redundancy off(R)
-        dZ1 = Z2 M' / N,  dZ2 = Z1 M / N;  then each view's blocks.Correlations.to_A
+        dZ1 = Z2 M' / N,  dZ2 = Z1 M / N;  then each view's similarity.Correlations.to_A
 
     A, B (..., N, H): the clean view is the step's own pass; the second pass is made for this penalty, and
     sent backward too. Views of an image would be crops and colours; input noise is the form that

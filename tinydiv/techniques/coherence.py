@@ -11,7 +11,7 @@ class Coherence(WeightPenalty):
 
         peak     L = max_{i != j} |G_ij|;   M = sign(G_ij) at one such entry
         smooth   L = 1/beta log mean_{i != j} exp(beta G_ij^2);   M = 2 G softmax(beta G^2)
-        G_ij = cos(w_i, w_j);   dL/dW from M as in blocks.Cosines.backward
+        G_ij = cos(w_i, w_j);   dL/dW from M as in Cosines.backward
 
     W (..., D, H); columns of zeros are left out. The paper takes the largest entry of W'W - I, which for
     the usual draws lies on the diagonal: that penalises lengths. Cosines have no diagonal. smooth lies

@@ -10,7 +10,7 @@ class CosineSquared(WeightPenalty):
     2017; Bansal et al., NeurIPS 2018).
 
         G_ij = cos(w_i, w_j);  L = |off G|^2 / P;  M = dL/dG = 2 off(G) / P
-        dL/dW from M as in blocks.Cosines.backward
+        dL/dW from M as in Cosines.backward
 
     W (..., D, H); P = H (H - 1) ordered pairs, columns of zeros left out. A plain measure with many
     fathers; the surroundings are in Rodriguez et al., ICLR 2017, and Bansal et al., NeurIPS 2018.

@@ -2,26 +2,8 @@
 
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
-from tinydiv.similarity import as_matrix, cosines, pair_mask
+from tinydiv.similarity import FLOOR, as_matrix, cosines, pair_mask, squared_distances
 from tinydiv.techniques.base import Step, WeightPenalty
-
-FLOOR = 1e-6
-"""Added to squared distances: neurons closer than about .001 repel no harder."""
-
-
-def squared_distances(U: Array, sign: float) -> Array:
-    """|u_i + sign u_j|^2 between unit columns of U (..., D, H) -> (..., H, H).
-
-    From differences, one shift of the columns at a time: the shortcut 2 + 2 sign cos loses in float32
-    all its digits where the distance is small, which is where it matters. The diagonal stays zero.
-    """
-    H = U.shape[-1]
-    identity = xp.eye(H, dtype=U.dtype)
-    found = xp.zeros((*U.shape[:-2], H, H), dtype=U.dtype)
-    for shift in range(1, H // 2 + 1):
-        square = xp.sum((U + sign * xp.roll(U, -shift, axis=-1)) ** 2, axis=-2)  # i with i + shift
-        found = found + square[..., :, None] * xp.roll(identity, shift, axis=-1)
-    return xp.maximum(found, found.mT)  # each pair was met in one order, or in both
 
 
 class HypersphericalEnergy(WeightPenalty):
@@ -31,7 +13,7 @@ class HypersphericalEnergy(WeightPenalty):
         full   L = sum_{i != j} d^-s / P                   s = 0: -log d in place of d^-s
         half   L = sum_{i != j} (d^-s + e^-s) / (2 P)      every neuron with its mirror image
         M = dL/dG = s d^-(s+2) / P, half: s (d^-(s+2) - e^-(s+2)) / (2 P);  s = 0: without the factor s
-        dL/dW from M as in blocks.Cosines.backward
+        dL/dW from M as in Cosines.backward
 
     W (..., D, H); d^2 carries a floor of 1e-6. Columns of zeros are left out.
 

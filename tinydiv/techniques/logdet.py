@@ -14,7 +14,7 @@ class LogdetCorrelation(ActivationPenalty):
     """Minus the log-determinant of the neurons' correlation matrix, per neuron (after Watanabe, 1960).
 
         L = -1/H logdet(R + delta I);   M = dL/dR = -1/H (R + delta I)^-1
-        dL/dA from M as in blocks.Correlations.backward
+        dL/dA from M as in Correlations.backward
 
     A (..., N, H), R as in Pearson. With delta = 0, H L / 2 is the total correlation of Gaussian neurons
     (Watanabe, 1960): how many nats they tell twice. Neurons that hardly move are left out, H counts the
@@ -48,7 +48,7 @@ class LogdetWeights(WeightPenalty):
     (after Kulesza and Taskar, 2012).
 
         G_ij = cos(w_i, w_j);  L = -1/H logdet(G + delta I);  M = dL/dG = -1/H (G + delta I)^-1
-        dL/dW from M as in blocks.Cosines.backward
+        dL/dW from M as in Cosines.backward
 
     W (..., D, H). A determinantal point process (Kulesza and Taskar, 2012) draws a set of items with
     probability proportional to det of their similarities: L is small where the neurons, taken as

@@ -11,7 +11,7 @@ class OrthoReg(WeightPenalty):
 
         G_ij = cos(w_i, w_j);  L = sum_{i != j} log(1 + exp(sharpness (G_ij - 1)))
         M = dL/dG = sharpness sigmoid(sharpness (G_ij - 1)), off the diagonal
-        dL/dW from M as in blocks.Cosines.backward
+        dL/dW from M as in Cosines.backward
 
     W (..., D, H); columns of zeros are left out. sharpness is the paper's lambda, 10: the force is 5
     at cos 1, .07 at cos .5, and as good as gone for negative cosines.

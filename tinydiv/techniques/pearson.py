@@ -39,8 +39,8 @@ class Pearson(ActivationPenalty):
         value = xp.sum(off_R**2, axis=(-2, -1)) / c.pairs
         M = 2 * off_R / as_matrix(c.pairs)
         if self.debiased:
-            chance = 1 / max(A.shape[-2] - 1, 2)
-            value, M = (value - chance) / (1 - chance), M / (1 - chance)
+            value, slope = c.debiased(value)
+            M = slope * M
         return value, c.backward(M)
 
 
@@ -48,7 +48,7 @@ class MeanAbsPearson(ActivationPenalty):
     """Mean absolute Pearson correlation between hidden neurons (after Bao et al., 2013).
 
         R as in Pearson;   L = sum_{i != j} |r_ij| / P;   M = dL/dR = sign(off R) / P
-        dL/dA from M as in blocks.Correlations.backward
+        dL/dA from M as in Correlations.backward
 
     A (..., N, H); P counts ordered pairs of alive neurons. It is the measure that studies quote
     (metric `correlation`) turned into a penalty; after Bao et al., 2013, who square it.

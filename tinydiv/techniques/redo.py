@@ -1,22 +1,13 @@
 """ReDo: neurons that fell asleep are recycled."""
 
-from tinydiv.backend import Array, xp
+from tinydiv.backend import Array
 from tinydiv.settings import setting
+from tinydiv.similarity import dormancy
 from tinydiv.techniques.base import Intervention, Step
 from tinydiv.techniques.recycling import recycle
 
 STREAM = 1000
 """Added to the layer's number: draws that no other technique uses."""
-
-
-def dormancy(A: Array) -> Array:
-    """ReDo's score of every neuron, (..., N, H) -> (..., H): its mean |a| over the layer's mean |a|.
-
-    1 is usual, 0 is silent. In a layer that is silent as a whole every score is 0.
-    """
-    size = xp.mean(abs(A), axis=-2)
-    usual = xp.mean(size, axis=-1, keepdims=True)
-    return size / xp.maximum(usual, xp.finfo(A.dtype).tiny)
 
 
 class ReDo(Intervention):

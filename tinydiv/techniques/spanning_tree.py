@@ -2,45 +2,8 @@
 
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
-from tinydiv.similarity import as_matrix, correlations, pair_mask
+from tinydiv.similarity import as_matrix, correlations, minimum_spanning_tree
 from tinydiv.techniques.base import ActivationPenalty, Step
-
-FAR = 4.0
-"""Stands for the distance to a neuron that is not alive; real ones lie in [0, 1]."""
-
-
-def minimum_spanning_tree(distance: Array, alive: Array) -> Array:
-    """The edges of the shortest tree that joins all alive neurons, for every network at once.
-
-    Prim's way: begin at one neuron and add, H - 1 times, the neuron that is nearest to the tree. Each
-    addition is a handful of whole-array operations, and nothing asks the host which neuron it was.
-
-    distance (..., H, H) symmetric, alive (..., 1, H). Returns (..., H, H) with a one per edge, in one
-    order of its two ends only: row, the neuron that joined; column, the one that it joined to.
-    """
-    H = distance.shape[-1]
-    neurons = xp.arange(H)
-    mask = pair_mask(alive)
-    distance = xp.where(mask > 0, distance, FAR).astype(distance.dtype)
-
-    def row(chosen: Array) -> Array:
-        """The distances of one neuron per network, chosen (..., 1) -> (..., H)."""
-        return xp.take_along_axis(distance, chosen[..., None], axis=-2)[..., 0, :]
-
-    chosen = xp.argmax(alive[..., 0, :], axis=-1)[..., None]
-    inside = neurons == chosen
-    nearest, source = row(chosen), chosen + 0 * neurons
-    tree = xp.zeros_like(distance)
-    for _ in range(H - 1):
-        chosen = xp.argmin(xp.where(inside, xp.inf, nearest), axis=-1)[..., None]
-        joined = neurons == chosen
-        to = neurons == xp.take_along_axis(source, chosen, axis=-1)
-        tree = tree + joined[..., :, None] * to[..., None, :]
-        inside = inside | joined
-        offered = row(chosen)
-        source = xp.where(offered < nearest, chosen, source)
-        nearest = xp.minimum(offered, nearest)
-    return tree * mask
 
 
 class SpanningTree(ActivationPenalty):
