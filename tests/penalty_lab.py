@@ -13,9 +13,9 @@ from tinydiv import losses
 from tinydiv.backend import to_device, to_host
 from tinydiv.layers import Context
 from tinydiv.mlp import MLP
+from tinydiv.similarity import FLOOR
 from tinydiv.techniques import TECHNIQUES, Techniques, place
 from tinydiv.techniques.base import EnsemblePenalty, Penalty, Strength
-from tinydiv.similarity import FLOOR
 from tinydiv.techniques.wld_reg import DELTA
 
 NAMES = sorted(

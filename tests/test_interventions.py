@@ -15,12 +15,11 @@ from tinydiv.errors import UsageError
 from tinydiv.layers import Context
 from tinydiv.losses import cross_entropy
 from tinydiv.optimizers import SGD, Adam, Momentum
-from tinydiv.similarity import correlations, off_diagonal
+from tinydiv.similarity import correlations, dormancy, off_diagonal
 from tinydiv.techniques import TECHNIQUES, Techniques, layers_of, place
 from tinydiv.techniques.conflicts import CONFLICTS
 from tinydiv.techniques.orthogonal_gradient import polar_factor
 from tinydiv.techniques.placing import kind_of
-from tinydiv.similarity import dormancy
 from tinydiv.techniques.sized import Sized
 
 NAMES = sorted(

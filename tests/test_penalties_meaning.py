@@ -13,8 +13,8 @@ from tinydiv import losses
 from tinydiv.errors import UsageError
 from tinydiv.optimizers import Adam
 from tinydiv.similarity import correlations, off_diagonal
-from tinydiv.techniques import Techniques, place
 from tinydiv.similarity import minimum_spanning_tree as our_tree
+from tinydiv.techniques import Techniques, place
 
 
 def normal(*shape, seed=0):

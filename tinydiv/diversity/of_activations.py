@@ -112,12 +112,14 @@ def group_cka(n: Neurons) -> Array:
 def places(C: Array) -> Array:
     """The place of every column of C (..., N, H) by falling variance, (..., H): 0, 1, 2, ...
 
-    Among columns of equal variance the larger sum of C_nh sin(n + 1) comes first: a number that depends
-    on what a neuron answers and not on its own number. Equal columns may stand in any order.
+    Variances within one in a thousand count as equal, for rounding errors would order them by chance.
+    Among those the larger sum of C_nh sin(n) comes first: a number that depends on what a neuron answers
+    and not on its own number. Equal columns may stand in any order.
     """
     N, H = C.shape[-2:]
     wave = xp.sin(xp.arange(1, N + 1, dtype=C.dtype))[:, None]
-    variance, key = xp.sum(C**2, axis=-2), xp.sum(C * wave, axis=-2)
+    variance = xp.rint(1000 * xp.log(safe(xp.sum(C**2, axis=-2))))
+    key = xp.sum(C * wave, axis=-2)
     number = xp.arange(H)
 
     def more(a: Array) -> Array:
