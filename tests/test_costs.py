@@ -84,7 +84,7 @@ def test_a_readers_own_technique_is_counted_as_any_other(tmp_path):
 
 def test_the_gallery_counts_the_trigger_that_was_asked_for():
     config = gallery.GalleryConfig(technique=("redo", "redo:every=1"))
-    _, seldom, often = gallery.gallery(config)
+    (_, seldom, often), _ = gallery.gallery(config)
     assert [seldom.cost, often.cost] == [cost_text("redo"), cost_text("redo:every=1")]
     assert seldom.cost != often.cost
 
