@@ -304,9 +304,9 @@ def test_a_network_says_what_it_is(net, text):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"sizes": [4]}, r"at least inputs and outputs, all from 1 up, got \[4\]"),
-        ({"sizes": [4, 0, 2]}, r"all from 1 up, got \[4, 0, 2\]"),
-        ({"sizes": [4, 2], "replicas": 0}, "replicas must be None or a number from 1 up, got 0"),
+        ({"sizes": [4]}, r"at least inputs and outputs, \[784, 10\], got \[4\]"),
+        ({"sizes": [4, 0, 2]}, "every size must be a whole number from 1 up, got 0"),
+        ({"sizes": [4, 2], "replicas": 0}, "replicas must be a whole number from 1 up, got 0"),
         ({"sizes": [4, 2], "dtype": "float16"}, "'float32' or 'float64', got 'float16'"),
         (
             {"sizes": [4, 2], "activation": "rleu"},

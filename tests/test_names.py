@@ -34,6 +34,7 @@ LESSON = (
     "activations",
     "losses",
     "layers",
+    "buffer",
     "mlp",
     "divergence",
     "optimizers",

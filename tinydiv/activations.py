@@ -134,9 +134,13 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def get(activation: str | Activation) -> Activation:
-    """The activation of that name (or the given one). Raises UsageError for an unknown name."""
+    """The activation of that name (or the given one). Raises UsageError for an unknown name.
+
+    A function of that name, such as np.tanh, stands for it.
+    """
     if isinstance(activation, Activation):
         return activation
+    activation = str(getattr(activation, "__name__", activation))
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
     return ACTIVATIONS[activation]

@@ -17,6 +17,17 @@ class RunError(RuntimeError):
     """The request was fine but could not be carried out here: says why and what to do."""
 
 
+def whole(what: str, value: object, low: int = 1) -> int:
+    """A whole number from low up, of any kind of number: 2, 2.0, np.int64(2). Raises UsageError."""
+    try:
+        number = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if isinstance(value, str | bool) or number is None or number != value or number < low:
+        raise UsageError(f"{what} must be a whole number from {low} up, got {value!r}")
+    return int(number)
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """A half sentence that names the closest allowed spelling, or lists what is allowed.
 

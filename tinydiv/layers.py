@@ -11,8 +11,9 @@ statistics live on the layer. The layers themselves are files in techniques/.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tinydiv.backend import Array
 from tinydiv.errors import UsageError
@@ -40,8 +41,8 @@ class Layer:
     width: int = 0
     lead: tuple[int, ...] = ()
     dtype: str = "float32"
-    parameters: dict[str, Array]
-    gradients: dict[str, Array]
+    parameters: MutableMapping[str, Array]
+    gradients: MutableMapping[str, Array]
 
     def spread(self, sizes: Sequence[int]) -> list["Layer"]:
         """One copy of this layer per place where it stands in a network of these sizes."""
@@ -132,6 +133,10 @@ class Layer:
 
     def load_state(self, state: dict[str, Array]) -> None:
         """Take back what `state` gave."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: all but the views, which the network makes anew (buffer.py)."""
+        return {k: v for k, v in vars(self).items() if k not in ("parameters", "gradients")}
 
     def __repr__(self) -> str:
         return self.label

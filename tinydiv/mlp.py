@@ -8,17 +8,17 @@ incoming weights of neuron h.
 The replica axis: with `replicas=R` every array carries a leading axis, W[l] is (R, n_l, n_{l+1}), and
 the same lines train R independent networks. X may be shared, (N, n_0), or one per network, (R, N, n_0).
 
-The buffer: all numbers that are learned lie in theta, (P,) or (R, P): one row per network, so that an
-optimizer is a few lines on one array, and a rate per network is a column. W[l], b[l] are views of it,
-as dW[l], db[l] are of dtheta. (Why rows, and what it means for products on a GPU: products.py.)
+W, b, dW, db are views of two flat arrays, theta and dtheta (buffer.py). They are yours: print them,
+change them, assign to them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tinydiv import activations
 from tinydiv.backend import Array, matmul, xp
-from tinydiv.errors import UsageError
+from tinydiv.buffer import Parameters
+from tinydiv.errors import UsageError, whole
 from tinydiv.layers import Context, Layer
 
 
@@ -46,17 +46,7 @@ class Trace:
         return self.A[1:-1]
 
 
-@dataclass(frozen=True)
-class Block:
-    """One named piece of theta: its columns [start, stop) and the shape of one network's part."""
-
-    name: str
-    start: int
-    stop: int
-    shape: tuple[int, ...]
-
-
-class MLP:
+class MLP(Parameters):
     """A multi-layer perceptron n_0 -> n_1 -> ... -> n_L; any leading axis is independent networks.
 
         Z[l] = A[l] W[l] + b[l],   A[l+1] = f(Z[l]),   outputs = Z[last]
@@ -68,87 +58,6 @@ class MLP:
 
     Raises UsageError for sizes, replicas or a dtype that make no network.
     """
-
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        activation: str | activations.Activation = "relu",
-        replicas: int | None = None,
-        dtype: str = "float32",
-        layers: Sequence[Layer] = (),
-    ) -> None:
-        self.sizes = [int(n) for n in sizes]
-        if len(self.sizes) < 2 or min(self.sizes) < 1:
-            raise UsageError(f"sizes need at least inputs and outputs, all from 1 up, got {sizes}")
-        if replicas is not None and replicas < 1:
-            raise UsageError(f"replicas must be None or a number from 1 up, got {replicas}")
-        if dtype not in ("float32", "float64"):
-            raise UsageError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-        self.activation = activations.get(activation)
-        self.replicas = replicas
-        self.dtype = dtype
-        self.depth = len(self.sizes) - 1  # how many W there are
-        self.layers = [one for layer in layers for one in layer.spread(self.sizes)]
-
-        self.blocks = self._blocks()
-        self.n_parameters = self.blocks[-1].stop
-        self.theta = xp.zeros((*self.lead, self.n_parameters), dtype=dtype)
-        self.dtheta = xp.zeros_like(self.theta)
-        self.W, self.b = self.views(self.theta)
-        self.dW, self.db = self.views(self.dtheta)
-        for layer in self.layers:
-            layer.attach(self.lead, dtype)
-            layer.parameters = {
-                key: self.view(self.theta, f"{key}{layer.tag}") for key in layer.shapes
-            }
-            layer.gradients = {
-                key: self.view(self.dtheta, f"{key}{layer.tag}") for key in layer.shapes
-            }
-            layer.reset_parameters()
-
-    # The buffer and its named views ------------------------------------------------------------
-
-    @property
-    def lead(self) -> tuple[int, ...]:
-        """The leading axes: () for one network, (R,) for R networks."""
-        return () if self.replicas is None else (self.replicas,)
-
-    def _blocks(self) -> list[Block]:
-        shapes: list[tuple[str, tuple[int, ...]]] = []
-        for l, (n_in, n_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
-            shapes += [(f"W{l}", (n_in, n_out)), (f"b{l}", (1, n_out))]
-        for layer in self.layers:
-            shapes += [(f"{key}{layer.tag}", shape) for key, shape in layer.shapes.items()]
-        blocks, start = [], 0
-        for name, shape in shapes:
-            size = 1
-            for n in shape:
-                size *= n
-            blocks.append(Block(name, start, start + size, shape))
-            start += size
-        names = [block.name for block in blocks]
-        names += [layer.tag for layer in self.layers if not layer.shapes]
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise UsageError(f"the same layer stands twice at one place: {', '.join(twice)}")
-        return blocks
-
-    def block(self, name: str) -> Block:
-        """The piece of theta with that name: "W0", "b0", "W1", ..."""
-        return next(block for block in self.blocks if block.name == name)
-
-    def view(self, buffer: Array, name: str) -> Array:
-        """One named piece of any buffer that is laid out as theta (moments, gradients)."""
-        block = self.block(name)
-        return buffer[..., block.start : block.stop].reshape(*self.lead, *block.shape)
-
-    def views(self, buffer: Array) -> tuple[list[Array], list[Array]]:
-        """(W, b) of any buffer that is laid out as theta."""
-        W = [self.view(buffer, f"W{l}") for l in range(self.depth)]
-        b = [self.view(buffer, f"b{l}") for l in range(self.depth)]
-        return W, b
-
-    # Forward and backward ----------------------------------------------------------------------
 
     def forward(self, X: Array, context: Context | None = None) -> Trace:
         """From inputs to outputs. X (N, n_0) or (R, N, n_0); the trace holds every array on the way.
@@ -190,13 +99,13 @@ class MLP:
 
         dlogits (..., N, n_L): gradient with respect to the outputs. dA {l: (..., N, n_l)}: what
         techniques add to the gradient with respect to A[l], which is dH in all. The pass is *linear* in
-        these seeds: the task's part and each technique's part can be run apart, and add up.
+        these upstream gradients: the task's part and each technique's part can be run apart, and add up.
 
         accumulate: add to dtheta. to_inputs: also return the gradient with respect to X, one per network
         (R, N, n_0) even where X is shared.
-        Raises UsageError if a seed's shape is not that of its array.
+        Raises UsageError if an upstream gradient has not the shape of its array.
         """
-        self._check_seeds(trace, dlogits, dA)
+        self._check_upstream(trace, dlogits, dA)
         dZ = dlogits
         for l in reversed(range(self.depth)):
             if accumulate:
@@ -217,6 +126,32 @@ class MLP:
             dZ = dH * self.activation.derivative(trace.Z[l - 1])
             dZ = self._back_through("before", l - 1, dZ, trace, accumulate)
         return None
+
+    # How it is made ----------------------------------------------------------------------------------
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | activations.Activation = "relu",
+        replicas: int | None = None,
+        dtype: str = "float32",
+        layers: Sequence[Layer] = (),
+    ) -> None:
+        if isinstance(sizes, str | int) or len(sizes) < 2:
+            raise UsageError(f"sizes need at least inputs and outputs, [784, 10], got {sizes!r}")
+        self.sizes = [whole("every size", n) for n in sizes]
+        self.replicas = None if replicas is None else whole("replicas", replicas)
+        dtype = getattr(dtype, "__name__", str(dtype))  # np.float32 and np.dtype("float32") too
+        if dtype not in ("float32", "float64"):
+            raise UsageError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+        self.activation = activations.get(activation)
+        self.dtype = dtype
+        self.layers = [one for layer in layers for one in layer.spread(self.sizes)]
+        self.transform: Callable[[Array], Array] | None = None
+        """What turns stored inputs (bytes) into this network's inputs; tinydiv.load fills it in."""
+        self.allocate()
+
+    # Layers on the way -------------------------------------------------------------------------------
 
     def _learns_at_inputs(self) -> bool:
         return any(layer.place == "inputs" and layer.shapes for layer in self.layers)
@@ -256,7 +191,13 @@ class MLP:
     # For users ---------------------------------------------------------------------------------
 
     def predict(self, X: Array) -> Array:
-        """The class with the largest output, (..., N)."""
+        """The class with the largest output, (..., N).
+
+        Bytes are taken for images as they are stored and scaled as in training, where the network comes
+        from tinydiv.load, which knows how.
+        """
+        if self.transform is not None and X.dtype == "uint8":
+            X = self.transform(X)
         return xp.argmax(self.forward(X).logits, axis=-1)
 
     def folded(self) -> "MLP":
@@ -285,21 +226,21 @@ class MLP:
                 f"got {X.shape}"
             )
         if X.dtype != self.theta.dtype:
-            raise UsageError(
-                f"the network computes in {self.dtype} and X is {X.dtype}: use X.astype({self.dtype!r})"
-            )
+            advice = f"use X.astype({self.dtype!r})"
+            if X.dtype == "uint8":  # astype would leave 0 .. 255, which no network was trained on
+                advice = "scale images as the data set does, dataset.transform.apply(X)"
+            raise UsageError(f"the network computes in {self.dtype} and X is {X.dtype}: {advice}")
 
-    def _check_seeds(self, trace: Trace, dlogits: Array, dA: dict[int, Array] | None) -> None:
-        seeds = {self.depth: dlogits, **(dA or {})}
-        for l, seed in seeds.items():
+    def _check_upstream(self, trace: Trace, dlogits: Array, dA: dict[int, Array] | None) -> None:
+        for l, upstream in {self.depth: dlogits, **(dA or {})}.items():
             if not 0 <= l <= self.depth:
                 raise UsageError(f"dA[{l}] names no activations: layers run from 0 to {self.depth}")
             if l == self.depth and dA is not None and l in dA:
                 raise UsageError(f"dA[{l}] would be the outputs' gradient: add it to dlogits")
-            if seed.shape != trace.A[l].shape:
+            if upstream.shape != trace.A[l].shape:
                 name = "dlogits" if l == self.depth else f"dA[{l}]"
                 raise UsageError(
-                    f"{name} has shape {seed.shape}, but layer {l} has activations of shape "
+                    f"{name} has shape {upstream.shape}, but layer {l} has activations of shape "
                     f"{trace.A[l].shape}"
                 )
 

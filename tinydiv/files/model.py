@@ -17,6 +17,7 @@ The same network gives the same bytes on every save.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -119,4 +120,19 @@ def network(
         prefix = f"layer{layer.tag}."
         state = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
         layer.load_state(state)
+    if "input_scale" in arrays:
+        net.transform = Transform(arrays["input_scale"], arrays["input_shift"], net.dtype)
     return net
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Stored images, bytes, as a loaded network's inputs: x = (bytes / 255 - shift) * scale."""
+
+    scale: Array
+    shift: Array
+    dtype: str
+
+    def __call__(self, X: Array) -> Array:
+        scale, shift = (to_device(a, dtype=self.dtype) for a in (self.scale, self.shift))
+        return (to_device(X, dtype=self.dtype) / 255 - shift) * scale
