@@ -19,8 +19,6 @@ from tinydiv.techniques import Techniques, layers_of
 
 replicas = pytest.mark.parametrize("replicas", [None, 3])
 LAYERS = ["batch-norm", "dropout"]
-SAME = {"rtol": 1e-6, "atol": 1e-8}
-"""Sums round by where arrays lie in memory, and Adam makes steps of full size of gradients near zero."""
 
 
 def trained_parts(replicas=None, optimizer=Adam, specs=("decov:strength=0.1", *LAYERS), seed=0):
@@ -65,7 +63,7 @@ def together(net):
                 view += 1
         if not bool((buffer == before + 1).all()):
             return False
-        buffer -= 1
+        buffer[...] = before
     return True
 
 
@@ -178,13 +176,13 @@ def test_copies_learn_as_the_original_does_and_leave_it_alone(replicas, how, opt
     assert together(copied[0])
     learned = train(*copied, range(3, 8))
     np.testing.assert_array_equal(parts[0].theta, before)
-    close(learned, train(*parts, range(3, 8)), **SAME)
+    close(learned, train(*parts, range(3, 8)), 0, 0)
 
 
 def test_copies_on_the_stand_in(on_standin):
     parts = trained_parts()
     copied = copy.deepcopy(parts)
-    close(train(*copied, range(3, 6)), train(*parts, range(3, 6)), **SAME)
+    close(train(*copied, range(3, 6)), train(*parts, range(3, 6)), 0, 0)
 
 
 def test_an_optimizer_or_a_set_of_techniques_copied_alone_has_a_network_of_its_own():
@@ -211,7 +209,7 @@ def test_networks_go_through_a_process_pool():
     parts = trained_parts(2)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         there = pool.submit(after_some_steps, parts).result()
-    close(there, after_some_steps(parts), **SAME)
+    close(there, after_some_steps(parts), 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +218,7 @@ def test_networks_go_through_a_process_pool():
 def test_interventions_are_copied_with_what_they_remember(technique):
     parts = trained_parts(specs=[technique])
     copied = copy.deepcopy(parts)
-    close(train(*copied, range(3, 9)), train(*parts, range(3, 9)), **SAME)
+    close(train(*copied, range(3, 9)), train(*parts, range(3, 9)), 0, 0)
 
 
 # What makes a network ----------------------------------------------------------------------------
