@@ -1,5 +1,6 @@
 """python -m tinydiv.study, as a stranger meets it."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 from studies import TOML, command, environment
 
 from tinydiv.study import command as study
+from tinydiv.study import load_study
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,57 @@ def test_tables_alone_by_folder_and_by_study(done, monkeypatch, capsys):
         assert capsys.readouterr().out.strip() == finished.stdout.strip()
 
 
+SHORT = ["--train", "data=moons:n_train=256,n_test=200", "--train", "hidden=[6]"]
+SHORT += ["--train", "epochs=2", "--seeds", "2", "--executor", "serial", "--no-figures"]
+
+
+def test_arms_on_the_command_line_make_a_study(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arms = ["--init", "glorot-normal", "--init", "orthogonal", "--technique", "decov:strength=0.1"]
+    assert study.main([*arms, *SHORT]) == 0
+    printed = capsys.readouterr().out
+    assert "base arm: glorot-normal" in printed
+    assert "orthogonal (sgd" in printed
+    assert "decov:strength=0.1 (sgd" in printed
+    kept = json.loads((tmp_path / "runs/study-arms/study.json").read_text())["study"]
+    assert kept["train"] == {"data": "moons:n_train=256,n_test=200", "hidden": [6], "epochs": 2}
+    assert [arm["changes"].get("init") for arm in kept["arms"]] == [
+        *("glorot-normal", "orthogonal", "glorot-normal")
+    ]
+    assert study.main([*arms, *SHORT, "--tables"]) == 0
+    assert capsys.readouterr().out == printed
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "name a study or a .toml file, or arms by --init and --technique"),
+        (["paper", "--init", "he-normal"], "make a study of their own: name no other"),
+        (["--init", "he-norml"], "did you mean 'he-normal'"),
+        (["--init", "he-normal", "--init", "he-normal"], "the arm 'he-normal' stands twice"),
+        (["--technique", "decov", "--train", "epochs"], "is written KEY=VALUE"),
+        (["--technique", "decov", "--train", "epoch=3"], "did you mean 'epochs'"),
+        (["--technique", "decov", "--quick"], "--quick belongs to a study file"),
+    ],
+)
+def test_wrong_arms_on_the_command_line_are_one_sentence(
+    words, sentence, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    assert study.main(words) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_study_in_the_help_can_be_read(tmp_path):
+    text = study.parser().format_help().partition("A study in twelve lines")[2]
+    lines = [line.removeprefix("  ") for line in text.splitlines()[1:] if line.startswith("  ")]
+    (tmp_path / "my_study.toml").write_text("\n".join(lines))
+    assert len(lines) == 12
+    found = load_study(str(tmp_path / "my_study.toml"))
+    assert [arm.name for arm in found.arms] == ["plain", "decov"]
+
+
 def test_an_arm_that_fits_nowhere_is_not_left_out_silently(tmp_path, monkeypatch, capsys):
     misspelt = '\n[[arms]]\nname = "lost"\nonly = { data = "moos" }\n'
     (tmp_path / "mine.toml").write_text(TOML + misspelt)
@@ -73,7 +126,7 @@ def test_a_plan_trains_nothing(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "the following arguments are required: study"),
+        ([], "name a study or a .toml file"),
         (["mine.toml", "--sedes", "3"], "there is no flag --sedes: did you mean '--seeds'"),
         (["mine.toml", "--seeds", "none"], "--seeds must be a whole number from 1"),
         (["mine.toml", "--workers", "0"], "--workers must be a whole number from 1"),

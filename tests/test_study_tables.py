@@ -10,12 +10,13 @@ import pytest
 from studies import run, small_study, tuned_study
 
 from tinydiv import stats
+from tinydiv.errors import UsageError
 from tinydiv.study import Arm, Controls, Measure, Setting, comparing, figures, page, tidy
 from tinydiv.study.comparing import check_controls, compare_all, randomised_p
 from tinydiv.study.plan import TEST
 from tinydiv.study.progress import Progress, in_words
 from tinydiv.study.readouts import Circumstances, Readout, first_crossing, readouts_of
-from tinydiv.study.results import DataFacts, Place, Results, entropy
+from tinydiv.study.results import DataFacts, Place, Results, check_readable, entropy
 from tinydiv.study.settings import Training
 from tinydiv.study.store import Curve
 
@@ -157,7 +158,7 @@ def test_a_seed_that_diverged_or_is_not_there_is_left_out_of_both_sides_and_coun
     assert row.paired.arm_mean < 1
     said = page.markdown(results)
     assert "2 of 8" in said
-    assert "- bb, seed 2: step 7, layer 1" in said
+    assert "- bb, seed 2: step 7, in layer 1" in said
     assert "**Not finished:** 15 of 16 networks" in said
     rows = [r for r in tidy.run_rows(results) if r["diverged_step"] is not None]
     assert [(r["seed"], r["diverged_step"], r["diverged_layer"]) for r in rows] == [
@@ -393,6 +394,19 @@ def test_the_page_holds_the_tables_numbers(finished):
     assert all(line.count("|") >= 3 for line in lines)
 
 
+def test_seconds_are_shown_and_not_tested(finished):
+    """One timing per arm: its noise would be in every seed."""
+    rows = [r for r in read_csv(finished, "comparisons.csv") if r["readout"] == "seconds_to_target"]
+    assert rows
+    for row in rows:
+        assert row["difference"]
+        assert row["low"] == row["high"] == row["p"] == row["p_holm"] == row["detectable"] == ""
+    assert "seconds to the target (not tested)" in finished.markdown()
+    study = small_study(primary="seconds_to_target")
+    with pytest.raises(UsageError, match="cannot be the primary readout"):
+        check_readable(made_up(study, lambda arm, i: None))
+
+
 def test_costs_stand_beside_effects_and_energy_is_not_made_up(finished):
     rows = {(r["setting"], r["arm"]): r for r in read_csv(finished, "costs.csv")}
     plain, decov = rows["hidden 6", "plain"], rows["hidden 6", "decov"]
@@ -422,6 +436,16 @@ def test_pictures_show_the_numbers_of_the_tables(finished):
     forest = drawn["forest-hidden-4-default"].axes[0]
     marks = [line.get_xdata()[0] for line in forest.lines if line.get_marker() == "D"]
     assert marks == pytest.approx([100 * row.paired.difference for row in rows])
+    filled = [
+        line.get_markerfacecolor() == line.get_color()
+        for line in forest.lines
+        if line.get_marker() == "D"
+    ]
+    assert filled == [row.paired.shown for row in rows]  # as the stars in the table
+    names = [text.get_text() for text in forest.get_yticklabels()]
+    assert "(control: the base again, no effect)" in names[-2]
+    assert "(control: must be found better)" in names[-1]
+    assert "filled: shown after Holm's correction" in forest.get_title()
     dots = [line.get_xdata() for line in forest.lines if line.get_marker() == "."]
     np.testing.assert_allclose(dots[0], 100 * rows[0].pairs)
 

@@ -37,14 +37,15 @@ def forest(
     highs: ArrayLike,
     *,
     points: Sequence[ArrayLike] | None = None,
+    shown: Sequence[bool] | None = None,
     unit: str = "difference in test accuracy, points",
     digits: int = 2,
 ) -> Axes:
     """One row per arm: the estimated difference and its interval, beside a line at zero.
 
-    Filled marks: the interval leaves zero out. Hollow marks: it does not. points: each arm's
-    differences seed by seed, drawn as small dots on its row. The numbers stand at the right. Rows
-    keep the order given, first on top. Returns the axis.
+    Filled marks: the effect is shown, by `shown` or, without it, by an interval that leaves zero out.
+    points: each arm's differences seed by seed, drawn as small dots on its row. The numbers stand at
+    the right. Rows keep the order given, first on top. Returns the axis.
     Raises UsageError if the lists differ in length or an interval does not hold its estimate.
     """
     middle, low, high = (np.asarray(v, dtype=np.float64) for v in (estimates, lows, highs))
@@ -54,7 +55,7 @@ def forest(
     if not ((low <= middle) & (middle <= high)).all():
         raise UsageError("each interval must hold its estimate: low <= estimate <= high")
     for row in range(n):
-        found = bool(low[row] > 0 or high[row] < 0)
+        found = bool(low[row] > 0 or high[row] < 0) if shown is None else shown[row]
         if points is not None:
             dots = np.asarray(points[row], dtype=float)
             heights = row + 0.22 * spread_out(len(dots))

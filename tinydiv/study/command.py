@@ -19,6 +19,8 @@ FOLDER = Path(__file__).parent
 """Where the studies are that come with tinydiv; reading.py, which reads them, loads slowly."""
 
 EXAMPLES = """examples:
+  python -m tinydiv.study --init he-normal --init decorrelated --seeds 20       no file is needed
+  python -m tinydiv.study --technique decov:strength=0.1 --technique batch-norm --seeds 10
   python -m tinydiv.study paper --quick              two minutes on two cores, embedded data
   python -m tinydiv.study paper --seeds 20 --out runs/paper --workers 8      needs the full data set
   python -m tinydiv.study --resume --out runs/paper paper --seeds 20
@@ -27,7 +29,20 @@ EXAMPLES = """examples:
   python -m tinydiv.study my_study.toml --executor dask:tcp://scheduler:8786
 
 A study that was stopped, by whatever, goes on with --resume and the same study, --quick and --seeds.
-How a study file is written: tinydiv/study/reading.py, and paper.toml beside it."""
+
+A study in twelve lines, my_study.toml (every key: tinydiv/study/reading.py; a large one: paper.toml):
+  title = "Does DeCov help?"
+  seeds = 20
+  [train]
+  data = "fashion-mini"
+  hidden = [16]
+  epochs = 3
+  [[arms]]
+  name = "plain"
+  [[arms]]
+  name = "decov"
+  technique = ["decov:strength={strength}"]
+  strength = 0.1"""
 
 
 def parser() -> cli.Parser:
@@ -36,7 +51,28 @@ def parser() -> cli.Parser:
         "tinydiv.study", "Compare arms on paired seeds: train, test, tabulate.", EXAMPLES
     )
     names = ", ".join(sorted(path.stem for path in FOLDER.glob("*.toml")))
-    p.add_argument("study", help=f"{names}, or a .toml file; with --tables a folder")
+    p.add_argument("study", nargs="?", help=f"{names}, or a .toml file; with --tables a folder")
+    p.add_argument(
+        "--init",
+        metavar="START",
+        action="append",
+        default=[],
+        help="an arm with this start, in place of a study file; the base first (default: he-normal)",
+    )
+    p.add_argument(
+        "--technique",
+        metavar="SPEC",
+        action="append",
+        default=[],
+        help="the same with a technique, against the base (default: none)",
+    )
+    p.add_argument(
+        "--train",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a key of [train] for these arms, as data=moons or epochs=3 (default: none)",
+    )
     p.add_argument("--quick", action="store_true", help="the study's own small version")
     p.add_argument("--seeds", metavar="N", help="paired seeds (default: the study's)")
     p.add_argument("--out", metavar="DIR", help="folder (default: runs/study-NAME)")
@@ -66,17 +102,31 @@ def command(argv: Sequence[str]) -> int:
     options = parser().parse(argv)
     from tinydiv.study import engine, reading, tables  # here, so that --help is quick
 
-    if options.tables:
+    if options.study is None and not (options.init or options.technique):
+        raise UsageError(
+            "name a study or a .toml file, or arms by --init and --technique: see --help"
+        )
+    if options.study is not None and (options.init or options.technique or options.train):
+        raise UsageError("--init, --technique and --train make a study of their own: name no other")
+    if options.tables and options.study is not None:
         folder = Path(options.study)
         if options.study in reading.NAMED or folder.suffix == ".toml":
             folder = out_folder(options.out, folder.stem, options.quick)
+    elif options.tables:
+        folder = out_folder(options.out, "arms", options.quick)
+    if options.tables:
         report = engine.read_study(folder)
         tables.write(report.results, report.folder, figures=not options.no_figures)
         cli.say(report.markdown())
         return 0
     seeds = None if options.seeds is None else whole(1, 1_000_000)("--seeds", options.seeds)
     workers = None if options.workers is None else whole(1, 4096)("--workers", options.workers)
-    study = reading.load_study(options.study, quick=options.quick, seeds=seeds)
+    if options.study is None:
+        if options.quick:
+            raise UsageError("--quick belongs to a study file: give fewer --seeds")
+        study = reading.study_of(options.init, options.technique, options.train, seeds or 20)
+    else:
+        study = reading.load_study(options.study, quick=options.quick, seeds=seeds)
     if options.plan:
         cli.say(engine.plan_text(study))
         return 0

@@ -7,7 +7,7 @@ heat-*.png        arms x settings: the primary difference
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,10 @@ from tinydiv.study.results import Results
 
 MOST_CURVES = 8
 """Lines in one picture of curves; more would hide each other."""
+CONTROL_WORDS = {
+    "A/A": "(control: the base again, no effect)",
+    "planted": "(control: must be found better)",
+}
 MOST_COLUMNS = 12
 """Arms in one picture of dots."""
 
@@ -55,7 +59,8 @@ def pictures(results: Results) -> Iterator[tuple[str, Figure]]:
         primary = results.readout(setting, results.study.primary)
         rows = compare_all(results, setting, regime, primary)
         if rows:
-            yield f"forest-{where}", forest_picture(rows, title(setting, regime))
+            controls = {arm.name: arm.control for arm in results.arms[setting]}
+            yield f"forest-{where}", forest_picture(rows, title(setting, regime), controls)
         if not primary.is_count:
             yield from dot_pictures(results, setting, regime, where)
     if len(results.study.places) > 1:
@@ -135,8 +140,14 @@ def dot_pictures(
         yield f"paired-{where}" + (f"-{i + 1}" if len(groups) > 1 else ""), figure
 
 
-def forest_picture(rows: list[Comparison], above: str) -> Figure:
-    """Differences with intervals."""
+def row_name(one: Comparison, usual: str, control: str) -> str:
+    """An arm's name, its partner if that is not the usual one, and what a control is there for."""
+    lines = [one.place.arm] + [f"against {one.partner}"] * (one.partner != usual)
+    return "\n".join([*lines, CONTROL_WORDS[control]] if control else lines)
+
+
+def forest_picture(rows: list[Comparison], above: str, controls: Mapping[str, str]) -> Figure:
+    """Differences with intervals; filled where the table has its star. controls: kinds by arm."""
     figure = new_figure(9.5, 1.6 + 0.38 * len(rows))
     ax = figure.add_subplot()
     readout = rows[0].readout
@@ -147,24 +158,24 @@ def forest_picture(rows: list[Comparison], above: str) -> Figure:
             min(one.paired.interval.high, one.pairs.max()),
         )
         for one in rows
-    ]  # one pair alone has an interval without ends
+    ]  # five pairs or fewer have an interval without ends
     plots.forest(
         ax,
-        [
-            f"{one.place.arm}\nagainst {one.partner}"
-            if one.partner != rows[0].partner
-            else one.place.arm
-            for one in rows
-        ],
+        [row_name(one, rows[0].partner, controls.get(one.place.arm, "")) for one in rows],
         [scale * one.paired.difference for one in rows],
         [scale * low for low, _ in finite],
         [scale * high for _, high in finite],
         points=[scale * one.pairs for one in rows],
+        shown=[one.paired.shown for one in rows],
         unit=f"difference to {rows[0].partner}: {readout.title}, {readout.unit}".rstrip(", "),
     )
-    n = {one.paired.n for one in rows}
-    pairs = f"{n.pop()} pairs" if len(n) == 1 else f"{min(n)} to {max(n)} pairs"
-    ax.set_title(f"{above}; {pairs}, 95 % intervals", fontsize="small")
+    n = sorted({one.paired.n for one in rows})
+    pairs = f"{n[0]} pairs" if len(n) == 1 else f"{n[0]} to {n[-1]} pairs"
+    bars = "bars: the range of the pairs" if n[0] < 6 else "bars: 95 % intervals"
+    ax.set_title(
+        f"{above}; {pairs}; {bars}\nfilled: shown after Holm's correction (controls: without it)",
+        fontsize="small",
+    )
     return figure
 
 

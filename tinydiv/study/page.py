@@ -229,7 +229,7 @@ def diverged_text(results: Results, place: Place) -> str:
 
 
 def divergences(results: Results, place: Place) -> list[str]:
-    """Where the diverged networks of one arm did: "- adam, seed 3: step 17, layer 1"."""
+    """Where the diverged networks of one arm did: "- adam, seed 3: step 17, in layer 1"."""
     lines = []
     for run, curve in zip(results.runs(place) or [], results.found(place), strict=False):
         if curve is not None and curve.diverged:

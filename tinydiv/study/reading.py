@@ -47,6 +47,31 @@ def load_study(which: str, *, quick: bool = False, seeds: int | None = None) -> 
     return from_toml(path, quick=quick, seeds=seeds)
 
 
+def study_of(
+    inits: Sequence[str], techniques: Sequence[str], train: Sequence[str], seeds: int
+) -> Study:
+    """A study from arms on a command line: a start or a technique each, named as it is written.
+
+    The base is the first start, or a plain network; techniques stand on the base's start. train:
+    "key=value" for [train], the value as in TOML, or plain text. Raises UsageError for what is no arm.
+    """
+    base: dict[str, object] = {"init": inits[0]} if inits else {}
+    arms = [{"name": inits[0] if inits else "plain", **base}]
+    arms += [{"name": init, "init": init} for init in inits[1:]]
+    arms += [{"name": spec, "technique": [spec], **base} for spec in techniques]
+    keys: dict[str, object] = {}
+    for word in train:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f"--train is written KEY=VALUE, got {shown(word)}")
+        try:
+            keys[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            keys[key] = value
+    table = {"name": "arms", "title": "Arms of one command", "seeds": seeds, "train": keys}
+    return from_tables({**table, "arms": arms}, "this command")
+
+
 def from_toml(path: Path, *, quick: bool = False, seeds: int | None = None) -> Study:
     """A study from a file, see load_study."""
     if not path.is_file():

@@ -7,7 +7,8 @@
     success           1 if the run ends at measure.success or above, else 0
     reached           1 if the run ever passes the target accuracy, else 0
     steps_to_target   steps until it does, along straight lines between looks
-    seconds_to_target the same in seconds: steps times the arm's time per step (cost.py)
+    seconds_to_target the same in seconds: steps times the arm's time per step (cost.py); not tested, since
+                      that time was measured once per arm, and its noise would be in every seed
     plateau           steps until the test loss is a tenth below the best constant answer's
     METRIC@step100    a diversity metric at that moment; METRIC@epoch1, METRIC@final
 
@@ -50,7 +51,7 @@ class Readout:
     scale: float = 100.0
     lower_is_better: bool = False
     timed: bool = False
-    """Whether it depends on the machine's speed."""
+    """Whether it depends on the machine's speed: such a readout is shown, and not tested."""
 
     @property
     def is_count(self) -> bool:
@@ -82,7 +83,14 @@ def readouts_of(training: Training, measure: Measure, per_epoch: int) -> list[Re
         found.append(Readout("reached", "share that reaches the target"))
         found.append(Readout("steps_to_target", "steps to the target", "steps", 1.0, True))
         found.append(
-            Readout("seconds_to_target", "seconds to the target", "seconds", 1.0, True, True)
+            Readout(
+                "seconds_to_target",
+                "seconds to the target (not tested)",
+                "seconds",
+                1.0,
+                True,
+                True,
+            )
         )
     if training.loss == "cross-entropy":
         found.append(Readout("plateau", "steps on the first plateau", "steps", 1.0, True))

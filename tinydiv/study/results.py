@@ -279,6 +279,11 @@ def check_readable(results: Results) -> None:
     """Raises UsageError if the primary readout does not exist, or cannot choose a rate."""
     for setting in results.study.places:
         primary = results.readout(setting.name, results.study.primary)
+        if primary.timed:
+            raise UsageError(
+                f"{primary.name} cannot be the primary readout, because it is not tested (one timing per "
+                "arm): take steps_to_target"
+            )
         if "tuned" in results.study.regimes and (
             primary.lower_is_better or primary.name == "reached"
         ):

@@ -6,8 +6,8 @@
     tuning.csv        one row per candidate: how it did on the tuning seeds, and which was chosen
     costs.csv         one row per arm: counted work and measured time per training step
 
-Numbers that lack are empty. Time is in costs.csv and in seconds_to_target; everything else is the same
-whoever computed it, in whatever order.
+Numbers that are not there are empty; so are interval and p of seconds_to_target, which is not tested. Time
+is in costs.csv and in seconds_to_target; everything else is the same on every machine and in any order.
 """
 
 import csv
@@ -96,6 +96,7 @@ def comparison_rows(results: Results) -> Iterator[Row]:
         for readout in results.readouts(setting):
             for one in compare_all(results, setting, regime, readout):
                 p = one.paired
+                tested = not readout.timed
                 yield {
                     "setting": setting,
                     "regime": regime,
@@ -108,12 +109,12 @@ def comparison_rows(results: Results) -> Iterator[Row]:
                     "mean": p.arm_mean,
                     "mean_against": p.base_mean,
                     "difference": p.difference,
-                    "low": p.interval.low,
-                    "high": p.interval.high,
+                    "low": p.interval.low if tested else None,
+                    "high": p.interval.high if tested else None,
                     "relative": p.relative,
-                    "p": p.p,
-                    "p_holm": p.p_holm,
-                    "detectable": one.detectable,
+                    "p": p.p if tested else None,
+                    "p_holm": p.p_holm if tested else None,
+                    "detectable": one.detectable if tested else None,
                 }
 
 
