@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
+from helpers import close
 
+from tinydiv.backend import to_host
 from tinydiv.grow.command import main
-from tinydiv.growing import auxiliary_study
+from tinydiv.growing import auxiliary_study, mask, mask_study
 from tinydiv.growing.comparing import difference, ratio
+from tinydiv.growing.mask import MaskSetting
 
 SMALL = ["auxiliary", "--tasks", "cubic", "--trials", "6", "--epochs", "60", "--processes", "1"]
 
@@ -112,3 +115,72 @@ def test_ratios_and_differences():
     assert (spoiled.trials, spoiled.left_out) == (200, 1)
     assert difference(b + 1, b).estimate == pytest.approx(1)
     assert ratio([1.0], [1.0]) is None
+
+
+# The controller's mask ---------------------------------------------------------------------------
+
+SMALL_MASK = ["mask", "--seeds", "4", "--epochs", "40", "--points", "50", "--processes", "1"]
+
+
+def test_mask_compares_every_arm_at_its_best_rate(tmp_path, capsys):
+    out = tmp_path / "mask"
+    flags = [*SMALL_MASK, "--tasks", "all", "--arms", "all", "--lrs", "1e-3/1e-2"]
+    assert main([*flags, "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "| bessel | 10 | 0.001 | static | 4 |" in text
+    assert "0.01, best of 2 | mask-closed | 2 |" in text
+    assert len(list(out.glob("*.png"))) == 4
+    seeds = mask_study.read_seeds(out / "seeds.csv.gz")
+    assert len(seeds) == 2 * 2 * 8
+    static = seeds["bessel", 10, 0.001, "static"]
+    assert (static["size"] == 1).all()
+    assert (seeds["spirals", 10, 0.01, "mask"]["test"] >= 0).all()
+    assert (seeds["bessel", 10, 0.01, "gate"]["size"] > 0.2).all()
+
+
+def test_mask_arms_start_alike_and_are_paired():
+    setting = MaskSetting(points=60)
+    nets = {
+        name: mask.started(mask.ARMS[name], setting, 1, 1, [3, 4])
+        for name in ("static", "gate", "mask", "mask-plain")
+    }
+    for l in range(2):
+        for name in ("gate", "mask", "mask-plain"):
+            close(nets[name].W[l], to_host(nets["static"].W[l]))
+            close(nets[name].b[l], to_host(nets["static"].b[l]))
+    w = to_host(nets["static"].view(nets["static"].theta, "w[size-mask.1]"))
+    assert abs(w).max() <= 1 / np.sqrt(2)
+    c = to_host(nets["gate"].view(nets["gate"].theta, "c[size-mask.1]"))
+    assert 0 < abs(c).max() < 1e-4
+    X, Y, test_x, test_y = mask.data_of(setting, [3, 4])
+    assert X.shape == Y.shape == (2, 48, 1)
+    assert test_x.shape == test_y.shape == (2, 12, 1)
+    assert not np.array_equal(to_host(X)[0], to_host(X)[1])
+    assert abs(to_host(Y)).max() == 1
+
+
+def test_an_open_schedule_hears_nothing_of_the_task():
+    """The controllers of all seeds go the same way in the released form, not with the task's gradient."""
+    spread = {}
+    for arm in ("gate", "gate-closed"):
+        found = mask.work(MaskSetting(epochs=400, points=60), arm, [0, 1, 2, 3])
+        spread[arm] = np.ptp(found["sizes"][-1])
+    assert spread["gate"] < 1e-3 < spread["gate-closed"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["mask", "--tasks", "bezel"], "bessel"),
+        (["mask", "--arms", "statik"], "static"),
+        (["mask", "--widths", "0"], "every number of --widths must be a whole number from 1"),
+        (["mask", "--widths", "none"], "nothing to compare"),
+        (["mask", "--points", "3"], "--points must be a whole number from 10"),
+        (["mask", "--lrs", "-1"], "--lrs must be a number from 0"),
+    ],
+)
+def test_mistakes_about_masks_are_one_sentence(flags, sentence, capsys):
+    assert main(flags) == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said
+    assert len(said.splitlines()) == 1

@@ -1,6 +1,7 @@
 """Compare networks that grow with networks that start full size: python -m tinydiv.grow
 
     auxiliary   the size is one more weight, for all trials at once
+    mask        a controller opens the layer, as a whole or neuron by neuron
 
 Every comparison is paired over start and data, keeps each piece in its folder, and goes on where it was
 stopped when the same command is given again. Each has flags of its own: python -m tinydiv.grow NAME --help
@@ -8,19 +9,38 @@ stopped when the same command is given again. Each has flags of its own: python 
 
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError, nearest
-from tinydiv.options import from_flags, made, maybe, number, option, per_network, whole, words
+from tinydiv.options import (
+    from_flags,
+    made,
+    maybe,
+    number,
+    option,
+    per_network,
+    sizes,
+    whole,
+    words,
+)
+
+if TYPE_CHECKING:
+    from tinydiv.growing.pieces import Piece
+
+T = TypeVar("T")
 
 PROG = "tinydiv.grow"
 EXAMPLES = """examples:
   python -m tinydiv.grow auxiliary --quick                          under a minute
   python -m tinydiv.grow auxiliary --tasks all --trials 1000 --out runs/auxiliary
+  python -m tinydiv.grow mask --quick                               under a minute
+  python -m tinydiv.grow mask --lrs 1e-3/3e-3/1e-2 --arms all --out runs/mask
   python -m tinydiv.grow auxiliary --sweep 41 --trials 50 --arms growing,grown --out runs/sweep
 """
 
@@ -51,6 +71,23 @@ class AuxiliaryConfig:
         None, maybe(whole(1, 10_000_000)), "N", "steps (default: the paper's of each task)"
     )
     seed: int = option(0, whole(0, 2**31), "S", "the first trial's seed")
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """A controller that opens the layer."""
+
+    tasks: tuple[str, ...] = option(
+        ("bessel",), words(","), "NAME[,NAME]", "bessel, spirals, or all"
+    )
+    arms: tuple[str, ...] = option(
+        ("static", "gate", "mask", "mask-closed"), words(","), "NAME[,NAME]", "arms, or all"
+    )
+    widths: tuple[int, ...] = option((10,), sizes(20, 4096), "H[,H]", "hidden neurons")
+    lrs: tuple[float, ...] = option((1e-3,), per_network(0, 10), "X[/X]", "rates of Adam")
+    seeds: int = option(100, whole(2, 100_000), "N", "paired seeds: start and data")
+    epochs: int = option(5000, whole(1, 10_000_000), "N", "full-batch steps")
+    points: int = option(1024, whole(10, 10_000_000), "N", "points, a fifth to test (paper: 32768)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,6 +128,38 @@ def flags_of(name: str, config: type, what: str) -> cli.Parser:
     return flags
 
 
+def read(
+    name: str, settings: type[T], argv: Sequence[str], small: dict[str, object]
+) -> tuple[Namespace, T]:
+    """The flags of one comparison, and its settings; small: what --quick changes."""
+    options = flags_of(name, settings, settings.__doc__ or "").parse(argv)
+    given = from_flags(settings, vars(options))
+    if not options.no_figures and find_spec("matplotlib") is None:
+        raise RunError(
+            "the figures need matplotlib: python -m pip install matplotlib, or --no-figures"
+        )
+    return options, made(settings, (small if options.quick else {}) | given)
+
+
+class Study(Protocol):
+    """A comparison that can say what it consists of."""
+
+    def settings(self) -> Sequence[object]: ...
+
+    def pieces(self) -> list["Piece"]: ...
+
+
+def compute(name: str, options: Namespace, study: Study) -> Path:
+    """Compute the pieces of a comparison that are missing, and return its folder."""
+    from tinydiv.growing import pieces
+
+    study.settings()
+    folder = folder_of(name, options.out, options.quick)
+    pieces.open_folder(folder, {"comparison": name, **asdict(study)})  # type: ignore[call-overload]
+    pieces.run(folder, study.pieces(), processes_of(options.processes), bar())
+    return folder
+
+
 def folder_of(name: str, out: str | None, quick: bool) -> Path:
     if out is not None and not out.strip():
         raise UsageError("--out needs the name of a folder")
@@ -119,21 +188,9 @@ def bar() -> Callable[[int, int], None]:
 
 def auxiliary(argv: Sequence[str]) -> None:
     """A learned size: growing, grown, and controls."""
-    options = flags_of("auxiliary", AuxiliaryConfig, AuxiliaryConfig.__doc__ or "").parse(argv)
-    given = from_flags(AuxiliaryConfig, vars(options))
-    config: AuxiliaryConfig = made(AuxiliaryConfig, given)
-    if options.quick:
-        small = {"trials": 24, "epochs": 2000}
-        config = replace(config, **{k: v for k, v in small.items() if k not in given})  # type: ignore[arg-type]
+    options, config = read("auxiliary", AuxiliaryConfig, argv, {"trials": 24, "epochs": 2000})
     if config.sweep is not None and config.lam is not None:
         raise UsageError("--sweep names the values of lambda: leave out --lam")
-    if not options.no_figures and find_spec("matplotlib") is None:
-        raise RunError(
-            "the figures need matplotlib: python -m pip install matplotlib, or --no-figures"
-        )
-    from dataclasses import asdict
-
-    from tinydiv.growing import pieces
     from tinydiv.growing.auxiliary import ARMS, PUBLISHED
     from tinydiv.growing.auxiliary_study import Auxiliary, report
 
@@ -152,10 +209,7 @@ def auxiliary(argv: Sequence[str]) -> None:
         config.epochs,
         seed=config.seed,
     )
-    study.settings()
-    folder = folder_of("auxiliary", options.out, options.quick)
-    pieces.open_folder(folder, {"comparison": "auxiliary", **asdict(study)})
-    pieces.run(folder, study.pieces(), processes_of(options.processes), bar())
+    folder = compute("auxiliary", options, study)
     cli.say(report(study, folder))
     if not options.no_figures:
         from tinydiv.growing import pictures
@@ -164,5 +218,32 @@ def auxiliary(argv: Sequence[str]) -> None:
     print(f"everything is in {folder}", file=sys.stderr)
 
 
-COMPARISONS: dict[str, Callable[[Sequence[str]], None]] = {"auxiliary": auxiliary}
+def mask(argv: Sequence[str]) -> None:
+    """A controller's mask or gate, open and closed, beside full size."""
+    options, config = read("mask", MaskConfig, argv, {"seeds": 4, "epochs": 500, "points": 256})
+    from tinydiv.growing.mask import ARMS, TASKS
+    from tinydiv.growing.mask_study import Mask, report
+
+    study = Mask(
+        TASKS if config.tasks == ("all",) else config.tasks,
+        tuple(ARMS) if config.arms == ("all",) else config.arms,
+        config.widths,
+        config.lrs,
+        config.seeds,
+        config.epochs,
+        config.points,
+    )
+    folder = compute("mask", options, study)
+    cli.say(report(study, folder))
+    if not options.no_figures:
+        from tinydiv.growing import pictures
+
+        pictures.mask(study, folder)
+    print(f"everything is in {folder}", file=sys.stderr)
+
+
+COMPARISONS: dict[str, Callable[[Sequence[str]], None]] = {
+    "auxiliary": auxiliary,
+    "mask": mask,
+}
 """What can be compared."""

@@ -9,6 +9,7 @@ from tinydiv.files import atomic
 from tinydiv.growing.auxiliary import ARMS, Setting
 from tinydiv.growing.auxiliary_study import PUBLISHED_BANDS, Auxiliary, read_trials
 from tinydiv.growing.comparing import ratio
+from tinydiv.growing.mask_study import Mask
 from tinydiv.growing.pieces import Arrays
 from tinydiv.plots.style import colour, dash, describe, mark, new_figure, page, save
 
@@ -35,6 +36,36 @@ def auxiliary(study: Auxiliary, folder: Path) -> None:
                 figure = new_figure(8, 4.6)
                 band(figure.subplots(), study, folder, task)
                 save(figure, part)
+
+
+def mask(study: Mask, folder: Path) -> None:
+    """One picture for each task, width and rate: the controller, and the test loss or accuracy."""
+    for setting in study.settings():
+        arms = {arm: study.arm(folder, setting, arm) for arm in study.arms}
+        name = f"{setting.task}-{setting.width}-{setting.lr:g}"
+        with page(), atomic.replacing(folder / f"{name}.png") as part:
+            figure = new_figure(10, 4.2)
+            sizes, tests = figure.subplots(1, 2)
+            for i, (arm, found) in enumerate(arms.items()):
+                look = {"color": colour(i), "ls": dash(i), "label": arm}
+                sizes.plot(found["epochs"], found["sizes"].mean(axis=1), **look)
+                values = found["tests"].astype(float)
+                if setting.task == "spirals":
+                    tests.plot(found["epochs"], values.mean(axis=1), **look)
+                else:
+                    tests.plot(found["epochs"], np.exp(np.log(values).mean(axis=1)), **look)
+            sizes.set(title="Controller c (mean over seeds)", xlabel="epoch")
+            sizes.legend(frameon=False, fontsize=9)
+            describe(sizes, "The mean controller of every arm against epochs.")
+            if setting.task == "spirals":
+                tests.set(title="Test accuracy (mean)", xlabel="epoch")
+            else:
+                tests.set(title="Test loss (geometric mean)", xlabel="epoch", yscale="log")
+            describe(tests, "What every arm reaches on the test points against epochs.")
+            figure.suptitle(
+                f"{setting.task}, H = {setting.width}, rate {setting.lr:g}", x=0.01, ha="left"
+            )
+            save(figure, part)
 
 
 def over_time(ax: Axes, arms: dict[str, Arrays], key: str) -> Axes:

@@ -1,0 +1,184 @@
+"""The comparison of a controller's mask: pieces, tables and pictures (python -m tinydiv.grow mask)."""
+
+import csv
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv.errors import UsageError, unknown
+from tinydiv.files import atomic
+from tinydiv.growing.comparing import difference, ratio, said
+from tinydiv.growing.mask import ARMS, PUBLISHED, MaskSetting, work
+from tinydiv.growing.pieces import Arrays, Piece, read
+
+GROUP = 25
+"""Seeds that are trained together."""
+
+COLUMNS = ("test", "train", "size", "correlation", "rank")
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What is compared."""
+
+    tasks: tuple[str, ...] = ("bessel",)
+    arms: tuple[str, ...] = ("static", "gate", "mask", "mask-closed")
+    widths: tuple[int, ...] = (10,)
+    lrs: tuple[float, ...] = (1e-3,)
+    seeds: int = 100
+    epochs: int = 5000
+    points: int = 1024
+
+    def settings(self) -> list[MaskSetting]:
+        """One per task, width and rate. Raises UsageError for what cannot be trained."""
+        for arm in self.arms:
+            if arm not in ARMS:
+                raise unknown("arm", arm, ARMS)
+        found = [
+            MaskSetting(task, width, lr, self.epochs, self.points)
+            for task in self.tasks
+            for width in self.widths
+            for lr in self.lrs
+        ]
+        for setting in found:
+            setting.check()
+        if not found or not self.arms:
+            raise UsageError("nothing to compare: name a task, a width, a rate and an arm")
+        return found
+
+    def pieces(self) -> list[Piece]:
+        """All the work, in pieces of up to GROUP seeds; pieces of all arms come in turn."""
+        return [
+            Piece(name_of(s, arm, first), work, (s, arm, self.group(first)))
+            for s in self.settings()
+            for first in range(0, self.seeds, GROUP)
+            for arm in self.arms
+        ]
+
+    def group(self, first: int) -> list[int]:
+        return list(range(first, min(first + GROUP, self.seeds)))
+
+    def arm(self, folder: Path, setting: MaskSetting, arm: str) -> Arrays:
+        """What came of one arm: arrays over all seeds, and (moments, seeds)."""
+        firsts = range(0, self.seeds, GROUP)
+        found = [read(folder, Piece(name_of(setting, arm, first), work, ())) for first in firsts]
+        together = {key: np.concatenate([one[key] for one in found], axis=-1) for key in found[0]}
+        return together | {"epochs": found[0]["epochs"]}
+
+
+def name_of(setting: MaskSetting, arm: str, first: int) -> str:
+    return f"{setting.task}-{setting.width}-{setting.lr:g}-{arm}-{first}"
+
+
+Key = tuple[str, int, float, str]
+Losses = dict[Key, dict[str, np.ndarray]]
+"""(task, width, rate, arm) -> columns."""
+
+
+def seeds_csv(study: Mask, folder: Path) -> bytes:
+    """Every seed as a row, gzipped."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["task", "width", "lr", "arm", "seed", *COLUMNS])
+    for s in study.settings():
+        for arm in study.arms:
+            found = study.arm(folder, s, arm)
+            for seed, *numbers in zip(found["seed"], *(found[key] for key in COLUMNS), strict=True):
+                short = [f"{float(v):.5g}" for v in numbers]
+                writer.writerow([s.task, s.width, f"{s.lr:g}", arm, int(seed), *short])
+    return gzip.compress(file.getvalue().encode(), mtime=0)
+
+
+def read_seeds(path: Path) -> Losses:
+    """seeds.csv.gz as columns."""
+    found: dict[Key, dict[str, list[float]]] = {}
+    for row in csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())):
+        key = (row["task"], int(row["width"]), float(row["lr"]), row["arm"])
+        columns = found.setdefault(key, {})
+        for name in ("seed", *COLUMNS):
+            columns.setdefault(name, []).append(float(row[name]))
+    return {
+        key: {name: np.asarray(values) for name, values in columns.items()}
+        for key, columns in found.items()
+    }
+
+
+def table(losses: Losses) -> str:
+    """Markdown: every arm beside the static one, at each rate, and at its own best rate."""
+    lines = [
+        "| task | H | rate | arm | seeds | mean | ratio of means to static | geometric ratio, or "
+        "accuracy - static | effective rank - static | published mean |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for task, width in dict.fromkeys((task, width) for task, width, _, _ in losses):
+        here = {key[2:]: value for key, value in losses.items() if key[:2] == (task, width)}
+        rates = list(dict.fromkeys(lr for lr, _ in here))
+        arms = list(dict.fromkeys(arm for _, arm in here))
+        for lr in rates:
+            for arm in arms:
+                lines.append(
+                    row(task, width, f"{lr:g}", arm, here[lr, arm], here.get((lr, "static")))
+                )
+        if len(rates) > 1 and len(here[rates[0], arms[0]]["seed"]) > 3:
+            best = {arm: best_rate(task, arm, rates, here) for arm in arms}
+            odd = {arm: held_out(here[best[arm], arm]) for arm in arms}
+            for arm in arms:
+                rate = f"{best[arm]:g}, best of {len(rates)}"
+                lines.append(row(task, width, rate, arm, odd[arm], odd.get("static")))
+    return "\n".join(lines) + "\n"
+
+
+def best_rate(
+    task: str,
+    arm: str,
+    rates: Sequence[float],
+    here: dict[tuple[float, str], dict[str, np.ndarray]],
+) -> float:
+    """The rate that is best on the even seeds; the table then gives the odd ones."""
+
+    def score(lr: float) -> float:
+        values = here[lr, arm]["test"][::2]
+        good = float(np.mean(values) if task == "spirals" else -np.mean(np.log(values)))
+        return good if np.isfinite(good) else -np.inf
+
+    return max(rates, key=score)
+
+
+def held_out(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key: values[1::2] for key, values in columns.items()}
+
+
+def row(
+    task: str,
+    width: int,
+    lr: str,
+    arm: str,
+    found: dict[str, np.ndarray],
+    static: dict[str, np.ndarray] | None,
+) -> str:
+    """One line of the table."""
+    means = beside = rank = "-"
+    if static is not None and arm != "static":
+        rank = said(difference(found["rank"], static["rank"]), 2, signed=True)
+        if task == "spirals":
+            beside = said(difference(found["test"], static["test"]), 2, signed=True)
+        else:
+            both = ratio(found["test"], static["test"])
+            if both is not None:
+                means, beside = said(both.means), said(both.geometric)
+    known = PUBLISHED[task].get(arm) if width == 10 else None
+    cells = [task, str(width), lr, arm, str(len(found["seed"])), f"{found['test'].mean():.3g}"]
+    cells += [means, beside, rank, "" if known is None else f"{known:g}"]
+    return f"| {' | '.join(cells)} |"
+
+
+def report(study: Mask, folder: Path) -> str:
+    """Write seeds.csv.gz and table.md, and return the table."""
+    atomic.write_bytes(folder / "seeds.csv.gz", seeds_csv(study, folder))
+    text = table(read_seeds(folder / "seeds.csv.gz"))
+    atomic.write_text(folder / "table.md", text)
+    return text
