@@ -37,6 +37,9 @@ Command = Callable[[Sequence[str]], int | None]
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that would steer a terminal, or turn the order of what is read."""
 
+LONGEST = 1500
+"""Characters of a sentence: the longest list of names has half of them."""
+
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -234,6 +237,8 @@ def printable(said: str, stream: TextIO) -> str:
 def sentence(error: BaseException) -> str:
     """What went wrong, in one sentence that a reader can act on."""
     said = " ".join(str(error).split())
+    if len(said) > LONGEST:  # a name in it that goes on and on
+        said = f"{said[: LONGEST // 2]} ... {said[-LONGEST // 2 :]}"
     if isinstance(error, UsageError | RunError):
         return said
     if isinstance(error, MemoryError):
