@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinydiv
+from tinydiv.data.dataset import Dataset
 from tinydiv.data.idx import idx_bytes
 from tinydiv.errors import RunError, UsageError
 from tinydiv.predictions import command as predictions
@@ -109,6 +110,22 @@ def test_a_folder_of_idx_files(tmp_path, ending):
     assert dataset.train_x.shape == (20, 30)
     assert dataset.image_shape == (5, 6)
     assert dataset.classes == ("0", "1")
+
+
+@pytest.mark.skipif(not hasattr(Dataset, "regression"), reason="a set has classes alone")
+@pytest.mark.parametrize("target", [X[:, :1] * 2, X[:, 0] - 1, X[:, :2]])
+def test_broken_numbers_are_numbers_to_learn(target, capsys):
+    np.savez("mine.npz", X=X, y=target)
+    dataset = tinydiv.load_data("mine.npz:test=0.2")
+    assert dataset.classes == ()
+    assert len(dataset.test_y) == 10
+    wanted = {tuple(np.atleast_1d(row)) for row in target}
+    assert {tuple(row) for row in [*dataset.train_y, *dataset.test_y]} == wanted
+    flags = ["--hidden", "4", "--epochs", "1", "--loss", "squared-error", "--no-plot", "--quiet"]
+    assert train.main(["--data", "mine.npz", *flags, "--out", "run"]) == 0
+    table("t.csv", ["a", "b"], [[i, i / 2] for i in range(20)])
+    assert tinydiv.load_data("t.csv:target=b").classes == ()
+    assert tinydiv.load_data("t.csv:target=a").n_classes == 20
 
 
 # Runs ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ picture.py.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -93,17 +94,19 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
 
 
 def networks_that_learned(table: Path, replicas: int) -> list[int]:
-    """The networks with a test accuracy in their last row; all where there is no table."""
+    """The networks with a test accuracy (or loss) in their last row; all where there is no table."""
     from tinydiv.files import read
 
     if not table.is_file():
         return list(range(replicas))
     with read.reading(table, "delete it: --resume writes it anew"):
-        last = {int(row["network"]): row["test_accuracy"] for row in read.csv_rows(table)}
+        rows = read.csv_rows(table)
+        score = "test_accuracy" if "test_accuracy" in rows[0] else "test_loss"
+        last = {int(row["network"]): row[score] for row in rows}
         if sorted(last) != list(range(replicas)):
             raise ValueError(f"it should have rows of {replicas} networks")
-        if any(accuracy and not 0 <= float(accuracy) <= 1 for accuracy in last.values()):
-            raise ValueError("an accuracy is no number from 0 to 1")
+        if any(number and not 0 <= float(number) < math.inf for number in last.values()):
+            raise ValueError(f"a {score} is no number from 0 up")
     return [r for r in range(replicas) if last[r]]
 
 

@@ -5,9 +5,9 @@
     folder                      the four IDX files of MNIST-like images, plain or .gz
 
 Inputs are numbers, one row per sample; bytes, and images (N, rows, columns), stay what they are.
-Targets are class numbers or class names, (N,). Where there is no test part, a fifth of the samples of
-each class is drawn for one: test=0.1 changes that share, seed=1 the draw. Nothing is downloaded, and no
-pickle is read.
+Targets are class numbers or class names, (N,), or broken numbers to learn, (N,) or (N, K). Where there
+is no test part, a fifth of the samples of each class is drawn for one: test=0.1 changes that share,
+seed=1 the draw. Nothing is downloaded, and no pickle is read.
 """
 
 import csv
@@ -115,7 +115,7 @@ def load(own: OwnData, inputs: str = "raw") -> tuple[Dataset, str]:
     if has_test and own.test is not None:
         raise UsageError(f"{own.path} has a test part: leave out test={own.test:g}")
     x = [as_inputs(f"{own.path}: {name}", parts[name]) for name in list(parts)[::2]]
-    y, classes = as_classes(own.path, [parts[name] for name in list(parts)[1::2]])
+    y, classes = as_targets(own.path, [parts[name] for name in list(parts)[1::2]])
     shape = x[0].shape[1:3] if x[0].ndim >= 3 else None
     flat = [part.reshape(len(part), -1) for part in x]
     dataset = Dataset(
@@ -269,11 +269,15 @@ def as_inputs(what: str, x: Array) -> Array:
     return floats
 
 
-def as_classes(path: Path, targets: list[Array]) -> tuple[list[Array], tuple[str, ...]]:
-    """Targets as class numbers from 0, and the classes' names. Words and numbers are put in order."""
+def as_targets(path: Path, targets: list[Array]) -> tuple[list[Array], tuple[str, ...]]:
+    """Class numbers from 0 and the classes' names, in order; or numbers to learn, and no classes.
+
+    Broken numbers are numbers to learn, whole numbers and words are classes.
+    """
+    if any(y.dtype.kind == "f" for y in targets) and all(y.dtype.kind in "iuf" for y in targets):
+        return [y.astype(np.float64) for y in targets], ()
+    targets = [y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y for y in targets]
     for y in targets:
-        if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "biuU":
-            raise UsageError(f"{path}: targets of shape {y.shape} should be {y.shape[:1]}")
         if y.ndim != 1 or y.dtype.kind not in "biuU":
             raise UsageError(
                 f"{path}: targets should be class numbers or names, one per sample, not {y.dtype} of "
@@ -284,7 +288,8 @@ def as_classes(path: Path, targets: list[Array]) -> tuple[list[Array], tuple[str
     found = np.unique(np.concatenate(targets))
     if len(found) > MOST_CLASSES:
         raise UsageError(
-            f"{path} has {len(found):,} different targets, and {MOST_CLASSES:,} classes are allowed"
+            f"{path} has {len(found):,} different targets, and {MOST_CLASSES:,} classes are allowed: write "
+            "numbers to learn with a decimal point, as floats"
         )
     if found.dtype.kind == "U" and "" in found:
         raise UsageError(f"{path} has a sample without a class name")
