@@ -617,3 +617,158 @@ GALLERY = {
     "backward": (BACKWARD, IN_BACKWARD),
 }
 """Right code by name, and the faults that are planted in it."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A technique with a fault that shows at some points only, and what the report must say of it."""
+
+    name: str
+    code: str
+    words: str
+    source: str
+
+
+W4 = """
+class Mine(WeightPenalty):
+    {setting}
+    def __call__(self, W, step):
+        value = xp.sum(W**2, axis=(-2, -1)) / 2 + {value}
+        return value, W + {gradient}
+"""
+
+DECAY = """
+class Mine(ActivationPenalty):
+    def __call__(self, A, step):
+        N = A.shape[-2]
+        dA = A / N
+        {line}
+        return xp.sum(A**2, axis=(-2, -1)) / (2 * N), dA
+"""
+
+GAPS = (
+    Gap(
+        "a setting whose default hides it",
+        "elsewhere",
+        "mix=1.5",
+        W4.format(
+            setting="mix: float = 1.0",
+            value="self.mix * xp.sum(W**4, axis=(-2, -1)) / 4",
+            gradient="W**3",
+        ),
+    ),
+    Gap(
+        "a whole number without an upper limit",
+        "elsewhere",
+        "power=3",
+        W4.format(setting="power: int = 2", value="0", gradient="0").replace(
+            "xp.sum(W**2, axis=(-2, -1)) / 2",
+            "xp.sum(abs(W)**self.power, axis=(-2, -1)) / self.power",
+        ),
+    ),
+    Gap("samples beyond 16", "mask-too-wide", "N=40", DECAY.format(line="dA[..., 16:, :] = 0")),
+    Gap(
+        "activations beyond 30", "elsewhere", "N=40", DECAY.format(line="dA[abs(A) > 30] = 30 / N")
+    ),
+    Gap("neurons beyond 8", "one-part", "N=40", DECAY.format(line="dA[..., 8:] *= 2")),
+    Gap(
+        "a step of its own",
+        "all-zero",
+        "step 0",
+        DECAY.format(line="dA = dA if step.number else 0 * dA"),
+    ),
+    Gap(
+        "a gradient kept from the first call",
+        "kept",
+        "the call before",
+        """
+class Mine(ActivationPenalty):
+    def __call__(self, A, step):
+        kept = self.__dict__.setdefault("kept", {})
+        dA = kept.setdefault(A.shape, A / A.shape[-2])
+        return xp.sum(A**2, axis=(-2, -1)) / (2 * A.shape[-2]), dA
+""",
+    ),
+    Gap(
+        "a gradient kept from the call before",
+        "kept",
+        "the call before",
+        """
+class Mine(ActivationPenalty):
+    def __call__(self, A, step):
+        now = A / A.shape[-2]
+        kept, self.kept = getattr(self, "kept", now), now
+        return xp.sum(A**2, axis=(-2, -1)) / (2 * A.shape[-2]), kept if kept.shape == A.shape else now
+""",
+    ),
+    Gap(
+        "a length that is missing",
+        "factor-per-neuron",
+        "length |x| is missing",
+        """
+class Mine(WeightPenalty):
+    def __call__(self, W, step):
+        n = xp.sqrt(xp.sum(W**2, axis=-2) + 1e-30)
+        return xp.sum(n, axis=-1), W
+""",
+    ),
+    Gap(
+        "a constant factor that is N / (N - 1) at one of the points",
+        "scaled",
+        "1.125x too large at every point",
+        DECAY.format(line="dA = 1.125 * dA"),
+    ),
+    Gap(
+        "N - 1 once too often",
+        "n-minus-one",
+        "divided by N - 1",
+        DECAY.format(line="dA = dA / (N - 1)"),
+    ),
+    Gap(
+        "two columns swapped",
+        "swapped",
+        "its columns 1, 2 stand in each other's places",
+        DECAY.format(
+            line="dA = xp.concatenate([dA[..., :1], dA[..., 2:3], dA[..., 1:2], dA[..., 3:]], -1)"
+        ),
+    ),
+    Gap(
+        "float32 inside",
+        "float32",
+        "rounded to 7 digits",
+        DECAY.format(line='dA = dA.astype("float32").astype("float64")'),
+    ),
+    Gap("float32 outside", "float32", "float32", DECAY.format(line='dA = dA.astype("float32")')),
+    Gap(
+        "float32 on the way",
+        "float32",
+        "rounded to 7 digits",
+        DECAY.format(line='dA = dA + 0.01 * (A.astype("float32") - A)'),
+    ),
+    Gap(
+        "a value in float32",
+        "float32",
+        "the value is float32",
+        DECAY.format(line='A = A.astype("float32"); N = xp.asarray(N, dtype="float32")'),
+    ),
+    Gap(
+        "written into what was given",
+        "changed-input",
+        "work on a copy, A = A.copy()",
+        DECAY.format(line="A -= A.mean(axis=-2, keepdims=True)"),
+    ),
+)
+"""Each is right at most points."""
+
+RIGHT = {
+    "L1 of the negative part": DECAY.replace("A**2", "abs(xp.minimum(A, 0))")
+    .replace("(2 * N)", "N")
+    .format(line="dA = -1.0 * (A < 0) / N"),
+    "half the square of the negative part": DECAY.replace("A**2", "xp.minimum(A, 0)**2").format(
+        line="dA = xp.minimum(A, 0) / N"
+    ),
+    "a hinge that many points do not reach": DECAY.replace(
+        "A**2", "xp.maximum(abs(A) - 2.5, 0)**2"
+    ).format(line="dA = xp.maximum(abs(A) - 2.5, 0) * xp.sign(A) / N"),
+}
+"""Right penalties that are zero at some of the points."""

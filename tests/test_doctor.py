@@ -15,6 +15,7 @@ from tinydiv.check.evidence import Evidence, Facts, Finding
 from tinydiv.check.judge import Case, judge
 from tinydiv.check.losses import loss_cases
 from tinydiv.check.network import activation_cases, network_case, network_cases
+from tinydiv.check.suite import check_technique
 from tinydiv.check.techniques import layer_cases, objective_case, penalty_cases
 from tinydiv.techniques import ActivationPenalty, LayerTechnique
 from tinydiv.techniques.base import Penalty
@@ -166,6 +167,23 @@ def test_a_right_array_gets_no_finding():
     n = np.arange(6.0).reshape(2, 3)
     e = Evidence("W[0]", n + 1e-12, n, np.zeros(n.shape, dtype=bool), n)
     assert diagnose([e], Facts(variants=[(Finding("x", "x"), {"W[0]": n})])) == {}
+
+
+# Faults that few points show, and right penalties that many points cannot prove -------------------
+
+
+@pytest.mark.parametrize("gap", planted.GAPS, ids=lambda gap: gap.name)
+def test_a_fault_that_shows_at_some_points_only_is_named(own, gap):
+    report = check_technique(own(gap.source))
+    found = [row.worst for row in report.faults]
+    assert gap.code in {verdict.finding.code for verdict in found}, report
+    assert gap.words in str(report), report
+
+
+@pytest.mark.parametrize("name", planted.RIGHT)
+def test_a_right_penalty_that_is_zero_at_some_points_passes(own, name):
+    report = check_technique(own(planted.RIGHT[name]))
+    assert report.right, report
 
 
 # Kinks -------------------------------------------------------------------------------------------

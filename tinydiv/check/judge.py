@@ -353,6 +353,8 @@ def _of_slopes(
     gaps = [abs(expected[i] - found.values[i]) for i in smooth]
     doubts = [3 * found.doubts[i] + floor for i in smooth]
     error = max(gaps) / largest
+    if max(abs(expected[i]) for i in smooth) <= floor and max(gaps) <= max(doubts):
+        return Verdict(case, name, "zero", at_kink=kinks)  # a slope that vanishes with the step
     if max(found.doubts[i] for i in smooth) > 1e-3 * largest:
         return Verdict(case, name, "noisy", error, finding=ROUGH)
     right = all(gap <= TOLERANCE * largest + doubt for gap, doubt in zip(gaps, doubts, strict=True))

@@ -554,7 +554,7 @@ PATTERNS: tuple[Pattern, ...] = (
     own_pair_counted,
     half_of_pairs,
     nearly,
+    shifted,
     one_part,
     factor_per_place,
-    shifted,
 )
