@@ -514,6 +514,34 @@ class Mine(ActivationPenalty):
     assert "did you mean 'right'" in capsys.readouterr().err
 
 
+FORGOTTEN = """
+class Mine(ActivationPenalty):
+    target = 0.1
+    def __call__(self, A, step):
+        return xp.sum((A - self.target)**2, axis=(-2, -1)) / 2, A - self.target
+"""
+
+
+def test_a_setting_without_its_type_is_named_as_that(tmp_path, capsys):
+    file = write(tmp_path, FORGOTTEN)
+    wanted = "`target = 0.1` is no setting without its type: write `target: float = 0.1`"
+    assert checked(file) == 0
+    assert wanted in capsys.readouterr().out
+    assert checked(f"{file}:Mine:target=0.2") == 2
+    assert wanted in capsys.readouterr().err
+
+
+def test_an_upstream_gradient_at_the_inputs_must_arrive(tmp_path, capsys):
+    source = """
+from tinydiv.mlp import MLP
+def backward(net, trace, dlogits, dA=None, *, accumulate=False, to_inputs=False):
+    dA = {l: one for l, one in (dA or {}).items() if l > 0}
+    return MLP.backward(net, trace, dlogits, dA, accumulate=accumulate, to_inputs=to_inputs)
+"""
+    assert checked(write(tmp_path, source)) == 1
+    assert "the extra gradient dA[0] is not added" in capsys.readouterr().out
+
+
 def test_windows_paths_keep_their_drive():
     from tinydiv.check.own import taken_apart
 

@@ -45,3 +45,76 @@ def test_entries_at_a_kink_are_counted_in_words(zeros, said):
     )
     assert report.right
     assert report.rows[0].words == f"right; {said} a kink left out"
+
+
+# The numbers, and what cannot be checked -----------------------------------------------------------
+
+INPUTS = np.random.default_rng(0).normal(size=(12, 3))
+ANSWERS = np.tanh(INPUTS @ np.array([1.0, -2.0, 0.5]))
+
+
+def neuron(w, factor=1.0):
+    a = np.tanh(INPUTS @ w)
+    return np.sum((a - ANSWERS) ** 2) / (2 * len(INPUTS)), {
+        "w": factor * INPUTS.T @ ((a - ANSWERS) * (1 - a**2)) / len(INPUTS)
+    }
+
+
+START = {"w": np.array([0.3, 0.2, -0.1])}
+
+
+def test_a_right_function_passes_and_the_report_says_what_was_not_tried():
+    report = check_function(neuron, START)
+    assert report.right
+    assert "at this one point: other values and sizes were not tried" in str(report)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_numbers_of_the_report_are_those_of_the_function(seed):
+    """Not multiplied by the random cotangent of the value."""
+
+    def wrong(w):
+        value, found = neuron(w)
+        return value, {"w": found["w"] + np.array([0.0, 0.5, -0.25])}
+
+    report = check_function(wrong, START, seed=seed)
+    (right,), (given,) = neuron(**START)[1].values(), wrong(**START)[1].values()
+    words = report.faults[0].words
+    assert f"most at [1]: {given[1]:.6g} where {right[1]:.6g} was measured" in words.replace(
+        "-0 ", "0 "
+    )
+
+
+@pytest.mark.parametrize(
+    ("samples", "words"), [(12, "N = 12 and N - 1 = 11 are mixed up"), (0, "12 / 11")]
+)
+def test_n_minus_one_is_named_with_and_without_the_number_of_samples(samples, words):
+    report = check_function(lambda w: neuron(w, 12 / 11), START, samples=samples)
+    assert words in report.faults[0].words
+
+
+def test_a_function_that_changes_its_input_is_not_said_to_be_random():
+    def careless(w):
+        w *= 2
+        return np.sum(w**2), {"w": 2 * w}
+
+    given = {"w": np.ones(3)}
+    report = check_function(careless, given)
+    assert "changes the array w that it is given" in report.faults[0].words
+    assert given["w"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("function", "at", "sentence"),
+    [
+        (neuron, {"w": np.zeros(0)}, r"w is empty, shape \(0,\)"),
+        (neuron, {}, "no arrays were given"),
+        (neuron, {"w": np.zeros(3, "float32")}, "checked in float64, but w is float32"),
+        (lambda w: np.sum(w), START, r"must return \(value, gradients\).*it returned float64"),
+        (lambda w: (np.sum(w), w), START, r"it returned \(float64, ndarray\)"),
+        (lambda w: (w, {"w": w}), START, "should return one number as its value"),
+    ],
+)
+def test_what_cannot_be_checked_is_one_sentence(function, at, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        check_function(function, at)

@@ -13,7 +13,7 @@ import dataclasses
 import inspect
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, get_type_hints
 
@@ -108,12 +108,24 @@ def convert(owner: str, cls: type, settings: dict[str, str]) -> dict[str, Value]
     values: dict[str, Value] = {}
     for key, text in settings.items():
         if key not in declared:
-            known = nearest(key, declared) if declared else "it has no settings of its own"
-            raise UsageError(f"{owner} has no setting {key!r}: {known}")
+            raise no_setting(owner, cls, key, declared)
         values[key] = read(f"{owner}'s {key}", types[key], text)
         check(f"{owner}'s {key}", values[key], dict(declared[key].metadata))
     refuse_idle(owner, cls, set(values), {key: f.default for key, f in declared.items()} | values)
     return values
+
+
+def no_setting(owner: str, cls: type, key: str, declared: Iterable[str]) -> UsageError:
+    """The error for a setting that a class does not declare, or declares without its type."""
+    value = vars(cls).get(key)
+    if isinstance(value, bool | int | float | str):
+        wanted = f"{key}: {type(value).__name__} = {value!r}"
+        return UsageError(
+            f"{owner}'s `{key} = {value!r}` is no setting without its type: write `{wanted}`"
+        )
+    names = list(declared)
+    known = nearest(key, names) if names else "it has no settings of its own"
+    return UsageError(f"{owner} has no setting {key!r}: {known}")
 
 
 def check_fields(owner: str, made: object) -> None:

@@ -32,7 +32,7 @@ def check_function(
     Raises UsageError for arrays that are empty or not float64, for anything else than (value, gradients),
     and for a value that is more than one number.
     """
-    point: Point = {name: xp.asarray(x) for name, x in at.items()}
+    point: Point = {name: xp.array(x) for name, x in at.items()}  # copies
     for name, x in point.items():
         if x.dtype != "float64":
             raise UsageError(f"gradients are checked in float64, but {name} is {x.dtype}")

@@ -15,7 +15,7 @@ from math import inf, isfinite
 
 from tinydiv import schedules
 from tinydiv.errors import UsageError, nearest
-from tinydiv.settings import check_fields, convert, refuse_type, split
+from tinydiv.settings import check_fields, convert, no_setting, refuse_type, split
 from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
 from tinydiv.techniques.registry import technique_class
 
@@ -86,7 +86,7 @@ def _read(spec: str) -> tuple[Placed, set[str]]:
     for key in own:
         declared = [*(field.name for field in fields(cls)), *keys]  # type: ignore[arg-type]
         if key not in declared:
-            raise UsageError(f"{cls.name} has no setting {key!r}: {nearest(key, declared)}")
+            raise no_setting(cls.name, cls, key, declared)
     placed = _defaults(cls(**convert(cls.name, cls, own)), spec)
     if alias and alias.key in common:
         if "strength" in common:

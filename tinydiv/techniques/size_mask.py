@@ -29,7 +29,11 @@ class SizeMask(Sized):
     form: str = setting("neurons", choices=("neurons", "gate"), help="what the controller opens")
     start: float = setting(1e-5, low=0, high=1, help="the controller before the first step")
     share: float = setting(
-        1.0, low=0, high=1, help="share of the task's gradient that reaches the controller"
+        1.0,
+        low=0,
+        high=1,
+        checked=False,
+        help="share of the task's gradient that reaches the controller",
     )
     rate: float = setting(1.0, low=0, help="the learning rate of c, as a multiple of the others'")
     size_input: bool = setting(False, help="feed c to the neurons as one more input")
