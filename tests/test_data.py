@@ -252,10 +252,22 @@ def test_sizes_out_of_range_are_refused(n):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"train_x": np.zeros((4, 2))}, "uint8 or float32, .* not float64"),
+        ({"train_x": np.full((4, 2), "a")}, "a matrix of numbers, .* not <U1"),
         ({"train_x": np.zeros(4, np.float32)}, "should be a matrix"),
-        ({"train_y": np.zeros(3, np.int64)}, "should be 4 int64 classes"),
-        ({"train_y": np.zeros(4, np.int32)}, "not int32"),
+        (
+            {"train_y": np.zeros(3, np.int64)},
+            "should be 4 whole numbers, the class of each row, not int64 of shape",
+        ),
+        ({"train_y": np.zeros(4)}, r"not float64 .* Write y.astype\(int\), or classes=\(\)"),
+        ({"train_y": np.eye(4, 2)}, r"of shape \(4, 2\). Write y.argmax\(axis=1\)"),
+        ({"train_y": ["a", "b", "b", "a"]}, "np.unique\\(y, return_inverse=True\\)"),
+        ({"classes": "ab"}, r"one text: write \['ab'\]"),
+        ({"classes": ()}, "4 floats, or 4 rows .* not int64 .* Class numbers need classes="),
+        (
+            {"test_x": [[0, 0], [0, np.nan], [1, 0], [np.inf, 1]]},
+            r"test inputs .* NaN or infinity at 2 places, the first at \[1, 1\]",
+        ),
+        ({"image_shape": (1, 1, 2)}, r"\(rows, columns\) of one grey picture, got \(1, 1, 2\)"),
         ({"train_y": np.array([0, 1, 2, 0])}, "run from 0 to 2, but there are 2 classes"),
         ({"test_y": np.array([0, -1, 0, 0])}, "test labels .* run from -1"),
         ({"test_x": np.zeros((4, 3), np.float32)}, "trains on 2 .* tests on 3"),
@@ -271,6 +283,50 @@ def test_sizes_out_of_range_are_refused(n):
 def test_arrays_that_do_not_fit_are_named(change, sentence):
     with pytest.raises(UsageError, match=sentence):
         replace(data.load("xor"), **change)
+
+
+def test_lists_frames_and_the_usual_kinds_of_numbers_are_taken_by_position():
+    """A column of a frame keeps the order of its rows: a shuffled index plays no part."""
+
+    class Column:  # what np.asarray sees of a pandas Series
+        def __init__(self, values):
+            self.values = np.array(values)
+
+        def __array__(self, dtype=None, copy=None):
+            return self.values if dtype is None else self.values.astype(dtype)
+
+        def __getitem__(self, key):
+            raise KeyError("by index")
+
+    rows = [[0, 1], [2, 3], [4, 5]]
+    made = data.Dataset(
+        "own", rows, Column([0, 1, 1]), Column(rows), np.array([[1], [0], [1]], "int8"), ["a", "b"]
+    )
+    assert made.train_x.dtype == np.float32
+    assert made.train_x.tolist() == made.test_x.tolist() == rows
+    assert (made.train_y.tolist(), made.test_y.tolist()) == ([0, 1, 1], [1, 0, 1])
+    assert made.train_y.dtype == made.test_y.dtype == np.int64
+    assert made.classes == ("a", "b")
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 2, 1), None])
+def test_images_become_rows_and_keep_their_shape(shape):
+    images = np.arange(24, dtype=np.uint8).reshape(4, 3, 2)
+    made = data.Dataset("own", images, [0] * 4, images, [0] * 4, ("a",), image_shape=shape)
+    assert made.train_x.tolist() == images.reshape(4, 6).tolist()
+    assert (made.train_x.dtype, made.image_shape) == (np.uint8, (3, 2))
+
+
+def test_pixels_as_floats_from_0_to_255_are_pointed_out():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 16))
+    with pytest.warns(UserWarning, match=r"whole numbers from 0 to 255 .* x.astype\('uint8'\)"):
+        data.Dataset("own", pixels.astype(float), [0] * 5, pixels, [0] * 5, ("a",))
+    for x, inputs in (
+        (pixels.astype("uint8"), "raw"),
+        (pixels / 255, "raw"),
+        (pixels, "standardised"),
+    ):
+        data.Dataset("own", x, [0] * 5, x, [0] * 5, ("a",), inputs=inputs)
 
 
 # ---------------------------------------------------------------- the embedded set

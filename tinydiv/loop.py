@@ -10,18 +10,19 @@ the host asks for numbers once per epoch.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import SupportsInt
 
 from tinydiv import losses, randomness, schedules
 from tinydiv.backend import Array, quiet, to_device, to_host, xp
 from tinydiv.data.dataset import Dataset
 from tinydiv.divergence import Guard
 from tinydiv.diversity import measure
-from tinydiv.errors import UsageError
+from tinydiv.errors import UsageError, whole
 from tinydiv.layers import Context
 from tinydiv.losses import Loss
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Optimizer
-from tinydiv.techniques import Techniques
+from tinydiv.techniques import Technique, Techniques
 
 EVALUATION_ROWS = 2000
 """How many samples go through the network at once when it is evaluated."""
@@ -35,8 +36,9 @@ class DeviceData:
     def __init__(self, dataset: Dataset, dtype: str) -> None:
         self.dataset, self.dtype = dataset, dtype
         self.train_x, self.test_x = to_device(dataset.train_x), to_device(dataset.test_x)
-        self.train_y = to_device(dataset.train_y.astype("int32"))
-        self.test_y = to_device(dataset.test_y.astype("int32"))
+        kind = dtype if dataset.regression else "int32"
+        self.train_y = to_device(dataset.train_y.astype(kind))
+        self.test_y = to_device(dataset.test_y.astype(kind))
         scale, shift = dataset.transform.scale.astype("float64"), dataset.transform.shift
         unit = 255.0 if dataset.train_x.dtype == "uint8" else 1.0
         # (x / unit - shift) * scale = x * (scale / unit) - shift * scale: two passes, not three.
@@ -63,8 +65,10 @@ class DeviceData:
         """
         return self.floats(self.train_x[self._probe_rows(rows)])
 
-    def probe_labels(self, rows: int = PROBE_ROWS) -> Array:
-        """The classes of the probe set, (rows,)."""
+    def probe_labels(self, rows: int = PROBE_ROWS) -> Array | None:
+        """The classes of the probe set, (rows,); None where the targets are numbers."""
+        if self.dataset.regression:
+            return None
         return self.train_y[self._probe_rows(rows)]
 
     def _probe_rows(self, rows: int) -> Array:
@@ -86,9 +90,10 @@ def batches(
             f"the batch size must lie between 1 and {n} (the training set), got {batch_size}"
         )
     whose = None  # which of the orders is whose, where networks share a seed
-    if isinstance(seeds, int):
-        order = to_device(randomness.permutation(seeds, epoch, n))
+    if isinstance(seeds, SupportsInt):
+        order = to_device(randomness.permutation(int(seeds), epoch, n))
     else:
+        seeds = [int(seed) for seed in seeds]
         distinct = {seed: place for place, seed in enumerate(dict.fromkeys(seeds))}
         order = to_device(randomness.permutations(list(distinct), epoch, n))
         if len(distinct) < len(seeds):
@@ -114,6 +119,7 @@ class Record:
     were none, over the first EVALUATION_ROWS samples of the untrained network."""
     test_loss: list[float]
     test_accuracy: list[float]
+    """The share of right answers; [] where the targets are numbers."""
     diversity: dict[str, list[float]] = field(default_factory=dict)
     penalties: dict[str, list[float]] = field(default_factory=dict)
     diverged_step: list[int] = field(default_factory=list)
@@ -122,9 +128,21 @@ class Record:
     between: list[dict[str, float | list[float]]] = field(default_factory=list)
     """Diversity within the epochs since the last record, if it was asked for: step, epoch (a broken
     number), and metrics by name."""
+    test_error: list[float] = field(default_factory=list)
+    """The mean squared error, where the targets are numbers; [] where they are classes."""
+
+    @property
+    def score(self) -> tuple[str, list[float]]:
+        """What the test part measures, by its name: test_accuracy, or test_error for regression."""
+        if self.test_error:
+            return "test_error", self.test_error
+        return "test_accuracy", self.test_accuracy
 
     def flat(self) -> dict[str, float | list[float]]:
-        """One level deep: epoch, train_loss, ..., then metrics by name and penalty.NAME."""
+        """One level deep: epoch, train_loss, ..., then metrics by name and penalty.NAME.
+
+        test_accuracy is there for classes, test_error for numbers to learn.
+        """
         flat: dict[str, float | list[float]] = {
             key: getattr(self, key)
             for key in (
@@ -134,7 +152,7 @@ class Record:
                 "rate",
                 "train_loss",
                 "test_loss",
-                "test_accuracy",
+                self.score[0],
             )
         }
         flat |= self.diversity
@@ -146,16 +164,53 @@ def listed(a: Array) -> list[float]:
     return [float(v) for v in to_host(a).reshape(-1)]
 
 
+def check_fit(net: MLP, dataset: Dataset, loss: Loss) -> None:
+    """Raise UsageError where outputs, loss and targets do not belong together; a loss of the reader's own
+    is free in what it takes."""
+    K, classes, has = net.sizes[-1], dataset.n_classes, f"{dataset.name!r} has"
+    if loss not in losses.LOSSES.values():
+        return
+    if dataset.regression:
+        if dataset.n_outputs != K:
+            raise UsageError(
+                f"{has} {dataset.n_outputs} numbers to learn and the network {K} outputs: build "
+                f"MLP([{net.sizes[0]}, ..., {dataset.n_outputs}])"
+            )
+        low, high = dataset.train_y.min(), dataset.train_y.max()
+        rows = abs(dataset.train_y.sum(axis=1) - 1).max() < 1e-3
+        fits = loss is losses.squared_error or (low >= 0 and high <= 1)
+        if not fits or (loss is losses.cross_entropy and not rows):
+            kind = "in rows of probabilities" if loss is losses.cross_entropy else "from 0 to 1"
+            raise UsageError(
+                f"{has} numbers from {low:g} to {high:g} to learn, and this loss takes numbers {kind}: "
+                "choose loss='squared-error'"
+            )
+    elif max(classes, 2) > K:
+        raise UsageError(
+            f"{has} {classes} classes and the network {K} output{'s' * (K > 1)}, but every class needs "
+            f"one: build MLP([{net.sizes[0]}, ..., {max(classes, 2)}])"
+            + (
+                ", or give targets 0.0 and 1.0 as numbers (classes=()) for loss='binary-cross-entropy'"
+                if K == 1
+                else ""
+            )
+        )
+
+
 def evaluate(net: MLP, x: Array, y: Array, data: DeviceData, loss: Loss) -> tuple[Array, Array]:
-    """(mean loss, accuracy) per network over every sample of a part, in evaluation mode."""
+    """(mean loss, score) per network over every sample of a part, in evaluation mode.
+
+    The score is the accuracy, or the mean squared error where the targets are numbers.
+    """
     n = x.shape[0]
-    total_loss, correct = xp.zeros(net.lead, dtype=net.dtype), xp.zeros(net.lead, dtype=net.dtype)
+    score = losses.mean_squared_error if data.dataset.regression else losses.accuracy
+    total_loss, scores = xp.zeros(net.lead, dtype=net.dtype), xp.zeros(net.lead, dtype=net.dtype)
     for start in range(0, n, EVALUATION_ROWS):
         labels = y[start : start + EVALUATION_ROWS]
         logits = net.forward(data.floats(x[start : start + EVALUATION_ROWS])).logits
         total_loss += loss(logits, labels)[0] * labels.shape[0]
-        correct += losses.accuracy(logits, labels) * labels.shape[0]
-    return total_loss / n, correct / n
+        scores += score(logits, labels) * labels.shape[0]
+    return total_loss / n, scores / n
 
 
 @dataclass
@@ -163,6 +218,8 @@ class Loop:
     """Where a run stands: all that a checkpoint needs beside weights, moments and technique state."""
 
     epoch: int = 0
+    first_epoch: int = 0
+    """How many epochs the network had learned before this run: the shuffles go on from there."""
     step: int = 0
     seconds: float = 0.0
     """Time spent in the loop, over all the times that the run was taken up."""
@@ -193,12 +250,12 @@ def train(
     net: MLP,
     dataset: Dataset | DeviceData,
     optimizer: Optimizer,
-    techniques: Techniques | None = None,
+    techniques: Techniques | Sequence[str | Technique] | None = None,
     *,
     epochs: int = 5,
     batch_size: int = 64,
     seed: int | Sequence[int] = 0,
-    loss: str | Loss = "cross-entropy",
+    loss: str | Loss | None = None,
     schedule: str | schedules.Schedule = "constant",
     metrics: Sequence[str] | None = None,
     metrics_every: int | None = None,
@@ -210,7 +267,10 @@ def train(
 ) -> list[Record]:
     """Train for some epochs and return one record per epoch; record 0 is the untrained network.
 
-    seed: one number, all networks see the same batches in the same order; or one per network.
+    seed: one number, all networks see the same batches in the same order; or one per network. A second
+    call on the same network goes on with the shuffles of the epochs that follow.
+    techniques: Techniques, or a list of specs such as ["decov:strength=0.1"].
+    loss: None is cross-entropy for classes and squared-error for numbers to learn.
     schedule: a factor on the rate over all planned steps. metrics: names of diversity metrics, measured
     on the probe set after each epoch; None for all. metrics_every: measure them every so many steps
     too, for Record.between; what is found stays on the device until the record is made. every: epochs
@@ -219,22 +279,42 @@ def train(
 
     A network that diverges is frozen, its records are NaN, and diverged_step and diverged_layer say
     where it happened; the others go on.
+
+    Raises UsageError for numbers that cannot be, and where network, data, optimizer, techniques and
+    loss do not belong together.
     """
+    epochs = whole("epochs", epochs, 0)
+    every = whole("every", every)
+    if metrics_every is not None:
+        metrics_every = whole("metrics_every", metrics_every)
+    batch_size = whole("the batch size", batch_size)
     data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
-    loss_function, plan = losses.get(loss), schedules.parse(schedule)
+    usual = "squared-error" if data.dataset.regression else "cross-entropy"
+    loss_function, plan = losses.get(usual if loss is None else loss), schedules.parse(schedule)
+    check_fit(net, data.dataset, loss_function)
     per_epoch = data.n_train // batch_size if batch_size > 0 else 0
     total = epochs * per_epoch
     probe, probe_labels = data.probe(), data.probe_labels()
-    if techniques is None:
-        techniques = Techniques(net, [], optimizer, loss=loss_function)
+    if not isinstance(techniques, Techniques):
+        techniques = Techniques(net, techniques or [], optimizer, loss=loss_function)
+    for what, other in (
+        ("the optimizer", optimizer.net),
+        ("the techniques", techniques.net),
+        ("the guard", net if guard is None else guard.net),
+    ):
+        if other is not net:
+            raise UsageError(f"{what} belongs to another network than the one to train: {other!r}")
+    if techniques.optimizer not in (None, optimizer):
+        raise UsageError("the techniques were made with another optimizer: pass that one to train")
     techniques.total, techniques.loss = max(total, 1), loss_function
     if techniques.probe_inputs is None:
         techniques.probe_inputs = probe
-    loop, guard = loop or Loop(), guard or Guard(net)
+    loop, guard = loop or Loop(first_epoch=net.epochs), guard or Guard(net)
     began = time.perf_counter() - loop.seconds
 
     def record(train_loss: Array, sums: dict[str, Array], steps: int, rate: float) -> Record:
-        test_loss, accuracy = evaluate(net, data.test_x, data.test_y, data, loss_function)
+        test_loss, found = evaluate(net, data.test_x, data.test_y, data, loss_function)
+        score, numbers = listed(guard.marked(found)), data.dataset.regression
         guard.judge(test_loss + train_loss, loop.step)
         diversity = measure(net, net.forward(probe), metrics, probe_labels)
         between = read_between(loop, per_epoch)
@@ -246,12 +326,13 @@ def train(
             rate,
             listed(guard.marked(train_loss)),
             listed(guard.marked(test_loss)),
-            listed(guard.marked(accuracy)),
+            [] if numbers else score,
             {key: listed(guard.marked(value)) for key, value in diversity.items()},
             {key: listed(guard.marked(value / steps)) for key, value in sums.items()},
             [int(v) for v in listed(guard.step)],
             [int(v) for v in listed(guard.layer)],
             between,
+            score if numbers else [],
         )
 
     def keep(new: Record) -> None:
@@ -274,7 +355,7 @@ def train(
             if loop.sum_loss is None:
                 loop.sum_loss = xp.zeros(net.lead, dtype=net.dtype)
             done = loop.step - loop.epoch * per_epoch
-            for X, Y in batches(data, batch_size, seed, loop.epoch, done):
+            for X, Y in batches(data, batch_size, seed, loop.first_epoch + loop.epoch, done):
                 factor = plan(loop.step, total)
                 trace = net.forward(X, Context(training=True, step=loop.step))
                 task_loss, dlogits = loss_function(trace.logits, Y)
@@ -301,6 +382,7 @@ def train(
                 if on_step is not None:
                     on_step(loop.step, total)
             loop.epoch += 1
+            net.epochs = loop.first_epoch + loop.epoch
             sum_loss, sums = loop.sum_loss, loop.sums
             loop.sum_loss, loop.sums = None, {}
             if loop.epoch % every == 0 or loop.epoch == epochs:

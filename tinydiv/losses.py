@@ -54,8 +54,7 @@ def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     log_p -= xp.log(total)
     loss = xp.sum(Y * log_p, axis=(-2, -1)) / -N
     p /= total
-    if targets.dtype.kind not in "iu":
-        p *= xp.sum(Y, axis=-2, keepdims=True)
+    p *= xp.sum(Y, axis=-2, keepdims=True)
     p -= Y
     p /= N
     return loss, p.mT
@@ -109,3 +108,8 @@ def get(loss: str | Loss) -> Loss:
 def accuracy(logits: Array, labels: Array) -> Array:
     """The share of samples whose largest output is the label's: (..., N, K), (..., N) -> (...,)."""
     return xp.mean(xp.argmax(logits, axis=-1) == labels, axis=-1)
+
+
+def mean_squared_error(outputs: Array, targets: Array) -> Array:
+    """mean over samples and outputs of (f - y)^2: (..., N, K), (..., N, K) -> (...,)."""
+    return xp.mean((outputs - targets) ** 2, axis=(-2, -1))

@@ -146,6 +146,7 @@ class MLP(Parameters):
             raise UsageError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
         self.activation = activations.get(activation)
         self.dtype = dtype
+        self.epochs = 0  # that it was trained for: a second train() draws the shuffles that follow
         self.layers = [one for layer in layers for one in layer.spread(self.sizes)]
         self.transform: Callable[[Array], Array] | None = None
         """What turns stored inputs (bytes) into this network's inputs; tinydiv.load fills it in."""

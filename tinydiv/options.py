@@ -11,6 +11,7 @@ so both have the same bounds and the same sentences. Nothing here imports NumPy:
 import dataclasses
 import tomllib
 from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
@@ -73,12 +74,12 @@ def whole(low: int, high: int) -> Reader[int]:
             number = int(value) if isinstance(value, str) else value
         except ValueError:
             number = None
-        right = isinstance(number, int) and not isinstance(number, bool)
+        right = isinstance(number, Integral) and not isinstance(number, bool)
         if not right or not low <= number <= high:  # type: ignore[operator]
             raise UsageError(
                 f"{what} must be a whole number from {low:,} to {high:,}, got {shown(value)}"
             )
-        return number  # type: ignore[return-value]
+        return int(number)  # type: ignore[call-overload,no-any-return]
 
     return read
 
@@ -88,7 +89,7 @@ def number(low: float, high: float) -> Reader[float]:
 
     def read(what: str, value: object) -> float:
         try:
-            found = float(value) if isinstance(value, str | int | float) else None
+            found = float(value) if isinstance(value, str | Real) else None
         except (ValueError, OverflowError):
             found = None
         if (

@@ -1,4 +1,4 @@
-"""What a loaded set is: bytes or floats, labels, and how the inputs are scaled.
+"""What a loaded set is: bytes or floats, targets, and how the inputs are scaled.
 
 Images stay bytes, a quarter of the memory of floats; a batch becomes floats where it is used:
 
@@ -15,9 +15,10 @@ to 0.0004, and dividing by that would turn one bright border pixel into an input
 floor no image input leaves [-10, 10], and every other feature has a deviation of exactly 1.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,7 @@ CHUNK = 4096  # rows turned to float64 at once: 60,000 images at once would take
 Stored = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float32 | np.float64]
 Labels = npt.NDArray[np.int64]
+Targets = npt.NDArray[Any]  # int64 classes (N,), or float64 numbers (N, K)
 Part = Literal["train", "test"]
 
 
@@ -64,63 +66,87 @@ class InputTransform:
 class Dataset:
     """A training part and a test part, with all that is needed to use and to cite them.
 
-    train_x (N, n_inputs), test_x: uint8 for images, float32 for toys, as stored.
-    train_y (N,), test_y: int64 classes, 0 to n_classes - 1.
+    train_x (N, n_inputs), test_x: bytes (uint8) stay bytes, other numbers become float32; images
+    (N, rows, columns) become rows of pixels, and give image_shape where it is None.
+    Two kinds of targets:
+        classes            train_y (N,), test_y: int64 class numbers, 0 to n_classes - 1
+        classes = ()       regression: numbers (N,) or (N, K), kept as float64 (N, K)
     image_shape: (rows, columns) if the inputs form a picture, else None.
-    Raises UsageError if the arrays do not fit together.
+    Lists, data frames and columns of them are taken by position: a frame's index plays no part.
+    Raises UsageError if the arrays do not fit together, or hold NaN or infinity.
     """
 
     name: str
     train_x: Stored
-    train_y: Labels
+    train_y: Targets
     test_x: Stored
-    test_y: Labels
-    classes: tuple[str, ...]
+    test_y: Targets
+    classes: tuple[str, ...] = ()
     image_shape: tuple[int, int] | None = None
     inputs: str = "raw"
     source: str = "the reader's own"
     licence: str = "not stated"
 
     def __post_init__(self) -> None:
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)  # the class is frozen, but for here
+
         check_inputs_name(self.inputs)
-        for part, x, y in (
-            ("training", self.train_x, self.train_y),
-            ("test", self.test_x, self.test_y),
-        ):
-            if x.ndim != 2 or x.dtype not in (np.uint8, np.float32):
-                raise UsageError(
-                    f"the {part} inputs of {self.name!r} should be a matrix of uint8 or float32, "
-                    f"one row per sample, not {x.dtype} of shape {x.shape}"
-                )
-            if y.shape != (len(x),) or y.dtype != np.int64:
-                raise UsageError(
-                    f"the {part} labels of {self.name!r} should be {len(x)} int64 classes, one per "
-                    f"input row, not {y.dtype} of shape {y.shape}"
-                )
+        if isinstance(self.classes, str):
+            raise UsageError(f"classes is a list of names, got one text: write [{self.classes!r}]")
+        put("classes", tuple(str(name) for name in self.classes))
+        shape: tuple[int, ...] | None = self.image_shape
+        for part, name in (("training", "train"), ("test", "test")):
+            x, found = _as_inputs(f"the {part} inputs of {self.name!r}", getattr(self, f"{name}_x"))
+            shape = found if shape is None else shape
+            put(f"{name}_x", x)
             if len(x) == 0:
                 raise UsageError(f"the {part} part of {self.name!r} is empty")
-            if y.min() < 0 or y.max() >= len(self.classes):
-                raise UsageError(
-                    f"the {part} labels of {self.name!r} run from {y.min()} to {y.max()}, but there "
-                    f"are {len(self.classes)} classes, 0 to {len(self.classes) - 1}"
-                )
+            what = f"the {part} labels of {self.name!r}"
+            put(f"{name}_y", _as_targets(what, getattr(self, f"{name}_y"), len(x), self.classes))
+        put("image_shape", self._picture(shape))
         if (self.train_x.shape[1], self.train_x.dtype) != (self.test_x.shape[1], self.test_x.dtype):
             raise UsageError(
                 f"{self.name!r} trains on {self.train_x.shape[1]} {self.train_x.dtype} inputs but "
                 f"tests on {self.test_x.shape[1]} {self.test_x.dtype} inputs"
             )
-        if self.image_shape is not None and np.prod(self.image_shape) != self.n_inputs:
+        if self.train_y.shape[1:] != self.test_y.shape[1:]:
             raise UsageError(
-                f"{self.n_inputs} inputs do not form a picture of shape {self.image_shape}"
+                f"{self.name!r} trains on targets of shape {self.train_y.shape} but tests on targets of "
+                f"shape {self.test_y.shape}"
             )
+        if self.inputs != "standardised" and _bytes_as_floats(self.train_x):
+            warnings.warn(
+                f"the inputs of {self.name!r} are whole numbers from 0 to 255 as floats: networks learn "
+                "badly from inputs that large. Give them as bytes, x.astype('uint8'), which are divided "
+                "by 255, or choose inputs='standardised'",
+                stacklevel=3,
+            )
+
+    def _picture(self, shape: tuple[int, ...] | None) -> tuple[int, int] | None:
+        """(rows, columns); (rows, columns, 1) is the same picture."""
+        if shape is None:
+            return None
+        if np.prod(shape) != self.n_inputs:
+            raise UsageError(f"{self.n_inputs} inputs do not form a picture of shape {shape}")
+        if len(shape) == 3 and shape[2] == 1:
+            shape = shape[:2]
+        if len(shape) != 2:
+            raise UsageError(
+                f"image_shape is (rows, columns) of one grey picture, got {shape}: leave it out for others"
+            )
+        return int(shape[0]), int(shape[1])
 
     def __repr__(self) -> str:
         picture = (
             "" if self.image_shape is None else " as {} x {} pictures".format(*self.image_shape)
         )
+        learned = f"{self.n_classes} classes"
+        if self.regression:
+            learned = f"{self.n_outputs} number{'s' * (self.n_outputs > 1)} to learn"
         return (
             f"Dataset({self.name!r}: {len(self.train_x)} training and {len(self.test_x)} test "
-            f"samples, {self.n_inputs} {self.inputs} inputs{picture}, {self.n_classes} classes)"
+            f"samples, {self.n_inputs} {self.inputs} inputs{picture}, {learned})"
         )
 
     @property
@@ -130,8 +156,18 @@ class Dataset:
 
     @property
     def n_classes(self) -> int:
-        """How many classes there are."""
+        """How many classes there are; 0 where the targets are numbers."""
         return len(self.classes)
+
+    @property
+    def regression(self) -> bool:
+        """Whether the targets are numbers (N, K) and no classes."""
+        return not self.classes
+
+    @property
+    def n_outputs(self) -> int:
+        """How many outputs a network for this set has: one per class, or one per number to learn."""
+        return self.n_classes or int(self.train_y.shape[1])
 
     @cached_property
     def transform(self) -> InputTransform:
@@ -230,11 +266,81 @@ def feature_statistics(x: Stored) -> tuple[npt.NDArray[np.float64], npt.NDArray[
     return mean, np.sqrt(squares / n)
 
 
-def _stratified(labels: Labels, n: int, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _as_inputs(what: str, x: npt.NDArray[Any]) -> tuple[Stored, tuple[int, ...] | None]:
+    """Inputs as they are stored, (N, n_inputs), and the shape of one image if they were images."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf" or not 2 <= x.ndim <= 4:
+        raise UsageError(
+            f"{what} should be a matrix of numbers, one row per sample, not {x.dtype} of shape {x.shape}"
+        )
+    shape = x.shape[1:] if x.ndim > 2 else None
+    x = x.reshape(len(x), -1) if x.ndim > 2 else x
+    if x.dtype not in (np.uint8, np.float32):
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32)
+    return _finite(what, x), shape
+
+
+def _as_targets(what: str, y: Targets, n: int, classes: tuple[str, ...]) -> Targets:
+    """Class numbers (n,) as int64, or with no classes the numbers to learn (n, K) as float64."""
+    y = np.asarray(y)
+    if not classes:
+        y = y[:, None] if y.ndim == 1 else y
+        if y.dtype.kind != "f" or y.ndim != 2 or len(y) != n or not y.shape[1]:
+            raise UsageError(
+                f"{what} should be {n} floats, or {n} rows of floats, as classes=() means numbers to "
+                f"learn: not {y.dtype} of shape {y.shape}. Class numbers need classes=(name, name, ...)"
+            )
+        return _finite(what, y.astype(np.float64, copy=False))
+    if y.shape == (n, 1):
+        y = y[:, 0]
+    if y.shape != (n,) or y.dtype.kind not in "biu":
+        advice = ""
+        if y.ndim == 2 and y.dtype.kind in "biuf":
+            advice = ". Write y.argmax(axis=1) for rows with a one"
+        elif y.dtype.kind == "f":
+            advice = ". Write y.astype(int), or classes=() if they are numbers to learn"
+        elif y.dtype.kind in "OUS":
+            advice = ". Write classes, y = np.unique(y, return_inverse=True)"
+        raise UsageError(
+            f"{what} should be {n} whole numbers, the class of each row, not {y.dtype} of shape "
+            f"{y.shape}{advice}"
+        )
+    if n and (y.min() < 0 or y.max() >= len(classes)):
+        raise UsageError(
+            f"{what} run from {y.min()} to {y.max()}, but there are {len(classes)} classes, 0 to "
+            f"{len(classes) - 1}"
+        )
+    return y.astype(np.int64, copy=False)
+
+
+def _finite(what: str, a: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array, if all its numbers are finite."""
+    if a.dtype.kind == "f" and not np.isfinite(a).all():
+        wrong = np.argwhere(~np.isfinite(a))
+        place = ", ".join(map(str, wrong[0]))
+        raise UsageError(
+            f"{what} hold NaN or infinity at {len(wrong)} places, the first at [{place}]: leave those "
+            "rows out, or write numbers there"
+        )
+    return a
+
+
+def _bytes_as_floats(x: Stored) -> bool:
+    """Whether floats are whole numbers of 0 to 255 that go beyond 100: pixels, in all likelihood."""
+    few = x[:100]
+    pixels = x.dtype == np.float32 and x.shape[1] >= 16 and 100 < few.max() <= 255
+    return bool(pixels and few.min() >= 0 and (few == few.round()).all())
+
+
+def _stratified(labels: Targets, n: int, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """n indices, sorted: of each class its share of n, the earliest in the given order.
 
     Shares are rounded down and the places left go to the largest remainders, the lower class first.
+    Numbers to learn have no classes: then they are the first n in that order.
     """
+    if labels.dtype.kind == "f":
+        return np.sort(order[:n])
     counts = np.bincount(labels)
     exact = counts * n  # shares times len(labels): whole numbers, so no rounding decides a tie
     quota = exact // len(labels)

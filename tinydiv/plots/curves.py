@@ -41,6 +41,7 @@ BANDS: dict[str, str] = {
 
 WORDS = {
     "test_accuracy": "test accuracy",
+    "test_error": "test error (mean squared)",
     "train_loss": "training loss",
     "test_loss": "test loss",
     "seconds": "seconds",

@@ -126,7 +126,7 @@ def build(config: TrainConfig) -> Run:
         config = replace(config, data=spec)
     config = filled_in(config, dataset)
 
-    sizes = [dataset.n_inputs, *config.hidden, dataset.n_classes]
+    sizes = [dataset.n_inputs, *config.hidden, dataset.n_outputs]
     refuse_too_large(sizes, config.replicas, config.dtype)
     net = MLP(
         sizes,
@@ -135,6 +135,7 @@ def build(config: TrainConfig) -> Run:
         dtype=config.dtype,
         layers=layers_of(placed),
     )
+    training.check_fit(net, dataset, losses.get(config.loss))
     on_device = DeviceData(dataset, config.dtype)
     sample = on_device.probe(PROBE) if needs_data(config.init) else None
     initialize(net, config.init, config.seed, sample)
@@ -182,7 +183,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     optimizer = optimizers.get(config.optimizer)
     metrics = config.metrics
     if metrics is None or metrics == ("all",):
-        metrics = tuple(METRICS)
+        metrics = tuple(m for m in METRICS if dataset.classes or not METRICS[m].needs_labels)
     for name in metrics:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)

@@ -233,7 +233,7 @@ def result(folder: Path, run: Run) -> dict[str, object]:
         "config": asdict(run.config),
         "start": flat[0],
         "history": flat[1:],
-        "test_accuracy": finite(last.test_accuracy),
+        last.score[0]: finite(last.score[1]),
         "train_loss": finite(last.train_loss),
         "diverged": [
             {"network": network, "step": step, "layer": layer}

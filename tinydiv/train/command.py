@@ -276,7 +276,7 @@ def line(record: "Record", epochs: int) -> str:
     parts = [
         f"epoch {record.epoch:{len(str(epochs))}}/{epochs}",
         f"loss {mean(record.train_loss)}",
-        f"accuracy {mean(record.test_accuracy)}",
+        f"{record.score[0].removeprefix('test_')} {mean(record.score[1])}",
     ]
     shown = [mean(v) for key, v in record.diversity.items() if key.partition(".")[0] == METRIC]
     if shown:
@@ -351,13 +351,14 @@ def finish(
 def summary(folder: Path, run: "Run") -> str:
     """The result in two lines."""
     last = run.records[-1]
-    healthy = [a for a in last.test_accuracy if a == a]
+    name, score = last.score
+    healthy = [a for a in score if a == a]
     spread = f" ({min(healthy):.4f} to {max(healthy):.4f})" if len(healthy) > 1 else ""
-    count = len(last.test_accuracy)
+    count = len(score)
     some = f"{len(healthy)} of {count}" if len(healthy) < count else f"{count}"
     many = f", mean of {some} networks" if count > 1 else ""
     return (
-        f"test accuracy {mean(last.test_accuracy)}{many}{spread} after {last.epoch} "
+        f"{name.replace('_', ' ')} {mean(score)}{many}{spread} after {last.epoch} "
         f"epoch{'s' * (last.epoch != 1)} in {run.standing.loop.seconds:.1f} s\nrun folder {folder}"
     )
 

@@ -73,7 +73,7 @@ def run_picture(
         raise UsageError(f"similarity is that of activations or weights, got {similarity!r}")
     elif similarity is not None and not isinstance(similarity, str):
         measure, matrix = "similarity", similarity
-    shape, order = data.dataset.image_shape, None
+    shape, order, labels = data.dataset.image_shape, None, data.probe_labels()
 
     with page(kind):
         figure = new_figure(*SIZE)
@@ -81,10 +81,10 @@ def run_picture(
         left, beside = upper.subfigures(1, 2, width_ratios=(1.45, 1), wspace=0.02)
         ax = left.subplots()
         right, accuracy = beside.subplots(2, 1, height_ratios=(1.5, 1))
-        if len(W) == data.dataset.n_inputs == 2 and layer == 1:
+        if len(W) == data.dataset.n_inputs == 2 and layer == 1 and not data.dataset.regression:
             decision_regions(ax, net, data.dataset, replica=replica)
-        elif shape is not None and min(shape) >= SMALLEST and net.depth > 1:
-            seen = answers(single, data.probe(), data.probe_labels(), layer)
+        elif labels is not None and shape and min(shape) >= SMALLEST and net.depth > 1:
+            seen = answers(single, data.probe(), labels, layer)
             best = one(seen.classes, 2, replica).argmax(axis=0)
             order = [int(h) for h in np.lexsort((best, dead))]
             names = [data.dataset.classes[k] for k in best]
@@ -102,11 +102,12 @@ def run_picture(
             order=order,
         )
         right.set_title(title_of(right), fontsize="small")
-        many = len(records[-1].test_accuracy) >= MANY
+        score, scores = records[-1].score
+        many = len(scores) >= MANY
         places = lower.subplots(1, 1 + bool(diversity_keys(records)) + many, squeeze=False)[0]
         curves([accuracy, *places], records, "quantiles" if many else "range")
         if many:
-            histogram(places[-1], records[-1].test_accuracy)
+            histogram(places[-1], scores, unit=in_words(score))
         figure.suptitle(heading(net, data.dataset, replica), x=0.01, ha="left", fontsize="large")
     return figure
 
@@ -133,7 +134,7 @@ def diversity_keys(records: Sequence[Record]) -> list[str]:
 
 def curves(axes: Sequence[Axes], records: Sequence[Record], band: Band) -> None:
     """Accuracy, losses, and correlation if it was measured, each on an axis of its own."""
-    learning_curves(axes[0], records, band=band)
+    learning_curves(axes[0], records, value=records[0].score[0], band=band)
     flat = [record.flat() for record in records]
     epochs = [float(record.epoch) for record in records]
     for place, key in enumerate(("train_loss", "test_loss")):
