@@ -22,7 +22,7 @@ import pytest
 
 import tinydiv
 from tinydiv import activations, diversity, initializers, losses, optimizers, schedules
-from tinydiv.command import listing
+from tinydiv.command import cli, listing
 from tinydiv.data import NAMES
 from tinydiv.data.toys import TOYS
 from tinydiv.errors import UsageError
@@ -870,7 +870,7 @@ def test_no_gpu_is_one_sentence(command, monkeypatch):
 
 
 def test_no_matplotlib_is_one_sentence(command, monkeypatch):
-    monkeypatch.setattr(train, "find_spec", lambda name: None)
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
     assert "or --no-plot" in refused(command, *TOY[:-1], code=1)
 
 

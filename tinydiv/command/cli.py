@@ -23,6 +23,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
@@ -182,6 +183,12 @@ def interrupts() -> Iterator[list[int]]:
     finally:
         if ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def needs_matplotlib(what: str, otherwise: str = "") -> None:
+    """Raise RunError before any work if a picture is wanted that could not be drawn after it."""
+    if find_spec("matplotlib") is None:
+        raise RunError(f"{what} needs matplotlib: python -m pip install matplotlib{otherwise}")
 
 
 def one_blas_thread() -> None:

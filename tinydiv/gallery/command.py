@@ -9,7 +9,6 @@ technique needs several networks (consensus), the fewest it takes are trained; t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,8 +136,7 @@ def command(argv: Sequence[str]) -> None:
     """Train the networks, draw them, print a table."""
     options = parser().parse(argv)
     config = made(GalleryConfig, from_flags(GalleryConfig, vars(options)))
-    if find_spec("matplotlib") is None:
-        raise RunError("the gallery needs matplotlib: python -m pip install matplotlib")
+    cli.needs_matplotlib("the gallery")
     from tinydiv.files.atomic import replacing
     from tinydiv.plots import gallery_picture, save
 

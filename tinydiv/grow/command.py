@@ -12,12 +12,11 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tinydiv.command import cli
-from tinydiv.errors import RunError, UsageError, nearest
+from tinydiv.errors import UsageError, nearest
 from tinydiv.options import (
     from_flags,
     made,
@@ -134,10 +133,8 @@ def read(
     """The flags of one comparison, and its settings; small: what --quick changes."""
     options = flags_of(name, settings, settings.__doc__ or "").parse(argv)
     given = from_flags(settings, vars(options))
-    if not options.no_figures and find_spec("matplotlib") is None:
-        raise RunError(
-            "the figures need matplotlib: python -m pip install matplotlib, or --no-figures"
-        )
+    if not options.no_figures:
+        cli.needs_matplotlib("every figure", ", or --no-figures")
     return options, made(settings, (small if options.quick else {}) | given)
 
 

@@ -115,7 +115,7 @@ def paired_dots(
     table = np.array(list(values.values()))  # (arms, seeds)
     if n <= MOST_JOINED:
         ax.plot(np.arange(len(table)), table, color=DEAD, linewidth=0.6, alpha=0.7, zorder=1)
-    said = []
+    summary = []
     for place, (name, column) in enumerate(values.items()):
         shade, sideways = colour(place), 0.05 * spread_out(n)
         ax.plot(place + sideways, column, mark(place), color=shade, markersize=4, alpha=0.7)
@@ -135,12 +135,12 @@ def paired_dots(
             markeredgecolor=ink(ax),
             zorder=5,
         )
-        said.append(f"{name} {mean:.4g} [{low:.4g}, {high:.4g}]")
+        summary.append(f"{name} {mean:.4g} [{low:.4g}, {high:.4g}]")
     ax.set_xticks(np.arange(len(table)), list(values))
     ax.set_xlim(-0.5, len(table) - 0.5)
     ax.set_ylabel(unit)
     ax.set_title(f"{n} seeds; large marks: mean and 95 % interval", fontsize="small")
-    describe(ax, f"{unit.capitalize()} over {n} seeds: {'; '.join(said)}.")
+    describe(ax, f"{unit.capitalize()} over {n} seeds: {'; '.join(summary)}.")
     return ax
 
 

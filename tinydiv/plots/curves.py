@@ -143,7 +143,7 @@ def learning_curves(
     Raises UsageError for a value that the records do not hold, and for runs without records.
     """
     named = runs if isinstance(runs, Mapping) else {"": runs}
-    networks, place, said = set[int](), 0, []
+    networks, place, summary = set[int](), 0, []
     for name, records in named.items():
         if not records:
             raise UsageError(f"there are no records to draw{f' for {name!r}' if name else ''}")
@@ -158,10 +158,10 @@ def learning_curves(
             curve(ax, xs, table, label=label, place=place, band=band)
             networks.add(len(table[0]))
             last = spread(np.array([v for v in table[-1] if np.isfinite(v)]), "range")[0]
-            said.append(f"{label or 'the run'} ends at {last:.3g}")
+            summary.append(f"{label or 'the run'} ends at {last:.3g}")
             place += 1
     finish(ax, value, over, networks, band, legend=place > 1)
-    describe(ax, f"{in_words(value).capitalize()} over {over}s: {'; '.join(said)}.")
+    describe(ax, f"{in_words(value).capitalize()} over {over}s: {'; '.join(summary)}.")
     return ax
 
 
@@ -223,9 +223,9 @@ def histogram(ax: Axes, values: Sequence[float] | Floats, *, unit: str = "test a
     gone = f", {every.size - seen.size} diverged" if seen.size < every.size else ""
     if unit == "test accuracy":
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    said = f"median {median:.3g}, 5 % to 95 %: {low:.3g} to {high:.3g}{gone}"
+    summary = f"median {median:.3g}, 5 % to 95 %: {low:.3g} to {high:.3g}{gone}"
     ax.set_title(f"median {median:.3g}{gone}\n5 to 95 %: {low:.3g} to {high:.3g}", fontsize="small")
-    describe(ax, f"{unit.capitalize()} of {every.size} networks: {said}.")
+    describe(ax, f"{unit.capitalize()} of {every.size} networks: {summary}.")
     return ax
 
 

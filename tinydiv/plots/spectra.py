@@ -27,7 +27,7 @@ def correlation_spectrum(
     carry the variance (participation ratio) out of the neurons alive. Returns the axis.
     """
     named = matrices if isinstance(matrices, Mapping) else {"": matrices}
-    said, most = [], 1
+    summary, most = [], 1
     for place, (name, matrix) in enumerate(named.items()):
         host = np.asarray(to_host(matrix), dtype=float)
         if host.ndim not in (2, 3) or host.shape[-1] != host.shape[-2]:
@@ -40,7 +40,7 @@ def correlation_spectrum(
         label = f"{name}: {words}" if name else words
         ranks = np.arange(1, values.shape[1] + 1, dtype=float)
         curve(ax, ranks, np.maximum(values, SMALLEST).T, label=label, place=place, band=band)
-        said.append(label)
+        summary.append(label)
         most = max(most, values.shape[1])
     ax.axhline(1, color=ink(ax), linewidth=0.8, linestyle=":")
     ax.annotate("independent", (most, 1), (0, 4), textcoords="offset points", ha="right")
@@ -49,7 +49,7 @@ def correlation_spectrum(
     ax.set_xlabel("rank of the eigenvalue")
     ax.set_ylabel("eigenvalue of the correlations")
     ax.legend(fontsize="x-small", loc="lower left")
-    describe(ax, f"Eigenvalues of the neurons' correlations: {'; '.join(said)}.")
+    describe(ax, f"Eigenvalues of the neurons' correlations: {'; '.join(summary)}.")
     return ax
 
 

@@ -136,8 +136,8 @@ def points(share: float) -> str:
 
 def relation(interval: "Interval") -> str:
     """A rank correlation in words: its number, and whether its sign is sure."""
-    said = f"rank correlation {interval.estimate:+.2f}, 95 % interval {interval.low:+.2f} to "
-    return said + f"{interval.high:+.2f}"
+    sentence = f"rank correlation {interval.estimate:+.2f}, 95 % interval {interval.low:+.2f} to "
+    return sentence + f"{interval.high:+.2f}"
 
 
 def sure(interval: "Interval") -> bool:
@@ -157,15 +157,17 @@ def about_ablation(found: "Effects") -> list[str]:
     one = found.ablation
     drops = [d for row in one.drop for d in row]
     which = "one of its neurons" if len(one.drop[0]) > 1 else "its neuron"
-    said = [
+    sentence = [
         f"Without {which} a network loses {points(mean(drops))} of accuracy on average, "
         f"between {points(min(drops))} and {points(max(drops))}."
     ]
     dead = [not on for row in one.alive for on in row]
     if any(dead):
-        said.append(f"{sum(dead)} of {len(dead)} neurons are dead: without them nothing changes.")
+        sentence.append(
+            f"{sum(dead)} of {len(dead)} neurons are dead: without them nothing changes."
+        )
     if one.relation is None:
-        return said
+        return sentence
     numbers = relation(one.relation)
     if not sure(one.relation):
         end = (
@@ -176,7 +178,7 @@ def about_ablation(found: "Effects") -> list[str]:
         end = f"The more a neuron resembles another, the less is lost without it ({numbers}): redundancy."
     else:
         end = f"Without neurons that resemble another more is lost, not less ({numbers})."
-    return [*said, end]
+    return [*sentence, end]
 
 
 def about_ambiguity(found: "Effects") -> list[str]:
@@ -211,13 +213,13 @@ def about_bias(found: "Effects") -> list[str]:
         ]
     tied = (1 - 1 / one.H) * one.covariance
     share = one.variance / one.H
-    said = (
+    sentence = (
         f"Over starts, the squared error {one.error:.3g} is {one.bias:.3g} bias, {share:.3g} from the "
         f"neurons' own variance and {tied:+.3g} from their covariance:"
     )
     if tied < 0:
-        return [f"{said} they make up for each other's deviations."]
-    return [f"{said} they deviate together more than apart."]
+        return [f"{sentence} they make up for each other's deviations."]
+    return [f"{sentence} they deviate together more than apart."]
 
 
 def about_accuracy(found: "Effects", metric: str) -> list[str]:
@@ -225,7 +227,7 @@ def about_accuracy(found: "Effects", metric: str) -> list[str]:
     if metric not in found.relations:
         few = len(found.accuracy) < 4
         why = "fewer than four networks" if few else "numbers that do not vary"
-        return [f"Whether {name} goes with accuracy cannot be said from {why}."]
+        return [f"Whether {name} goes with accuracy cannot be judged from {why}."]
     one = found.relations[metric]
     if not sure(one):
         return [

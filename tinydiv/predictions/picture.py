@@ -28,9 +28,9 @@ def ablation_scatter(ax: Axes, found: Ablation) -> Axes:
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("largest |correlation| with another neuron")
     ax.set_ylabel("accuracy lost without it")
-    said = interval_words(found.relation)
-    ax.set_title(f"what each neuron is worth\n{said}", fontsize="small")
-    describe(ax, f"Accuracy lost without each of {len(drop)} neurons, {said}.")
+    relation = interval_words(found.relation)
+    ax.set_title(f"what each neuron is worth\n{relation}", fontsize="small")
+    describe(ax, f"Accuracy lost without each of {len(drop)} neurons, {relation}.")
     return ax
 
 
@@ -111,10 +111,11 @@ def diversity_scatter(ax: Axes, found: Effects, metric: str = "correlation") -> 
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel(in_words(metric))
     ax.set_ylabel("test accuracy")
-    said = interval_words(found.relations.get(metric))
-    ax.set_title(f"{len(found.accuracy)} networks\n{said}", fontsize="small")
+    relation = interval_words(found.relations.get(metric))
+    ax.set_title(f"{len(found.accuracy)} networks\n{relation}", fontsize="small")
     describe(
-        ax, f"Test accuracy against {in_words(metric)} of {len(found.accuracy)} networks, {said}."
+        ax,
+        f"Test accuracy against {in_words(metric)} of {len(found.accuracy)} networks, {relation}.",
     )
     return ax
 

@@ -8,7 +8,6 @@ responses are correlated: it is the inputs that are.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,8 +83,7 @@ def command(argv: Sequence[str]) -> None:
     """Start and train networks, draw a picture per start, print a table."""
     options = parser().parse(argv)
     config = made(StartsConfig, from_flags(StartsConfig, vars(options)))
-    if find_spec("matplotlib") is None:
-        raise RunError("the pictures need matplotlib: python -m pip install matplotlib")
+    cli.needs_matplotlib("every picture")
     from tinydiv.initializers import SCHEMES
     from tinydiv.initializers.specs import parse
     from tinydiv.loop import DeviceData

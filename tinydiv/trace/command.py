@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +108,8 @@ def command(argv: Sequence[str]) -> None:
     if cli.listed(options):
         return
     config = made(TraceConfig, from_flags(TraceConfig, vars(options)))
-    if options.picture is not None and find_spec("matplotlib") is None:
-        raise RunError("--picture needs matplotlib: python -m pip install matplotlib")
+    if options.picture is not None:
+        cli.needs_matplotlib("--picture")
     if options.picture is not None and not Path(options.picture).parent.is_dir():
         folder = Path(options.picture).parent
         raise RunError(f"--picture {options.picture}: there is no folder {folder}")

@@ -13,13 +13,12 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
-from tinydiv.errors import RunError, UsageError
+from tinydiv.errors import UsageError
 from tinydiv.options import flag, from_flags, from_toml, made, whole
 from tinydiv.runs.config import TrainConfig
 
@@ -123,10 +122,8 @@ def command(argv: Sequence[str]) -> None:
             raise UsageError(f"{flag(name)} needs the name of a folder")
     if options.out is not None and options.resume is not None:
         raise UsageError("--resume goes on in the run's own folder: leave out --out")
-    if (options.animate or epochs or not options.no_plot) and find_spec("matplotlib") is None:
-        raise RunError(
-            "the picture needs matplotlib: python -m pip install matplotlib, or --no-plot"
-        )
+    if options.animate or epochs or not options.no_plot:
+        cli.needs_matplotlib("the picture", ", or --no-plot")
     from tinydiv.backend import quiet
     from tinydiv.files import own
     from tinydiv.runs.folder import abandon, result
