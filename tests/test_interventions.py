@@ -1046,3 +1046,22 @@ def test_every_invariant_is_named_and_every_own_setting_has_help():
         for field in dataclasses.fields(TECHNIQUES[name]):
             assert field.metadata["help"], (name, field.name)
     assert place("redo").every == 100
+
+
+@pytest.mark.parametrize("name", ["cayley", "reorthogonalise:every=1"])
+@pytest.mark.parametrize("replicas", [None, 2])
+def test_twin_neurons_become_orthogonal_too(name, replicas, backend):
+    """W[:, 1] = W[:, 0] leaves a singular value of zero, which Newton's iteration cannot raise."""
+    net = network([9, 6, 3], replicas=replicas, dtype="float64")
+    net.W[0][..., 1] = net.W[0][..., 0]
+    net.W[0][..., 4] = 2 * net.W[0][..., 3]
+    optimizer = SGD(net, 0.0)
+    techniques = Techniques(net, [name], optimizer)
+    X, Y = to_device(numbers(8, 9)), to_device(labels(8, classes=3))
+    trace = net.forward(X)
+    step = techniques.step(trace, Y, *cross_entropy(trace.logits, Y))
+    techniques.after_update(step)
+    W = to_host(net.W[0])
+    U = W / np.linalg.norm(W, axis=-2, keepdims=True)
+    away = np.swapaxes(U, -1, -2) @ U - np.eye(6)
+    np.testing.assert_allclose(away, 0 * away, atol=1e-6)

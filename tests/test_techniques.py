@@ -8,15 +8,19 @@ from dataclasses import field
 import numpy as np
 import pytest
 
+from tinydiv import data
 from tinydiv.activations import ACTIVATIONS
 from tinydiv.backend import to_device, to_host, xp
 from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError
 from tinydiv.initializers import SCHEMES, initialize
 from tinydiv.layers import Context
+from tinydiv.loop import train
 from tinydiv.losses import LOSSES, cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import OPTIMIZERS, SGD, Adam
+from tinydiv.runs.build import build
+from tinydiv.runs.config import TrainConfig
 from tinydiv.schedules import SHAPES
 from tinydiv.settings import in_a_line
 from tinydiv.techniques import (
@@ -534,3 +538,38 @@ def test_a_step_with_any_technique_never_stops_at_the_host(name, on_standin):
     assert counts.stops == 0
     assert counts.uploads == 0
     assert counts.copies == 0
+
+
+def test_techniques_of_one_file_share_its_classes(tmp_path):
+    file = tmp_path / "mine.py"
+    text = (
+        "from tinydiv.techniques import Intervention\n"
+        "class Kept:\n    pass\n"
+        "class One(Intervention):\n    kept = Kept\n"
+        "class Two(Intervention):\n    kept = Kept\n"
+    )
+    file.write_text(text)
+    one, two, again = (place(f"{file}:{n}").technique for n in ("One", "Two", "One"))
+    assert one.kept is two.kept
+    assert type(one) is type(again)
+    file.write_text(text + "# changed\n")
+    assert type(place(f"{file}:One").technique) is not type(one)
+
+
+@pytest.mark.parametrize("name", sorted(n for n, c in TECHNIQUES.items() if c.fewest_samples > 1))
+def test_a_technique_that_compares_samples_refuses_batches_of_one(name):
+    dataset = data.load("xor")
+    net = MLP([2, 4, 2], layers=layers_of([name]))
+    optimizer = SGD(net, 0.1)
+    techniques = Techniques(net, [name], optimizer)
+    with pytest.raises(UsageError, match=f"{name} compares the samples of a batch: .* at least 2"):
+        train(net, dataset, optimizer, techniques, epochs=1, batch_size=1)
+    with pytest.raises(UsageError, match="the batch size is 1"):
+        build(TrainConfig(data="xor", technique=(name,), batch_size=1, hidden=(4,)))
+
+
+def test_which_techniques_compare_samples():
+    """Everything that measures correlation over a batch, and nothing that looks at weights."""
+    found = {name for name, cls in TECHNIQUES.items() if cls.fewest_samples > 1}
+    assert found >= {"decov", "vicreg", "barlow", "batch-norm", "zca-norm", "iter-norm", "pearson"}
+    assert not found & {n for n, c in TECHNIQUES.items() if c.family in ("weights", "growing")}

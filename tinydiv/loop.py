@@ -306,6 +306,7 @@ def train(
             raise UsageError(f"{what} belongs to another network than the one to train: {other!r}")
     if techniques.optimizer not in (None, optimizer):
         raise UsageError("the techniques were made with another optimizer: pass that one to train")
+    techniques.refuse_batch(batch_size)
     techniques.total, techniques.loss = max(total, 1), loss_function
     if techniques.probe_inputs is None:
         techniques.probe_inputs = probe

@@ -150,6 +150,8 @@ def build(config: TrainConfig) -> Run:
         probe_inputs=on_device.probe(),
         seeds=replica_seeds(config.seed, net.replicas),
     )
+    assert config.batch_size is not None
+    techniques.refuse_batch(config.batch_size)
     standing = Standing(net, optimizer, techniques, Guard(net), Loop())
     return Run(config, on_device, standing)
 

@@ -28,6 +28,7 @@ class Barlow(TwoViewPenalty):
 
     name = "barlow"
     family = "activations"
+    fewest_samples = 2
     default_strength = 0.1
 
     redundancy: float = setting(0.0051, low=0, help="weight of the off-diagonal part")

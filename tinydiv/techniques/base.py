@@ -168,6 +168,8 @@ class Technique:
     """What else a technique acts on, it cannot be told by layers=."""
     fewest_networks = 1
     """How many networks must be trained together for it to mean anything."""
+    fewest_samples = 1
+    """How many samples a batch must have for it to mean anything."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Specs of techniques that must stand beside it."""
 

@@ -23,6 +23,7 @@ class BatchNorm(LayerTechnique):
 
     name = "batch-norm"
     family = "layers"
+    fewest_samples = 2
     place = "before"
 
     momentum: float = setting(0.1, above=0, high=1, help="weight of the newest batch")

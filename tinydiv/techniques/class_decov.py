@@ -35,6 +35,7 @@ class ClassDeCov(ActivationPenalty):
 
     name = "class-decov"
     family = "activations"
+    fewest_samples = 2
     default_strength = 0.1
 
     form: str = setting(

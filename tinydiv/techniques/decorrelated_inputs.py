@@ -7,7 +7,7 @@ from tinydiv.techniques.base import LayerTechnique
 
 
 class DecorrelatedInputs(LayerTechnique):
-    """Decorrelate the inputs by a learned matrix R (Dalm, Offergeld, Ahmad and van Gerven, 2024).
+    """Decorrelate the network's inputs by a learned matrix R (Dalm, Offergeld, Ahmad and van Gerven, 2024).
 
         X' = X R',   C = X''X' / B
         every k steps:   R <- R - rate [(1 - kappa) off(C) + kappa (diag C - I)] R
@@ -19,13 +19,15 @@ class DecorrelatedInputs(LayerTechnique):
     The rule diverges where the rate exceeds 2 over the largest eigenvalue of C, so the rate is capped at
     1 over its trace. R folds into the first weights: W <- R'W.
 
-    Neurons' correlation comes mostly from the inputs': so much that this wins more than penalties.
+    It decorrelates the network's inputs only, where Dalm et al. decorrelate every layer's: the neurons'
+    correlation comes mostly from the inputs', so much that this wins more than penalties.
     Cost: 2 B D^2 for X' in every step, 4 B D^2 for the rule every k steps. At D = 784 that is many
     times a small network's own step.
     """
 
     name = "decorrelated-inputs"
     family = "layers"
+    fewest_samples = 2
     place = "inputs"
 
     rate: float = setting(0.01, above=0, high=1, help="rate of R's own rule")

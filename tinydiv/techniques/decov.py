@@ -22,6 +22,7 @@ class DeCov(ActivationPenalty):
 
     name = "decov"
     family = "activations"
+    fewest_samples = 2
     default_strength = 0.1
 
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:

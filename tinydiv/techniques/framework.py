@@ -82,6 +82,16 @@ class Techniques:
             if isinstance(p.technique, Intervention):
                 self._bind(p.technique, layers)
 
+    def refuse_batch(self, samples: int) -> None:
+        """Raise UsageError where batches of so many samples make a technique meaningless."""
+        for placed in self.placed:
+            fewest = placed.technique.fewest_samples
+            if samples < fewest:
+                raise UsageError(
+                    f"{placed.label} compares the samples of a batch: it needs at least {fewest} of "
+                    f"them, and the batch size is {samples}"
+                )
+
     def _layers(self, placed: Placed) -> tuple[int, ...]:
         """Which hidden layers one technique acts on."""
         technique, hidden = placed.technique, tuple(range(1, self.net.depth))

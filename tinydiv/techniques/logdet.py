@@ -32,6 +32,7 @@ class LogdetCorrelation(ActivationPenalty):
 
     name = "logdet-correlation"
     family = "activations"
+    fewest_samples = 2
     default_strength = 0.1
 
     delta: float = setting(1e-3, above=0, help="added to the diagonal; below 1e-3 float64 only")

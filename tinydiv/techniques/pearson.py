@@ -28,6 +28,7 @@ class Pearson(ActivationPenalty):
 
     name = "pearson"
     family = "activations"
+    fewest_samples = 2
     default_strength = 0.2
 
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
@@ -61,6 +62,7 @@ class MeanAbsPearson(ActivationPenalty):
 
     name = "mean-abs-pearson"
     family = "activations"
+    fewest_samples = 2
     default_strength = 0.1
 
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")

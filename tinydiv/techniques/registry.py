@@ -72,6 +72,10 @@ OTHERS = (*LAYERS, *INTERVENTIONS, *EXHIBITS)
 TECHNIQUES: dict[str, type[Technique]] = {cls.name: cls for cls in (*PENALTIES, *OTHERS)}
 
 
+IMPORTED: dict[str, str] = {}
+"""The digest of each reader's file that was imported, by the name of its module."""
+
+
 def technique_class(name: str, file: str | None = None) -> type[Technique]:
     """The class of that name, built in or in a file. Raises UsageError if there is none."""
     if file is not None:
@@ -103,13 +107,22 @@ def classes_in_file(file: str) -> dict[str, type[Technique]]:
 
 
 def module_of_file(file: str) -> ModuleType:
-    """A reader's own file, imported. Raises UsageError if it is not there or its code fails."""
+    """A reader's own file, imported: once, until it changes, so that its techniques share their classes.
+
+    Raises UsageError if it is not there or its code fails.
+    """
     path = Path(file)
     if not path.is_file():
         raise UsageError(f"there is no file {file}")
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be imported: {error.strerror or error}") from error
     # A module name of its own per path, so that two files called mine.py do not meet.
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     module_name = f"tinydiv_own_{path.stem}_{key}"
+    if IMPORTED.get(module_name) == digest and module_name in sys.modules:
+        return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{file} is no Python file: its name must end in .py")
@@ -121,4 +134,5 @@ def module_of_file(file: str) -> ModuleType:
         del sys.modules[module_name]
         said = getattr(error, "strerror", None) or error  # no [Errno 13]
         raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {said}") from error
+    IMPORTED[module_name] = digest
     return module

@@ -22,11 +22,22 @@ def nearest_frame(U: Array, iterations: int) -> Array:
         Y = U / |U|;   Y <- 1.5 Y - 0.5 Y Y'Y       (Newton-Schulz: singular values go to 1)
 
     From Y = U / |U| every singular value lies in (0, 1] and grows, by 1.5 a step at first; begun at U
-    itself the iteration goes wrong, silently, once a singular value exceeds sqrt(3). Columns of zeros
-    stay zero.
+    itself the iteration goes wrong, silently, once a singular value exceeds sqrt(3).
+
+    Twins, and columns that depend on others, leave singular values of zero, which stay zero: Q'Q is then
+    a projection, and P = I - Q'Q what it lacks. Fixed columns E without a pattern fill it up, at right
+    angles to Q:
+
+        Q <- (E - Q Q'E) P + Q, and then the same iteration
     """
+    D, H = U.shape[-2:]
     size = xp.sqrt(xp.sum(U**2, axis=(-2, -1), keepdims=True))
-    return newton_schulz(U / xp.maximum(size, xp.finfo(U.dtype).tiny), iterations)
+    Q = newton_schulz(U / xp.maximum(size, xp.finfo(U.dtype).tiny), iterations)
+    P = xp.eye(H, dtype=U.dtype) - matmul(Q.mT, Q)
+    lacks = xp.sum(P * P, axis=(-2, -1), keepdims=True) > 0.1
+    E = xp.sin(xp.arange(D * H, dtype=U.dtype) ** 1.5).reshape(D, H) * (2 / D) ** 0.5
+    filled = newton_schulz(Q + matmul(E - matmul(Q, matmul(Q.mT, E)), P), iterations)
+    return xp.where(lacks, filled, Q)
 
 
 class Reorthogonalise(Intervention):

@@ -29,6 +29,7 @@ class SpanningTree(ActivationPenalty):
 
     name = "spanning-tree"
     family = "activations"
+    fewest_samples = 2
     default_strength = 0.01
 
     form: str = setting("t1", choices=("t1", "t2"), help="sum of edges, or their mean and spread")

@@ -27,6 +27,7 @@ class VICReg(ActivationPenalty):
 
     name = "vicreg"
     family = "activations"
+    fewest_samples = 2
     default_strength = 0.01
 
     covariance: float = setting(1.0, low=0, help="weight of the covariance term")

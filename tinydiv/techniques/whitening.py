@@ -30,6 +30,7 @@ class Whitening(LayerTechnique):
     """
 
     family = "layers"
+    fewest_samples = 2
     place = "before"
 
     momentum: float = setting(0.1, above=0, high=1, help="weight of the newest batch")

@@ -33,6 +33,7 @@ class WLDReg(ActivationPenalty):
 
     name = "wld-reg"
     family = "activations"
+    fewest_samples = 2
     default_strength = 0.003
 
     form: str = setting(
