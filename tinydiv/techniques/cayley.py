@@ -21,7 +21,8 @@ class Cayley(Intervention):
 
     W (..., D, H), H <= D; P, R (..., D, 2H), so the system that is solved is only 2H x 2H. A is skew,
     so its Cayley transform is a rotation: Q stays orthonormal at every rate. The start is moved
-    to the nearest frame, twins and dependent neurons included; s, one number per network, is the draw's usual length, so scale stays what it
+    to the nearest frame, twins and dependent neurons included;
+    s, one number per network, is the draw's usual length, so scale stays what it
     was. It owns the update of the hidden W; biases and outputs stay with the optimizer.
     Cost: four products of D H^2 (two of 2H columns), a solve of 2H x 2H.
     """
