@@ -181,6 +181,38 @@ def test_a_cupy_whose_import_fails_is_told_from_one_that_is_missing(monkeypatch,
         use("cupy")
 
 
+BANNER = """
+================================================================
+Failed to import CuPy.
+
+If you installed CuPy via wheels (cupy-cudaXXX), make sure that it matches the version of CUDA.
+
+Original error:
+  ImportError: libcuda.so.1: cannot open shared object file
+================================================================
+"""
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (f"ImportError({BANNER!r})", "ImportError: libcuda.so.1: cannot open shared object file"),
+        ("ImportError('====\\nno words above')", "no words above"),
+        ("AttributeError('np.cfloat was removed')", "np.cfloat was removed"),
+        ("OSError()", "OSError"),
+    ],
+)
+def test_whatever_the_import_of_cupy_raises_its_cause_is_shown(
+    monkeypatch, tmp_path, raised, words
+):
+    (tmp_path / "cupy.py").write_text(f"raise {raised}")
+    fake_cupy.forget(monkeypatch)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(RunError, match=rf"import fails \({words}\): reinstall"):
+        use("cupy")
+    assert use("auto") == "numpy"
+
+
 def test_an_error_without_words_is_named_by_its_kind(monkeypatch):
     cupy = fake_cupy.install(monkeypatch)
     cupy.cuda.runtime.getDeviceCount = lambda: (_ for _ in ()).throw(OSError())

@@ -182,6 +182,8 @@ def arrows(name):
 def allowed(name):
     """The files and rooms that a file may import."""
     place = module_of(name)
+    if place == "__main__":  # the list of the commands
+        return {"errors", "command"}
     if place in COMMANDS:
         return {place, *LESSON, *ROOMS}
     if place in ROOMS:
@@ -198,7 +200,16 @@ def test_a_file_imports_only_what_its_room_may(name):
 
 
 def test_every_file_at_the_top_is_in_the_lesson_and_every_folder_is_a_room():
-    assert {module_of(name) for name in FILES} == {"__init__", *LESSON, *ROOMS, *COMMANDS}
+    assert {module_of(name) for name in FILES} == {
+        *("__init__", "__main__"),
+        *(*LESSON, *ROOMS, *COMMANDS),
+    }
+
+
+def test_the_list_of_commands_has_all_of_them():
+    from tinydiv import __main__ as listing
+
+    assert set(listing.COMMANDS) == set(COMMANDS)
 
 
 def reached_from(name, arrows):

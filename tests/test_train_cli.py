@@ -1126,6 +1126,25 @@ def test_a_fault_of_tinydiv_says_so(command, monkeypatch):
     assert "please report it" in err
 
 
+def test_a_fault_of_the_surroundings_is_not_said_to_be_tinydivs(command, monkeypatch, tmp_path):
+    """matplotlib with usetex and no LaTeX; NumPy older than what tinydiv needs."""
+    from tinydiv.command import cli
+    from tinydiv.runs import build as runs
+
+    there = tmp_path / "site-packages" / "matplotlib" / "texmanager.py"
+    names = {}
+    exec(compile("def tex(*given): raise RuntimeError('no latex')", str(there), "exec"), names)
+    monkeypatch.setattr(runs, "load_data", names["tex"])
+    code, _, err = command(*TOY)
+    assert code == 1
+    assert "RuntimeError: no latex, in texmanager.py, line 1: this comes from matplotlib" in err
+    versions = {"numpy": "1.26.4"}
+    monkeypatch.setattr("importlib.metadata.version", lambda name: versions.get(name, "99.0"))
+    assert "numpy 1.26.4 is installed and tinydiv needs 2.0 or newer" in cli.too_old()
+    code, _, err = command(*TOY)
+    assert 'pip install "numpy>=2.0"' in err
+
+
 def test_ctrl_c_before_the_first_step_is_130(command, monkeypatch):
     from tinydiv.runs import build as runs
 

@@ -92,8 +92,8 @@ def _working_cupy() -> types.ModuleType:
     extras = 'python -m pip install "tinydiv[cuda13]" (or [cuda12], to match the driver)'
     try:
         import cupy
-    except ImportError as error:
-        if getattr(error, "name", None) == "cupy":
+    except Exception as error:  # a broken installation may raise anything
+        if isinstance(error, ImportError) and error.name == "cupy":
             raise RunError(
                 f"the cupy backend needs CuPy, which is not installed: {extras}"
             ) from None
@@ -138,8 +138,12 @@ def cublas_gemm_probe(cupy: Array, ones: Array) -> Array:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".: ") if text else type(error).__name__
+    """The first line with words in it; of CuPy's banner, the error that it reports as the original one."""
+    text = str(error)
+    _, banner, original = text.partition("Original error:")
+    lines = [line.strip() for line in (original if banner else text).splitlines()]
+    worded = [line for line in lines if any(c.isalnum() for c in line)]
+    return worded[0].rstrip(".: ") if worded else type(error).__name__
 
 
 def matmul(a: Array, b: Array, out: Array | None = None) -> Array:

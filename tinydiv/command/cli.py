@@ -264,8 +264,41 @@ def sentence(error: BaseException) -> str:
         return f"{place}{error.strerror}"
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "tinydiv"
-    fault = "this is a fault of tinydiv's, please report it with what TINYDIV_TRACEBACK=1 shows"
-    return f"{named}, in {place}: {'; '.join(getattr(error, '__notes__', [])) or fault}"
+    notes = "; ".join(getattr(error, "__notes__", []))
+    return f"{named}, in {place}: {notes or too_old() or whose_fault(frames)}"
+
+
+def whose_fault(frames: traceback.StackSummary) -> str:
+    """Where an unexpected error came from: another package in this environment, or tinydiv."""
+    report = "please report it with what TINYDIV_TRACEBACK=1 shows"
+    _, inside, rest = frames[-1].filename.rpartition("site-packages") if frames else ("", "", "")
+    package = rest.strip("/\\").replace("\\", "/").split("/")[0].removesuffix(".py")
+    if inside and package != "tinydiv":
+        return (
+            f"this comes from {package} in this environment, perhaps from its settings or from a "
+            f"program that it needs; if it happens in a fresh environment, too, {report}"
+        )
+    return f"this is a fault of tinydiv's, {report}"
+
+
+def too_old() -> str:
+    """Which package is older than tinydiv needs, because another one put it there; "" if none is."""
+    from importlib import metadata  # here: it takes a while
+
+    def numbers(version: str) -> list[int]:
+        return [int(n) for n in re.findall(r"\d+", version)[:2]]
+
+    with suppress(metadata.PackageNotFoundError):
+        for needed in metadata.requires("tinydiv") or []:
+            name, at_least, version = needed.partition(">=")
+            if at_least and ";" not in needed:
+                found = metadata.version(name)
+                if numbers(found) < numbers(version):
+                    return (
+                        f"{name} {found} is installed and tinydiv needs {version} or newer (another "
+                        f'package may have put it there): python -m pip install "{needed}"'
+                    )
+    return ""
 
 
 @contextmanager
