@@ -450,3 +450,35 @@ def test_tables_can_be_read_while_a_study_runs(whole, tmp_path):
     assert done < planned
     assert f"**Not finished:** {done} of {planned} networks so far" in report.markdown()
     process.communicate(timeout=60)
+
+
+def test_a_flipped_bit_anywhere_in_a_study_is_a_sentence_or_a_block_that_is_trained_again(tmp_path):
+    study = small_study([Arm("plain"), Arm("adam", {"optimizer": "adam"})], seeds=3)
+    run(study, tmp_path / "whole", block_size=3)
+    whole, readable, sentences = tmp_path / "whole", 0, []
+    places = random.Random(5)
+    files = [whole / "study.json", whole / "costs.json", *sorted((whole / "blocks").iterdir())]
+    for path in files:
+        content = path.read_bytes()
+        for _ in range(25):
+            place = places.randrange(len(content))
+            bad = bytearray(content)
+            bad[place] ^= 1 << places.randrange(8)
+            path.write_bytes(bytes(bad))
+            try:
+                read_study(whole).markdown()
+                readable += 1
+            except (RunError, UsageError) as error:
+                sentences.append(str(error))
+        path.write_bytes(content)
+    assert readable > 10
+    assert len(sentences) > 10
+    assert not [sentence for sentence in sentences if "\n" in sentence]
+    for path in files[2:]:  # the directory at the end of a zip file, then its beginning
+        for place in (-30, -20, 10, 200):
+            bad = bytearray(path.read_bytes())
+            bad[place] ^= 4
+            path.write_bytes(bytes(bad))
+    run(study, whole, resume=True)
+    run(study, tmp_path / "again", block_size=3)
+    assert_same_tables(tmp_path / "again", whole)

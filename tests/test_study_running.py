@@ -248,7 +248,7 @@ def test_processes_have_one_blas_thread_each_and_the_environment_is_left_alone(
     study = small_study([Arm("plain")], seeds=2, controls=NO_CONTROLS)
     report = run(study, tmp_path / "o", executor="processes", workers=1)
     facts = next(iter(report.results.curves.values())).facts
-    assert facts["machine"]["blas_threads"] == "1"
+    assert facts["machine"]["blas_threads"]["OPENBLAS_NUM_THREADS"] == "1"
     assert executors.os.environ["OPENBLAS_NUM_THREADS"] == "3"
     assert "MKL_NUM_THREADS" not in executors.os.environ
 

@@ -31,7 +31,7 @@ from tinydiv.runs.checkpoint import Standing
 from tinydiv.runs.config import EPOCHS, TOY_RATE, USUAL_EPOCHS, TrainConfig
 from tinydiv.schedules import parse
 from tinydiv.settings import split
-from tinydiv.techniques import Techniques, layers_of, place
+from tinydiv.techniques import Placed, Techniques, layers_of, place
 
 USUAL_BATCH = 64
 
@@ -116,7 +116,7 @@ def build(config: TrainConfig) -> Run:
             )
     losses.get(config.loss)
     parse(config.schedule)
-    optimizer_class = optimizers.get(config.optimizer)
+    optimizers.get(config.optimizer)
     placed = [place(spec) for spec in config.technique]
     own = own_data.OwnData.named(config.data)
     if own is None:
@@ -128,32 +128,65 @@ def build(config: TrainConfig) -> Run:
 
     sizes = [dataset.n_inputs, *config.hidden, dataset.n_outputs]
     refuse_too_large(sizes, config.replicas, config.dtype)
-    net = MLP(
-        sizes,
-        activation=config.activation,
-        replicas=None if config.replicas == 1 else config.replicas,
-        dtype=config.dtype,
-        layers=layers_of(placed),
-    )
-    training.check_fit(net, dataset, losses.get(config.loss))
     on_device = DeviceData(dataset, config.dtype)
     sample = on_device.probe(PROBE) if needs_data(config.init) else None
-    initialize(net, config.init, config.seed, sample)
     assert config.lr is not None
     assert config.weight_decay is not None
-    optimizer = optimizer_class(net, one_or_all(config.lr), one_or_all(config.weight_decay))
-    techniques = Techniques(
-        net,
-        placed,
-        optimizer,
-        loss=losses.get(config.loss),
-        probe_inputs=on_device.probe(),
-        seeds=replica_seeds(config.seed, net.replicas),
+    replicas = None if config.replicas == 1 else config.replicas
+    net, optimizer, techniques = assemble(
+        on_device,
+        lambda net: initialize(net, config.init, config.seed, sample),
+        sizes=sizes,
+        activation=config.activation,
+        replicas=replicas,
+        specs=placed,
+        optimizer=config.optimizer,
+        lr=one_or_all(config.lr),
+        weight_decay=one_or_all(config.weight_decay),
+        loss=config.loss,
+        seeds=replica_seeds(config.seed, replicas),
     )
     assert config.batch_size is not None
     techniques.refuse_batch(config.batch_size)
     standing = Standing(net, optimizer, techniques, Guard(net), Loop())
     return Run(config, on_device, standing)
+
+
+def assemble(
+    data: DeviceData,
+    start: Callable[[MLP], None],
+    *,
+    sizes: Sequence[int],
+    activation: str,
+    replicas: int | None,
+    specs: Sequence[Placed],
+    optimizer: str,
+    lr: float | list[float],
+    weight_decay: float | list[float] | None,
+    loss: str,
+    seeds: Sequence[int],
+) -> tuple[MLP, optimizers.Optimizer, Techniques]:
+    """Networks that `start` fills, with their optimizer and techniques: for a run and for a study's block.
+
+    lr, weight_decay: one number, or one per network (None: the optimizer's own). seeds: one per network.
+    """
+    net = MLP(
+        sizes, activation=activation, replicas=replicas, dtype=data.dtype, layers=layers_of(specs)
+    )
+    training.check_fit(net, data.dataset, losses.get(loss))
+    start(net)
+    optimizer_class = optimizers.get(optimizer)
+    decay = optimizer_class.default_weight_decay if weight_decay is None else weight_decay
+    updates = optimizer_class(net, lr, decay)
+    techniques = Techniques(
+        net,
+        specs,
+        updates,
+        loss=losses.get(loss),
+        probe_inputs=data.probe(),
+        seeds=seeds,
+    )
+    return net, updates, techniques
 
 
 def load_data(spec: str, inputs: str) -> Dataset:

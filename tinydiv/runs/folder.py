@@ -13,11 +13,8 @@ Every file is written whole or not at all, and the folder belongs to one run: a 
 in it is refused.
 """
 
-import csv
-import io
 import math
 import os
-import platform
 import secrets
 import sys
 import time
@@ -26,17 +23,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
-
-from tinydiv import __version__, backend
 from tinydiv.errors import RunError, UsageError
-from tinydiv.files import atomic, locking, own, read
+from tinydiv.files import atomic, locking, own, read, table
 from tinydiv.files import model as model_file
 from tinydiv.loop import Record
 from tinydiv.options import from_table, made
 from tinydiv.runs import checkpoint
 from tinydiv.runs.build import Run, build, with_full_path
 from tinydiv.runs.config import TrainConfig
+from tinydiv.runs.environment import environment
 from tinydiv.runs.own_data import OwnData
 from tinydiv.techniques import layers_of
 
@@ -74,20 +69,6 @@ def new_folder() -> Path:
         with suppress(FileExistsError):
             folder.mkdir()
             return folder
-
-
-def environment() -> dict[str, object]:
-    """What results may depend on beside the settings."""
-    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    threads = {name: os.environ[name] for name in names if name in os.environ}
-    return {
-        "tinydiv": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "backend": backend.name(),
-        "blas_threads": threads or f"not set, {os.cpu_count()} cores",
-        "machine": f"{platform.system()} {platform.machine()}",
-    }
 
 
 def begin(out: str | None, run: Run) -> Path:
@@ -141,19 +122,16 @@ def metrics_csv(records: Sequence[Record]) -> str:
     """
     rows = [row for record in records for row in (*record.between, record.flat())]
     columns = list(dict.fromkeys(key for record in records for key in record.flat()))
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["network", *columns])
-    for row in rows:
-        for network in range(len(records[0].train_loss)):
-            writer.writerow([network, *(cell(row.get(key), network) for key in columns)])
-    return file.getvalue()
+    return table.as_csv(
+        {"network": network, **{key: of_network(row.get(key), network) for key in columns}}
+        for row in rows
+        for network in range(len(records[0].train_loss))
+    )
 
 
-def cell(value: float | list[float] | None, network: int) -> float | str:
-    """One entry of the table: the epoch's number, or the network's."""
-    number = value[network] if isinstance(value, list) else value
-    return "" if number is None or not math.isfinite(number) else number
+def of_network(value: float | list[float] | None, network: int) -> float | None:
+    """The epoch's number, or the network's."""
+    return value[network] if isinstance(value, list) else value
 
 
 def replace_given(config: TrainConfig, given: Mapping[str, object]) -> TrainConfig:

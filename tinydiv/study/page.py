@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from tinydiv.divergence import where_diverged
+from tinydiv.files.table import Row
 from tinydiv.study.comparing import (
     Checks,
     Comparison,
@@ -18,7 +19,7 @@ from tinydiv.study.cost import GPU_TIMED_NETWORKS, TIMED_NETWORKS, TIMED_ROUNDS
 from tinydiv.study.plan import tuned_as
 from tinydiv.study.readouts import Readout
 from tinydiv.study.results import Place, Results
-from tinydiv.study.tidy import Row, cost_rows, tables_of
+from tinydiv.study.tidy import cost_rows, tables_of
 
 MOST_COSTS = 4
 """Settings whose costs stand on the page; costs.csv has all."""

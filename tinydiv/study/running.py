@@ -5,8 +5,6 @@ a network needs comes from its own run: where it stands in the block, and beside
 nothing about it.
 """
 
-import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,21 +12,22 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tinydiv import __version__, backend, losses, optimizers
+from tinydiv import backend, losses, optimizers
 from tinydiv.backend import Array, to_host
-from tinydiv.command.cli import THREADS
 from tinydiv.divergence import Guard
 from tinydiv.diversity import measure
 from tinydiv.initializers import PROBE, initialize, needs_data
 from tinydiv.loop import DeviceData, Record, evaluate, train
 from tinydiv.mlp import MLP
+from tinydiv.runs.build import assemble
+from tinydiv.runs.environment import environment
 from tinydiv.stats import Floats
 from tinydiv.study import sharing
 from tinydiv.study.blocks import Block, widths
 from tinydiv.study.energy import Meter
 from tinydiv.study.plan import Run, specs_for
 from tinydiv.study.sharing import Source
-from tinydiv.techniques import Techniques, layers_of, place
+from tinydiv.techniques import Techniques, place
 
 
 @dataclass(frozen=True)
@@ -96,30 +95,20 @@ def carry_out(task: Task) -> Outcome:
 def build(runs: Sequence[Run], data: DeviceData) -> tuple[MLP, optimizers.Optimizer, Techniques]:
     """The networks of a block, untrained, with their optimizer and techniques."""
     shared = runs[0].training
-    seeds = [run.seed for run in runs]
-    specs = [place(spec) for spec in specs_for(shared, [run.training.strength for run in runs])]
-    net = MLP(
-        widths(shared, data.dataset.n_inputs, data.dataset.n_classes),
+    strengths = [run.training.strength for run in runs]
+    return assemble(
+        data,
+        lambda net: start(net, runs, data),
+        sizes=widths(shared, data.dataset.n_inputs, data.dataset.n_classes),
         activation=shared.activation,
         replicas=len(runs),
-        dtype=shared.dtype,
-        layers=layers_of(specs),
+        specs=[place(spec) for spec in specs_for(shared, strengths)],
+        optimizer=shared.optimizer,
+        lr=[rate_of(run) for run in runs],
+        weight_decay=shared.weight_decay,
+        loss=shared.loss,
+        seeds=[run.seed for run in runs],
     )
-    start(net, runs, data)
-    optimizer = optimizers.get(shared.optimizer)(
-        net,
-        [rate_of(run) for run in runs],
-        **({} if shared.weight_decay is None else {"weight_decay": shared.weight_decay}),
-    )
-    techniques = Techniques(
-        net,
-        specs,
-        optimizer,
-        loss=losses.get(shared.loss),
-        probe_inputs=data.probe(),
-        seeds=seeds,
-    )
-    return net, optimizer, techniques
 
 
 def rate_of(run: Run) -> float:
@@ -220,8 +209,7 @@ class Watch:
             "seconds": time.perf_counter() - self.began,
             "seconds_per_step": self.training_seconds / (steps * R),
             "joules": joules,
-            "backend": task.backend,
-            "machine": machine(),
+            "machine": environment(),
         }
         return Outcome(
             step=np.array([step for step, _, _ in self.moments]),
@@ -239,14 +227,3 @@ class Watch:
 def shifted(steps: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int64]:
     """Steps counted from the one that counts as 0; -1 stays -1, a divergence before it counts as 0."""
     return np.where(steps < 0, -1, np.maximum(steps - first, 0))
-
-
-def machine() -> dict[str, object]:
-    """Where this runs, as far as it can matter to a number."""
-    return {
-        "tinydiv": __version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "blas_threads": next((os.environ[t] for t in THREADS if t in os.environ), "not set"),
-    }

@@ -5,7 +5,7 @@ tidy.py has the rows, page.py the page, figures.py the pictures; this writes the
 
 from pathlib import Path
 
-from tinydiv.files import atomic
+from tinydiv.files import atomic, table
 from tinydiv.study import tidy
 from tinydiv.study.page import markdown
 from tinydiv.study.results import Results
@@ -20,7 +20,7 @@ def write(results: Results, folder: Path, *, figures: bool) -> None:
         ("tuning.csv", tidy.tuning_rows(results)),
         ("costs.csv", tidy.cost_rows(results)),
     ):
-        atomic.write_text(folder / name, tidy.as_csv(rows))
+        atomic.write_text(folder / name, table.as_csv(rows))
     atomic.write_text(folder / "table.md", markdown(results))
     if figures:
         from tinydiv.study import figures as drawing  # matplotlib takes a second to import

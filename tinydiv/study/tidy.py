@@ -10,40 +10,16 @@ Numbers that are not there are empty; so are interval and p of seconds_to_target
 is in costs.csv and in seconds_to_target; everything else is the same on every machine and in any order.
 """
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 
-import numpy as np
-
+from tinydiv.files.table import Row
 from tinydiv.study.comparing import compare_all
 from tinydiv.study.cost import start_key
 from tinydiv.study.results import Results
 from tinydiv.study.store import Curve
 
-Row = Mapping[str, object]
 RUN_COLUMNS = ("setting", "regime", "arm", "seed")
-
-
-def as_csv(rows: Iterable[Row]) -> str:
-    """Rows as CSV text; the columns are all that any row has, in the order of their appearance."""
-    listed = list(rows)
-    columns = list(dict.fromkeys(column for row in listed for column in row))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([cell(row.get(column)) for column in columns] for row in listed)
-    return out.getvalue()
-
-
-def cell(value: object) -> object:
-    """A value as CSV has it: nothing for what lacks, floats by their shortest exact text."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, np.generic):
-        return cell(value.item())
-    return repr(value) if isinstance(value, float) else value
 
 
 # Rows ----------------------------------------------------------------------------------------------

@@ -1,0 +1,30 @@
+"""Rows as CSV text: one column per name, nothing rounded, an empty cell where there is no number."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+Row = Mapping[str, object]
+
+
+def as_csv(rows: Iterable[Row]) -> str:
+    """Rows as CSV text; the columns are all that any row has, in the order of their appearance."""
+    listed = list(rows)
+    columns = list(dict.fromkeys(column for row in listed for column in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([cell(row.get(column)) for column in columns] for row in listed)
+    return out.getvalue()
+
+
+def cell(value: object) -> object:
+    """A value as CSV has it: nothing for NaN and infinity, floats by their shortest exact text."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""
+    return repr(value) if isinstance(value, float) else value

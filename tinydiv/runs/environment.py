@@ -1,0 +1,22 @@
+"""Where a run takes place, as far as its numbers may depend on it."""
+
+import os
+import platform
+
+import numpy as np
+
+from tinydiv import __version__, backend
+
+
+def environment() -> dict[str, object]:
+    """What results may depend on beside the settings."""
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    threads = {name: os.environ[name] for name in names if name in os.environ}
+    return {
+        "tinydiv": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "backend": backend.name(),
+        "blas_threads": threads or f"not set, {os.cpu_count()} cores",
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
