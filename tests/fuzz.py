@@ -107,7 +107,7 @@ WORDS = [
     ),
 ]
 TABLE = "p,q,kind\n" + "".join(f"{i},{i * i / 7:.3f},{'ab'[i % 2]}\n" for i in range(20))
-COMMANDS = {
+COMMANDS = {  # gallery and starts are told what they refuse after all flags were read: nothing is trained
     "train": ["--data", "xor", "--hidden", "3", "--epochs", "1", "--no-plot"],
     "check": ["--only", "softmax"],
     "trace": ["--data", "xor", "--hidden", "3"],
