@@ -15,6 +15,7 @@ to 0.0004, and dividing by that would turn one bright border pixel into an input
 floor no image input leaves [-10, 10], and every other feature has a deviation of exactly 1.
 """
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -100,7 +101,7 @@ class Dataset:
             x, found = _as_inputs(f"the {part} inputs of {self.name!r}", getattr(self, f"{name}_x"))
             shape = found if shape is None else shape
             put(f"{name}_x", x)
-            if len(x) == 0:
+            if x.size == 0:
                 raise UsageError(f"the {part} part of {self.name!r} is empty")
             what = f"the {part} labels of {self.name!r}"
             put(f"{name}_y", _as_targets(what, getattr(self, f"{name}_y"), len(x), self.classes))
@@ -274,7 +275,7 @@ def _as_inputs(what: str, x: npt.NDArray[Any]) -> tuple[Stored, tuple[int, ...] 
             f"{what} should be a matrix of numbers, one row per sample, not {x.dtype} of shape {x.shape}"
         )
     shape = x.shape[1:] if x.ndim > 2 else None
-    x = x.reshape(len(x), -1) if x.ndim > 2 else x
+    x = x.reshape(len(x), math.prod(x.shape[1:]))
     if x.dtype not in (np.uint8, np.float32):
         with np.errstate(over="ignore"):
             x = x.astype(np.float32)

@@ -12,6 +12,7 @@ seed=1 the draw. Nothing is downloaded, and no pickle is read.
 
 import csv
 import gzip
+import math
 import os
 import sys
 import zipfile
@@ -114,25 +115,22 @@ def load(own: OwnData, inputs: str = "raw") -> tuple[Dataset, str]:
     has_test = len(parts) == 4
     if has_test and own.test is not None:
         raise UsageError(f"{own.path} has a test part: leave out test={own.test:g}")
-    x = [as_inputs(f"{own.path}: {name}", parts[name]) for name in list(parts)[::2]]
-    y, classes = as_targets(own.path, [parts[name] for name in list(parts)[1::2]])
-    shape = x[0].shape[1:3] if x[0].ndim >= 3 else None
-    flat = [part.reshape(len(part), -1) for part in x]
+    x, names = list(parts.values())[::2], list(parts)[1::2]
+    y, classes = as_targets(own.path, [parts[name] for name in names])
     dataset = Dataset(
         name=own.path.stem,
-        train_x=flat[0],
+        train_x=x[0],
         train_y=y[0],
-        test_x=flat[-1],
+        test_x=x[-1],
         test_y=y[-1],
         classes=classes,
-        image_shape=shape,
         inputs=inputs,
         source=f"read from {own.path}",
     )
     if has_test:
         return dataset, own.spec(None)
     test = TEST_SHARE if own.test is None else own.test
-    n = len(flat[0])
+    n = len(dataset.train_x)
     dataset = dataset.split(max(1, round(test * n)), own.seed)
     if own.test is None:
         print(
@@ -188,6 +186,7 @@ def csv_parts(own: OwnData) -> dict[str, Array]:
             )
         try:
             inputs[i] = [*row[:at], *row[at + 1 :]]
+            read.refuse_nan("the row", inputs[i])
         except ValueError:
             wrong = next(j for j, cell in enumerate(row) if j != at and not is_number(cell))
             raise UsageError(
@@ -198,12 +197,11 @@ def csv_parts(own: OwnData) -> dict[str, Array]:
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell of a table is a number."""
+    """Whether a cell of a table is a finite number."""
     try:
-        float(cell)
+        return math.isfinite(float(cell))
     except ValueError:
         return False
-    return True
 
 
 def typed(cells: list[str]) -> Array:
@@ -245,28 +243,6 @@ def idx_parts(folder: Path) -> dict[str, Array]:
 
 
 # Arrays --------------------------------------------------------------------------------------------
-
-
-def as_inputs(what: str, x: Array) -> Array:
-    """Inputs as they are stored: bytes as bytes, other numbers as float32, all of them finite."""
-    if x.dtype.kind not in "biuf" or not 2 <= x.ndim <= 4 or (x.ndim == 4 and x.shape[3] != 1):
-        raise UsageError(
-            f"{what} should be numbers, a row (or an image) per sample, not {x.dtype} of shape {x.shape}"
-        )
-    if 0 in x.shape:
-        raise UsageError(f"{what} has the shape {x.shape}: there is nothing in it")
-    if x.dtype == np.uint8:
-        return x
-    with np.errstate(over="ignore"):
-        floats = x.astype(np.float32)
-    wrong = np.argwhere(~np.isfinite(floats))
-    if len(wrong):
-        place = ", ".join(map(str, wrong[0]))
-        raise UsageError(
-            f"{what} has {x[tuple(wrong[0])]} at [{place}], and {len(wrong)} such entries in all: inputs "
-            "are finite float32 numbers"
-        )
-    return floats
 
 
 def as_targets(path: Path, targets: list[Array]) -> tuple[list[Array], tuple[str, ...]]:
