@@ -2,6 +2,7 @@
 
     auxiliary   the size is one more weight, for all trials at once
     mask        a controller opens the layer, as a whole or neuron by neuron
+    condense    a trained run with fewer neurons: aligned ones merged
 
 Every comparison is paired over start and data, keeps each piece in its folder, and goes on where it was
 stopped when the same command is given again. Each has flags of its own: python -m tinydiv.grow NAME --help
@@ -39,6 +40,7 @@ EXAMPLES = """examples:
   python -m tinydiv.grow auxiliary --quick                          under a minute
   python -m tinydiv.grow auxiliary --tasks all --trials 1000 --out runs/auxiliary
   python -m tinydiv.grow mask --quick                               under a minute
+  python -m tinydiv.grow condense runs/mine --taus 0.9/0.7          a run of tinydiv.train
   python -m tinydiv.grow mask --lrs 1e-3/3e-3/1e-2 --arms all --out runs/mask
   python -m tinydiv.grow auxiliary --sweep 41 --trials 50 --arms growing,grown --out runs/sweep
 """
@@ -87,6 +89,17 @@ class MaskConfig:
     seeds: int = option(100, whole(2, 100_000), "N", "paired seeds: start and data")
     epochs: int = option(5000, whole(1, 10_000_000), "N", "full-batch steps")
     points: int = option(1024, whole(10, 10_000_000), "N", "points, a fifth to test (paper: 32768)")
+
+
+@dataclass(frozen=True)
+class CondenseConfig:
+    """A trained run with fewer neurons: condensed, merged by response, pruned, and from scratch."""
+
+    taus: tuple[float, ...] = option(
+        (0.95, 0.9, 0.7, 0.5), per_network(0, 1), "X[/X]", "cosines above which neurons are merged"
+    )
+    layer: int = option(1, whole(1, 64), "L", "hidden layer")
+    epochs: int = option(1, whole(0, 1_000_000), "N", "epochs of retraining afterwards")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -239,8 +252,23 @@ def mask(argv: Sequence[str]) -> None:
     print(f"everything is in {folder}", file=sys.stderr)
 
 
+def condense(argv: Sequence[str]) -> None:
+    """A trained run with fewer neurons."""
+    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
+        raise UsageError("condense needs the folder of a run: tinydiv.grow condense RUN_DIR")
+    run, rest = ("", argv) if argv[0].startswith("-") else (argv[0], argv[1:])
+    options, config = read("condense", CondenseConfig, rest, {"taus": (0.9, 0.5)})
+    from tinydiv.growing.condense_study import Condense, report
+
+    study = Condense(run, config.taus, config.layer, config.epochs)
+    folder = compute("condense", options, study)
+    cli.say(report(study, folder))
+    print(f"everything is in {folder}", file=sys.stderr)
+
+
 COMPARISONS: dict[str, Callable[[Sequence[str]], None]] = {
     "auxiliary": auxiliary,
     "mask": mask,
+    "condense": condense,
 }
 """What can be compared."""
