@@ -12,6 +12,7 @@ from tinydiv import optimizers, schedules
 from tinydiv.backend import to_device, to_host, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
+from tinydiv.techniques import Techniques
 
 SIZES, STEPS = [4, 5, 3], 50
 
@@ -271,6 +272,39 @@ def test_state_taken_in_the_middle_continues_bit_for_bit(backend, name):
 
 
 # Mistakes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("replicas", [None, 3])
+@pytest.mark.parametrize("after", [1, 7, 300])
+def test_neurons_that_were_reset_move_as_with_a_new_optimizer(backend, name, replicas, after):
+    """With a constant gradient every step of Adam is lr long: reset neurons once took up to 6.4 lr."""
+    net, lr = network([4, 5, 3], replicas=replicas, dtype="float64"), 0.01
+    optimizer = optimizers.get(name)(net, lr, weight_decay=0)
+    net.dtheta = numbers(*net.theta.shape, seed=1)
+    for _ in range(after):
+        optimizer.step()
+    chosen = to_device(np.broadcast_to([True, False, False, True, False], (*net.lead, 5)).copy())
+    Techniques(net, [], optimizer).step(None, None, None, None).reset_moments(1, chosen)
+    for number in range(1, 40):
+        before = net.theta.copy()
+        optimizer.step()
+        close(abs(net.theta - before), xp.full_like(before, lr), rtol=1e-5)
+        if number == 20:  # through a checkpoint, into an optimizer that never forgot anything
+            state = {
+                key: to_host(value) if key != "steps" else value
+                for key, value in optimizer.state().items()
+            }
+            optimizer = optimizers.get(name)(net, lr, weight_decay=0)
+            optimizer.load_state(state)
+    assert {"c1", "c2"} <= set(optimizer.moments)
+
+
+def test_nothing_is_counted_while_no_neuron_was_reset():
+    net = network([4, 5, 3])
+    optimizer = optimizers.Adam(net)
+    Techniques(net, [], optimizer).step(None, None, None, None).reset_moments(1, np.zeros(5, bool))
+    assert list(optimizer.moments) == ["m", "v"]
 
 
 @pytest.mark.parametrize(

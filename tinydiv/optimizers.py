@@ -9,7 +9,7 @@ A rate is one number, or one per network; a schedule's factor comes on top, step
 
 from collections.abc import Sequence
 
-from tinydiv.backend import Array, fuse, in_pieces, to_device, xp
+from tinydiv.backend import Array, fuse, in_pieces, on_cpu, to_device, xp
 from tinydiv.errors import UsageError, unknown
 from tinydiv.mlp import MLP
 
@@ -29,6 +29,8 @@ class Optimizer:
     default_lr = 0.1
     default_weight_decay = 0.0
     moment_names: tuple[str, ...] = ()
+    counts: tuple[str, ...] = ()
+    """Moments that exist only once something was forgotten."""
 
     def __init__(
         self,
@@ -87,6 +89,11 @@ class Optimizer:
         """Change theta and the moments, or one piece of them all, in place."""
         raise NotImplementedError
 
+    def forget(self, block: str, mask: Array) -> None:
+        """Zero the moments of one block of theta where mask, which broadcasts to the block, is true."""
+        for moment in self.moments.values():
+            xp.copyto(self.net.view(moment, block), 0, where=mask)
+
     def flush(self) -> None:
         """Set moments too small for a normal floating-point number to zero.
 
@@ -106,8 +113,10 @@ class Optimizer:
     def load_state(self, state: dict[str, Array]) -> None:
         """Take back what `state` gave."""
         self.steps = int(state["steps"])
-        for key, moment in self.moments.items():
-            moment[...] = to_device(state[key])
+        for key in [*self.moments, *self.counts]:
+            if key in state or key in self.moment_names:
+                self.moments.setdefault(key, xp.zeros_like(self.net.theta))
+                self.moments[key][...] = to_device(state[key])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.net!r})"
@@ -202,6 +211,46 @@ def adam_update(
     theta -= s
 
 
+@fuse
+def counted_adam_update(
+    theta: Array,
+    g: Array,
+    m: Array,
+    v: Array,
+    c1: Array,
+    c2: Array,
+    rate: Array,
+    new1: Array,
+    new2: Array,
+    eps: Array,
+) -> None:
+    """Adam with a bias correction for each entry: c1, c2 are what m, v would be if every g had been 1.
+
+    m, v as in adam_update;  c1 <- c1 + new1 (1 - c1);  c2 <- c2 + new2 (1 - c2)
+    theta <- theta - rate (m / c1) / (sqrt(v / c2) + eps)
+    """
+    s = g - m
+    s *= new1
+    m += s
+    s = g * g
+    s -= v
+    s *= new2
+    v += s
+    s = 1 - c1
+    s *= new1
+    c1 += s
+    s = 1 - c2
+    s *= new2
+    c2 += s
+    s = v / c2
+    s = xp.sqrt(s)
+    s += eps
+    s *= c1
+    s = m / s
+    s *= rate
+    theta -= s
+
+
 class SGD(Optimizer):
     """Plain stochastic gradient descent (Robbins and Monro, 1951).
 
@@ -280,12 +329,25 @@ class Adam(Optimizer):
     b1 = 0.9, b2 = 0.999, eps = 1e-8. The corrections are moved into the rate and eps (the same
     numbers, two passes over memory fewer): lr sqrt(1 - b2^t) / (1 - b1^t) and eps sqrt(1 - b2^t).
     Weight decay is added to the gradient (L2).
+
+    t counts the steps since an entry's moments were zero. It is the same for all entries until a technique
+    resets those of some neurons: with the old t, their first steps would be up to 6.4 lr long. From
+    then on c1 = 1 - b1^t and c2 = 1 - b2^t are kept for every entry, zero where moments are zero.
     """
 
     name = "adam"
     default_lr = 1e-3
     moment_names = ("m", "v")
+    counts = ("c1", "c2")
     beta1, beta2, eps = 0.9, 0.999, 1e-8
+
+    def forget(self, block: str, mask: Array) -> None:
+        if on_cpu() and not mask.any():
+            return
+        if not set(self.counts) <= set(self.moments):
+            for key, beta in zip(self.counts, (self.beta1, self.beta2), strict=True):
+                self.moments[key] = xp.full_like(self.net.theta, 1 - beta**self.steps)
+        super().forget(block, mask)
 
     def update(
         self,
@@ -302,9 +364,13 @@ class Adam(Optimizer):
     def _adam(
         self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
     ) -> None:
+        new1, new2 = 1 - self.beta1, 1 - self.beta2
+        if len(moments) > 2:
+            counted_adam_update(theta, g, *moments, lr * factor, new1, new2, self.eps)
+            return
         root = (1 - self.beta2**self.steps) ** 0.5
         rate = lr * (factor * root / (1 - self.beta1**self.steps))
-        adam_update(theta, g, *moments, rate, 1 - self.beta1, 1 - self.beta2, self.eps * root)
+        adam_update(theta, g, *moments, rate, new1, new2, self.eps * root)
 
 
 class AdamW(Adam):

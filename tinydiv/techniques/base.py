@@ -121,15 +121,14 @@ class Step:
         them; in the optimizer, and in every technique that keeps moments of its own. After surgery,
         old moments would push the new neuron along the path of the old one.
         """
-        buffers = list(self.optimizer.moments.values()) if self.optimizer else []
-        names = self.around(layer)
-        pieces = [(self.net.view(m, name), name) for m in buffers for name in names]
-        for technique in self.others:
-            pieces += [(m, name) for name, m in technique.moments.items() if name in names]
-        for piece, name in pieces:
-            incoming = name != f"W{layer}"
-            mask = chosen[..., None, :] if incoming else chosen[..., :, None]
-            piece[...] = xp.where(mask, xp.zeros_like(piece), piece)
+        for name in self.around(layer):
+            outgoing = name == f"W{layer}"
+            mask = chosen[..., :, None] if outgoing else chosen[..., None, :]
+            if self.optimizer is not None:
+                self.optimizer.forget(name, mask)
+            for technique in self.others:
+                if name in technique.moments:
+                    xp.copyto(technique.moments[name], 0, where=mask)
 
     def neurons_replaced(self, layer: int, chosen: Array) -> None:
         """Say that chosen neurons (..., H) of a hidden layer are new ones, after their weights changed.

@@ -30,9 +30,17 @@ def update_formulas(
         b1, b2 = text(optimizer.beta1), text(optimizer.beta2)
         before = f"(1 - {rate} * {text(decay)}) {name}" if decay and decoupled else name
         mhat, vhat = f"{m} / (1 - {b1}^{t})", f"{v} / (1 - {b2}^{t})"
+        counts: list[tuple[str, str]] = []
+        if (
+            optimizer.counts[0] in optimizer.moments
+        ):  # entries were reset: each has a count of its own
+            c1, c2 = f"c1.{name}", f"c2.{name}"
+            mhat, vhat = f"{m} / {c1}", f"{v} / {c2}"
+            counts = [(c1, f"{b1} {c1} + (1 - {b1})"), (c2, f"{b2} {c2} + (1 - {b2})")]
         return [
             (m, f"{b1} {m} + (1 - {b1}) {g}"),
             (v, f"{b2} {v} + (1 - {b2}) {g}^2"),
+            *counts,
             (name, f"{before} - {rate} ({mhat}) / (sqrt({vhat}) + {text(optimizer.eps)})"),
         ]
     return None
