@@ -100,8 +100,9 @@ def test_images_show_every_neuron():
     assert picture.get_clim() == (-1, 1)  # one scale for all frames
 
 
-def test_other_inputs_are_a_heat_map():
-    net, frames = frames_of("parity")
+@pytest.mark.parametrize("name", ["parity", "life"])
+def test_other_inputs_and_small_patches_are_a_heat_map(name):
+    net, frames = frames_of(name)
     frames.look(0)
     net.theta *= 3
     frames.look(40)

@@ -33,6 +33,8 @@ GAP = 2
 """Empty pixels between two neurons' images."""
 MOST_NAMED, MOST_NUMBERED = 16, 36
 """Images that are small enough for a name above each, and for a number."""
+SMALLEST_IMAGE = 8
+"""Rows of an image that shows something; of smaller patches the weights are drawn."""
 MOST_ACROSS = 4
 """Networks side by side in one row of a gallery."""
 LONGEST_BAR = 3.5

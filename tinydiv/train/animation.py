@@ -28,7 +28,7 @@ from tinydiv.errors import UsageError
 from tinydiv.files import atomic, npz, read
 from tinydiv.loop import DeviceData
 from tinydiv.mlp import MLP
-from tinydiv.plots.neurons import mosaic, signed_image, tiled
+from tinydiv.plots.neurons import SMALLEST_IMAGE, mosaic, signed_image, tiled
 from tinydiv.plots.style import Floats, Picture, colour, ink, new_figure, one, page, symmetric
 
 MOMENTS = 48
@@ -69,7 +69,8 @@ class Frames:
             raise UsageError("a network without hidden layers has no neurons to animate")
         self.moments = moments(self.total)
         self.probe = self.data.probe()
-        self.images = self.data.dataset.image_shape is not None
+        shape = self.data.dataset.image_shape
+        self.images = shape is not None and min(shape) >= SMALLEST_IMAGE
 
     def look(self, step: int) -> None:
         """Keep the weights if this step is one of the moments; else do nothing at all."""
@@ -143,7 +144,7 @@ class Film:
         shape = frames.data.dataset.image_shape
         if D == 2:
             self.draw: Draw = self.arrows(H)
-        elif shape is not None:
+        elif frames.images and shape is not None:
             self.draw = self.images(shape)
         else:
             self.draw = self.heat_map()

@@ -21,15 +21,13 @@ from tinydiv.plots.curves import (
     learning_curves,
     numbers,
 )
-from tinydiv.plots.neurons import neuron_answers, neuron_weights, similarity_matrix
+from tinydiv.plots.neurons import SMALLEST_IMAGE, neuron_answers, neuron_weights, similarity_matrix
 from tinydiv.plots.plane import decision_regions
 from tinydiv.plots.style import Picture, describe, new_figure, one, page, title_of
 from tinydiv.similarity import correlations, cosines
 
 SIZE = (8.0, 8.4)
 """Inches; shown 400 pixels wide, the letters are still 7 pixels high."""
-SMALLEST = 8
-"""Rows of an image that shows something; of smaller patches the weights are drawn."""
 
 
 def run_picture(
@@ -83,7 +81,7 @@ def run_picture(
         right, accuracy = beside.subplots(2, 1, height_ratios=(1.5, 1))
         if len(W) == data.dataset.n_inputs == 2 and layer == 1 and not data.dataset.regression:
             decision_regions(ax, net, data.dataset, replica=replica)
-        elif labels is not None and shape and min(shape) >= SMALLEST and net.depth > 1:
+        elif labels is not None and shape and min(shape) >= SMALLEST_IMAGE and net.depth > 1:
             seen = answers(single, data.probe(), labels, layer)
             best = one(seen.classes, 2, replica).argmax(axis=0)
             order = [int(h) for h in np.lexsort((best, dead))]
