@@ -127,7 +127,7 @@ def relations(results: Results, place: Place) -> dict[str, Interval]:
     return found
 
 
-# Is the study itself to be believed? ---------------------------------------------------------------
+# What the controls show of the study itself --------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def randomised_p(differences: Floats, draw: float) -> float:
 
     The usual p counts every tie in full. That is right for a test, but where differences tie (yes or
     no, accuracies on four samples) its values are then larger than uniform ones, and a check of
-    uniformity would blame the study for it. draw is uniform on 0..1.
+    uniformity would reject a sound study. draw is uniform on 0..1.
     """
     signs = 1 - 2 * (np.arange(2 ** len(differences))[:, None] >> np.arange(len(differences)) & 1)
     sums = np.abs(signs @ differences)

@@ -118,7 +118,7 @@ def take_steps(
 
     def on_step(step: int, total: int) -> None:
         if step == wanted or step % (data.n_train // batch) == 0:
-            to_host(net.theta[:1, :1])  # on a GPU: steps are over when somebody waits for them
+            to_host(net.theta[:1, :1])  # on a GPU: steps end only when the host waits for them
         end(step)
         if step >= wanted:
             raise EnoughError

@@ -154,7 +154,7 @@ class Processes(ProcessPoolExecutor):
 
 @contextmanager
 def one_thread_per_worker() -> Iterator[None]:
-    """Workers that are born meanwhile use one BLAS thread each (NumPy reads this when it loads)."""
+    """Processes that start meanwhile use one BLAS thread each (NumPy reads this when it loads)."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
@@ -213,7 +213,7 @@ def dask(address: str) -> Iterator[Pool]:
 def check_address(address: str) -> None:
     """Find out whether anything listens at a scheduler's address, SCHEME://HOST:PORT or HOST:PORT.
 
-    Raises UsageError if it is no such address, RunError if nobody answers.
+    Raises UsageError if it is no such address, RunError if there is no answer.
     """
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     try:

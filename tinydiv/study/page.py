@@ -128,7 +128,7 @@ Column = tuple[str, Callable[[Place], str]]
 
 
 def beside(results: Results, setting: str, primary: Readout) -> tuple[list[Readout], list[Readout]]:
-    """(readouts whose differences stand beside the primary one, those of which the level is said)."""
+    """(readouts whose differences stand beside the primary one, those whose level is shown)."""
     found = [r for r in results.readouts(setting) if r.name != primary.name]
     last = f"epoch{results.study.training(results.setting(setting), results.study.base_arm).epochs}"
     differences = [r for r in found if r.unit == "points" and not r.is_count and r.name != last]

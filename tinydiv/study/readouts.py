@@ -137,7 +137,7 @@ def value(name: str, curve: Curve, here: Circumstances) -> float:
 
 
 def at(moment: str, curve: Curve, values: Floats) -> float:
-    """A value at "step100", "epoch1" or "final"; NaN if nobody looked then."""
+    """A value at "step100", "epoch1" or "final"; NaN if nothing was measured then."""
     if moment == "final":
         chosen: Sequence[int] = np.flatnonzero(curve.epoch == np.max(curve.epoch)).tolist()
     elif moment.startswith("step"):

@@ -162,7 +162,7 @@ class Watch:
         """After every step: count its time; look, if this is a moment for it."""
         here = step in self.steps
         if here or step % self.per_epoch == 0:
-            to_host(self.guard.alive)  # on a GPU, steps are done only when somebody waits for them
+            to_host(self.guard.alive)  # on a GPU, steps end only when the host waits for them
         now = time.perf_counter()
         self.training_seconds += now - self.mark
         if here:

@@ -162,7 +162,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Controls:
-    """Comparisons whose answer is known: the study must find it, or it cannot be believed."""
+    """Comparisons whose answer is known: if the study does not find it, its other results are void."""
 
     aa: bool = option(True, truth, "", "the base arm against itself under other seeds: no effect")
     planted: bool = option(

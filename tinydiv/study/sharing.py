@@ -2,7 +2,7 @@
 
 The operating system keeps one copy of a mapped file in memory, however many workers look at it. A
 worker on another machine, which does not see the folder, loads the same set by name and compares its
-fingerprint, so that nobody trains on other data without a word.
+fingerprint, so that other data under the same name are refused.
 """
 
 import functools
