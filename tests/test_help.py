@@ -10,7 +10,18 @@ import pytest
 from tinydiv.command import cli
 from tinydiv.study import NAMED
 
-COMMANDS = ("train", "check", "trace", "study", "predictions", "bench", "starts", "gallery", "grow")
+COMMANDS = (
+    "train",
+    "check",
+    "trace",
+    "study",
+    "predictions",
+    "bench",
+    "starts",
+    "gallery",
+    "grow",
+    "play",
+)
 
 
 class ReadError(BaseException):

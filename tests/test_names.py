@@ -62,7 +62,18 @@ ROOMS = {  # which rooms a room may import, beside the files at the top
         "techniques",
     ),
 }
-COMMANDS = ("train", "check", "trace", "study", "gallery", "starts", "predictions", "bench", "grow")
+COMMANDS = (
+    "train",
+    "check",
+    "trace",
+    "study",
+    "gallery",
+    "starts",
+    "predictions",
+    "bench",
+    "grow",
+    "play",
+)
 """Each may import every room and every file at the top, and no other command."""
 UNDER_THE_LOOP = ("data", "techniques", "initializers", "diversity")
 """What loop.py brings together, so these rooms may not import it."""

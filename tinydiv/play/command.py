@@ -1,0 +1,71 @@
+"""python -m tinydiv.play: a page in which two networks train side by side, one of them kept diverse."""
+
+import webbrowser
+from collections.abc import Sequence
+
+from tinydiv.command import cli
+from tinydiv.errors import RunError
+from tinydiv.options import choice, text, whole
+
+PROG = "tinydiv.play"
+
+WHAT = """\
+Serve one page on this machine and open it in the browser: two networks from the same seed train side by
+side, plain on the left, on the right with the start, technique and strength that you choose. Nothing is
+written to the disk. Ctrl-C ends it.
+"""
+EXAMPLES = """\
+examples:
+  python -m tinydiv.play                        the page opens in your browser
+  python -m tinydiv.play --data moons           begins with points in a plane
+  python -m tinydiv.play --no-browser           only prints the address
+  python -m tinydiv.play --port 8123            an address that stays, but for its token
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return cli.run(PROG, command, argv)
+
+
+def parser() -> cli.Parser:
+    """The flags."""
+    flags = cli.Parser(PROG, WHAT, EXAMPLES)
+    flags.add_argument(
+        "--data", metavar="NAME", default="fashion-mini", help="data set (default: fashion-mini)"
+    )
+    flags.add_argument("--backend", metavar="NAME", default="numpy", help="(default: numpy)")
+    flags.add_argument("--port", metavar="N", default="0", help="(default: any that is free)")
+    flags.add_argument(
+        "--no-browser", action="store_true", help="print the address, open no browser"
+    )
+    return flags
+
+
+def command(argv: Sequence[str]) -> None:
+    """Serve until Ctrl-C."""
+    options = parser().parse(argv)
+    port = whole(0, 65_535)("--port", options.port)
+    data = text("--data", options.data)
+    name = choice("numpy", "cupy", "auto")("--backend", options.backend)
+    from tinydiv import backend
+    from tinydiv.play.networks import Pair, read_setup
+    from tinydiv.play.server import Server
+
+    backend.use(name)
+    Pair(read_setup({}, data))  # a data set that cannot be had is said here, not in the page
+    try:
+        server = Server(port, data)
+    except OSError as error:
+        raise RunError(
+            f"port {port} cannot be had ({error.strerror}): choose another --port, or none"
+        ) from None
+    cli.say(f"{PROG}: {server.address}\nCtrl-C ends it")
+    if not options.no_browser:
+        webbrowser.open(server.address)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped") from None
+    finally:
+        server.server_close()
