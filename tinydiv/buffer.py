@@ -130,7 +130,9 @@ class Parameters:
         self.blocks = self._blocks()
         self.n_parameters = self.blocks[-1].stop
         self._theta = xp.zeros((*self.lead, self.n_parameters), dtype=self.dtype)
-        self._dtheta = xp.zeros_like(self._theta)
+        self._dtheta = xp.zeros(
+            self._theta.shape, dtype=self.dtype
+        )  # no memory until it is written
         for layer in self.layers:
             layer.attach(self.lead, self.dtype)
         self._make_views()
@@ -179,6 +181,11 @@ class Parameters:
         W = [self.view(buffer, f"W{l}") for l in range(self.depth)]
         b = [self.view(buffer, f"b{l}") for l in range(self.depth)]
         return W, b
+
+    def lie_in(self, theta: Array) -> None:
+        """Let theta be this array from now on, as it is: one that processes share."""
+        self._theta = theta
+        self._make_views()
 
     def _make_views(self) -> None:
         """W, b, dW, db and the layers' own, as views of the two buffers."""

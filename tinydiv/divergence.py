@@ -40,7 +40,7 @@ class Guard:
         self.alive = xp.ones(net.lead, dtype=bool)
         self.step = xp.full(net.lead, -1, dtype="int32")
         self.layer = xp.full(net.lead, -1, dtype="int32")
-        self.before = net.theta.copy()
+        self.before = xp.empty_like(net.theta)
         self.number = 0
 
     def watch(self, trace: Trace, loss: Array, number: int) -> None:

@@ -44,7 +44,9 @@ class Optimizer:
         weight_decay = self.default_weight_decay if weight_decay is None else weight_decay
         decay = per_network(net, weight_decay, "the weight decay")
         self.decay = None if isinstance(decay, float) and decay == 0.0 else decay * weight_mask(net)
-        self.moments = {key: xp.zeros_like(net.theta) for key in self.moment_names}
+        self.moments = {
+            key: xp.zeros(net.theta.shape, dtype=net.dtype) for key in self.moment_names
+        }
         self.ranges = [(0, net.n_parameters)]
         self.paced: dict[str, float] = {}
 

@@ -47,13 +47,14 @@ def initialize(
     start = parse(spec)
     seeds = replica_seeds(seed, net.replicas)
     inputs = probe_inputs(net, spec, X) if start.needs_data else None
-    theta = np.zeros((net.replicas or 1, net.n_parameters))
+    theta = net.theta if net.replicas else net.theta[None]
     for begin in range(0, len(seeds), AT_ONCE):
-        rows = slice(begin, begin + AT_ONCE)
-        for name, values in begun(net, start, seeds[rows], inputs).items():
+        some = seeds[begin : begin + AT_ONCE]
+        drawn = np.zeros((len(some), net.n_parameters), dtype=net.dtype)
+        for name, values in begun(net, start, some, inputs).items():
             block = net.block(name)
-            theta[rows, block.start : block.stop] = values.reshape(len(values), -1)
-    net.theta[...] = to_device(theta.astype(net.dtype).reshape(net.theta.shape))
+            drawn[:, block.start : block.stop] = values.reshape(len(values), -1)
+        theta[begin : begin + AT_ONCE] = to_device(drawn)
     for layer in net.layers:
         layer.reset_parameters()
 

@@ -43,6 +43,8 @@ class Run:
     config: TrainConfig
     data: DeviceData
     standing: Standing
+    networks: range
+    """Which networks of the run these are: all, or a block of them (workers.py)."""
 
     @property
     def net(self) -> MLP:
@@ -57,8 +59,9 @@ class Run:
     @property
     def shuffle_seed(self) -> int | list[int]:
         """What training.train takes as its seed: one order of samples, or one per network."""
-        own = self.config.shuffle == "own" and self.net.replicas is not None
-        return replica_seeds(self.config.seed, self.net.replicas) if own else self.config.seed
+        if self.config.shuffle != "own" or self.net.replicas is None:
+            return self.config.seed
+        return replica_seeds(self.config.seed, self.config.replicas)[slice_of(self.networks)]
 
     @property
     def epochs(self) -> int:
@@ -67,10 +70,15 @@ class Run:
         return self.config.epochs
 
     @property
+    def per_epoch(self) -> int:
+        """How many steps an epoch has."""
+        assert self.config.batch_size is not None
+        return self.data.n_train // self.config.batch_size
+
+    @property
     def steps(self) -> int:
         """How many steps are planned."""
-        assert self.config.batch_size is not None
-        return self.epochs * (self.data.n_train // self.config.batch_size)
+        return self.epochs * self.per_epoch
 
     @property
     def finished(self) -> bool:
@@ -117,7 +125,8 @@ def build(config: TrainConfig) -> Run:
     losses.get(config.loss)
     parse(config.schedule)
     optimizers.get(config.optimizer)
-    placed = [place(spec) for spec in config.technique]
+    for spec in config.technique:
+        place(spec)
     own = own_data.OwnData.named(config.data)
     if own is None:
         dataset = load_data(config.data, config.inputs)
@@ -130,26 +139,57 @@ def build(config: TrainConfig) -> Run:
     refuse_too_large(sizes, config.replicas, config.dtype)
     on_device = DeviceData(dataset, config.dtype)
     sample = on_device.probe(PROBE) if needs_data(config.init) else None
-    assert config.lr is not None
-    assert config.weight_decay is not None
-    replicas = None if config.replicas == 1 else config.replicas
-    net, optimizer, techniques = assemble(
+    return run_of(
+        config,
         on_device,
+        range(config.replicas),
         lambda net: initialize(net, config.init, config.seed, sample),
-        sizes=sizes,
+    )
+
+
+def run_of(
+    config: TrainConfig, data: DeviceData, networks: range, start: Callable[[MLP], None]
+) -> Run:
+    """Some networks of a run whose config has every default filled in; `start` fills them.
+
+    Each network is the same as among all, to the bit.
+    """
+    some = slice_of(networks)
+    replicas = None if config.replicas == 1 else len(networks)
+
+    def theirs(values: tuple[float, ...] | None) -> tuple[float, ...]:
+        """Of numbers per network those of these networks; one number for all as it is."""
+        assert values is not None
+        return values if len(values) == 1 else values[some]
+
+    placed = [place(spec) for spec in config.technique]
+    net, optimizer, techniques = assemble(
+        data,
+        start,
+        sizes=[data.dataset.n_inputs, *config.hidden, data.dataset.n_outputs],
         activation=config.activation,
         replicas=replicas,
-        specs=placed,
+        specs=[
+            replace(one, strength=theirs(one.strength))
+            if len(one.strength) == config.replicas
+            else one
+            for one in placed
+        ],
         optimizer=config.optimizer,
-        lr=one_or_all(config.lr),
-        weight_decay=one_or_all(config.weight_decay),
+        lr=one_or_all(theirs(config.lr)),
+        weight_decay=one_or_all(theirs(config.weight_decay)),
         loss=config.loss,
-        seeds=replica_seeds(config.seed, replicas),
+        seeds=replica_seeds(config.seed, config.replicas)[some],
     )
     assert config.batch_size is not None
     techniques.refuse_batch(config.batch_size)
     standing = Standing(net, optimizer, techniques, Guard(net), Loop())
-    return Run(config, on_device, standing)
+    return Run(config, data, standing, networks)
+
+
+def slice_of(networks: range) -> slice:
+    """The rows of some networks among all."""
+    return slice(networks.start, networks.stop)
 
 
 def assemble(

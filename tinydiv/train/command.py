@@ -87,6 +87,12 @@ def parser() -> cli.Parser:
         metavar="STEPS",
         help="keep where the run stands every so many steps (default: after epochs)",
     )
+    group.add_argument(
+        "--workers",
+        metavar="N",
+        help="processes that share the networks, to the same bits (default: as many as pay, one for a "
+        "short run)",
+    )
     group.add_argument("--no-plot", action="store_true", help="leave out the picture")
     group.add_argument(
         "--animate",
@@ -117,6 +123,8 @@ def command(argv: Sequence[str]) -> None:
     every = options.checkpoint_every
     every = None if every is None else whole(1, 10**9)("--checkpoint-every", every)
     epochs = None if options.snapshots is None else epochs_of(options.snapshots)
+    if options.workers is not None:
+        options.workers = whole(1, 1024)("--workers", options.workers)
     for name in ("out", "resume"):
         if getattr(options, name) is not None and not getattr(options, name).strip():
             raise UsageError(f"{flag(name)} needs the name of a folder")
@@ -134,12 +142,12 @@ def command(argv: Sequence[str]) -> None:
     with redirect_stdout(sys.stderr), cli.suspecting(files), quiet(), ExitStack() as held:
         files += own.paths(made(TrainConfig, given).technique)
         made_here = options.out is None or not os.path.isdir(options.out)
-        folder, run = begin(options, given, held)
+        folder, run, workers = begin(options, given, held)
         files[:] = own.paths(run.config.technique)
         try:
             frames = watched(folder, run) if options.animate else None
             seen = snapshots(folder, run, epochs) if epochs else None
-            train(folder, run, every, options.quiet, frames, seen)
+            train(folder, run, every, options.quiet, frames, seen, workers)
         except BaseException as error:
             if isinstance(error, Exception | SystemExit) or cli.line_in_own_file(error):
                 abandon(folder, made_here)  # if nothing was learned, --out may be used again
@@ -148,31 +156,35 @@ def command(argv: Sequence[str]) -> None:
     cli.say(json.dumps(result(folder, run)) if options.json else summary(folder, run))
 
 
-def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tuple[Path, Run]":
-    """A new run in a folder of its own, or the one that --resume names, where it stood.
+def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tuple[Path, Run, int]":
+    """A new run in a folder of its own, or the one that --resume names, where it stood; and how many
+    processes will share its networks.
 
     held: keeps the folder from other processes until the run is done.
     """
     from tinydiv.runs import folder as run_folder
     from tinydiv.runs.build import build
+    from tinydiv.runs.workers import usual
 
     if options.resume is not None:
         folder = Path(options.resume)
         held.enter_context(run_folder.locked(folder))
-        return folder, run_folder.reopen(folder, given)
-    run = build(made(TrainConfig, given))
-    folder = run_folder.begin(options.out, run)
-    held.enter_context(run_folder.locked(folder))
-    return folder, run
+        run = run_folder.reopen(folder, given)
+    else:
+        run = build(made(TrainConfig, given))
+    workers = usual(run) if options.workers is None else options.workers
+    if options.resume is None:
+        folder = run_folder.begin(options.out, run)
+        held.enter_context(run_folder.locked(folder))
+    return folder, run, workers
 
 
 def watched(folder: Path, run: "Run") -> "Frames":
     """Frames for an animation, with those that an earlier part of the run has kept."""
     from tinydiv.train.animation import Frames
 
-    frames, step = Frames(run.net, run.data, run.steps), run.standing.loop.step
-    frames.load(folder, step)
-    frames.look(step)
+    frames = Frames(run.net, run.data, run.steps)
+    frames.load(folder, run.standing.loop.step)
     return frames
 
 
@@ -204,14 +216,17 @@ def train(
     quiet: bool,
     frames: "Frames | None" = None,
     seen: "Snapshots | None" = None,
+    workers: int = 1,
 ) -> None:
     """Train to the end, with a progress bar, a line per epoch, and checkpoints on the way.
 
+    workers: how many processes share the networks.
     Ctrl-C stops at the end of the step, after a checkpoint; a second one stops at once.
     """
     from tqdm import tqdm
 
     from tinydiv.runs.folder import save_progress
+    from tinydiv.runs.workers import Workers
 
     if run.finished:
         return
@@ -229,8 +244,13 @@ def train(
         disable=True if quiet else None,  # None: only where stderr is a terminal
     )
 
+    def sync() -> None:
+        if pool is not None:
+            pool.sync()
+
     def keep() -> None:
         os.chdir(here)  # an own technique may have gone elsewhere
+        sync()
         save_progress(folder, run)
         for kept in (frames, seen):
             if kept is not None:
@@ -245,8 +265,9 @@ def train(
             )
 
     def on_step(step: int, total: int) -> None:
-        bar.update()
-        if frames is not None:
+        bar.update(step - bar.n)
+        if frames is not None and step in frames.moments:
+            sync()
             frames.look(step)
         if every is not None and step % every == 0:
             keep()
@@ -254,6 +275,8 @@ def train(
 
     def on_epoch(record: "Record") -> None:
         if seen is not None:
+            if record.epoch in seen.epochs:
+                sync()
             seen(record)
         if not quiet:
             bar.write(line(record, last), file=sys.stderr)
@@ -262,8 +285,19 @@ def train(
                 keep()
         stop_if_asked()
 
-    with bar, Interrupt() as interrupt:
-        run.train(on_step, on_epoch)
+    def stop_after(step: int) -> int:
+        """The next step at which something is to be done here."""
+        later = [run.steps] + [m for m in (frames.moments if frames else ()) if m > step]
+        return min(later) if every is None else min(*later, step + every - step % every)
+
+    with bar, Interrupt() as interrupt, ExitStack() as held:
+        pool = held.enter_context(Workers(run, workers)) if workers > 1 else None
+        if frames is not None:
+            frames.look(loop.step)
+        if pool is None:
+            run.train(on_step, on_epoch)
+        else:
+            pool.train(on_step, on_epoch, stop_after)
     os.chdir(here)
     report_divergence(run)
 

@@ -1,0 +1,152 @@
+"""Networks in blocks over several processes: the same bits, nothing lost, one sentence at the end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinydiv.errors import UsageError
+from tinydiv.runs import workers
+from tinydiv.runs.build import build
+from tinydiv.runs.config import TrainConfig
+from tinydiv.train import command as train
+
+TOY = [
+    "--data",
+    "moons:n_train=200,n_test=50",
+    "--hidden",
+    "6",
+    "--epochs",
+    "3",
+    "--no-plot",
+    "--quiet",
+]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def same(a, b):
+    """Whether two run folders hold the same numbers, all but the times."""
+    one, other = (np.load(f"{folder}/checkpoint.npz") for folder in (a, b))
+    assert set(one.files) == set(other.files)
+    for name in set(one.files) - {"metadata", "records"}:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    rows = []
+    for folder in (a, b):
+        lines = [line.split(",") for line in Path(folder, "metrics.csv").read_text().splitlines()]
+        times = lines[0].index("seconds")
+        rows.append([line[:times] + line[times + 1 :] for line in lines])
+    assert rows[0] == rows[1]
+    one.close(), other.close()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--technique batch-norm --technique decov:strength=0.1",
+        "--technique redo:every=5 --technique cosine:strength=0.1,schedule=plateau --shuffle own",
+        "--technique dropout --technique muon --metrics-every 5 --init decorrelated",
+        "--lr 0.001/0.002/0.003/0.004/0.005/0.006/0.007 --technique pearson:strength=0.1/0.2/0.3/0/1/2/3",
+    ],
+)
+def test_three_processes_give_the_bits_of_one(flags):
+    flags = [*TOY, *flags.split(), "--replicas", "7"]
+    assert train.main([*flags, "--out", "one", "--workers", "1"]) == 0
+    assert train.main([*flags, "--out", "three", "--workers", "3"]) == 0
+    same("one", "three")
+
+
+def test_a_run_that_was_killed_goes_on_with_another_number_of_processes():
+    flags = [*TOY, "--replicas", "8", "--epochs", "60", "--technique", "batch-norm"]
+    assert train.main([*flags, "--out", "through"]) == 0
+    command = [sys.executable, "-m", "tinydiv.train", *flags, "--out", "killed", "--workers", "2"]
+    process = subprocess.Popen([*command, "--checkpoint-every", "3"])
+    began = time.monotonic()
+    while not os.path.exists("killed/checkpoint.npz") and time.monotonic() < began + 60:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert train.main(["--resume", "killed", "--workers", "3", "--no-plot", "--quiet"]) == 0
+    same("through", "killed")
+
+
+def test_ctrl_c_stops_all_after_a_checkpoint_and_no_process_is_left():
+    flags = [*TOY, "--replicas", "8", "--epochs", "100000", "--out", "run", "--workers", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinydiv.train", *flags], stderr=subprocess.PIPE, text=True
+    )
+    began = time.monotonic()
+    while not os.path.exists("run/checkpoint.npz") and time.monotonic() < began + 60:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "to go on: python -m tinydiv.train --resume run" in said
+    assert "Traceback" not in said
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
+    assert children.stdout == ""
+
+
+def test_a_process_that_dies_is_one_sentence(monkeypatch, capsys):
+    started = workers.started
+
+    def dying(common, mine):
+        process, connection = started(common, mine)
+        if mine[0][0].start > 0:
+            process.kill()
+        return process, connection
+
+    monkeypatch.setattr(workers, "started", dying)
+    assert train.main([*TOY, "--replicas", "8", "--workers", "2"]) == 1
+    assert "a process that trained some of the networks has ended" in capsys.readouterr().err
+
+
+def test_networks_that_see_each_other_are_not_split(capsys):
+    flags = [*TOY, "--replicas", "4", "--technique", "consensus"]
+    assert train.main([*flags, "--workers", "2"]) == 2
+    assert "--workers 2 cannot split these networks: consensus lets" in capsys.readouterr().err
+    assert train.main(flags) == 0
+
+
+def test_blocks_are_even_small_enough_and_cover_all():
+    for replicas in (1, 5, 31, 32, 33, 256, 1000):
+        for count in (1, 2, 3, 16):
+            blocks = workers.split(replicas, count)
+            assert [r for block in blocks for r in block] == list(range(replicas))
+            sizes = [len(block) for block in blocks]
+            assert max(sizes) <= workers.BLOCK
+            assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_short_run_starts_no_process_and_a_long_one_takes_the_cores(monkeypatch):
+    monkeypatch.setattr(workers, "cores", lambda: 4)
+    small = {"replicas": 256, "data": "moons", "epochs": 1, "init": "he-normal"}
+    assert workers.usual(build(TrainConfig(**small))) == 1
+    assert workers.usual(build(TrainConfig(**small | {"epochs": 10**6}))) == 4
+    assert workers.usual(build(TrainConfig(**small | {"epochs": 10**6, "replicas": 40}))) == 2
+    alone = small | {"epochs": 10**6, "technique": ("consensus",)}
+    assert workers.usual(build(TrainConfig(**alone))) == 1
+    with pytest.raises(UsageError, match="decorrelated-inputs learns from inputs"):
+        workers.Workers(build(TrainConfig(**small | {"technique": ("decorrelated-inputs",)})), 2)
+
+
+def test_data_go_to_a_process_through_shared_memory_and_small_things_as_they_are():
+    shared = workers.Shared()
+    large, small = np.arange(100_000.0), np.arange(3)
+    pickled = shared.dumps({"a": large, "b": large, "c": small})
+    assert len(pickled) < 1000
+    attached = []
+    found = workers.loads(pickled, attached)
+    np.testing.assert_array_equal(found["a"], large)
+    found["a"][0] = 7.0
+    assert found["b"][0] == 7.0
+    np.testing.assert_array_equal(found["c"], small)
+    shared.unlink()

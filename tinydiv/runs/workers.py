@@ -1,0 +1,469 @@
+"""A run's networks in blocks, each block trained by one of several processes.
+
+    with Workers(run, count=2) as workers:
+        workers.train(on_step, on_epoch, stop_after)
+
+Networks do not see each other, so a block of them takes the same steps as among all, to the bit. Blocks of
+16 to 32 networks keep a step's arrays in a core's cache, and one BLAS thread per process scales with the
+cores, where threads in one process wait for the interpreter.
+
+The data, the weights and the moments lie in memory that all processes share: nothing large is sent, and the
+first process sees the weights as they move. Everything else that a checkpoint needs (what techniques
+remember, sums of the epoch in progress) is fetched when it is asked for: `sync`. All blocks are at the same
+step whenever the first process acts: it says up to which step to train, and waits for all.
+"""
+
+import contextlib
+import io
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from functools import partial
+from itertools import pairwise
+from multiprocessing.connection import Connection, wait
+from multiprocessing.shared_memory import SharedMemory
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from tinydiv import backend
+from tinydiv.backend import Array
+from tinydiv.errors import RunError, UsageError
+from tinydiv.loop import Loop, Record
+from tinydiv.mlp import MLP
+from tinydiv.runs.build import Run, run_of, slice_of
+from tinydiv.runs.config import TrainConfig
+from tinydiv.techniques import place
+
+BLOCK = 32
+"""The most networks in one block."""
+FEWEST = 16
+"""A process with fewer networks than this is not worth its start."""
+PAYS = 3.0
+"""Seconds of work below which one process is as quick, because others have to start first."""
+SECONDS = 1e-10
+"""Of one core, for one sample of one step and one weight (Adam): 784-16-10, batch 64: 80 us."""
+PAUSE = 0.5
+"""Seconds between two moments at which all blocks stand at the same step: so soon Ctrl-C is heard."""
+SHARED = 100_000
+"""Bytes from which an array is shared and not sent."""
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    known = getattr(os, "sched_getaffinity", None)
+    return len(known(0)) if known else os.cpu_count() or 1
+
+
+def together(config: TrainConfig) -> str | None:
+    """Why the networks of a run must be trained in one process; None if they need not be."""
+    if config.backend != "numpy":
+        return f"the backend is {config.backend}"
+    for spec in config.technique:
+        technique = place(spec).technique
+        if getattr(technique, "fewest_networks", 1) > 1:
+            return f"{technique.name} lets networks see each other"
+        if getattr(technique, "place", None) == "inputs":
+            return f"{technique.name} learns from inputs that networks share"
+    return None
+
+
+def usual(run: Run) -> int:
+    """How many processes pay: one for a short run, for few networks, and where blocks cannot be apart."""
+    config = run.config
+    if together(config) or any(".py" in spec for spec in config.technique):
+        return 1  # a technique of the reader's own may look at all networks
+    left = run.steps - run.standing.loop.step
+    work = SECONDS * config.replicas * run.net.n_parameters * (config.batch_size or 1) * left
+    return max(1, min(cores(), config.replicas // FEWEST)) if work > PAYS else 1
+
+
+def split(replicas: int, count: int) -> list[range]:
+    """Blocks of at most BLOCK networks, as many for each of `count` processes, of nearly equal size."""
+    blocks = count * -(-replicas // (count * BLOCK))
+    ends = [replicas * i // blocks for i in range(blocks + 1)]
+    return [range(a, b) for a, b in pairwise(ends) if a < b]
+
+
+class Workers:
+    """Processes that train a run's networks; the run's own weights and moments are theirs, shared.
+
+    Raises UsageError if the networks cannot be apart, RunError if there is no memory to share or if a
+    process ends before its time.
+    """
+
+    def __init__(self, run: Run, count: int) -> None:
+        reason = together(run.config)
+        if reason:
+            raise UsageError(f"--workers {count} cannot split these networks: {reason}")
+        self.run, self.shared = run, Shared()
+        self.blocks = split(run.config.replicas, count)
+        net, moments = run.net, run.standing.optimizer.moments
+        try:
+            theta = self.shared.array(net.theta)
+            net.lie_in(theta)
+            for key, moment in moments.items():
+                moments[key] = self.shared.array(moment)
+            common = self.shared.dumps((run.config, run.data, theta, moments))
+            states = [state_of(run, block) for block in self.blocks]
+            self.processes = []
+            for w in range(count):
+                mine = list(zip(self.blocks, states, strict=True))[w::count]
+                if mine:
+                    self.processes.append(started(common, mine))
+            self.connections = [connection for _, connection in self.processes]
+            self.ask("ready")
+        except BaseException:
+            self.close()
+            raise
+
+    def train(
+        self,
+        on_step: Callable[[int, int], None],
+        on_epoch: Callable[[Record], None],
+        stop_after: Callable[[int], int],
+    ) -> None:
+        """Train to the end. on_step(step, total) is called whenever all blocks have come to a step, at
+        the latest at stop_after(the last of these)."""
+        run, loop = self.run, self.run.standing.loop
+        began, at_once = time.perf_counter() - loop.seconds, 1
+        if not loop.records:
+            self.reached(0, began)
+            on_epoch(loop.records[-1])
+        while not run.finished:
+            end = (loop.epoch + 1) * run.per_epoch
+            now, asked = loop.step, time.perf_counter()
+            recorded = self.reached(min(now + at_once, end, stop_after(now)), began)
+            took = max(time.perf_counter() - asked, 1e-6) / (loop.step - now)
+            at_once = max(1, min(int(PAUSE / took), 8 * at_once))
+            on_step(loop.step, run.steps)
+            if recorded:
+                on_epoch(loop.records[-1])
+
+    def reached(self, step: int, began: float) -> bool:
+        """Let all blocks come to a step; whether that made a record."""
+        loop = self.run.standing.loop
+        records = [record for made in self.ask("train", step) for record in made]
+        loop.step, loop.seconds = step, time.perf_counter() - began
+        if records:
+            record = merged_records(records)
+            record.seconds, loop.epoch = loop.seconds, record.epoch
+            loop.records.append(record)
+        return bool(records)
+
+    def sync(self) -> None:
+        """Bring the first process's run to where the blocks are."""
+        now = self.run.standing
+        whole = merged(self.ask("state"), [len(block) for block in self.blocks])
+        now.optimizer.steps = whole["steps"]
+        now.guard.load_state(whole["guard"])
+        now.techniques.load_state(whole["techniques"])
+        for key, value in whole["loop"].items():
+            setattr(now.loop, key, value)
+
+    def ask(self, *question: Any) -> list[Any]:
+        """Ask all processes; their answers in the order of the blocks."""
+        for connection in self.connections:
+            with contextlib.suppress(OSError):
+                connection.send(question)
+        answers: dict[Connection, Any] = {}
+        while len(answers) < len(self.connections):
+            for ready in wait([c for c in self.connections if c not in answers]):
+                assert isinstance(ready, Connection)
+                try:
+                    answers[ready] = ready.recv()
+                except (EOFError, OSError):
+                    raise RunError(
+                        "a process that trained some of the networks has ended (killed, or out of "
+                        "memory): go on by --resume, with fewer --workers if it happens again"
+                    ) from None
+                if isinstance(answers[ready], BaseException):
+                    raise answers[ready]
+        each = [answers[connection] for connection in self.connections]
+        return [each[i % len(each)][i // len(each)] for i in range(len(self.blocks))]
+
+    def close(self) -> None:
+        """End the processes; the weights stay where they are until the run is forgotten."""
+        for process, connection in getattr(self, "processes", []):
+            connection.close()
+            process.terminate()
+        for process, _ in getattr(self, "processes", []):
+            process.join()
+        self.shared.unlink()
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        self.close()
+
+
+# The state of some networks, and of all ------------------------------------------------------------
+
+
+def state_of(run: Run, block: range) -> dict[str, Any]:
+    """What a block of networks needs to go on where all of them stand."""
+    now, loop = run.standing, run.standing.loop
+    R = run.config.replicas
+
+    def part(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: part(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [part(one) for one in value]
+        if isinstance(value, np.ndarray) and value.ndim and value.shape[0] == R:
+            return value[block.start : block.stop]
+        return value
+
+    found: dict[str, Any] = part(
+        {
+            "steps": now.optimizer.steps,
+            "guard": now.guard.state(),
+            "techniques": now.techniques.state(),
+            "recorded": bool(run.records),
+            "loop": {f.name: getattr(loop, f.name) for f in fields(Loop) if f.name != "records"},
+        }
+    )
+    return found
+
+
+def merged(parts: Sequence[Any], sizes: Sequence[int]) -> Any:
+    """The same of all networks from that of blocks: arrays of one row per network are put together."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {key: merged([part[key] for part in parts], sizes) for key in first}
+    if isinstance(first, list):
+        return [merged(each, sizes) for each in zip(*parts, strict=True)]
+    rows = [part.shape[0] if isinstance(part, np.ndarray) and part.ndim else None for part in parts]
+    return np.concatenate(parts) if rows == list(sizes) else first
+
+
+def merged_records(records: Sequence[Record]) -> Record:
+    """One record of all networks from those of blocks: lists of one number per network are put together."""
+
+    def whole(values: list[Any]) -> Any:
+        first = values[0]
+        if isinstance(first, dict):
+            return {key: whole([value[key] for value in values]) for key in first}
+        if isinstance(first, list) and first and isinstance(first[0], dict):  # moments in an epoch
+            return [whole(list(rows)) for rows in zip(*values, strict=True)]
+        return [one for value in values for one in value] if isinstance(first, list) else first
+
+    names = [f.name for f in fields(Record)]
+    return Record(**{name: whole([getattr(record, name) for record in records]) for name in names})
+
+
+# What a worker does --------------------------------------------------------------------------------
+
+
+class ReachedError(Exception):
+    """The step up to which a block was to be trained."""
+
+
+def advance(run: Run, step: int) -> list[Record]:
+    """Train a block up to a step, and give the records made on the way."""
+    before = len(run.records)
+
+    def on_step(now: int, total: int) -> None:
+        if now >= step and now % run.per_epoch:  # after the last step of an epoch comes its record
+            raise ReachedError
+
+    def on_epoch(record: Record) -> None:
+        if record.step >= step:
+            raise ReachedError
+
+    with contextlib.suppress(ReachedError):
+        run.train(on_step, on_epoch)
+    return run.records[before:]
+
+
+def work(connection: Connection, common: bytes, mine: list[tuple[range, dict[str, Any]]]) -> None:
+    """The life of a worker: build its blocks, and do what it is asked for until it is told to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to hear
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    threading.Thread(target=end_with, args=(parent.sentinel,), daemon=True).start()
+    sys.stdout = sys.stderr  # whatever an own technique prints is no result
+    backend.use("numpy")
+    attached: list[Memory] = []
+    try:
+        config, data, theta, moments = loads(common, attached)
+        runs = []
+        for block, state in mine:
+            rows = slice_of(block)
+            run = run_of(config, data, block, partial(fill, values=theta[rows]))
+            run.net.lie_in(theta[rows])
+            for key, moment in moments.items():
+                run.standing.optimizer.moments[key] = moment[rows]
+            begin_at(run, state)
+            runs.append(run)
+        while True:
+            kind, *rest = connection.recv()
+            if kind == "train":
+                connection.send([advance(run, *rest) for run in runs])
+            elif kind == "state":
+                connection.send([state_of(run, range(len(run.networks))) for run in runs])
+            else:
+                connection.send([None for _ in runs])
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            connection.send(sendable(error))
+
+
+def fill(net: MLP, values: Array) -> None:
+    """Start networks with given weights."""
+    net.theta[...] = values
+
+
+def begin_at(run: Run, state: dict[str, Any]) -> None:
+    """Bring a freshly built block to where it stood."""
+    now = run.standing
+    now.optimizer.steps = state["steps"]
+    now.guard.load_state(state["guard"])
+    now.techniques.load_state(state["techniques"])
+    for key, value in state["loop"].items():
+        setattr(now.loop, key, value)
+    if state["recorded"]:  # one record stands for those that the first process keeps
+        now.loop.records = [Record(now.loop.epoch, now.loop.step, 0.0, 1.0, [], [], [])]
+
+
+def sendable(error: BaseException) -> BaseException:
+    """The error itself where it can be sent, with what it was called; else its sentence."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RunError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def end_with(parent: int) -> None:
+    """End this process when the first one is gone: killed, it could tell nobody."""
+    wait([parent])
+    os._exit(1)
+
+
+def started(
+    common: bytes, mine: list[tuple[range, dict[str, Any]]]
+) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    """A new process with its blocks, and the line to it.
+
+    It is spawned, with one BLAS thread (NumPy reads that when it loads), and does not run the script
+    that started this process once more: it needs nothing from there.
+    """
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=work, args=(there, common, mine), daemon=True)
+    script, before = sys.modules["__main__"], {name: os.environ.get(name) for name in THREADS}
+    sys.modules["__main__"] = ModuleType("__main__")
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        process.start()
+    finally:
+        sys.modules["__main__"] = script
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+    there.close()
+    return process, here
+
+
+# Memory that processes share -----------------------------------------------------------------------
+
+
+class Memory(SharedMemory):
+    """Shared memory whose map stays until the last array that lies in it is forgotten."""
+
+    def close(self) -> None:
+        """Let go of all but the map."""
+        self._buf = self._mmap = None
+        super().close()
+
+
+class Shared:
+    """Arrays in memory that other processes see; a pickler that sends large arrays as such."""
+
+    def __init__(self) -> None:
+        self.kept: list[Memory] = []
+        self.names: dict[int, tuple[np.ndarray, str]] = {}
+
+    def array(self, like: Array) -> np.ndarray:
+        """A shared array with the same entries."""
+        memory = self.memory(like.nbytes)
+        found: np.ndarray = np.ndarray(like.shape, like.dtype, memory.buf)
+        found[...] = like
+        self.names[id(found)] = (found, memory.name)
+        return found
+
+    def memory(self, size: int) -> "Memory":
+        """So many bytes. Raises RunError where the system shares no more."""
+        try:
+            if os.path.isdir(
+                "/dev/shm"
+            ):  # it may be smaller than the memory, and writing then ends us
+                free = os.statvfs("/dev/shm")
+                if free.f_bavail * free.f_frsize < size:
+                    raise OSError("/dev/shm is full")
+            memory = Memory(create=True, size=max(size, 1))
+        except OSError as error:
+            raise RunError(
+                f"{size / 2**20:,.0f} MiB of memory cannot be shared between processes ({error}): "
+                "use --workers 1"
+            ) from error
+        self.kept.append(memory)
+        return memory
+
+    def dumps(self, thing: object) -> bytes:
+        """Pickled, with every large array in shared memory in place of its bytes."""
+        file = io.BytesIO()
+        SharingPickler(file, self).dump(thing)
+        return file.getvalue()
+
+    def unlink(self) -> None:
+        """Let the system take the memory back when the last process lets go of it."""
+        for memory in self.kept:
+            with contextlib.suppress(FileNotFoundError):
+                memory.unlink()
+            memory.close()
+        self.kept = []
+
+
+class SharingPickler(pickle.Pickler):
+    """Puts every array from SHARED bytes up into shared memory, once."""
+
+    def __init__(self, file: io.BytesIO, shared: Shared) -> None:
+        super().__init__(file)
+        self.shared = shared
+
+    def persistent_id(self, thing: Any) -> Any:
+        """(name, shape, dtype) of a large array; None for anything else."""
+        known = id(thing) in self.shared.names
+        if type(thing) is not np.ndarray or not (known or thing.nbytes >= SHARED):
+            return None
+        if not known:
+            copy = self.shared.array(thing)
+            self.shared.names[id(thing)] = (thing, self.shared.names[id(copy)][1])
+        name = self.shared.names[id(thing)][1]
+        return name, thing.shape, thing.dtype.str
+
+
+def loads(pickled: bytes, attached: list[Memory]) -> Any:
+    """What Shared.dumps wrote, its large arrays shared; `attached` keeps their memory."""
+    reader = pickle.Unpickler(io.BytesIO(pickled))
+
+    def persistent_load(where: tuple[str, tuple[int, ...], str]) -> np.ndarray:
+        name, shape, dtype = where
+        memory = Memory(name)
+        attached.append(memory)
+        return np.ndarray(shape, dtype, memory.buf)
+
+    reader.persistent_load = persistent_load  # type: ignore[method-assign]
+    return reader.load()
