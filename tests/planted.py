@@ -503,6 +503,8 @@ class Mine(LayerTechnique):
         self.parameters["gamma"][...] = 1
 
     def forward(self, x, context):
+        if not context.training:
+            return self.parameters["gamma"] * x, (x, None)
         mean = xp.mean(x, axis=-2, keepdims=True)
         s = xp.sqrt(xp.mean((x - mean) ** 2, axis=-2, keepdims=True) + 1e-9)
         z = (x - mean) / s
@@ -511,6 +513,8 @@ class Mine(LayerTechnique):
     def backward(self, dy, cache):
         z, s = cache
         dz = dy * self.parameters["gamma"]
+        if s is None:
+            return dz, {"gamma": (dy * z).sum(axis=-2, keepdims=True)}
         mean = xp.mean(dz, axis=-2, keepdims=True)
         along = xp.mean(dz * z, axis=-2, keepdims=True)
         return (dz - mean - z * along) / s, {"gamma": xp.sum(dy * z, axis=-2, keepdims=True)}

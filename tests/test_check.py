@@ -16,6 +16,7 @@ from tinydiv.check.interventions import failure_in_training
 from tinydiv.check.judge import Case, judge
 from tinydiv.check.network import activation_cases, network_case, network_cases
 from tinydiv.check.numeric import Probe, complex_step, cotangents, directions
+from tinydiv.check.own import check_file
 from tinydiv.check.techniques import layer_cases, penalty_cases, settings_of
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
@@ -324,6 +325,42 @@ def test_strength_per_network_is_part_of_the_objective():
     report = suite.check_technique(Bare)
     assert [row.right for row in report.rows if row.kind == "penalty"] == [True]
     assert any("met the neuron axis" in row.words for row in report.faults)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        (
+            "N = x.shape[-2]\n",
+            "N = x.shape[-2]\n        else:\n            N = 1\n        context = Context(True)\n"
+            "        if context.training:\n",
+            "depends on the other samples",
+        ),
+        (
+            "self.variance += self.momentum",
+            "0 * self.variance + self.momentum",
+            "a running mean or variance is not updated",
+        ),
+        (
+            "self.mean += self.momentum",
+            "0 * self.mean + self.momentum",
+            "a running mean or variance is not updated",
+        ),
+        ("return W * scale, (b - self.mean)", "return W * scale, (b + self.mean)", "fold gives"),
+        ('return {"mean": self.mean, "', 'return {"mean": 0 * self.mean, "', "state() lacks"),
+    ],
+)
+def test_a_layer_that_breaks_a_promise_beside_its_gradient_fails(tmp_path, right, wrong, words):
+    """An edited copy of batch norm; its gradient is right."""
+    import tinydiv.techniques.batch_norm as batch_norm
+
+    source = Path(batch_norm.__file__).read_text()
+    assert source.count(right) == 1
+    file = tmp_path / "mine.py"
+    file.write_text(source.replace(right, wrong))
+    report = check_file(f"{file}:BatchNorm")
+    assert [row.array for row in report.faults] == ["evaluation"], report
+    assert words in report.faults[0].words
 
 
 def test_layers_with_memory_are_the_same_function_twice():

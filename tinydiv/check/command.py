@@ -1,7 +1,7 @@
 """Is every gradient right, and if not, how is it wrong? python -m tinydiv.check
 
 Every gradient of the network, of each activation, loss and technique is compared with numerical
-derivatives in float64, through random cotangents. checking/ has the parts: judge.py first.
+derivatives in float64. judge.py says what a verdict means, numeric.py how derivatives are measured.
 """
 
 import argparse
@@ -22,6 +22,9 @@ examples:
                                                  layers, interventions
   python -m tinydiv.check mine.py                whatever the file defines that has a gradient
   python -m tinydiv.check mine.py:Mine --json    one class in it, as JSON on stdout
+  python -m tinydiv.check mine.py:Mine:form=b,power=3
+                                                 with these settings alone; without any, all choices are
+                                                 checked, and every number at a second value
 
 what a file may define (any number of these; what it imports is not checked):
   class Mine(ActivationPenalty)        a technique of any kind (tinydiv/techniques/base.py)
@@ -32,8 +35,8 @@ what a file may define (any number of these; what it imports is not checked):
                                        the keywords accumulate and to_inputs are checked if it has them
   def loss(outputs, targets)           returns (value, doutputs)
 
-exit code 0: all gradients are right; 1: some are not, or prove nothing (all zeros, all at a kink);
-2: the question cannot be answered (no such name, a file that cannot be imported); 130: Ctrl-C.
+exit code 0: all gradients are right; 1: some are not, or nothing could be proven (all zeros, all at a
+kink); 2: no such name, or a file that cannot be imported; 130: Ctrl-C.
 """
 
 

@@ -75,7 +75,7 @@ def shape_finding(name: str, analytic: Array, x: Array) -> Finding:
 def raised_finding(error: BaseException) -> Finding:
     """What the checked code raised, in which line, and what that often means."""
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if f"{os.sep}checking{os.sep}" not in f.filename]
+    theirs = [f for f in frames if f"{os.sep}check{os.sep}" not in f.filename]
     place = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
     said = " ".join(str(error).split())
     words = f"raised {type(error).__name__}: {said}{place}"

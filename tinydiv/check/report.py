@@ -196,9 +196,9 @@ class Report:
     def faults(self) -> list[Row]:
         return [row for row in self.rows if not row.right]
 
-    def of(self, subject: str) -> list[Row]:
-        """The rows of one subject. What stands nearest to the outputs is last."""
-        return [row for row in self.rows if row.subject == subject]
+    def of(self, subject: str, failed: bool = False) -> list[Row]:
+        """The rows of one subject, or those that fail. What stands nearest to the outputs is last."""
+        return [r for r in self.rows if r.subject == subject and not (failed and r.right)]
 
     def note_limits(self) -> None:
         """Say what was not tried, where all that was tried is right."""

@@ -14,6 +14,7 @@ from tinydiv.check.doctor import raised_finding
 from tinydiv.check.evidence import Finding
 from tinydiv.check.interventions import failure_in_training
 from tinydiv.check.judge import Case, Verdict, judge
+from tinydiv.check.layers import broken_promise
 from tinydiv.check.losses import loss_cases
 from tinydiv.check.network import Backward, activation_cases, network_cases
 from tinydiv.check.report import Held, Report
@@ -128,6 +129,12 @@ def technique_into(
         return
     try:
         examine(report, technique_cases(cls, seed, name, settings), seed)
+        if issubclass(cls, LayerTechnique) and not report.of(name, failed=True):
+            words = broken_promise(cls, seed, settings or {})
+            case = Case("layer", name, "in a small network", {}, lambda at: [], lambda at, w: {})
+            if words:
+                finding = Finding("promise", words)
+                report.add([Verdict(case, "evaluation", "error", finding=finding)])
     except (UsageError, RunError):
         raise
     except Exception as error:  # a class of the reader's own that cannot even be made

@@ -1,0 +1,72 @@
+"""What a layer promises beside its gradient: evaluation, folding, running statistics, its state.
+
+A gradient can be right while evaluation uses the statistics of the batch, or while a running variance is
+never updated. Each promise is checked on a small network in which the layer stands.
+"""
+
+from tinydiv.backend import Array, xp
+from tinydiv.check import points
+from tinydiv.check.points import Memory, Shape
+from tinydiv.errors import UsageError
+from tinydiv.layers import Context
+from tinydiv.mlp import MLP
+from tinydiv.techniques.base import LayerTechnique
+from tinydiv.techniques.placing import layers_of
+
+SHAPE = Shape((6, 5, 3), 40)
+PASSES = 400
+"""Training passes on one batch, after which running statistics are those of the batch."""
+
+
+def broken_promise(cls: type[LayerTechnique], seed: int, settings: dict[str, object]) -> str:
+    """The first promise that a layer breaks, in words; "" if it keeps them all."""
+    net, x = network(cls, seed, settings), points.inputs(SHAPE, seed)
+    points.warm_up(net, SHAPE, seed)
+    evaluated = net.forward(x).logits
+    if far(net.forward(x[:4]).logits, evaluated[:4]):
+        return (
+            "evaluation depends on the other samples of the batch: it must use what was kept from "
+            "training, not the batch's own statistics"
+        )
+    try:
+        folded = net.folded().forward(x).logits
+    except UsageError:  # it cannot be folded, and says so
+        folded = evaluated
+    if far(folded, evaluated):
+        return "fold gives other outputs than evaluation"
+    other = network(cls, seed, settings)
+    for one, kept in zip(other.layers, net.layers, strict=True):
+        one.load_state(kept.state())
+    if far(other.forward(x).logits, evaluated):
+        return (
+            "a layer that takes back the kept state evaluates differently: state() lacks something"
+        )
+    return statistics(net, x)
+
+
+def statistics(net: MLP, x: Array) -> str:
+    """Do running statistics become those of a batch that comes again and again?"""
+    memory = Memory(*net.layers)
+    if not memory.kept:
+        return ""
+    first, second = (net.forward(x, Context(training=True, step=n)).logits for n in (0, 1))
+    for number in range(PASSES):
+        trained = net.forward(x, Context(training=True, step=number)).logits
+    if far(first, trained) or far(second, trained):
+        return ""  # random, or changed by each pass: there is no output to compare with
+    if far(net.forward(x).logits, trained, 0.1):  # N for N - 1 in a variance is one in eighty
+        return (
+            f"after {PASSES} training passes on one batch, evaluation differs from training by more than "
+            "a tenth: a running mean or variance is not updated, or not used"
+        )
+    return ""
+
+
+def network(cls: type[LayerTechnique], seed: int, settings: dict[str, object]) -> MLP:
+    """A network with the layer, the same for the same seed."""
+    return points.network(SHAPE, "relu", seed, layers_of([cls(**settings)]))
+
+
+def far(a: Array, b: Array, share: float = 1e-9) -> bool:
+    """Do two arrays differ by more than a share of the largest entry?"""
+    return not float(xp.max(abs(a - b))) <= share * float(xp.max(abs(b)))
