@@ -121,6 +121,9 @@ def test_broken_numbers_are_numbers_to_learn(target, capsys):
     assert {tuple(row) for row in [*dataset.train_y, *dataset.test_y]} == wanted
     flags = ["--hidden", "4", "--epochs", "1", "--loss", "squared-error", "--no-plot", "--quiet"]
     assert train.main(["--data", "mine.npz", *flags, "--out", "run"]) == 0
+    capsys.readouterr()
+    assert predictions.main(["run", "--no-plot"]) == 2
+    assert "run learns numbers, and predictions are analysed for classes" in capsys.readouterr().err
     table("t.csv", ["a", "b"], [[i, i / 2] for i in range(20)])
     assert tinydiv.load_data("t.csv:target=b").classes == ()
     assert tinydiv.load_data("t.csv:target=a").n_classes == 20

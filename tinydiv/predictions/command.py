@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
-from tinydiv.errors import RunError
+from tinydiv.errors import RunError, UsageError
 
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.predictions.effects import Effects
@@ -90,7 +90,10 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     healthy = networks_that_learned(folder / run_folder.METRICS, net.replicas or 1)
     if not healthy:
         raise RunError(f"every network of {folder} diverged: there is nothing to analyse")
-    return effects(net, load_data(config.data, config.inputs), healthy, loss=config.loss)
+    dataset = load_data(config.data, config.inputs)
+    if dataset.regression:
+        raise UsageError(f"{folder} learns numbers, and predictions are analysed for classes alone")
+    return effects(net, dataset, healthy, loss=config.loss)
 
 
 def networks_that_learned(table: Path, replicas: int) -> list[int]:

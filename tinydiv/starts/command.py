@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
-from tinydiv.errors import RunError
+from tinydiv.errors import RunError, UsageError
 from tinydiv.options import choice, from_flags, made, number, option, sizes, text, whole, words
 
 if TYPE_CHECKING:
@@ -95,6 +95,10 @@ def command(argv: Sequence[str]) -> None:
     for spec in specs:
         parse(spec)
     data = DeviceData(load_data(config.data, "raw"), "float32")
+    if data.dataset.regression:
+        raise UsageError(
+            f"{config.data} holds numbers to learn, and starts are compared on classes"
+        )
     folder = Path(options.out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
