@@ -8,6 +8,7 @@ from tinydiv.backend import to_host
 from tinydiv.grow.command import main
 from tinydiv.growing import auxiliary_study, mask, mask_study
 from tinydiv.growing.comparing import difference, ratio
+from tinydiv.growing.fashion import Fashion
 from tinydiv.growing.mask import MaskSetting
 
 SMALL = ["auxiliary", "--tasks", "cubic", "--trials", "6", "--epochs", "60", "--processes", "1"]
@@ -180,6 +181,51 @@ def test_an_open_schedule_hears_nothing_of_the_task():
     ],
 )
 def test_mistakes_about_masks_are_one_sentence(flags, sentence, capsys):
+    assert main(flags) == 2
+    said = capsys.readouterr().err.strip()
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+
+
+# Images at equal flops ---------------------------------------------------------------------------
+
+
+def test_every_arm_spends_the_same():
+    study = Fashion(steps=300, every=(20,), widths=(16,))
+    full = study.cost(16, 20, "full")
+    growing = study.cost(16, 20, "random")
+    assert len(full) == 300
+    assert full[-1] == 300
+    assert growing[-1] == pytest.approx(300, abs=1)
+    assert growing[19] == pytest.approx(20 * 4 / 16)
+    assert len(growing) > 300
+    assert study.awake(16, 20, "random", 60) == 16
+
+
+def test_fashion_compares_every_way_to_grow(tmp_path, capsys):
+    out = tmp_path / "fashion"
+    flags = ["fashion", "--data", "fashion-mini", "--steps", "60", "--every", "10", "--seeds", "2"]
+    flags += ["--widths", "12", "--processes", "1", "--out", str(out)]
+    assert main(flags) == 0
+    text = capsys.readouterr().out
+    for arm in ("full", "random", "decorrelated", "gradmax", "net2net", "residual"):
+        assert f" | {arm} | " in text
+    assert (out / "12.png").is_file()
+    assert main([*flags, "--steps", "70"]) == 2
+    assert "was begun with steps 60, not 70" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["fashion", "--first", "40"], "--first 40 neurons are more than the room of 32"),
+        (["fashion", "--arms", "rondom"], "random"),
+        (["fashion", "--data", "fashion-mimi"], "fashion-mini"),
+        (["fashion", "--beside", "decof"], "decov"),
+        (["fashion", "--every", "none", "--data", "fashion-mini"], "nothing to compare"),
+    ],
+)
+def test_mistakes_about_images_are_one_sentence(flags, sentence, capsys):
     assert main(flags) == 2
     said = capsys.readouterr().err.strip()
     assert sentence in said

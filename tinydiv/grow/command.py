@@ -3,6 +3,7 @@
     auxiliary   the size is one more weight, for all trials at once
     mask        a controller opens the layer, as a whole or neuron by neuron
     condense    a trained run with fewer neurons: aligned ones merged
+    fashion     ways to grow on images, at equal flops
 
 Every comparison is paired over start and data, keeps each piece in its folder, and goes on where it was
 stopped when the same command is given again. Each has flags of its own: python -m tinydiv.grow NAME --help
@@ -22,12 +23,15 @@ from tinydiv.options import (
     from_flags,
     made,
     maybe,
-    number,
     option,
     per_network,
     sizes,
+    text,
     whole,
     words,
+)
+from tinydiv.options import (
+    number as numeric,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ EXAMPLES = """examples:
   python -m tinydiv.grow mask --quick                               under a minute
   python -m tinydiv.grow condense runs/mine --taus 0.9/0.7          a run of tinydiv.train
   python -m tinydiv.grow mask --lrs 1e-3/3e-3/1e-2 --arms all --out runs/mask
+  python -m tinydiv.grow fashion --widths 16,32 --every 50,200      needs the full data set
   python -m tinydiv.grow auxiliary --sweep 41 --trials 50 --arms growing,grown --out runs/sweep
 """
 
@@ -66,7 +71,7 @@ class AuxiliaryConfig:
     sweep: int | None = option(
         None, maybe(whole(2, 1000)), "N", "in place of --lam: so many values from 0.01 to 100"
     )
-    goal: float = option(5.0, number(0, 1000), "X", "the size that is wanted")
+    goal: float = option(5.0, numeric(0, 1000), "X", "the size that is wanted")
     room: int = option(9, whole(1, 1000), "H", "hidden neurons that there are")
     epochs: int | None = option(
         None, maybe(whole(1, 10_000_000)), "N", "steps (default: the paper's of each task)"
@@ -100,6 +105,24 @@ class CondenseConfig:
     )
     layer: int = option(1, whole(1, 64), "L", "hidden layer")
     epochs: int = option(1, whole(0, 1_000_000), "N", "epochs of retraining afterwards")
+
+
+@dataclass(frozen=True)
+class FashionConfig:
+    """Ways to grow on images, beside full size from the start, at equal flops."""
+
+    data: str = option("fashion-mnist", text, "NAME", "data set; fashion-mini needs no download")
+    arms: tuple[str, ...] = option(("all",), words(","), "NAME[,NAME]", "ways to grow, and full")
+    widths: tuple[int, ...] = option((32,), sizes(20, 4096), "H[,H]", "hidden neurons at the end")
+    first: int = option(4, whole(1, 4096), "N", "neurons that are awake from the start")
+    number: int = option(4, whole(1, 4096), "N", "neurons that wake each time")
+    every: tuple[int, ...] = option((200,), sizes(20, 1_000_000), "K[,K]", "steps between wakings")
+    steps: int = option(4000, whole(20, 10_000_000), "N", "flops to spend, in steps of full size")
+    seeds: int = option(12, whole(2, 10_000), "N", "paired seeds: start and order of batches")
+    lr: float = option(1e-3, numeric(0, 10), "X", "rate of Adam")
+    schedule: str = option("linear", text, "SHAPE", "the rate over an arm's own steps")
+    init: str = option("decorrelated", text, "NAME", "how the weights start")
+    beside: tuple[str, ...] = option((), words(""), "SPEC", "a technique for all arms", repeat=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -266,9 +289,31 @@ def condense(argv: Sequence[str]) -> None:
     print(f"everything is in {folder}", file=sys.stderr)
 
 
+def fashion(argv: Sequence[str]) -> None:
+    """Ways to grow on images, at equal flops."""
+    small = {"data": "fashion-mini", "steps": 150, "every": (20,), "seeds": 3}
+    options, config = read("fashion", FashionConfig, argv, small)
+    from tinydiv.growing.fashion import WAYS, Fashion, report
+    from tinydiv.runs.build import load_data
+
+    arms = tuple(WAYS) if config.arms == ("all",) else config.arms
+    study = Fashion(**{**asdict(config), "arms": arms})
+    study.settings()
+    if load_data(study.data, "raw").n_classes < 2:
+        raise UsageError(f"{study.data} has no classes to tell apart")
+    folder = compute("fashion", options, study)
+    cli.say(report(study, folder))
+    if not options.no_figures:
+        from tinydiv.growing import pictures
+
+        pictures.fashion(study, folder)
+    print(f"everything is in {folder}", file=sys.stderr)
+
+
 COMPARISONS: dict[str, Callable[[Sequence[str]], None]] = {
     "auxiliary": auxiliary,
     "mask": mask,
     "condense": condense,
+    "fashion": fashion,
 }
 """What can be compared."""

@@ -9,6 +9,7 @@ from tinydiv.files import atomic
 from tinydiv.growing.auxiliary import ARMS, Setting
 from tinydiv.growing.auxiliary_study import PUBLISHED_BANDS, Auxiliary, read_trials
 from tinydiv.growing.comparing import ratio
+from tinydiv.growing.fashion import COLUMNS, Fashion, arms_of
 from tinydiv.growing.mask_study import Mask
 from tinydiv.growing.pieces import Arrays
 from tinydiv.plots.style import colour, dash, describe, mark, new_figure, page, save
@@ -66,6 +67,35 @@ def mask(study: Mask, folder: Path) -> None:
                 f"{setting.task}, H = {setting.width}, rate {setting.lr:g}", x=0.01, ha="left"
             )
             save(figure, part)
+
+
+def fashion(study: Fashion, folder: Path) -> None:
+    """One picture for each width: accuracy, correlation and effective rank against flops."""
+    arms = arms_of(study, folder)
+    for width in study.widths:
+        with page(), atomic.replacing(folder / f"{width}.png") as part:
+            figure = new_figure(13, 4.2)
+            axes = figure.subplots(1, 3)
+            mine = {key[1:]: found for key, found in arms.items() if key[0] == width}
+            for ax, key in zip(axes, COLUMNS, strict=True):
+                for i, ((every, arm), found) in enumerate(mine.items()):
+                    label = arm if len(study.every) == 1 or arm == "full" else f"{arm}, {every}"
+                    values = found[key].mean(axis=1)
+                    ax.plot(found["spent"], values, color=colour(i), ls=dash(i), label=label)
+                ax.set(title=TITLES[key], xlabel="flops spent, in steps of full size")
+                describe(ax, f"{TITLES[key]} of every way to grow against the flops spent.")
+            top = max(found["accuracy"].mean(axis=1).max() for found in mine.values())
+            axes[0].set_ylim(top - 0.1, top + 0.005)
+            axes[0].legend(frameon=False, fontsize=8)
+            figure.suptitle(f"{study.data}, {study.seeds} seeds, H = {width}", x=0.01, ha="left")
+            save(figure, part)
+
+
+TITLES = {
+    "accuracy": "Test accuracy",
+    "correlation": "Mean |correlation|",
+    "rank": "Effective rank of the activations",
+}
 
 
 def over_time(ax: Axes, arms: dict[str, Arrays], key: str) -> Axes:

@@ -1,0 +1,202 @@
+"""Images at equal flops: networks that grow beside one that has its full size from the start.
+
+A step costs in proportion to the neurons that are awake, so a network that is smaller for a while takes
+more steps for the same flops. Every arm gets as many as the full-size network's `steps` are worth, and the
+rate falls over its own steps. One seed is one replica, with a start and an order of batches of its own.
+"""
+
+import csv
+import gzip
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv import schedules
+from tinydiv.backend import to_host
+from tinydiv.diversity import measure
+from tinydiv.errors import UsageError, unknown
+from tinydiv.files import atomic
+from tinydiv.growing.comparing import difference, said
+from tinydiv.growing.pieces import Arrays, Piece, read
+from tinydiv.initializers import PROBE, initialize, needs_data
+from tinydiv.layers import Context
+from tinydiv.loop import DeviceData, batches, evaluate
+from tinydiv.losses import cross_entropy
+from tinydiv.mlp import MLP
+from tinydiv.optimizers import Adam
+from tinydiv.runs.build import load_data
+from tinydiv.techniques import Techniques, layers_of
+
+WAYS: dict[str, str] = {
+    "full": "",
+    "random": "grow",
+    "decorrelated": "grow:incoming=decorrelated",
+    "gradmax": "gradmax",
+    "net2net": "net2net",
+    "residual": "residual-fitting",
+}
+"""The technique of each arm; full has none."""
+
+COLUMNS = ("accuracy", "correlation", "rank")
+
+
+@dataclass(frozen=True)
+class Fashion:
+    """What is compared."""
+
+    data: str = "fashion-mnist"
+    arms: tuple[str, ...] = tuple(WAYS)
+    widths: tuple[int, ...] = (32,)
+    first: int = 4
+    number: int = 4
+    every: tuple[int, ...] = (200,)
+    steps: int = 4000
+    seeds: int = 12
+    lr: float = 1e-3
+    schedule: str = "linear"
+    init: str = "decorrelated"
+    beside: tuple[str, ...] = ()
+    looks: int = 20
+
+    def settings(self) -> list[tuple[int, int, str]]:
+        """(width, every, arm) for all that is trained; full has no every. Raises UsageError."""
+        for arm in self.arms:
+            if arm not in WAYS:
+                raise unknown("arm", arm, WAYS)
+        schedules.parse(self.schedule)
+        for width in self.widths:
+            if self.first > width:
+                raise UsageError(
+                    f"--first {self.first} neurons are more than the room of {width}: take fewer"
+                )
+        if not self.arms or not self.widths or not self.every:
+            raise UsageError("nothing to compare: name an arm, a width, and how often neurons wake")
+        for arm in self.arms:
+            layers_of(self.specs(arm, self.every[0]))
+        return [
+            (width, every, arm)
+            for width in self.widths
+            for arm in self.arms
+            for every in (self.every if WAYS[arm] else self.every[:1])
+        ]
+
+    def specs(self, arm: str, every: int) -> list[str]:
+        """The techniques of an arm."""
+        way = WAYS[arm]
+        if not way:
+            return list(self.beside)
+        growth = f"first={self.first},number={self.number},every={every}"
+        return [way + (":" if ":" not in way else ",") + growth, *self.beside]
+
+    def awake(self, width: int, every: int, arm: str, step: int) -> int:
+        """How many neurons are awake in a step."""
+        if not WAYS[arm]:
+            return width
+        return min(width, self.first + self.number * (step // every))
+
+    def cost(self, width: int, every: int, arm: str) -> np.ndarray:
+        """What has been spent after each step, in steps of the full size; as many steps as are paid for."""
+        most = self.steps * -(-width // self.first) + 1
+        share = [self.awake(width, every, arm, t) / width for t in range(most)]
+        spent: np.ndarray = np.cumsum(share)
+        return spent[: int(np.searchsorted(spent, self.steps - 1e-9)) + 1]
+
+    def pieces(self) -> list[Piece]:
+        return [
+            Piece(f"{width}-{every}-{arm}", work, (self, width, every, arm))
+            for width, every, arm in self.settings()
+        ]
+
+
+def work(study: Fashion, width: int, every: int, arm: str) -> Arrays:
+    """One arm: accuracy, diversity and cost at equal distances of flops, (looks + 1, seeds)."""
+    data = DeviceData(load_data(study.data, "raw"), "float32")
+    seeds = list(range(study.seeds))
+    specs, spent = study.specs(arm, every), study.cost(width, every, arm)
+    sizes = [data.dataset.n_inputs, width, data.dataset.n_classes]
+    net = MLP(sizes, "relu", study.seeds, layers=layers_of(specs))
+    initialize(net, study.init, 0, data.probe(PROBE) if needs_data(study.init) else None)
+    optimizer, plan, total = Adam(net, study.lr), schedules.parse(study.schedule), len(spent)
+    probe = data.probe()
+    techniques = Techniques(
+        net, specs, optimizer, probe_inputs=probe, seeds=seeds, total=total, loss=cross_entropy
+    )
+    moments = np.searchsorted(spent, np.linspace(0, spent[-1], study.looks + 1)[1:] - 1e-9)
+    seen: list[list[np.ndarray]] = []
+    number = epoch = 0
+    while number < total:
+        for X, Y in batches(data, 64, seeds, epoch):
+            trace = net.forward(X, Context(training=True, step=number))
+            value, dlogits = cross_entropy(trace.logits, Y)
+            factor = plan(number, total)
+            step = techniques.step(trace, Y, value, dlogits, number, epoch, factor)
+            techniques.before_backward(step)
+            net.backward(trace, step.dlogits, step.dA)
+            techniques.after_backward(step)
+            optimizer.step(factor)
+            techniques.after_update(step)
+            for _ in range(int((moments == number).sum())):
+                found = measure(net, net.forward(probe), ["correlation", "effective_rank"])
+                accuracy = evaluate(net, data.test_x, data.test_y, data, cross_entropy)[1]
+                row = (accuracy, found["correlation"], found["effective_rank"])
+                seen.append([to_host(a).copy() for a in row])
+            number += 1
+            if number == total:
+                break
+        epoch += 1
+    columns = {key: np.stack([r[i] for r in seen]) for i, key in enumerate(COLUMNS)}
+    return {"spent": spent[moments], "steps": np.asarray(total), **columns}
+
+
+def arms_of(study: Fashion, folder: Path) -> dict[tuple[int, int, str], Arrays]:
+    """What came of each arm, by (width, every, arm)."""
+    pieces = zip(study.settings(), study.pieces(), strict=True)
+    return {key: read(folder, piece) for key, piece in pieces}
+
+
+def seeds_csv(study: Fashion, folder: Path) -> bytes:
+    """Every seed and look as a row, gzipped."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["width", "every", "arm", "seed", "spent", *COLUMNS])
+    for (width, every, arm), found in arms_of(study, folder).items():
+        for i, spent in enumerate(found["spent"]):
+            for seed in range(study.seeds):
+                short = [f"{found[key][i, seed]:.4f}" for key in COLUMNS]
+                writer.writerow([width, every, arm, seed, f"{spent:.0f}", *short])
+    return gzip.compress(file.getvalue().encode(), mtime=0)
+
+
+def table(study: Fashion, folder: Path) -> str:
+    """Markdown: every arm beside full size, at a tenth of the flops and at the end."""
+    arms = arms_of(study, folder)
+    lines = [
+        "| H | every | arm | steps | accuracy | accuracy - full | the same at 10 % of the flops "
+        "| correlation | effective rank | rank - full |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    early = max(study.looks // 10, 1) - 1
+    for (width, every, arm), found in arms.items():
+        full = arms.get((width, study.every[0], "full"))
+        late = soon = rank = "-"
+        if full is not None and arm != "full":
+            late = said(difference(found["accuracy"][-1], full["accuracy"][-1]), 2, signed=True)
+            soon = said(
+                difference(found["accuracy"][early], full["accuracy"][early]), 2, signed=True
+            )
+            rank = said(difference(found["rank"][-1], full["rank"][-1]), 2, signed=True)
+        cells = [str(width), str(every) if WAYS[arm] else "-", arm, str(int(found["steps"]))]
+        cells += [f"{found['accuracy'][-1].mean():.4f}", late, soon]
+        cells += [f"{found[key][-1].mean():.3g}" for key in ("correlation", "rank")]
+        lines.append(f"| {' | '.join([*cells, rank])} |")
+    return "\n".join(lines) + "\n"
+
+
+def report(study: Fashion, folder: Path) -> str:
+    """Write seeds.csv.gz and table.md, and return the table."""
+    atomic.write_bytes(folder / "seeds.csv.gz", seeds_csv(study, folder))
+    text = table(study, folder)
+    atomic.write_text(folder / "table.md", text)
+    return text
