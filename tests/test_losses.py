@@ -131,6 +131,55 @@ def test_targets_that_do_not_fit_are_one_sentence_with_both_shapes(backend, loss
         losses.get(loss)(numbers(N, K), targets)
 
 
+@pytest.mark.parametrize("wrong", [[0, 1, K], [0, -1, 1]])
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_class_numbers_out_of_range_are_one_sentence(loss, wrong):
+    with pytest.raises(UsageError, match=f"from 0 to {K - 1} for {K} outputs, got {min(wrong)} to"):
+        losses.get(loss)(numbers(3, K), np.array(wrong))
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_on_a_device_value_and_gradient_of_a_number_out_of_range_agree(on_standin, loss):
+    outputs, targets = numbers(3, K), to_device([0, -1, K])
+    direction, h = numbers(3, K, seed=1), 1e-6
+    up, down = (losses.get(loss)(outputs + s * h * direction, targets)[0] for s in (1, -1))
+    _, gradient = losses.get(loss)(outputs, targets)
+    close((up - down) / (2 * h), xp.sum(gradient * direction), rtol=1e-7)
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_one_output_takes_no_class_numbers(backend, loss):
+    """Binary cross-entropy once learned them inverted: class 0 stood for a one at output 0."""
+    with pytest.raises(UsageError, match=r"one output: build a network with two, or .* \(N, 1\)"):
+        losses.get(loss)(numbers(N, 1), labels(N, classes=2))
+
+
+@pytest.mark.parametrize("lead", [(), (5,)])
+def test_integer_rows_with_a_one_are_pointed_out(lead):
+    rows = np.eye(5, dtype=int)
+    with pytest.raises(UsageError, match=r"targets.astype\(float\)"):
+        losses.cross_entropy(numbers(*lead, 5, 5), rows)
+    value, _ = losses.cross_entropy(numbers(*lead, 5, 5), rows.astype(float))
+    close(value, losses.cross_entropy(numbers(*lead, 5, 5), np.arange(5))[0])
+
+
+def test_targets_may_be_lists_and_one_hot_takes_the_number_of_classes(backend):
+    outputs = numbers(3, K)
+    close(
+        losses.cross_entropy(outputs, [0, 2, 1])[0],
+        losses.cross_entropy(outputs, to_device([0, 2, 1]))[0],
+    )
+    close(losses.one_hot(to_device([0, 2, 1]), 3), np.eye(3)[[0, 2, 1]])
+    close(losses.accuracy(outputs, np.argmax(to_host(outputs), axis=-1).tolist()), 1)
+
+
+def test_softmax_of_huge_logits(backend):
+    close(
+        losses.softmax(to_device([[1e4, 1e4, -1e4], [0.0, np.log(3.0), -1e4]])),
+        [[0.5, 0.5, 0], [0.25, 0.75, 0]],
+    )
+
+
 def test_a_loss_is_found_by_name_or_given():
     assert losses.get("squared-error") is losses.squared_error
     assert losses.get(losses.squared_error) is losses.squared_error

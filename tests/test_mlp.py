@@ -63,7 +63,7 @@ def test_gradients_are_those_of_autograd(backend, torch_reference, activation, l
             close(db[l], tb[l])
 
 
-def test_backward_is_linear_in_its_seeds(backend):
+def test_backward_is_linear_in_its_upstream_gradients(backend):
     net, X, Y = case("as many networks as neurons")
     trace = net.forward(X)
     _, task = losses.cross_entropy(trace.logits, Y)
@@ -76,13 +76,15 @@ def test_backward_is_linear_in_its_seeds(backend):
     both, of_task, of_extra = run(task, extra), run(task, None), run(task * 0, extra)
     apart = [run(task * 0, {l: seed}) for l, seed in extra.items()]
     for i in range(2):
-        assert np.abs(of_extra[i]).max() > 0.1, "extra seeds that reach nothing would prove nothing"
+        assert np.abs(of_extra[i]).max() > 0.1, (
+            "extra gradients that reach nothing would prove nothing"
+        )
         close(both[i], of_task[i] + of_extra[i])
         close(of_extra[i], apart[0][i] + apart[1][i])
         close(run(2 * task, {l: 2 * seed for l, seed in extra.items()})[i], 2 * both[i])
 
 
-def test_extra_seeds_are_gradients_with_respect_to_the_activations(backend, torch_reference):
+def test_dA_are_gradients_with_respect_to_the_activations(backend, torch_reference):
     torch = torch_reference.torch
     net, X, _ = case("one hidden layer")
     trace = net.forward(X)
@@ -96,7 +98,7 @@ def test_extra_seeds_are_gradients_with_respect_to_the_activations(backend, torc
     assert not to_host(net.dW[1]).any()
 
 
-def test_a_seed_on_the_inputs_goes_to_the_inputs_gradient(backend):
+def test_an_upstream_gradient_on_the_inputs_goes_to_the_inputs_gradient(backend):
     net, X, Y = case("three networks")
     trace = net.forward(X)
     _, dlogits = losses.cross_entropy(trace.logits, Y)
@@ -350,7 +352,9 @@ def test_inputs_of_another_dtype_are_told_how_to_fit(backend):
         (((3, 7, 3), {-1: (3, 7, 3)}), r"dA\[-1\] names no activations"),
     ],
 )
-def test_seeds_that_do_not_fit_name_the_layer_and_both_shapes(backend, seeds, sentence):
+def test_upstream_gradients_that_do_not_fit_name_the_layer_and_both_shapes(
+    backend, seeds, sentence
+):
     net = network([4, 6, 3], replicas=3, dtype="float64")
     trace = net.forward(numbers(7, 4))
     dlogits, dA = seeds

@@ -314,6 +314,7 @@ def test_nothing_is_counted_while_no_neuron_was_reset():
         ({"lr": float("nan")}, "the learning rate must be a finite number from 0 up, got nan"),
         ({"lr": float("inf")}, "the learning rate must be a finite number from 0 up, got inf"),
         ({"lr": [0.1, 0.2]}, r"the learning rate is one number or one per network \(3\), got 2"),
+        ({"lr": "fast"}, "the learning rate is one number or one per network, got 'fast'"),
         ({"weight_decay": -1}, "the weight decay must be a finite number from 0 up, got -1"),
         (
             {"weight_decay": [1.0]},
@@ -324,6 +325,12 @@ def test_nothing_is_counted_while_no_neuron_was_reset():
 def test_rates_that_cannot_be_are_one_sentence(settings, sentence):
     with pytest.raises(UsageError, match=sentence):
         optimizers.Adam(network(SIZES, replicas=3), **settings)
+
+
+def test_the_usual_kinds_of_numbers_are_rates():
+    net = network(SIZES, replicas=3)
+    assert optimizers.SGD(net, np.float32(0.5)).lr == 0.5
+    assert optimizers.SGD(net, np.array([1, 2, 3])).lr.tolist() == [[1], [2], [3]]
 
 
 def test_an_optimizer_is_found_by_name():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tinydiv.data.dataset import Dataset
@@ -21,6 +22,18 @@ def load(run_dir: str | Path, allow_code: bool = False) -> MLP:
     from tinydiv.files.model import load_model  # here, so that `import tinydiv` stays light
 
     return load_model(run_dir, allow_code)
+
+
+def save(
+    path: str | Path, net: MLP, dataset: Dataset | None = None, layers: Sequence[str] = ()
+) -> None:
+    """Write a network to an .npz file that `load` and NumPy alone can read.
+
+    dataset: whose inputs the network takes. layers: the specs that its layers were made from.
+    """
+    from tinydiv.files.model import save_model
+
+    save_model(path, net, dataset, layers)
 
 
 def load_data(name: str, inputs: str = "raw") -> Dataset:

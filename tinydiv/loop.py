@@ -191,7 +191,7 @@ def check_fit(net: MLP, dataset: Dataset, loss: Loss) -> None:
             f"one: build MLP([{net.sizes[0]}, ..., {max(classes, 2)}])"
             + (
                 ", or give targets 0.0 and 1.0 as numbers (classes=()) for loss='binary-cross-entropy'"
-                if K == 1
+                if (K, classes) == (1, 2)
                 else ""
             )
         )
@@ -288,6 +288,7 @@ def train(
     if metrics_every is not None:
         metrics_every = whole("metrics_every", metrics_every)
     batch_size = whole("the batch size", batch_size)
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
     usual = "squared-error" if data.dataset.regression else "cross-entropy"
     loss_function, plan = losses.get(usual if loss is None else loss), schedules.parse(schedule)
@@ -315,8 +316,8 @@ def train(
 
     def record(train_loss: Array, sums: dict[str, Array], steps: int, rate: float) -> Record:
         test_loss, found = evaluate(net, data.test_x, data.test_y, data, loss_function)
-        score, numbers = listed(guard.marked(found)), data.dataset.regression
         guard.judge(test_loss + train_loss, loop.step)
+        score, numbers = listed(guard.marked(found)), data.dataset.regression
         diversity = measure(net, net.forward(probe), metrics, probe_labels)
         between = read_between(loop, per_epoch)
         loop.seconds = time.perf_counter() - began

@@ -10,29 +10,64 @@ targets are class numbers, (N,) or (..., N), or for the last two losses also num
 from collections.abc import Callable
 from typing import TypeAlias
 
-from tinydiv.backend import Array, xp
+from tinydiv.backend import Array, on_cpu, to_device, xp
 from tinydiv.errors import UsageError, unknown
 
 Loss: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
 
 
-def one_hot(targets: Array, outputs: Array) -> Array:
+def one_hot(targets: Array, outputs: Array | int) -> Array:
     """Class numbers (..., N) as rows (..., N, K) of zeros with a one; numbers (..., N, K) as they are.
 
-    Raises UsageError if the samples do not fit the outputs' samples.
+    outputs: the array (..., N, K) that the rows are for, or K alone.
+    Raises UsageError if the samples do not fit the outputs' samples, or there is one output for class
+    numbers; on the CPU, also for class numbers beyond 0 to K - 1. On a GPU, where looking at them would
+    stop it, such a sample is a row of zeros: it has no loss and no gradient in cross_entropy.
     """
+    targets = to_device(targets)
     integers = targets.dtype.kind in "iu"
-    samples = targets.shape[-1] if integers else targets.shape[-2] if targets.ndim > 1 else None
-    if samples != outputs.shape[-2] or (not integers and targets.shape[-1] != outputs.shape[-1]):
-        wanted = f"(..., {outputs.shape[-2]}) class numbers or (..., {outputs.shape[-2]}, "
+    if isinstance(outputs, int):
+        outputs = xp.empty((targets.shape[-1 if integers else -2], outputs), dtype="float32")
+    *lead, N, K = outputs.shape
+    wanted = (N,) if integers else (N, K)
+    if targets.shape[-len(wanted) :] != wanted or (integers and targets.ndim >= outputs.ndim):
+        advice = ". Rows with a one are numbers: targets.astype(float)" if integers else ""
         raise UsageError(
-            f"outputs {outputs.shape} need targets of shape {wanted}{outputs.shape[-1]}) numbers, "
-            f"got {targets.dtype} of shape {targets.shape}"
+            f"outputs {outputs.shape} need targets of shape (..., {N}) class numbers or (..., {N}, {K}) "
+            f"numbers, got {targets.dtype} of shape {targets.shape}" + advice * (targets.ndim > 1)
         )
     if not integers:
         return targets.astype(outputs.dtype, copy=False)
-    classes = xp.arange(outputs.shape[-1], dtype=targets.dtype)
+    if K == 1:
+        raise UsageError(
+            "class numbers need an output for every class, and there is one output: build a network with "
+            "two, or give targets 0.0 and 1.0 of shape (N, 1)"
+        )
+    if on_cpu() and targets.size:
+        low, high = targets.min(), targets.max()
+        if low < 0 or high >= K:
+            raise UsageError(
+                f"class numbers run from 0 to {K - 1} for {K} outputs, got {low} to {high}"
+            )
+        # So few classes that labels could look like that by chance are left alone.
+        if [*lead, N] == [*targets.shape] == [K, K] and K > 4 and is_one_hot(targets):
+            raise UsageError(
+                f"integers of shape {targets.shape} are the class numbers of {N} samples for each of "
+                f"{K} networks, and these look like rows with a one: write targets.astype(float)"
+            )
+    classes = xp.arange(K, dtype=targets.dtype)
     return (targets[..., None, :] == classes[:, None]).astype(outputs.dtype).mT
+
+
+def is_one_hot(targets: Array) -> bool:
+    """Whether every row holds zeros and a single one."""
+    return bool((targets.sum(axis=-1) == 1).all() and (targets.max(axis=-1) == 1).all())
+
+
+def softmax(logits: Array) -> Array:
+    """Rows of numbers as rows of probabilities: p_k = exp(z_k - max z) / sum_j exp(z_j - max z)."""
+    exponentials = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
+    return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
 
 
 def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
@@ -107,9 +142,9 @@ def get(loss: str | Loss) -> Loss:
 
 def accuracy(logits: Array, labels: Array) -> Array:
     """The share of samples whose largest output is the label's: (..., N, K), (..., N) -> (...,)."""
-    return xp.mean(xp.argmax(logits, axis=-1) == labels, axis=-1)
+    return xp.mean(xp.argmax(logits, axis=-1) == to_device(labels), axis=-1)
 
 
 def mean_squared_error(outputs: Array, targets: Array) -> Array:
     """mean over samples and outputs of (f - y)^2: (..., N, K), (..., N, K) -> (...,)."""
-    return xp.mean((outputs - targets) ** 2, axis=(-2, -1))
+    return xp.mean((outputs - to_device(targets)) ** 2, axis=(-2, -1))

@@ -147,6 +147,10 @@ class MLP(Parameters):
         self.activation = activations.get(activation)
         self.dtype = dtype
         self.epochs = 0  # that it was trained for: a second train() draws the shuffles that follow
+        if isinstance(layers, str) or not all(isinstance(layer, Layer) for layer in layers):
+            raise UsageError(
+                f"layers are objects: write layers=layers_of(['batch-norm']), got {layers!r}"
+            )
         self.layers = [one for layer in layers for one in layer.spread(self.sizes)]
         self.transform: Callable[[Array], Array] | None = None
         """What turns stored inputs (bytes) into this network's inputs; tinydiv.load fills it in."""

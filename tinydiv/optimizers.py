@@ -8,6 +8,7 @@ A rate is one number, or one per network; a schedule's factor comes on top, step
 """
 
 from collections.abc import Sequence
+from numbers import Real
 
 from tinydiv.backend import Array, fuse, in_pieces, on_cpu, to_device, xp
 from tinydiv.errors import UsageError, unknown
@@ -126,8 +127,11 @@ class Optimizer:
 
 def per_network(net: MLP, value: float | Sequence[float], what: str) -> float | Array:
     """One number as it is; one per network as a column (R, 1), so that it cannot meet another axis."""
-    single = isinstance(value, int | float)
-    values = [float(value)] if isinstance(value, int | float) else [float(v) for v in value]
+    single = isinstance(value, Real)
+    try:
+        values = [float(v) for v in ([value] if single else value)]  # type: ignore[union-attr,arg-type]
+    except (TypeError, ValueError):
+        raise UsageError(f"{what} is one number or one per network, got {value!r}") from None
     if not single and len(values) != (net.replicas or 1):
         raise UsageError(
             f"{what} is one number or one per network ({net.replicas or 1}), got {len(values)}"

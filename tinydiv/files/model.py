@@ -34,13 +34,22 @@ FORMAT = "tinydiv model 1"
 
 
 def save_model(
-    path: Path, net: MLP, dataset: Dataset | None = None, layers: Sequence[str] = ()
+    path: str | Path, net: MLP, dataset: Dataset | None = None, layers: Sequence[str] = ()
 ) -> None:
     """Write a network. layers: the specs that its layers were made from, as in layers_of(specs).
 
     dataset: where the inputs' transform and the classes' names come from.
     Raises RunError if the file cannot be written.
     """
+    if not isinstance(net, MLP):
+        raise UsageError(
+            f"save_model takes a path and a network, got {type(net).__name__} for the network"
+        )
+    if net.layers and not layers:
+        raise UsageError(
+            f"the network has layers ({', '.join(layer.label for layer in net.layers)}), and a file needs "
+            "the specs that they were made from: pass layers=['batch-norm', ...]"
+        )
     metadata: dict[str, object] = {
         "format": FORMAT,
         "sizes": net.sizes,
@@ -57,7 +66,7 @@ def save_model(
         metadata |= {"data": dataset.name, "inputs": dataset.inputs, "classes": dataset.classes}
         arrays["input_shift"] = dataset.transform.shift
         arrays["input_scale"] = dataset.transform.scale
-    npz.write(path, arrays, metadata)
+    npz.write(Path(path), arrays, metadata)
 
 
 def load_model(where: str | Path, allow_code: bool = False) -> MLP:

@@ -19,7 +19,7 @@ from tinydiv.data.dataset import Dataset
 from tinydiv.diversity import METRICS, TINY_EPS, measure
 from tinydiv.errors import UsageError
 from tinydiv.loop import DeviceData
-from tinydiv.losses import accuracy
+from tinydiv.losses import accuracy, one_hot
 from tinydiv.mlp import MLP
 from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.stats import Interval, bca_interval, spearman
@@ -201,17 +201,13 @@ def members(net: MLP, A: Array, h: int) -> Array:
     return V.shape[-2] * A[..., :, h : h + 1] * V[..., h : h + 1, :] + c
 
 
-def targets(y: Array, K: int, dtype: str) -> Array:
-    """1 for a sample's class and 0 for the others, (N, K)."""
-    return (y[:, None] == xp.arange(K)[None, :]).astype(dtype)
-
-
 def ambiguity(net: MLP, data: DeviceData) -> Ambiguity:
     """Krogh and Vedelsby's three terms, each computed by itself."""
-    H, K = net.W[-1].shape[-2:]
+    H = net.W[-1].shape[-2]
     error, single, apart = (xp.zeros(net.lead, dtype="float64") for _ in range(3))
     for X, y in parts(data):
-        trace, target = net.forward(X), targets(y, K, net.dtype)
+        trace = net.forward(X)
+        target = one_hot(y, trace.logits)
         error += sum_of_squares(trace.logits - target)
         for h in range(H):
             o = members(net, trace.A[-2], h)
@@ -236,7 +232,7 @@ def bias_variance(net: MLP, data: DeviceData) -> BiasVariance:
     H, K = net.W[-1].shape[-2:]
     sums = {"error": 0.0, "bias": 0.0, "variance": 0.0, "covariance": 0.0}
     for X, y in parts(data):
-        trace, target = net.forward(X), targets(y, K, "float64")
+        trace, target = net.forward(X), one_hot(y, K).astype("float64")
         f = trace.logits.astype("float64")
         total = xp.zeros_like(f)
         own = xp.zeros(f.shape[1:], dtype="float64")

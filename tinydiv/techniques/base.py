@@ -35,17 +35,17 @@ from tinydiv.settings import check_fields, setting
 
 @dataclass
 class View:
-    """A second forward pass of a step, on changed inputs, with seeds of its own for its backward pass.
+    """A second forward pass of a step, on changed inputs, with upstream gradients of its own.
 
-    Backward is linear in its seeds and can add to dtheta, so what a technique computes from two passes
-    is sent down both.
+    Backward is linear in what is sent down and can add to dtheta, so what a technique computes from
+    two passes is sent down both.
     """
 
     trace: Trace
     dA: dict[int, Array] = field(default_factory=dict)
 
     def add_dA(self, layer: int, dA: Array) -> None:
-        """Put a seed in at A[layer] of this view."""
+        """Add to the upstream gradient at A[layer] of this view."""
         self.dA[layer] = self.dA[layer] + dA if layer in self.dA else dA
 
 
@@ -60,11 +60,11 @@ class Step:
     loss: Array
     """The task's loss per network, before any penalty."""
     task_dlogits: Array
-    """The task's own seed, untouched."""
+    """The task's own upstream gradient, untouched."""
     dlogits: Array
-    """The seed that backward will get: the task's plus what penalties on the outputs add."""
+    """The upstream gradient that backward will get: the task's plus what penalties on the outputs add."""
     dA: dict[int, Array] = field(default_factory=dict)
-    """The seeds of penalties on activations, by layer."""
+    """The upstream gradients of penalties on activations, by layer."""
     number: int = 0
     epoch: int = 0
     total: int = 1
@@ -98,7 +98,7 @@ class Step:
         self._probe = None
 
     def add_dA(self, layer: int, dA: Array) -> None:
-        """Put a seed in at A[layer]."""
+        """Add to the upstream gradient at A[layer]."""
         self.dA[layer] = self.dA[layer] + dA if layer in self.dA else dA
 
     def noisy_view(self, deviation: float) -> View:

@@ -2,7 +2,7 @@
 
     techniques = Techniques(net, ["decov:strength=0.1", "muon:lr=0.02"], optimizer)
     step = techniques.step(trace, targets, loss, dlogits, number, epoch)
-    techniques.before_backward(step)                   # penalties: values, and seeds for backward
+    techniques.before_backward(step)                   # penalties: values, and gradients for backward
     net.backward(trace, step.dlogits, step.dA)
     techniques.after_backward(step)                    # gradients of weights; edited gradients
     optimizer.step()
@@ -59,6 +59,7 @@ class Techniques:
     ) -> None:
         self.net, self.optimizer, self.loss = net, optimizer, loss
         self.probe_inputs, self.total = probe_inputs, total
+        specs = [specs] if isinstance(specs, str) else specs
         self.placed = [place(spec) for spec in specs]
         seeds, replicated = seeds or range(net.replicas or 1), net.replicas is not None
         self.draws = Draws(seeds, "redraw", replicated)
@@ -168,7 +169,7 @@ class Techniques:
         )
 
     def before_backward(self, step: Step) -> None:
-        """Evaluate every penalty; its seeds go into step.dA and step.dlogits."""
+        """Evaluate every penalty; its gradients go into step.dA and step.dlogits."""
         for p, layers, base, plateau in self._all():
             if plateau is not None:
                 plateau.watch(step.loss)

@@ -14,8 +14,8 @@ class GradientProjection(Intervention):
 
     All of theta counts, one inner product per network. The task is protected: <dtheta, g_task> is never
     less than |g_task|^2, so a small step always lowers the batch's task loss. (The other way round, g_task
-    would be projected, and the task sacrificed.) Backward is linear in its seeds, so the task's
-    gradient is a second backward pass with the task's seed alone. Without penalties nothing changes.
+    would be projected, and the task sacrificed.) Backward is linear in what is sent down, so the task's
+    gradient is a second backward pass with the task's dlogits alone. Without penalties nothing changes.
     It acts before other interventions edit the gradient. Cost: one more backward pass.
     """
 

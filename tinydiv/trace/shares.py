@@ -1,4 +1,4 @@
-"""What each penalty alone adds to a step: seeds for the backward pass, and gradients past it."""
+"""What each penalty alone adds to a step: upstream gradients for backward, and gradients past it."""
 
 import copy
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tinydiv.techniques import Penalty, Step, Techniques
 
 @dataclass
 class Share:
-    """One penalty's contributions. Backward is linear in its seeds, so the shares of all add up."""
+    """One penalty's contributions. Backward is linear in what is sent down, so the shares of all add up."""
 
     label: str
     values: dict[str, Array]

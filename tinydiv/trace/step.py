@@ -144,12 +144,6 @@ def add_forward(shown: StepTrace, net: MLP, watched: Watched, trace: Trace) -> N
         shown.add("forward", A, formula, trace.A[l + 1])
 
 
-def softmax(logits: Array) -> Array:
-    """Rows of numbers as rows of probabilities: exp(z) / sum exp(z)."""
-    exponentials = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
-    return exponentials / xp.sum(exponentials, axis=-1, keepdims=True)
-
-
 def outputs_in(shown: StepTrace, formula: str) -> str:
     """A formula of FORMULAS with the outputs' name in the place of Z."""
     return formula.replace("Z", f"Z[{len(shown.sizes) - 2}]")
@@ -161,7 +155,7 @@ def add_loss(
     """The probabilities, the task's loss, each penalty's value, and their sum."""
     if shown.loss in PROBABILITIES:
         how = PROBABILITIES[shown.loss]
-        p = softmax(logits) if how == "softmax" else 0.5 * (1 + xp.tanh(0.5 * logits))
+        p = losses.softmax(logits) if how == "softmax" else 0.5 * (1 + xp.tanh(0.5 * logits))
         shown.add("loss", "p", outputs_in(shown, f"{how}(Z)"), p)
     shown.add("loss", "L", outputs_in(shown, FORMULAS[shown.loss][0]), task_loss)
     values = {name: value for share in shares for name, value in share.values.items()}
