@@ -1,13 +1,13 @@
 """The doctor: not "mismatch", but how a gradient is wrong, in words.
 
-From the analytic and the numerical array of each gradient (and what is known about the point) each
-pattern asks one question: is the one twice the other? its transpose? right but for a constant along the
-samples? The first pattern that fits *every* entry names the fault; what fits none is shown where the
-difference is largest. Entries at a kink are left out of every comparison.
+Each pattern (patterns.py) compares the hand-written and the measured array of a gradient: is the one
+twice the other? its transpose? right but for a constant along the samples? The first pattern that explains
+*every* entry names the fault. If none does, the largest difference is shown. Entries at a kink are left out
+of every comparison.
 
-A fault near the outputs spoils everything below it, since the gradient comes down from there. So a
-known fault that explains several arrays at once (variants.py computes what it would give) goes before
-one explanation for each array alone.
+A fault near the outputs makes everything below it wrong, since the gradient comes down from there. So a
+known fault that explains several arrays at once (variants.py computes what it would give) is tried before
+the patterns, which explain one array each.
 """
 
 import os

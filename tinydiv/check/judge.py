@@ -1,4 +1,4 @@
-"""One case: a function, a point, and the gradients that somebody derived. Is each of them right?
+"""One case: a function, a point, and hand-written gradients. Is each of them right?
 
 Verdicts about one array:
 
@@ -106,8 +106,8 @@ def judge(
 ) -> list[Verdict]:
     """Check every array of a case. Never raises for what the checked code does wrong.
 
-    known: arrays whose fault was named at another point already: a disagreement is enough, and it need
-    not be looked at entry by entry. doctor: is anybody interested in *how* a gradient is wrong?
+    known: arrays whose fault has a name from another point: here it is only noted that they are wrong.
+    doctor: whether to find out *how* a gradient is wrong.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a NaN gets a verdict, not a warning
@@ -168,7 +168,7 @@ def _judge(case: Case, seed: int, known: Container[str], doctor: bool) -> list[V
         if unnamed and earlier and _is_that_of(earlier, case, name, gradients[name]):
             v.finding = KEPT
     if doctor and any(v.status == "wrong" and v.array not in known for v in verdicts):
-        _ask_the_doctor(case, verdicts, probes, gradients, weights)
+        _name_faults(case, verdicts, probes, gradients, weights)
     return verdicts
 
 
@@ -427,14 +427,14 @@ def facts_of(case: Case, seed: int) -> Facts:
 # When something is wrong -------------------------------------------------------------------------
 
 
-def _ask_the_doctor(
+def _name_faults(
     case: Case,
     verdicts: list[Verdict],
     probes: dict[str, Probe],
     gradients: dict[str, Array],
     weights: Sequence[Array],
 ) -> None:
-    """Measure every array entry by entry, and let the doctor say what is wrong with which."""
+    """Measure every array entry by entry, and name what is wrong with each (doctor.py)."""
     evidence: list[Evidence] = []
     for name, probe in probes.items():
         if probe.x.size > LARGEST:

@@ -1,7 +1,7 @@
-"""The doctor's questions, one function each: evidence about one array in, a finding or None out.
+"""Known faults of a gradient, one function each: evidence about one array in, a finding or None out.
 
-They are asked in the order of PATTERNS. Each must fit every entry of the array (kinks apart), so that a
-question that comes late is not answered by accident. `a` is the analytic array, `n` the measured one.
+They are tried in the order of PATTERNS, and the first that fits counts. To fit, it must explain every entry
+of the array (kinks apart). `a` is the hand-written array, `n` the measured one.
 """
 
 from collections.abc import Callable, Iterator

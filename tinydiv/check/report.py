@@ -253,14 +253,12 @@ def block(rows: Sequence[Row]) -> str:
     own = [row for row in wrong if row.kind != "objective"]
     layers = [row for row in wrong if row.array[-1] == "]"]
     if own and len(own) < len(wrong):
-        lines.append(
-            f"  Begin with {own[0].array}: the objective takes it in, and whatever is wrong with it."
-        )
+        lines.append(f"  Begin with {own[0].array}: it is a part of the objective's gradient.")
     elif len(layers) > 1:
         first = max(layers, key=lambda row: row.array[row.array.index("[") :])
         lines.append(
-            f"  Begin with {first.array}: the gradient comes down from the outputs, and takes a fault "
-            "there along."
+            f"  Begin with {first.array}: the gradient comes down from the outputs, so a fault there "
+            "makes the layers below wrong, too."
         )
     return "\n".join(lines)
 

@@ -184,16 +184,16 @@ def arguments(penalty: Penalty, step: Step, layer: int) -> dict[str, Array]:
     seen: list[tuple[Array, ...]] = []
     cls = type(penalty)
 
-    class EnoughError(Exception):
-        """What was to be heard was heard: what becomes of it is of no interest here."""
+    class StopError(Exception):
+        """The arguments are known: the rest of `apply` is not needed."""
 
     def listen(self: Penalty, *given: Array) -> object:
         seen.append(given)
-        raise EnoughError
+        raise StopError
 
     listening = copy.copy(penalty)
     listening.__class__ = type(cls.__name__, (cls,), {"__call__": listen, "name": cls.name})
-    with suppress(EnoughError):
+    with suppress(StopError):
         listening.apply(step, layer, Strength(1.0, 1.0))
     if not seen:
         return {}  # its `apply` does everything itself: the objective shows whether it is right

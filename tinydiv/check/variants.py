@@ -1,7 +1,7 @@
 """The network's backward pass with one known fault in it: what each mistake would give.
 
 `Pass` is the right one, in pieces; each fault replaces one piece. The doctor compares a wrong gradient with
-all of them. Most were made before, in a tutorial, a lecture or an exam.
+all of them.
 
 Layers are counted as in mlp.py: A[l] are the activations of hidden layer l (1 is the first), Z[l-1] their
 pre-activations, W[l-1] the weights that lead to it and W[l] those that lead on.
