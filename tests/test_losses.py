@@ -1,5 +1,7 @@
 """Losses: values and gradients against PyTorch, large logits, every form of targets, and mistakes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from helpers import close, labels, numbers, targets_for
@@ -171,6 +173,42 @@ def test_targets_may_be_lists_and_one_hot_takes_the_number_of_classes(backend):
     )
     close(losses.one_hot(to_device([0, 2, 1]), 3), np.eye(3)[[0, 2, 1]])
     close(losses.accuracy(outputs, np.argmax(to_host(outputs), axis=-1).tolist()), 1)
+
+
+@pytest.mark.parametrize("class_weights", [None, [1.0, 0.5, 2.0, 0.0]])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("lead", [(), (R,)])
+def test_softened_cross_entropy_is_torchs(backend, torch, lead, smoothing, class_weights):
+    loss = partial(losses.softened_cross_entropy, smoothing=smoothing, class_weights=class_weights)
+    logits, targets = numbers(*lead, N, K), labels(N, classes=K, seed=3)
+    value, gradient = loss(logits, targets)
+    weight = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float64)
+    for r in range(R if lead else 1):
+        x = torch.tensor(to_host(logits)[r] if lead else to_host(logits), requires_grad=True)
+        wanted = (
+            torch.nn.functional.cross_entropy(
+                *(x, torch.tensor(to_host(targets)).long()),
+                weight=weight,
+                label_smoothing=smoothing,
+                reduction="sum",
+            )
+            / N
+        )
+        wanted.backward()
+        close(to_host(value).reshape(-1)[r], wanted.item())
+        close(to_host(gradient)[r] if lead else gradient, x.grad.numpy())
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"smoothing": 1.5}, "a share from 0 to 1, got 1.5"),
+        ({"class_weights": [1, 2]}, f"needs {K} numbers, one per output, got 2"),
+    ],
+)
+def test_softening_that_cannot_be_is_one_sentence(settings, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        losses.softened_cross_entropy(numbers(N, K), labels(N, classes=K), **settings)
 
 
 def test_softmax_of_huge_logits(backend):

@@ -7,7 +7,7 @@ targets are class numbers, (N,) or (..., N), or for the last two losses also num
 (..., N, K). Class numbers stand for rows of zeros with a single one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from tinydiv.backend import Array, on_cpu, to_device, xp
@@ -93,6 +93,34 @@ def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     p -= Y
     p /= N
     return loss, p.mT
+
+
+def softened_cross_entropy(
+    logits: Array,
+    targets: Array,
+    smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> tuple[Array, Array]:
+    """Cross-entropy with label smoothing and class weights (Szegedy et al., CVPR 2016).
+
+        rows  q_nk = w_k [(1 - s) y_nk + s / K]          s = smoothing, w = class_weights (1 where None)
+        L = -1/N sum_nk q_nk log p_nk,   dL/dlogits = (p sum_k q_nk - q) / N
+
+    As a loss: train(..., loss=functools.partial(losses.softened_cross_entropy, smoothing=0.1)).
+    Weights of samples need no function of their own: cross_entropy takes rows that add up to them.
+    Raises UsageError for a smoothing beyond 0 to 1, and unless there is one weight per class.
+    """
+    K = logits.shape[-1]
+    if not 0 <= smoothing <= 1:
+        raise UsageError(f"smoothing is a share from 0 to 1, got {smoothing}")
+    if class_weights is not None and len(class_weights) != K:
+        raise UsageError(
+            f"class_weights needs {K} numbers, one per output, got {len(class_weights)}"
+        )
+    rows = (1 - smoothing) * one_hot(targets, logits) + smoothing / K
+    if class_weights is not None:
+        rows = rows * to_device(class_weights, dtype=str(logits.dtype))
+    return cross_entropy(logits, rows)
 
 
 def binary_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
