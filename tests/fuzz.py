@@ -39,12 +39,12 @@ from tinydiv.data import files
 from tinydiv.data.idx import idx_bytes, parse_idx
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import read
-from tinydiv.options import from_toml
 from tinydiv.predictions.command import networks_that_learned
 from tinydiv.runs import folder as run_folder
 from tinydiv.runs.build import build
 from tinydiv.runs.checkpoint import load_checkpoint
 from tinydiv.runs.config import TrainConfig
+from tinydiv.settings import from_toml
 from tinydiv.study import read_study
 from tinydiv.study.reading import load_study
 from tinydiv.train import command as train

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tinydiv import options
+from tinydiv import settings as declared
 from tinydiv.command import cli
 from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError
@@ -268,7 +268,7 @@ def tables(draw):
     names = draw(st.lists(st.sampled_from([*TABLE_KEYS, "batch-size", "epoch", "out"]), max_size=4))
     table = {}
     for name in names:
-        flag = options.flag(name)
+        flag = declared.flag(name)
         sense = flag in good and draw(st.integers(0, 4))
         table[name] = draw(good[flag] if sense else toml_values)
         if sense and name in ("epochs", "replicas", "batch_size", "batch-size", "seed"):
@@ -307,13 +307,13 @@ anything = (
 @example("1e-400")
 def test_a_reader_gives_a_value_within_bounds_or_one_sentence(value):
     for read, fits in (
-        (options.whole(2, 9), lambda v: isinstance(v, int) and 2 <= v <= 9),
-        (options.number(-1, 9), lambda v: isinstance(v, float) and -1 <= v <= 9),
-        (options.per_network(0, 9), lambda v: v and all(0 <= x <= 9 for x in v)),
-        (options.sizes(3, 9), lambda v: len(v) <= 3 and all(1 <= x <= 9 for x in v)),
-        (options.text, lambda v: v == v.strip() and 0 < len(v) <= options.LONGEST_TEXT),
-        (options.words(","), lambda v: all(x.strip() for x in v)),
-        (options.choice("a", "b"), lambda v: v in ("a", "b")),
+        (declared.whole(2, 9), lambda v: isinstance(v, int) and 2 <= v <= 9),
+        (declared.number(-1, 9), lambda v: isinstance(v, float) and -1 <= v <= 9),
+        (declared.per_network(0, 9), lambda v: v and all(0 <= x <= 9 for x in v)),
+        (declared.sizes(3, 9), lambda v: len(v) <= 3 and all(1 <= x <= 9 for x in v)),
+        (declared.text, lambda v: v == v.strip() and 0 < len(v) <= declared.LONGEST_TEXT),
+        (declared.words(","), lambda v: all(x.strip() for x in v)),
+        (declared.choice("a", "b"), lambda v: v in ("a", "b")),
     ):
         try:
             found = read("--flag", value)
@@ -329,7 +329,7 @@ def test_a_reader_gives_a_value_within_bounds_or_one_sentence(value):
 
 @given(st.integers(-5, 15))
 def test_whole_numbers_are_read_as_text_and_as_numbers_alike(number):
-    read = options.whole(0, 9)
+    read = declared.whole(0, 9)
     for value in (number, str(number), f" {number} "):
         if 0 <= number <= 9:
             assert read("x", value) == number
@@ -359,19 +359,19 @@ def given_fields():
 
 @given(given_fields())
 def test_settings_come_back_from_json_as_they_were(values):
-    config = options.made(TrainConfig, values)
+    config = declared.made(TrainConfig, values)
     table = json.loads(json.dumps(asdict(config)))
     assert (
-        options.made(TrainConfig, options.from_table(TrainConfig, table, "config.json")) == config
+        declared.made(TrainConfig, declared.from_table(TrainConfig, table, "config.json")) == config
     )
 
 
 @given(st.sampled_from([field.name for field in fields(TrainConfig)]), st.data())
 def test_a_flag_with_a_letter_wrong_is_told_the_right_one(name, data):
-    flag = options.flag(name)
+    flag = declared.flag(name)
     place = data.draw(st.integers(2, len(flag) - 1))
     wrong = flag[:place] + flag[place + 1 :]
-    if len(flag) < 6 or wrong in (options.flag(field.name) for field in fields(TrainConfig)):
+    if len(flag) < 6 or wrong in (declared.flag(field.name) for field in fields(TrainConfig)):
         return
     code, told = outcome(wrong, "1")
     assert code == 2

@@ -24,7 +24,6 @@ MODULES = {
 LESSON = (
     "errors",
     "settings",
-    "options",
     "products",
     "backend",
     "schedules",

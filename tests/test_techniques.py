@@ -4,6 +4,7 @@ The maths of each technique is proven elsewhere (test_penalties*.py, check.py, t
 """
 
 from dataclasses import field
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from tinydiv.mlp import MLP
 from tinydiv.optimizers import OPTIMIZERS, SGD, Adam
 from tinydiv.runs.build import build
 from tinydiv.runs.config import TrainConfig
-from tinydiv.schedules import SHAPES
+from tinydiv.schedules import SHAPES, parse
 from tinydiv.settings import in_a_line
 from tinydiv.techniques import (
     TECHNIQUES,
@@ -573,3 +574,19 @@ def test_which_techniques_compare_samples():
     found = {name for name, cls in TECHNIQUES.items() if cls.fewest_samples > 1}
     assert found >= {"decov", "vicreg", "barlow", "batch-norm", "zca-norm", "iter-norm", "pearson"}
     assert not found & {n for n, c in TECHNIQUES.items() if c.family in ("weights", "growing")}
+
+
+def test_a_strength_and_a_rate_have_their_schedules_spelled_alike():
+    _, _, techniques, _, _ = make(["decov:strength=1,schedule=linear:warmup=4"], total=10)
+    (placed,) = techniques.placed
+    seen = []
+    for number in range(10):
+        step = SimpleNamespace(number=number)
+        strength = techniques._strength_now(placed, 1.0, None, step)
+        seen.append(strength.of_values)
+    rate = parse("linear:warmup=4")
+    np.testing.assert_allclose(seen, [rate(number, 10) for number in range(10)])
+    with pytest.raises(UsageError, match="warmup=STEPS"):
+        place("decov:schedule=linear:warm=4")
+    with pytest.raises(UsageError, match="schedule=plateau has no settings"):
+        place("decov:schedule=plateau:warmup=4")

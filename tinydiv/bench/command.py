@@ -24,7 +24,7 @@ from tinydiv.layers import Context
 from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Adam
-from tinydiv.options import whole
+from tinydiv.settings import whole
 from tinydiv.techniques import TECHNIQUES, Techniques, layers_of
 
 PROG = "tinydiv.bench"

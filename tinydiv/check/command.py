@@ -60,7 +60,7 @@ def parser() -> cli.Parser:
 
 def command(argv: Sequence[str]) -> int:
     options = parser().parse(argv)
-    from tinydiv.options import whole
+    from tinydiv.settings import whole
 
     seed = whole(0, 2**31)("--seed", options.seed)
     return check(options, seed)

@@ -30,7 +30,7 @@ from typing import NoReturn, TextIO
 
 from tinydiv import __version__
 from tinydiv.errors import RunError, UsageError, nearest
-from tinydiv.options import flag as flag_of
+from tinydiv.settings import flag as flag_of
 
 Command = Callable[[Sequence[str]], int | None]
 """Does the work; returns an exit code, or None for 0."""
@@ -85,7 +85,7 @@ class Parser(argparse.ArgumentParser):
         return options
 
     def add_settings(self, settings: type) -> None:
-        """One flag per field of a settings dataclass (options.py), as text; absent if not given."""
+        """One flag per field of a settings dataclass (settings.py), as text; absent if not given."""
         group = self.add_argument_group("what is computed")
         for field in dataclasses.fields(settings):
             default = field.default

@@ -7,6 +7,7 @@ import dataclasses
 import inspect
 import textwrap
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from tinydiv import activations, data, diversity, losses, optimizers, schedules
 from tinydiv.errors import UsageError, near
@@ -15,7 +16,7 @@ from tinydiv.settings import in_a_line
 from tinydiv.techniques import TECHNIQUES, Placed, Technique
 from tinydiv.techniques.base import EnsemblePenalty, Intervention, Penalty
 from tinydiv.techniques.cost import BATCH, SIZES, cost_text, relative_cost
-from tinydiv.techniques.placing import COMMON, LEAST, kind_of
+from tinydiv.techniques.placing import COMMON, SHARED, kind_of
 
 Entry = dict[str, object]
 """One name: name, summary, paper, perhaps settings; for techniques family, kind and relative cost."""
@@ -23,35 +24,6 @@ Entry = dict[str, object]
 Setting = dict[str, object]
 """One setting: default, help, and where there are any: low, high, above, choices, only."""
 INFINITE = float("inf")
-
-WORDS: dict[str, Setting] = {
-    "strength": {"help": "how much it counts; one per network as 0.1/0.2/0.3"},
-    "layers": {"default": None, "help": "hidden layers, as 1 or 1+2; all of them if not given"},
-    "schedule": {
-        "default": "constant",
-        "choices": (*schedules.SHAPES, "plateau"),
-        "help": "how strength changes; plateau: there only once learning has stalled",
-    },
-    "steps": {
-        "default": 0,
-        "low": LEAST["steps"],
-        "only": "schedule=linear or schedule=cosine",
-        "help": "where the schedule ends; 0: with the training",
-    },
-    "every": {"low": LEAST["every"], "help": "acts every so many steps"},
-    "after": {"default": 0, "low": LEAST["after"], "help": "not before this epoch"},
-    "when": {
-        "default": "always",
-        "choices": ("always", "plateau"),
-        "help": "plateau: only for networks that have stalled",
-    },
-    "patience": {
-        "default": Placed.patience,
-        "low": LEAST["patience"],
-        "help": "steps without a better smoothed loss that make a plateau",
-    },
-}
-"""What the framework understands, in words (techniques/placing.py reads it)."""
 
 BACKENDS = (
     ("numpy", "the CPU", "Harris et al., Nature 585, 2020"),
@@ -83,12 +55,17 @@ def own_settings(cls: type[Technique | Scheme]) -> dict[str, Setting]:
     """What a technique or a start declares: default, limits and help of each setting."""
     found: dict[str, Setting] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        limits = {key: field.metadata.get(key) for key in ("low", "high", "above", "help")}
-        limits["choices"] = field.metadata.get("choices") or None
-        if only := field.metadata.get("only"):
-            limits["only"] = f"{only[0]}={only[1]}"
-        found[field.name] = {"default": field.default} | given(limits)
+        found[field.name] = {"default": field.default} | limits_of(field.metadata)
     return found
+
+
+def limits_of(told: Mapping[str, Any]) -> Setting:
+    """What a setting may be and does, from what was declared with it."""
+    limits = {key: told.get(key) for key in ("low", "high", "above", "help")}
+    limits["choices"] = told.get("choices") or None
+    if only := told.get("only"):
+        limits["only"] = f"{only[0]}={only[1]}"
+    return given(limits)
 
 
 def given(limits: Setting) -> Setting:
@@ -100,7 +77,10 @@ def common_settings(cls: type[Technique]) -> dict[str, Setting]:
     """What the framework understands for a technique: strength, layers, schedule, trigger."""
     kind = kind_of(cls)
     keys = [key for key in COMMON[kind] if key != "layers" or cls.acts_on == "hidden layers"]
-    found = {key: dict(WORDS[key]) for key in keys}
+    usual = {field.name: field.default for field in dataclasses.fields(Placed)}
+    found = {key: {"default": usual[key]} | limits_of(SHARED[key]) for key in keys}
+    if "steps" in found:
+        found["steps"]["only"] = "schedule=linear or schedule=cosine"
     if issubclass(cls, EnsemblePenalty) and "layers" in found:
         found["layers"]["help"] = "hidden layers, as 1 or 1+2; the last one if not given"
     if issubclass(cls, Penalty):
@@ -221,7 +201,7 @@ def settings_of(one: Entry) -> dict[str, Setting]:
 
 def defaults(one: Entry) -> list[str]:
     """ "key=default" of its own settings, and of the strength or trigger that is its own, too."""
-    short = [key for key in WORDS if key not in ("strength", "every")]
+    short = [key for key in SHARED if key not in ("strength", "every")]
     return [
         f"{key}={tell(limits['default'])}"
         for key, limits in settings_of(one).items()

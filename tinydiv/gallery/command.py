@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError, nearest
-from tinydiv.options import choice, from_flags, made, maybe, option, sizes, text, whole, words
 from tinydiv.runs.config import TrainConfig
+from tinydiv.settings import choice, from_flags, made, maybe, setting, sizes, text, whole, words
 
 if TYPE_CHECKING:
     from tinydiv.backend import Array
@@ -64,26 +64,26 @@ OF_FAMILY = "(default: as suits the family)"
 class GalleryConfig:
     """What is drawn. None stands for the family's own choice."""
 
-    family: str = option(
+    family: str = setting(
         "activations", text, "NAME", "whose techniques, each as it comes; all: every technique"
     )
-    technique: tuple[str, ...] = option(
+    technique: tuple[str, ...] = setting(
         (), words(""), "SPEC", "this technique, in place of a family; may be repeated", repeat=True
     )
-    measure: str | None = option(
+    measure: str | None = setting(
         *(None, maybe(choice(*MEASURES)), "|".join(MEASURES)),
         f"how likeness is measured {OF_FAMILY}",
     )
-    data: str | None = option(None, maybe(text), "NAME", f"data set {OF_FAMILY}")
-    hidden: tuple[int, ...] | None = option(
+    data: str | None = setting(None, maybe(text), "NAME", f"data set {OF_FAMILY}")
+    hidden: tuple[int, ...] | None = setting(
         *(None, maybe(sizes(64, 1024)), "H[,H...]"),
         f"neurons per hidden layer; the last one is drawn {OF_FAMILY}",
     )
-    epochs: int | None = option(
+    epochs: int | None = setting(
         None, maybe(whole(0, 100_000)), "N", f"passes over the training set {OF_FAMILY}"
     )
-    activation: str = option("relu", text, "NAME", "activation of the hidden neurons")
-    seed: int = option(0, whole(0, 2**63 - 1), "S", "the start and the batches of every network")
+    activation: str = setting("relu", text, "NAME", "activation of the hidden neurons")
+    seed: int = setting(0, whole(0, 2**63 - 1), "S", "the start and the batches of every network")
 
 
 @dataclass(frozen=True)

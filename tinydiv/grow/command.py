@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tinydiv.command import cli
 from tinydiv.errors import UsageError, nearest
-from tinydiv.options import (
+from tinydiv.settings import (
     from_flags,
     made,
     maybe,
-    option,
     per_network,
+    setting,
     sizes,
     text,
     whole,
     words,
 )
-from tinydiv.options import (
+from tinydiv.settings import (
     number as numeric,
 )
 
@@ -55,74 +55,78 @@ EXAMPLES = """examples:
 class AuxiliaryConfig:
     """Networks whose size is one more weight."""
 
-    tasks: tuple[str, ...] = option(
+    tasks: tuple[str, ...] = setting(
         ("bessel-window",), words(","), "NAME[,NAME]", "curves to learn, or all"
     )
-    arms: tuple[str, ...] = option(("all",), words(","), "NAME[,NAME]", "ways to come to the size")
-    trials: int = option(
+    arms: tuple[str, ...] = setting(("all",), words(","), "NAME[,NAME]", "ways to come to the size")
+    trials: int = setting(
         1000, whole(2, 1_000_000), "N", "paired trials: start and points drawn anew"
     )
-    lam: tuple[float, ...] | None = option(
+    lam: tuple[float, ...] | None = setting(
         None,
         maybe(per_network(0, 1e6)),
         "X[/X]",
         "strength of the size loss, one or several (default: the paper's of each task)",
     )
-    sweep: int | None = option(
+    sweep: int | None = setting(
         None, maybe(whole(2, 1000)), "N", "in place of --lam: so many values from 0.01 to 100"
     )
-    goal: float = option(5.0, numeric(0, 1000), "X", "the size that is wanted")
-    room: int = option(9, whole(1, 1000), "H", "hidden neurons that there are")
-    epochs: int | None = option(
+    goal: float = setting(5.0, numeric(0, 1000), "X", "the size that is wanted")
+    room: int = setting(9, whole(1, 1000), "H", "hidden neurons that there are")
+    epochs: int | None = setting(
         None, maybe(whole(1, 10_000_000)), "N", "steps (default: the paper's of each task)"
     )
-    seed: int = option(0, whole(0, 2**31), "S", "the first trial's seed")
+    seed: int = setting(0, whole(0, 2**31), "S", "the first trial's seed")
 
 
 @dataclass(frozen=True)
 class MaskConfig:
     """A controller that opens the layer."""
 
-    tasks: tuple[str, ...] = option(
+    tasks: tuple[str, ...] = setting(
         ("bessel",), words(","), "NAME[,NAME]", "bessel, spirals, or all"
     )
-    arms: tuple[str, ...] = option(
+    arms: tuple[str, ...] = setting(
         ("static", "gate", "mask", "mask-closed"), words(","), "NAME[,NAME]", "arms, or all"
     )
-    widths: tuple[int, ...] = option((10,), sizes(20, 4096), "H[,H]", "hidden neurons")
-    lrs: tuple[float, ...] = option((1e-3,), per_network(0, 10), "X[/X]", "rates of Adam")
-    seeds: int = option(100, whole(2, 100_000), "N", "paired seeds: start and data")
-    epochs: int = option(5000, whole(1, 10_000_000), "N", "full-batch steps")
-    points: int = option(1024, whole(10, 10_000_000), "N", "points, a fifth to test (paper: 32768)")
+    widths: tuple[int, ...] = setting((10,), sizes(20, 4096), "H[,H]", "hidden neurons")
+    lrs: tuple[float, ...] = setting((1e-3,), per_network(0, 10), "X[/X]", "rates of Adam")
+    seeds: int = setting(100, whole(2, 100_000), "N", "paired seeds: start and data")
+    epochs: int = setting(5000, whole(1, 10_000_000), "N", "full-batch steps")
+    points: int = setting(
+        1024, whole(10, 10_000_000), "N", "points, a fifth to test (paper: 32768)"
+    )
 
 
 @dataclass(frozen=True)
 class CondenseConfig:
     """A trained run with fewer neurons: condensed, merged by response, pruned, and from scratch."""
 
-    taus: tuple[float, ...] = option(
+    taus: tuple[float, ...] = setting(
         (0.95, 0.9, 0.7, 0.5), per_network(0, 1), "X[/X]", "cosines above which neurons are merged"
     )
-    layer: int = option(1, whole(1, 64), "L", "hidden layer")
-    epochs: int = option(1, whole(0, 1_000_000), "N", "epochs of retraining afterwards")
+    layer: int = setting(1, whole(1, 64), "L", "hidden layer")
+    epochs: int = setting(1, whole(0, 1_000_000), "N", "epochs of retraining afterwards")
 
 
 @dataclass(frozen=True)
 class FashionConfig:
     """Ways to grow on images, beside full size from the start, at equal flops."""
 
-    data: str = option("fashion-mnist", text, "NAME", "data set; fashion-mini needs no download")
-    arms: tuple[str, ...] = option(("all",), words(","), "NAME[,NAME]", "ways to grow, and full")
-    widths: tuple[int, ...] = option((32,), sizes(20, 4096), "H[,H]", "hidden neurons at the end")
-    first: int = option(4, whole(1, 4096), "N", "neurons that are awake from the start")
-    number: int = option(4, whole(1, 4096), "N", "neurons that wake each time")
-    every: tuple[int, ...] = option((200,), sizes(20, 1_000_000), "K[,K]", "steps between wakings")
-    steps: int = option(4000, whole(20, 10_000_000), "N", "flops to spend, in steps of full size")
-    seeds: int = option(12, whole(2, 10_000), "N", "paired seeds: start and order of batches")
-    lr: float = option(1e-3, numeric(0, 10), "X", "rate of Adam")
-    schedule: str = option("linear", text, "SHAPE", "the rate over an arm's own steps")
-    init: str = option("decorrelated", text, "NAME", "how the weights start")
-    beside: tuple[str, ...] = option((), words(""), "SPEC", "a technique for all arms", repeat=True)
+    data: str = setting("fashion-mnist", text, "NAME", "data set; fashion-mini needs no download")
+    arms: tuple[str, ...] = setting(("all",), words(","), "NAME[,NAME]", "ways to grow, and full")
+    widths: tuple[int, ...] = setting((32,), sizes(20, 4096), "H[,H]", "hidden neurons at the end")
+    first: int = setting(4, whole(1, 4096), "N", "neurons that are awake from the start")
+    number: int = setting(4, whole(1, 4096), "N", "neurons that wake each time")
+    every: tuple[int, ...] = setting((200,), sizes(20, 1_000_000), "K[,K]", "steps between wakings")
+    steps: int = setting(4000, whole(20, 10_000_000), "N", "flops to spend, in steps of full size")
+    seeds: int = setting(12, whole(2, 10_000), "N", "paired seeds: start and order of batches")
+    lr: float = setting(1e-3, numeric(0, 10), "X", "rate of Adam")
+    schedule: str = setting("linear", text, "SHAPE", "the rate over an arm's own steps")
+    init: str = setting("decorrelated", text, "NAME", "how the weights start")
+    beside: tuple[str, ...] = setting(
+        (), words(""), "SPEC", "a technique for all arms", repeat=True
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

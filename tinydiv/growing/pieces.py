@@ -15,7 +15,7 @@ import numpy as np
 
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic
-from tinydiv.options import shown
+from tinydiv.settings import shown
 
 Arrays = dict[str, np.ndarray]
 Work = Callable[..., Arrays]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from tinydiv.command import cli
 from tinydiv.errors import RunError
-from tinydiv.options import choice, text, whole
+from tinydiv.settings import choice, text, whole
 
 PROG = "tinydiv.play"
 

@@ -29,9 +29,9 @@ from tinydiv.errors import UsageError
 from tinydiv.layers import Context
 from tinydiv.loop import batches
 from tinydiv.mlp import MLP
-from tinydiv.options import from_table, made
 from tinydiv.runs.build import Run, build
 from tinydiv.runs.config import TrainConfig
+from tinydiv.settings import from_table, made
 from tinydiv.techniques import LayerTechnique, Penalty, Techniques, place
 
 SIDES = ("left", "right")

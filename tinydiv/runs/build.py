@@ -24,13 +24,12 @@ from tinydiv.errors import RunError, UsageError, unknown
 from tinydiv.initializers import PROBE, initialize, needs_data
 from tinydiv.loop import DeviceData, Loop, Record
 from tinydiv.mlp import MLP
-from tinydiv.options import flag, shown
 from tinydiv.randomness import replica_seeds
 from tinydiv.runs import own_data
 from tinydiv.runs.checkpoint import Standing
 from tinydiv.runs.config import EPOCHS, TOY_RATE, USUAL_EPOCHS, TrainConfig
 from tinydiv.schedules import parse
-from tinydiv.settings import split
+from tinydiv.settings import flag, shown, split
 from tinydiv.techniques import Placed, Techniques, layers_of, place
 
 USUAL_BATCH = 64

@@ -7,11 +7,11 @@ built: this file imports nothing heavy, so that --help is quick.
 
 from dataclasses import dataclass
 
-from tinydiv.options import (
+from tinydiv.settings import (
     choice,
     maybe,
-    option,
     per_network,
+    setting,
     sizes,
     text,
     whole,
@@ -29,30 +29,30 @@ TOY_RATE = 10
 class TrainConfig:
     """The settings of one run. None stands for a default that depends on another setting."""
 
-    data: str = option(
+    data: str = setting(
         "fashion-mini",
         text,
         "NAME",
         "data set (--list data); a toy's settings follow a colon: spirals:arms=3; or your own: mine.npz, "
         "table.csv:target=COLUMN, a folder of IDX files",
     )
-    inputs: str = option("raw", text, "SCALING", "raw, centred or standardised inputs")
-    hidden: tuple[int, ...] = option(
+    inputs: str = setting("raw", text, "SCALING", "raw, centred or standardised inputs")
+    hidden: tuple[int, ...] = setting(
         (16,), sizes(64, 65_536), "H[,H...]", "neurons per hidden layer: 16, or 32,16, or none"
     )
-    activation: str = option(
+    activation: str = setting(
         "relu",
         text,
         "NAME",
         "activation of the hidden neurons: relu, tanh, ... (--list activations)",
     )
-    init: str = option(
+    init: str = setting(
         "decorrelated",
         text,
         "NAME",
         "how the weights start (--list initializers): he-normal, lowdin:mix=0.5@pytorch",
     )
-    technique: tuple[str, ...] = option(
+    technique: tuple[str, ...] = setting(
         (),
         words(""),
         "SPEC",
@@ -60,33 +60,33 @@ class TrainConfig:
         "mine.py:Mine:strength=0.1; may be given several times",
         repeat=True,
     )
-    loss: str = option(
+    loss: str = setting(
         "cross-entropy", text, "NAME", "cross-entropy, binary-cross-entropy or squared-error"
     )
-    optimizer: str = option("adam", text, "NAME", "sgd, momentum, adam, ... (--list optimizers)")
-    lr: tuple[float, ...] | None = option(
+    optimizer: str = setting("adam", text, "NAME", "sgd, momentum, adam, ... (--list optimizers)")
+    lr: tuple[float, ...] | None = setting(
         None,
         maybe(per_network(0, 1000)),
         "RATE[/RATE...]",
         f"learning rate: one number, or one per network (default: the optimizer's own; {TOY_RATE} times "
         "that on toy data)",
     )
-    schedule: str = option(
+    schedule: str = setting(
         "constant", text, "SHAPE", "the rate over time: constant, linear:warmup=100, cosine"
     )
-    weight_decay: tuple[float, ...] | None = option(
+    weight_decay: tuple[float, ...] | None = setting(
         None,
         maybe(per_network(0, 1000)),
         "DECAY[/...]",
         "decay of the weights, one number or one per network (default: the optimizer's own)",
     )
-    batch_size: int | None = option(
+    batch_size: int | None = setting(
         None,
         maybe(whole(1, 10_000_000)),
         "B",
         "samples per step (default: 64, or the whole training set where that is smaller)",
     )
-    epochs: int | None = option(
+    epochs: int | None = setting(
         None,
         maybe(whole(0, 1_000_000)),
         "N",
@@ -94,29 +94,29 @@ class TrainConfig:
         + ", ".join(f"{name} {epochs}" for name, epochs in USUAL_EPOCHS.items())
         + ")",
     )
-    replicas: int = option(
+    replicas: int = setting(
         1, whole(1, 100_000), "R", "how many networks are trained at once, each from its own start"
     )
-    seed: int = option(
+    seed: int = setting(
         0, whole(0, 2**63 - 1), "S", "network r starts from seed S + r; the batches come from S"
     )
-    shuffle: str = option(
+    shuffle: str = setting(
         "shared",
         choice("shared", "own"),
         "HOW",
         "shared: all networks see the same batches; own: network r those of seed S + r",
     )
-    metrics: tuple[str, ...] | None = option(
+    metrics: tuple[str, ...] | None = setting(
         None,
         maybe(words(",")),
         "NAME[,NAME...]",
         "diversity metrics to record (--list metrics), or none (default: all)",
     )
-    metrics_every: int | None = option(
+    metrics_every: int | None = setting(
         None,
         maybe(whole(1, 1_000_000_000)),
         "STEPS",
         "measure diversity every so many steps too (default: after epochs only)",
     )
-    backend: str = option("numpy", text, "NAME", "numpy (CPU), cupy (GPU), or auto")
-    dtype: str = option("float32", choice("float32", "float64"), "TYPE", "float32 or float64")
+    backend: str = setting("numpy", text, "NAME", "numpy (CPU), cupy (GPU), or auto")
+    dtype: str = setting("float32", choice("float32", "float64"), "TYPE", "float32 or float64")

@@ -27,12 +27,12 @@ from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic, locking, own, read, table
 from tinydiv.files import model as model_file
 from tinydiv.loop import Record
-from tinydiv.options import from_table, made
 from tinydiv.runs import checkpoint
 from tinydiv.runs.build import Run, build, with_full_path
 from tinydiv.runs.config import TrainConfig
 from tinydiv.runs.environment import environment
 from tinydiv.runs.own_data import OwnData
+from tinydiv.settings import from_table, made
 from tinydiv.techniques import layers_of
 
 CONFIG = "config.json"

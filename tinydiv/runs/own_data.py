@@ -30,7 +30,7 @@ from tinydiv.data.files import GZIP_MAGIC, existing
 from tinydiv.data.idx import parse_idx
 from tinydiv.errors import UsageError, unknown
 from tinydiv.files import read
-from tinydiv.options import number, shown, whole
+from tinydiv.settings import number, shown, whole
 
 MOST_BYTES = 2**32
 """More than this is not read into memory."""

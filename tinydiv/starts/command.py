@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError
-from tinydiv.options import choice, from_flags, made, number, option, sizes, text, whole, words
+from tinydiv.settings import choice, from_flags, made, number, setting, sizes, text, whole, words
 
 if TYPE_CHECKING:
     from tinydiv.backend import Array
@@ -35,17 +35,19 @@ EXAMPLES = """examples:
 class StartsConfig:
     """What is drawn."""
 
-    init: tuple[str, ...] = option(
+    init: tuple[str, ...] = setting(
         (), words(""), "SPEC", "this start, in place of all of them; may be repeated", repeat=True
     )
-    data: str = option("fashion-mini", text, "NAME", "data set")
-    hidden: tuple[int, ...] = option((16,), sizes(64, 4096), "H[,H...]", "neurons per hidden layer")
-    activation: str = option("relu", text, "NAME", "activation of the hidden neurons")
-    optimizer: str = option("sgd", choice("sgd", "adam"), "NAME", "sgd or adam")
-    lr: float = option(0.01, number(0, 1000), "RATE", "learning rate")
-    batch_size: int = option(256, whole(1, 10_000_000), "B", "samples per step")
-    steps: int = option(200, whole(10, 100_000), "N", "steps that are trained")
-    networks: int = option(8, whole(1, 1000), "R", "seeds; curves show their mean and range")
+    data: str = setting("fashion-mini", text, "NAME", "data set")
+    hidden: tuple[int, ...] = setting(
+        (16,), sizes(64, 4096), "H[,H...]", "neurons per hidden layer"
+    )
+    activation: str = setting("relu", text, "NAME", "activation of the hidden neurons")
+    optimizer: str = setting("sgd", choice("sgd", "adam"), "NAME", "sgd or adam")
+    lr: float = setting(0.01, number(0, 1000), "RATE", "learning rate")
+    batch_size: int = setting(256, whole(1, 10_000_000), "B", "samples per step")
+    steps: int = setting(200, whole(10, 100_000), "N", "steps that are trained")
+    networks: int = setting(8, whole(1, 1000), "R", "seeds; curves show their mean and range")
 
 
 @dataclass(frozen=True)

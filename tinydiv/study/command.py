@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tinydiv.command import cli
 from tinydiv.errors import UsageError
-from tinydiv.options import whole
+from tinydiv.settings import whole
 
 FOLDER = Path(__file__).parent
 """Where the studies are that come with tinydiv; reading.py, which reads them, loads slowly."""

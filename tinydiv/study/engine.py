@@ -20,7 +20,7 @@ from tinydiv.data.dataset import Dataset, check_inputs_name
 from tinydiv.errors import RunError, UsageError, unknown
 from tinydiv.files import atomic, own, read
 from tinydiv.loop import DeviceData, train
-from tinydiv.options import whole
+from tinydiv.settings import whole
 from tinydiv.study import page, sharing, tables
 from tinydiv.study.blocks import Block, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
 from tinydiv.study.cost import start_key, start_seconds, step_cost, step_seconds

@@ -37,7 +37,7 @@ from tinydiv.backend import Array
 from tinydiv.command.cli import THREADS
 from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.files import atomic
-from tinydiv.options import shown
+from tinydiv.settings import shown
 from tinydiv.study.blocks import Block
 from tinydiv.study.running import Outcome, Task, carry_out
 

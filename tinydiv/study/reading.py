@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tinydiv.errors import UsageError, nearest
-from tinydiv.options import from_table, shown
+from tinydiv.settings import from_table, shown
 from tinydiv.study.settings import Controls, Measure, Tuning
 from tinydiv.study.specification import Arm, Setting, Study
 

@@ -12,7 +12,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinydiv.errors import UsageError
-from tinydiv.options import Reader, choice, maybe, number, option, shown, sizes, text, whole, words
+from tinydiv.settings import (
+    Reader,
+    choice,
+    maybe,
+    number,
+    setting,
+    shown,
+    sizes,
+    text,
+    whole,
+    words,
+)
 
 PLACEHOLDER = "{strength}"
 """Stands in a technique's settings for the number that is fixed by `strength` and may be tuned."""
@@ -82,61 +93,61 @@ def steps(what: str, value: object) -> tuple[int, ...]:
 class Training:
     """One way to train, but for the seed. None stands for a default that another setting decides."""
 
-    data: str = option(
+    data: str = setting(
         "fashion-mini",
         text,
         "NAME",
         "data set; a toy's settings follow a colon: spirals:arms=3,seed=1",
     )
-    n_train: int | None = option(
+    n_train: int | None = setting(
         None, maybe(whole(1, 10_000_000)), "N", "only the first N training samples, in class shares"
     )
-    n_test: int | None = option(
+    n_test: int | None = setting(
         None, maybe(whole(1, 10_000_000)), "N", "the same for the test part"
     )
-    inputs: str = option("raw", text, "SCALING", "raw, centred or standardised inputs")
-    hidden: tuple[int, ...] = option((16,), sizes(64, 65_536), "H,...", "neurons per hidden layer")
-    activation: str = option("relu", text, "NAME", "activation of the hidden neurons")
-    init: str = option("he-normal", text, "NAME", "how the weights start")
-    technique: tuple[str, ...] = option(
+    inputs: str = setting("raw", text, "SCALING", "raw, centred or standardised inputs")
+    hidden: tuple[int, ...] = setting((16,), sizes(64, 65_536), "H,...", "neurons per hidden layer")
+    activation: str = setting("relu", text, "NAME", "activation of the hidden neurons")
+    init: str = setting("he-normal", text, "NAME", "how the weights start")
+    technique: tuple[str, ...] = setting(
         (), words(""), "SPEC", "techniques, as for train; {strength} stands for the tuned number"
     )
-    strength: float | None = option(None, maybe(number(0, 1e9)), "X", "the number for {strength}")
-    loss: str = option("cross-entropy", text, "NAME", "loss of the outputs")
-    optimizer: str = option("sgd", text, "NAME", "what turns gradients into steps")
-    lr: float | ByOptimizer | None = option(  # noqa: RUF009
+    strength: float | None = setting(None, maybe(number(0, 1e9)), "X", "the number for {strength}")
+    loss: str = setting("cross-entropy", text, "NAME", "loss of the outputs")
+    optimizer: str = setting("sgd", text, "NAME", "what turns gradients into steps")
+    lr: float | ByOptimizer | None = setting(  # noqa: RUF009
         None, maybe(rate), "RATE", "learning rate, one number or a table by optimizer"
     )
-    weight_decay: float | None = option(
+    weight_decay: float | None = setting(
         None, maybe(number(0, 1000)), "DECAY", "decay of the weights (default: the optimizer's)"
     )
-    schedule: str = option("constant", text, "SHAPE", "the rate over time")
-    batch_size: int = option(
+    schedule: str = setting("constant", text, "SHAPE", "the rate over time")
+    batch_size: int = setting(
         64, whole(1, 10_000_000), "B", "samples per step, at most the training set"
     )
-    epochs: int = option(5, whole(1, 1_000_000), "N", "passes over the training set")
-    head_start: int = option(0, whole(0, 1000), "N", "epochs trained before the count begins")
-    dtype: str = option("float32", choice("float32", "float64"), "TYPE", "float32 or float64")
+    epochs: int = setting(5, whole(1, 1_000_000), "N", "passes over the training set")
+    head_start: int = setting(0, whole(0, 1000), "N", "epochs trained before the count begins")
+    dtype: str = setting("float32", choice("float32", "float64"), "TYPE", "float32 or float64")
 
 
 @dataclass(frozen=True)
 class Measure:
     """What is read off each network, and when."""
 
-    steps: tuple[int, ...] = option((50, 100, 200), steps, "N,...", "steps after which to look")
-    every: int = option(1, whole(1, 1_000_000), "N", "epochs between two further looks")
-    metrics: tuple[str, ...] = option(
+    steps: tuple[int, ...] = setting((50, 100, 200), steps, "N,...", "steps after which to look")
+    every: int = setting(1, whole(1, 1_000_000), "N", "epochs between two further looks")
+    metrics: tuple[str, ...] = setting(
         ("correlation", "weight_cosine", "effective_rank", "dead_fraction"),
         words(","),
         "NAME,...",
         "diversity metrics, measured at the same moments",
     )
-    early: int = option(5, whole(1, 1000), "N", "the headline is the mean over epochs 1 to N")
-    target: float | str = option(
+    early: int = setting(5, whole(1, 1000), "N", "the headline is the mean over epochs 1 to N")
+    target: float | str = setting(
         BASE, target, "ACCURACY", 'accuracy whose first passing is timed; "base" or "none"'
     )
-    success: float = option(1.0, number(0, 1), "ACCURACY", "a run that ends here has succeeded")
-    readouts: tuple[str, ...] = option(
+    success: float = setting(1.0, number(0, 1), "ACCURACY", "a run that ends here has succeeded")
+    readouts: tuple[str, ...] = setting(
         (), words(","), "NAME,...", "readouts in the tables (default: all that the runs allow)"
     )
 
@@ -145,14 +156,14 @@ class Measure:
 class Tuning:
     """How rates and strengths are chosen: one grid, equal budgets, seeds and samples of their own."""
 
-    rates: tuple[float, ...] = option(
+    rates: tuple[float, ...] = setting(
         (0.1, 0.3, 1.0, 3.0, 10.0), numbers(0, 1e6), "X,...", "factors on an arm's own rate"
     )
-    strengths: tuple[float, ...] = option(
+    strengths: tuple[float, ...] = setting(
         (0.1, 1.0, 10.0), numbers(0, 1e6), "X,...", "factors on an arm's own strength"
     )
-    seeds: int = option(2, whole(1, 10_000), "N", "tuning seeds per candidate, at the least")
-    validation: int = option(
+    seeds: int = setting(2, whole(1, 10_000), "N", "tuning seeds per candidate, at the least")
+    validation: int = setting(
         1000,
         whole(0, 1_000_000),
         "N",
@@ -164,7 +175,7 @@ class Tuning:
 class Controls:
     """Comparisons whose answer is known: if the study does not find it, its other results are void."""
 
-    aa: bool = option(True, truth, "", "the base arm against itself under other seeds: no effect")
-    planted: bool = option(
+    aa: bool = setting(True, truth, "", "the base arm against itself under other seeds: no effect")
+    planted: bool = setting(
         True, truth, "", "the base arm with one epoch's head start: an effect that must be found"
     )

@@ -27,7 +27,7 @@ from itertools import product
 
 from tinydiv import optimizers
 from tinydiv.errors import UsageError, nearest, unknown
-from tinydiv.options import from_table, shown, whole
+from tinydiv.settings import from_table, shown, whole
 from tinydiv.study.settings import PLACEHOLDER, ByOptimizer, Controls, Measure, Training, Tuning
 
 REGIMES = ("default", "tuned")

@@ -24,7 +24,7 @@ from tinydiv import __version__
 from tinydiv.backend import Array
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic, locking, npz, read
-from tinydiv.options import shown
+from tinydiv.settings import shown
 from tinydiv.stats import Floats
 from tinydiv.study.blocks import Block
 from tinydiv.study.plan import shared

@@ -234,10 +234,9 @@ class Techniques:
     ) -> Strength | None:
         """strength * schedule (* 1 for networks on a plateau, 0 for others); None if it is zero."""
         value = base
-        if placed.schedule in schedules.SHAPES:
-            value = value * schedules.SHAPES[placed.schedule](
-                step.number, placed.steps or self.total
-            )
+        if placed.shape in schedules.SHAPES:
+            factor = schedules.parse(placed.schedule)
+            value = value * factor(step.number, placed.steps or self.total)
         if isinstance(value, float) and value == 0.0:
             return None
         if plateau is not None:

@@ -2,11 +2,11 @@
 
 Settings that every technique of a kind understands:
 
-    penalty        strength=0.1 or 0.1/0.2/0.3 (one per network), layers=1+2, schedule=constant|
-                   linear|cosine|plateau, steps=T (where the schedule ends; all of training),
-                   patience=K (plateau: so many steps without a better smoothed loss)
-    layer          layers=1+2
-    intervention   layers=1+2, every=K steps, after=E epochs, when=always|plateau, patience=K
+    penalty        strength, layers, schedule, steps, patience
+    layer          layers
+    intervention   layers, every, after, when, patience
+
+They are declared in `Placed`, which says what each may be and does.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from math import inf, isfinite
 
 from tinydiv import schedules
 from tinydiv.errors import UsageError, nearest
-from tinydiv.settings import check_fields, convert, no_setting, refuse_type, split
+from tinydiv.settings import check_fields, convert, no_setting, refuse_type, setting, split
 from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
 from tinydiv.techniques.registry import technique_class
 
@@ -40,14 +40,34 @@ class Placed:
 
     technique: Technique
     text: str
-    strength: tuple[float, ...] = (0.0,)
-    layers: tuple[int, ...] | None = None
-    schedule: str = "constant"
-    steps: int = 0
-    every: int = 1
-    after: int = 0
-    when: str = "always"
-    patience: int = 200
+    strength: tuple[float, ...] = setting(
+        (0.0,), help="how much it counts; one per network as 0.1/0.2/0.3"
+    )
+    layers: tuple[int, ...] | None = setting(
+        None, help="hidden layers, as 1 or 1+2; all of them if not given"
+    )
+    schedule: str = setting(
+        "constant",
+        choices=(*schedules.SHAPES, "plateau"),
+        help="how strength changes, spelled as the rate's (cosine:warmup=50); plateau: there only once "
+        "learning has stalled",
+    )
+    steps: int = setting(0, low=0, help="where the schedule ends; 0: with the training")
+    every: int = setting(1, low=1, help="acts every so many steps")
+    after: int = setting(0, low=0, help="not before this epoch")
+    when: str = setting(
+        "always",
+        choices=("always", "plateau"),
+        help="plateau: only for networks that have stalled",
+    )
+    patience: int = setting(
+        200, low=1, help="steps without a better smoothed loss that make a plateau"
+    )
+
+    @property
+    def shape(self) -> str:
+        """The schedule without its warm-up."""
+        return self.schedule.partition(":")[0]
 
     @property
     def label(self) -> str:
@@ -127,16 +147,18 @@ def _read_common(placed: Placed, common: dict[str, str]) -> None:
             placed.layers = tuple(int(part) for part in text.split("+"))
         elif key in ("schedule", "when"):
             setattr(placed, key, text)
-        elif key in LEAST:
+        elif key in WHOLE:
             if not text.isdecimal():
                 raise UsageError(
-                    f"{name}'s {key} is a whole number from {LEAST[key]} up, got {text!r}"
+                    f"{name}'s {key} is a whole number from {WHOLE[key]} up, got {text!r}"
                 )
             setattr(placed, key, int(text))
 
 
-LEAST = {"steps": 0, "every": 1, "after": 0, "patience": 1}
-"""The framework's whole numbers, and where each begins."""
+SHARED = {field.name: dict(field.metadata) for field in fields(Placed) if field.metadata}
+"""What is allowed of the framework's settings, and what they do, by name."""
+WHOLE = {key: told["low"] for key, told in SHARED.items() if told["low"] is not None}
+"""Those that are whole numbers, and where each begins."""
 
 
 def _check(placed: Placed, given: set[str]) -> None:
@@ -151,18 +173,22 @@ def _check(placed: Placed, given: set[str]) -> None:
         _check_strength(technique, placed.strength)
     if placed.layers is not None:
         _check_layers(placed)
-    shapes = [*schedules.SHAPES, "plateau"]
-    if placed.schedule not in shapes:
+    shapes = SHARED["schedule"]["choices"]
+    if placed.shape not in shapes:
         raise UsageError(
-            f"{name} knows no schedule {placed.schedule!r}: {nearest(placed.schedule, shapes)}"
+            f"{name} has no schedule {placed.shape!r}: {nearest(placed.shape, shapes)}"
         )
+    if placed.shape in schedules.SHAPES:
+        schedules.parse(placed.schedule)
+    elif placed.schedule != placed.shape:
+        raise UsageError(f"{name}'s schedule=plateau has no settings, got {placed.schedule!r}")
     if placed.when not in ("always", "plateau"):
         raise UsageError(f"{name}'s when is always or plateau, got {placed.when!r}")
-    for key, least in LEAST.items():
+    for key, least in WHOLE.items():
         value = getattr(placed, key)
         if not isinstance(value, int) or value < least:
             raise UsageError(f"{name}'s {key} is a whole number from {least} up, got {value!r}")
-    if "steps" in given and placed.schedule in ("constant", "plateau"):
+    if "steps" in given and placed.shape in ("constant", "plateau"):
         raise UsageError(
             f"{name}'s steps say where a schedule ends: they have a meaning with schedule=linear or "
             f"schedule=cosine alone, and it is {placed.schedule}"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError
-from tinydiv.options import from_flags, made, maybe, option, whole
 from tinydiv.runs.config import TrainConfig
+from tinydiv.settings import from_flags, made, maybe, setting, whole
 
 if TYPE_CHECKING:
     from tinydiv.runs.build import Run
@@ -59,7 +59,7 @@ class TraceConfig:
     lr: tuple[float, ...] | None = like_train("lr")
     schedule: str = like_train("schedule")
     weight_decay: tuple[float, ...] | None = like_train("weight_decay")
-    batch_size: int | None = option(
+    batch_size: int | None = setting(
         *(None, maybe(whole(1, 10_000_000)), "B"),
         "samples in the step (default: 4, or fewer if need be)",
     )
@@ -67,12 +67,12 @@ class TraceConfig:
     seed: int = like_train("seed")
     backend: str = like_train("backend")
     dtype: str = like_train("dtype", "float64")
-    step: int = option(
+    step: int = setting(
         1, whole(1, 1_000_000), "K", "which step: the first, or the K-th of a training"
     )
-    network: int = option(0, whole(0, 99_999), "R", "which of several networks is shown, from 0")
-    rows: int = option(4, whole(0, 100), "N", "rows shown of each array; 0 shows sizes only")
-    digits: int = option(3, whole(1, 12), "N", "significant digits of each number")
+    network: int = setting(0, whole(0, 99_999), "R", "which of several networks is shown, from 0")
+    rows: int = setting(4, whole(0, 100), "N", "rows shown of each array; 0 shows sizes only")
+    digits: int = setting(3, whole(1, 12), "N", "significant digits of each number")
 
     def for_training(self) -> TrainConfig:
         """The run that this step belongs to."""

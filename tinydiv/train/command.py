@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
 from tinydiv.errors import UsageError
-from tinydiv.options import flag, from_flags, from_toml, made, whole
 from tinydiv.runs.config import TrainConfig
+from tinydiv.settings import flag, from_flags, from_toml, made, whole
 
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.loop import Record
