@@ -5,6 +5,7 @@ import pytest
 from helpers import close, labels, network, numbers
 
 from tinydiv.backend import to_device, to_host, xp
+from tinydiv.diversity import METRICS, measure
 from tinydiv.errors import UsageError
 from tinydiv.layers import Context
 from tinydiv.losses import cross_entropy
@@ -12,7 +13,7 @@ from tinydiv.optimizers import SGD, Adam
 from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.techniques import TECHNIQUES, Techniques, layers_of
 from tinydiv.techniques.conflicts import CONFLICTS
-from tinydiv.techniques.grow import awake
+from tinydiv.techniques.grow import awake, put_to_sleep
 from tinydiv.techniques.sized import sized_at
 
 GROWERS = ["grow", "gradmax", "net2net", "residual-fitting"]
@@ -338,6 +339,32 @@ def test_sleepers_stay_asleep_beside_every_technique(partner, backend):
     for number in range(4):
         one_step(net, techniques, X, Y, number)
     assert count(net) == [2, 2]
+
+
+# What is measured --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_metrics_count_the_neurons_that_are_awake(name, backend):
+    """A network with sleepers, and one with shut gates, measures as the small network alone."""
+    if name in ("neural_persistence", "deep_graph_persistence"):
+        pytest.skip("normalised by the number of possible connections")
+    small, X, Y = parts([], (6, 4, 3))
+    large, _, _ = parts([], (6, 9, 3))
+    gated, _, _ = parts(["learned-size"], (6, 9, 3), seed=4)
+    sized_at(gated, 1).size[...] = 4
+    for net in (large, gated):
+        if net is large:
+            put_to_sleep(net, 1, xp.arange(9) >= 4)
+        net.W[0][:, :4], net.b[0][:, :4] = small.W[0], small.b[0]
+        net.W[1][:4], net.b[1][...] = small.W[1], small.b[1]
+    found = [
+        to_host(measure(net, net.forward(X), [name], Y)[name]) for net in (small, large, gated)
+    ]
+    close(found[1], found[0], rtol=1e-9, atol=1e-12)
+    close(found[2], found[0], rtol=1e-9, atol=1e-12)
+    if name == "awake":
+        assert found[0] == 4
 
 
 # What cannot be asked ----------------------------------------------------------------------------

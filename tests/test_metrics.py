@@ -182,6 +182,7 @@ REFERENCES = {
         np.trace(np.cov(p["A"].T)) ** 2 / (np.cov(p["A"].T) ** 2).sum()
     ),
     "effective_rank": lambda p: spectrum_entropy(p["A"]),
+    "awake": lambda p: sum(p["W"][:, h].any() or p["V"][h].any() for h in range(len(p["V"]))),
     "dead_fraction": lambda p: 1 - len(alive(p["A"])) / p["A"].shape[1],
     "dormant_fraction": lambda p: np.mean(np.abs(p["A"]).mean(0) / np.abs(p["A"]).mean() <= 0.025),
     "group_cka": lambda p: group_cka(p["A"]),
@@ -360,6 +361,7 @@ def test_odd_layers_give_finite_numbers(name, backend):
 
 
 RANGES = {
+    "awake": (0, 8),
     "correlation_squared": (-1 / 58, 1),
     "participation_ratio": (0, 8),
     "effective_rank": (0, 8),

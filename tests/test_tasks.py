@@ -49,3 +49,34 @@ def test_what_cannot_be_is_one_sentence():
         tasks.points("cubik", [1])
     with pytest.raises(UsageError, match="got 0 and 8: one at least"):
         tasks.points("cubic", [1], 0)
+
+
+@pytest.mark.parametrize("name", list(tasks.CURVES))
+def test_a_curve_is_a_data_set_that_trains(name):
+    from tinydiv.loop import train
+    from tinydiv.mlp import MLP
+    from tinydiv.optimizers import Adam
+
+    data = tasks.dataset(name, seed=3, n_train=64, n_test=16)
+    x = data.train_x.astype(float)
+    np.testing.assert_allclose(
+        data.train_y.reshape(-1), tasks.CURVES[name].y(x[:, 0]), rtol=0, atol=1e-5
+    )
+    net = MLP([1, 12, max(data.n_classes, 1)], "tanh")
+    net.theta[...] = np.random.default_rng(0).normal(size=net.theta.shape)
+    loss = "cross-entropy" if data.n_classes else "squared-error"
+    records = train(net, data, Adam(net, 0.02), epochs=60, batch_size=16, loss=loss, metrics=[])
+    assert records[-1].test_loss[0] < 0.5 * records[0].test_loss[0]
+
+
+def test_a_mixture_has_its_clusters():
+    data = tasks.mixture(seed=1, classes=3, inputs=4, clusters=1, spread=0.01)
+    assert data.train_x.shape == (2000, 4)
+    for k in range(3):
+        mine = data.train_x[data.train_y == k]
+        assert len(mine) > 500
+        assert (mine.std(axis=0) < 0.02).all()
+    again = tasks.mixture(seed=1, classes=3, inputs=4, clusters=1, spread=0.01)
+    np.testing.assert_array_equal(again.test_x, data.test_x)
+    with pytest.raises(UsageError, match="classes must be at least 2, got 1"):
+        tasks.mixture(classes=1)

@@ -85,6 +85,10 @@ class Layer:
         """Learning rates of learned parameters that have one of their own, as multiples of the rate."""
         return {}
 
+    def openness(self) -> Array | None:
+        """How far each neuron is open, (..., 1, H) from 0 to 1, for layers that shut some; else None."""
+        return None
+
     def reset_parameters(self) -> None:
         """Give the learned parameters their first values."""
 

@@ -53,6 +53,7 @@ METRICS: dict[str, Metric] = {
         Metric(of_activations.correlation_squared),
         Metric(of_activations.participation_ratio),
         Metric(of_activations.effective_rank),
+        Metric(of_weights.awake),
         Metric(of_activations.dead_fraction),
         Metric(of_activations.dormant_fraction),
         Metric(of_activations.group_cka),
@@ -71,15 +72,16 @@ METRICS: dict[str, Metric] = {
 
 
 def neurons_of(net: MLP, trace: Trace, layer: int, labels: Array = None) -> Neurons:
-    """What metrics see of one hidden layer (1 is the first), from a trace on the probe set."""
-    return Neurons(
-        net.W[layer - 1],
-        net.b[layer - 1],
-        trace.A[layer],
-        net.W[layer],
-        labels,
-        net.sizes[-1],
-    )
+    """What metrics see of one hidden layer (1 is the first), from a trace on the probe set.
+
+    A neuron that a layer shuts has no weights here, as one that sleeps has none.
+    """
+    W, b, V = net.W[layer - 1], net.b[layer - 1], net.W[layer]
+    for one in net.layers:
+        g = one.openness() if (one.place, one.depth) == ("after", layer - 1) else None
+        if g is not None:
+            W, b, V = W * (g > 0), b * (g > 0), V * g.mT
+    return Neurons(W, b, trace.A[layer], V, labels, net.sizes[-1])
 
 
 def measure(

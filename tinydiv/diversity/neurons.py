@@ -31,6 +31,18 @@ class Neurons:
         return int(self.A.shape[-1])
 
     @property
+    def awake(self) -> Array:
+        """(..., H): 1 for neurons with a weight, in or out; 0 for those that sleep."""
+        some = xp.any(self.W != 0, axis=-2) | xp.any(self.V != 0, axis=-1)
+        return some.astype(self.A.dtype)
+
+    @property
+    def count(self) -> Array:
+        """(...,): how many neurons are awake; H where none is."""
+        count = xp.sum(self.awake, axis=-1)
+        return xp.where(count > 0, count, self.H + 0 * count)
+
+    @property
     def C(self) -> Array:
         """Centred activations, A - mean: exactly zero for a neuron that is constant.
 

@@ -63,19 +63,26 @@ def effective_rank(n: Neurons) -> Array:
 def dead_fraction(n: Neurons) -> Array:
     """Share of neurons that are constant on the probe set (after Lu et al., 2019).
 
-    Constant: a standard deviation below 1e-3.
+    Constant: a standard deviation below 1e-3. Neurons that sleep do not count, unless all do.
     """
-    return 1 - xp.mean(n.correlations.alive[..., 0, :], axis=-1)
+    return share(1 - n.correlations.alive[..., 0, :], n)
+
+
+def share(marked: Array, n: Neurons) -> Array:
+    """The share of awake neurons that are marked, (..., H) -> (...,); 1 if none is awake."""
+    found = xp.sum(marked * n.awake, axis=-1) / n.count
+    return xp.where(xp.any(n.awake > 0, axis=-1), found, 1 + 0 * found)
 
 
 def dormant_fraction(n: Neurons) -> Array:
     """Share of neurons that hardly speak, by ReDo's score (Sokar et al., ICML 2023).
 
-    These are neurons with mean |a_h| at most 0.025 of the layer's mean.
+    These are neurons with mean |a_h| at most 0.025 of the layer's mean. Sleeping ones do not count.
 
     Not the same as dead: a neuron that always says 5 is dead and not dormant.
     """
-    return xp.mean((dormancy(n.A) <= DORMANT).astype(n.A.dtype), axis=-1)
+    usual = (n.count / n.H)[..., None]  # the mean is that of awake neurons
+    return share((dormancy(n.A) * usual <= DORMANT).astype(n.A.dtype), n)
 
 
 CLEAR = 100
@@ -172,4 +179,4 @@ def codes(n: Neurons) -> Array:
     loudness = xp.sqrt(xp.mean(n.A**2, axis=-2, keepdims=True))
     speaks = c.alive * (c.n > 1e-5 * loudness)  # rounding errors are no code
     linked = pair_mask(speaks) * (c.G > SAME)
-    return count_groups(linked, speaks[..., 0, :]) / n.H
+    return count_groups(linked, speaks[..., 0, :]) / n.count

@@ -1,4 +1,4 @@
-"""The neurons read as an ensemble: neuron h answers o_h = H a_h V_h, the network's answer is their mean."""
+"""Neurons as an ensemble: neuron h of H awake answers o_h = H a_h V_h, the network the mean of all."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.diversity.neurons import Neurons, safe
@@ -7,7 +7,7 @@ from tinydiv.diversity.neurons import Neurons, safe
 def spoken(n: Neurons) -> tuple[Array, Array]:
     """(mean_h |o_h|^2, |mean_h o_h|^2) summed over outputs, averaged over samples: each (...,)."""
     sizes = xp.sum(n.V**2, axis=-1)[..., None, :]  # (..., 1, H)
-    apart = n.H * xp.mean(xp.sum(n.A**2 * sizes, axis=-1), axis=-1)
+    apart = n.count * xp.mean(xp.sum(n.A**2 * sizes, axis=-1), axis=-1)
     together = xp.mean(xp.sum(matmul(n.A, n.V) ** 2, axis=-1), axis=-1)
     return apart, together
 

@@ -8,6 +8,14 @@ SAME = 0.95
 """Neurons whose cosine exceeds this count as one (condensation, codes)."""
 
 
+def awake(n: Neurons) -> Array:
+    """How many neurons take part: those with a weight, in or out (after Radhakrishnan et al., 2025).
+
+    The others sleep in a network that grows, or a layer shuts them.
+    """
+    return xp.sum(n.awake, axis=-1)
+
+
 def weight_cosine(n: Neurons) -> Array:
     """Mean |cosine| between neurons' incoming weights (after Rodriguez et al., ICLR 2017).
 

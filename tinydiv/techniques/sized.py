@@ -61,6 +61,9 @@ class Sized(LayerTechnique):
             return gates
         return [*gates, *(SizeInput(gate) for gate in gates if isinstance(gate, Sized))]
 
+    def openness(self) -> Array:
+        return self.gates()[0]
+
     def forward(self, x: Array, context: Context) -> tuple[Array, Array]:
         g, slope = self.gates()
         return x * g, (x, g, slope)
