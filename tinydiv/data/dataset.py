@@ -274,8 +274,10 @@ def _as_inputs(what: str, x: npt.NDArray[Any]) -> tuple[Stored, tuple[int, ...] 
         raise UsageError(
             f"{what} should be a matrix of numbers, one row per sample, not {x.dtype} of shape {x.shape}"
         )
-    shape = x.shape[1:] if x.ndim > 2 else None
-    x = x.reshape(len(x), math.prod(x.shape[1:]))
+    shape = None
+    if x.ndim > 2:
+        shape = x.shape[1:]
+        x = x.reshape(len(x), math.prod(shape))
     if x.dtype not in (np.uint8, np.float32):
         with np.errstate(over="ignore"):
             x = x.astype(np.float32)
