@@ -3,12 +3,14 @@
 If a change makes one of them smaller, write the new number here; if larger, say why in the commit.
 """
 
+import subprocess
+import sys
 import tracemalloc
 
 import pytest
 from helpers import labels, network, numbers, step, targets_for
 
-from tinydiv import losses, optimizers
+from tinydiv import check, losses, optimizers, study, trace
 from tinydiv.divergence import Guard
 
 FORWARD = {"relu": 5, "leaky-relu": 6, "tanh": 5, "sigmoid": 8, "gelu": 12, "identity": 4}
@@ -176,6 +178,31 @@ def test_on_a_cpu_the_guard_passes_over_the_weights_four_times():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < net.theta.nbytes / 100
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["train", "check", "trace", "study", "gallery", "starts", "predictions", "bench", "grow"],
+)
+def test_help_loads_neither_numpy_nor_pictures(name):
+    """So that it is there within a blink; the packages of commands import their parts when used."""
+    script = (
+        f"import sys, tinydiv.{name}; from tinydiv.{name}.command import main; main(['--help'])\n"
+        "print({'numpy', 'matplotlib', 'torch', 'jax'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "set()"
+    assert f"python -m tinydiv.{name}" in done.stdout
+
+
+@pytest.mark.parametrize("package", [check, study, trace])
+def test_a_package_s_public_names_are_found_at_their_first_use(package):
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = package.nothing
 
 
 def counted_once(standin, work):

@@ -5,16 +5,33 @@ Read tinydiv/mlp.py first. Nothing here imports matplotlib, tqdm or argparse.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tinydiv.data.dataset import Dataset
     from tinydiv.mlp import MLP
 
 __version__ = "0.1.0"
+
+
+def when_used(package: str, places: dict[str, str]) -> Callable[[str], object]:
+    """A package's __getattr__ (PEP 562) that imports each public name from its file at its first use.
+
+    So the packages of commands load nothing heavy before their --help is printed. places: {"file":
+    "its public names"}.
+    """
+    found = {name: file for file, names in places.items() for name in names.split()}
+
+    def get(name: str) -> object:
+        if name not in found:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{found[name]}"), name)
+
+    return get
 
 
 def load(run_dir: str | Path, allow_code: bool = False) -> MLP:

@@ -1,41 +1,45 @@
 """How fast is a training step, beside what users would pick instead? python -m tinydiv.bench
 
-Every contender does the same step (784-16-10, ReLU, batch 64, cross-entropy, Adam) on the same numbers,
-and is first checked to compute the same losses. They are timed in turns in one process, round after
-round, so that whatever else the machine does falls on all of them; the ratio of medians is the result,
-the quartiles say how sure it is. PyTorch is an extra: python -m pip install "tinydiv[torch]".
+Every contender does the same steps (job.py), and is first checked to give the same 50 losses: a wrong
+step is no result. They are timed in turns, round after round, so that whatever else the machine does falls
+on all of them; the ratio of medians is the result, the quartiles say how sure it is. Beside them stands the
+floor: what the products and one pass over the optimizer's arrays take on this machine, measured in the same
+rounds. The contenders are an extra: python -m pip install "tinydiv[bench]".
 """
 
-import itertools
+import csv
+import io
 import json
 import statistics
 import time
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from tinydiv import backend
-from tinydiv.backend import to_device, to_host
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError
-from tinydiv.initializers import initialize
-from tinydiv.layers import Context
-from tinydiv.losses import cross_entropy
-from tinydiv.mlp import MLP
-from tinydiv.optimizers import Adam
-from tinydiv.settings import whole
-from tinydiv.techniques import TECHNIQUES, Techniques, layers_of
+from tinydiv.settings import choice, sizes, whole
+
+if TYPE_CHECKING:
+    from tinydiv.bench.job import Job
 
 PROG = "tinydiv.bench"
 EXAMPLES = """examples:
-  python -m tinydiv.bench --replicas 1 32      beside PyTorch: python -m pip install "tinydiv[torch]"
-  python -m tinydiv.bench --techniques         a step with each technique; PyTorch is not needed
+  python -m tinydiv.bench --quick                    1 and 32 networks beside what is installed, a minute
+  python -m tinydiv.bench --replicas 1 32 256 --hidden 64 --out bench
+  python -m tinydiv.bench --optimizer sgd --batch-size 256
+  python -m tinydiv.bench --backend cupy --replicas 1000
+  python -m tinydiv.bench --techniques               a step with each technique; no contender is needed
+
+Contenders: PyTorch, JAX and scikit-learn, python -m pip install "tinydiv[bench]".
 """
-SIZES = (784, 16, 10)
-BATCH = 64
-RATE = 1e-3
-Stepper = Callable[[], object]
+AGREE = 50
+"""Steps whose losses must agree, to one in ten thousand, before a time is printed."""
+ROUND = 0.15
+"""Seconds that a contender is timed in one round."""
+FLOOR = "floor"
 
 
 @dataclass(frozen=True)
@@ -56,138 +60,98 @@ class Timing:
         return low, high
 
 
-def numbers(replicas: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch that has the look of images (a fifth of the pixels lit), and labels."""
-    rng = np.random.default_rng(0)
-    X = rng.random((BATCH, SIZES[0]), dtype=np.float32) * (rng.random((BATCH, SIZES[0])) < 0.2)
-    return X.astype(np.float32), rng.integers(0, SIZES[-1], BATCH)
+def agree(name: str, losses: Any, ours: Any) -> None:
+    """Raise RunError if a contender's losses (steps, R) are not ours."""
+    import numpy as np
 
-
-def tinydiv_step(replicas: int, specs: Sequence[str] = ()) -> tuple[Stepper, MLP]:
-    """The learner's loop of the README, with techniques if there are any."""
-    net = MLP(SIZES, replicas=None if replicas == 1 else replicas, layers=layers_of(specs))
-    initialize(net, "he-normal", seed=0)
-    optimizer = Adam(net, lr=RATE)
-    host_X, host_Y = numbers(replicas)
-    X, Y = to_device(host_X), to_device(host_Y.astype("int32"))
-    if not specs:
-
-        def plain() -> object:
-            trace = net.forward(X)
-            loss, dlogits = cross_entropy(trace.logits, Y)
-            net.backward(trace, dlogits)
-            optimizer.step()
-            return loss
-
-        return plain, net
-
-    techniques = Techniques(net, specs, optimizer, probe_inputs=X, total=1000)
-    count = iter(range(10**12))
-
-    def step() -> object:
-        number = next(count)
-        trace = net.forward(X, Context(training=True, step=number))
-        loss, dlogits = cross_entropy(trace.logits, Y)
-        now = techniques.step(trace, Y, loss, dlogits, number)
-        techniques.before_backward(now)
-        net.backward(trace, now.dlogits, now.dA)
-        techniques.after_backward(now)
-        optimizer.step()
-        techniques.after_update(now)
-        return loss
-
-    return step, net
-
-
-def torch_step(replicas: int, fused: bool) -> Stepper:
-    """The same step in PyTorch: nn.Sequential for one network, batched products for many."""
-    try:
-        import torch
-    except ImportError:
+    if losses.shape != ours.shape or not np.allclose(losses, ours, rtol=1e-4, atol=1e-6):
+        worst = np.abs(losses - ours).max() if losses.shape == ours.shape else losses.shape
         raise RunError(
-            'the comparison needs PyTorch, which is not installed: python -m pip install "tinydiv[torch]"'
-        ) from None
-    _, net = tinydiv_step(replicas)
-    host_X, host_Y = numbers(replicas)
-    X, Y = torch.from_numpy(host_X), torch.from_numpy(host_Y)
-    W = [torch.tensor(to_host(w)) for w in net.W]
-    b = [torch.tensor(to_host(v)) for v in net.b]
-    if replicas == 1:
-        hidden, output = (torch.nn.Linear(n, m) for n, m in itertools.pairwise(SIZES))
-        model = torch.nn.Sequential(hidden, torch.nn.ReLU(), output)
-        with torch.no_grad():
-            for layer, w, v in zip((hidden, output), W, b, strict=True):
-                layer.weight.copy_(w.T)
-                layer.bias.copy_(v[0])
-        optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=fused)
-
-        def single() -> object:
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(X), Y)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            return loss.detach()
-
-        return single
-
-    parameters = [p.requires_grad_() for p in (*W, *b)]
-    batched = torch.optim.Adam(parameters, lr=RATE, fused=fused)
-    shared, labels = X.expand(replicas, *X.shape), Y.repeat(replicas)
-
-    def many() -> object:
-        batched.zero_grad()
-        A = torch.relu(torch.baddbmm(b[0], shared, W[0]))
-        logits = torch.baddbmm(b[1], A, W[1])
-        losses = torch.nn.functional.cross_entropy(
-            logits.reshape(-1, SIZES[-1]), labels, reduction="none"
+            f"{name} and tinydiv compute different losses in {AGREE} steps: {worst} apart"
         )
-        per_network = losses.reshape(replicas, BATCH).mean(dim=1)
-        per_network.sum().backward()  # type: ignore[no-untyped-call]
-        batched.step()
-        return per_network.detach()
-
-    return many
 
 
-def agree(first: Stepper, second: Stepper, names: tuple[str, str]) -> None:
-    """Five steps of both must give the same losses; a faster wrong step is no result."""
-    for _ in range(5):
-        a, b = (np.asarray(to_host_any(step())) for step in (first, second))
-        if not np.allclose(a, b, rtol=1e-4):
-            raise RunError(f"{names[0]} and {names[1]} compute different losses: {a} and {b}")
-
-
-def to_host_any(loss: object) -> object:
-    """A loss of either framework as something NumPy reads."""
-    return loss.numpy() if hasattr(loss, "numpy") else to_host(loss)
-
-
-def measure(steppers: dict[str, Stepper], replicas: int, rounds: int, steps: int) -> list[Timing]:
-    """Time the contenders in turns: each does `steps` steps in each of `rounds` rounds."""
-    seconds: dict[str, list[float]] = {name: [] for name in steppers}
-    for step in steppers.values():
-        for _ in range(max(steps // 4, 5)):
-            step()
+def measure(steppers: dict[str, Any], replicas: int, rounds: int, seconds: float) -> list[Timing]:
+    """Time the contenders in turns; each takes as many steps in a round as fill so many seconds."""
+    counts = {}
+    for name, one in steppers.items():
+        one.steps(2)
+        began = time.perf_counter()
+        one.steps(4)
+        counts[name] = max(4, int(4 * seconds / max(time.perf_counter() - began, 1e-9)))
+        one.steps(counts[name])  # a framework that compiles for a number of steps does so here
+    found: dict[str, list[float]] = {name: [] for name in steppers}
     for _ in range(rounds):
-        for name, step in steppers.items():
-            backend.synchronize()
+        for name, one in steppers.items():
             began = time.perf_counter()
-            for _ in range(steps):
-                step()
-            backend.synchronize()
-            seconds[name].append((time.perf_counter() - began) / steps / replicas)
-    return [Timing(name, replicas, values) for name, values in seconds.items()]
+            one.steps(
+                counts[name]
+            )  # whose losses come back to the host: nothing is left to wait for
+            took = time.perf_counter() - began
+            found[name].append(took / counts[name] / replicas)
+    return [Timing(name, replicas, values) for name, values in found.items()]
 
 
-def compare(replicas: int, rounds: int) -> list[Timing]:
-    """tinydiv and PyTorch, eager and fused, on the same step."""
-    agree(tinydiv_step(replicas)[0], torch_step(replicas, False), ("tinydiv", "PyTorch"))
-    steppers = {
-        "tinydiv": tinydiv_step(replicas)[0],
-        "PyTorch eager": torch_step(replicas, False),
-        "PyTorch, fused Adam": torch_step(replicas, True),
-    }
-    return measure(steppers, replicas, rounds, max(400 // replicas, 10))
+class Floor:
+    """What no step can be faster than: its products at the rate of large ones, and one pass over the
+    optimizer's arrays, on all cores."""
+
+    def __init__(self, job: "Job", cores: int) -> None:
+        import numpy as np
+
+        n = 768
+        self.product = np.ones((n, n), dtype="float32"), np.empty((n, n), dtype="float32")
+        self.arrays = [np.ones(1 << 20, dtype="float32") for _ in range(2)]
+        passes = {"adam": 7, "sgd": 3}[
+            job.optimizer
+        ]  # theta, m, v read and written, the gradient read
+        self.products = job.replicas * job.flops / (2 * n**3) / cores
+        self.passes = job.replicas * passes * job.parameters / (2 * len(self.arrays[0]))
+
+    def steps(self, n: int) -> None:
+        """As long as n steps would take, by a sample of each part."""
+        import numpy as np
+
+        (a, out), (one, other) = self.product, self.arrays
+        began = time.perf_counter()
+        np.matmul(a, a, out=out)
+        middle = time.perf_counter()
+        other[...] = one
+        end = time.perf_counter()
+        self.last = n * (self.products * (middle - began) + self.passes * (end - middle))
+
+
+def compare(job: "Job", rounds: int, gpu: bool, quick: bool) -> list[Timing]:
+    """tinydiv and whatever is installed, on the same job; stderr says what is left out."""
+    from tinydiv.bench.ours import ours
+    from tinydiv.bench.peers import peers
+    from tinydiv.runs.workers import cores
+
+    makers: dict[str, Callable[[], Any]] = ours(job, 1 if gpu else cores())
+    makers |= peers(job, gpu, quick)
+    if len(makers) <= 2:
+        cli.complain(PROG, 'no contender is installed: python -m pip install "tinydiv[bench]"')
+    steppers, first = {}, None
+    for name, make in makers.items():
+        try:
+            one = make()
+            losses = one.steps(AGREE)
+        except Exception as error:  # a contender that cannot be had here is no fault of this one
+            cli.complain(PROG, f"{name} is left out: {type(error).__name__}: {error}"[:300])
+            continue
+        first = losses if first is None else first
+        agree(name, losses, first)
+        steppers[name] = one
+    timings = measure(steppers, job.replicas, rounds, ROUND / 3 if quick else ROUND)
+    for one in steppers.values():
+        getattr(one, "close", int)()
+    if not gpu:
+        floor, seconds = Floor(job, cores()), []
+        for _ in range(rounds + 1):
+            floor.steps(1)
+            seconds.append(floor.last / job.replicas)
+        timings.append(Timing(FLOOR, job.replicas, seconds[1:]))
+    return timings
 
 
 def technique_costs(rounds: int) -> list[Timing]:
@@ -195,13 +159,18 @@ def technique_costs(rounds: int) -> list[Timing]:
 
     A technique that one network alone cannot have (consensus) is left out, and stderr says so.
     """
-    steppers = {"plain": tinydiv_step(1)[0]}
-    for name, cls in TECHNIQUES.items():
+    from tinydiv.bench.job import Job
+    from tinydiv.bench.ours import Ours
+    from tinydiv.techniques import TECHNIQUES
+
+    job = Job(1)
+    steppers = {"plain": Ours(job)}
+    for name in TECHNIQUES:
         try:
-            steppers[name] = tinydiv_step(1, [*cls.needs, name])[0]
+            steppers[name] = Ours(job, specs=[name])
         except UsageError as error:
             cli.complain(PROG, f"{name} is left out: {error}")
-    return measure(steppers, 1, rounds, 100)
+    return measure(steppers, 1, rounds, ROUND / 10)
 
 
 def table(timings: Sequence[Timing], base: str) -> str:
@@ -218,45 +187,6 @@ def table(timings: Sequence[Timing], base: str) -> str:
     return "\n".join(lines)
 
 
-def parser() -> cli.Parser:
-    """The flags."""
-    found = cli.Parser(
-        PROG,
-        "Time one training step (784-16-10, batch 64, Adam) beside PyTorch, in one run.",
-        EXAMPLES,
-    )
-    found.add_argument(
-        "--replicas", nargs="+", default=["1", "32"], metavar="R", help="networks (default: 1 32)"
-    )
-    found.add_argument("--rounds", default="15", metavar="N", help="rounds of timing (default: 15)")
-    found.add_argument("--techniques", action="store_true", help="time every technique instead")
-    found.add_argument(
-        "--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)"
-    )
-    found.add_argument("--json", action="store_true", help="one JSON list on stdout")
-    return found
-
-
-def command(argv: Sequence[str]) -> None:
-    """Time what was asked for and print it."""
-    options = parser().parse(argv)
-    each = whole(1, 100_000)
-    sizes = list(dict.fromkeys(each("--replicas", text) for text in options.replicas))
-    rounds = whole(3, 100_000)("--rounds", options.rounds)  # fewer have no quartiles
-    backend.use(options.backend)
-    if options.techniques:
-        base, groups = "plain", [technique_costs(rounds)]
-    else:
-        base, groups = "tinydiv", [compare(replicas, rounds) for replicas in sizes]
-    if options.json:
-        rows = [row for group in groups for row in as_data(group, base)]
-        cli.say(json.dumps(rows, allow_nan=False))
-        return
-    for group in groups:
-        many = group[0].replicas
-        cli.say(f"\n{many} network{'s' if many > 1 else ''} at once\n{table(group, base)}")
-
-
 def as_data(group: Sequence[Timing], base: str) -> list[dict[str, object]]:
     """The numbers of a table, for a program."""
     reference = next(t for t in group if t.name == base)
@@ -270,6 +200,104 @@ def as_data(group: Sequence[Timing], base: str) -> list[dict[str, object]]:
         }
         for t in group
     ]
+
+
+def write(folder: Path, groups: Sequence[Sequence[Timing]], base: str) -> None:
+    """bench.csv, and bench.png where matplotlib is installed."""
+    from tinydiv.files import atomic
+    from tinydiv.plots.style import new_figure, page, save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["name", "replicas", "median_us", "low_us", "high_us", "ratio"])
+    for group in groups:
+        for t, row in zip(group, as_data(group, base), strict=True):
+            low, high = t.quartiles
+            writer.writerow(
+                [t.name, t.replicas, row["median_us"], 1e6 * low, 1e6 * high, row["ratio"]]
+            )
+    atomic.write_text(folder / "bench.csv", file.getvalue())
+    with page("light"):
+        figure = new_figure(10, 1.2 + sum(0.3 * len(group) + 0.5 for group in groups))
+        heights = [len(group) for group in groups]
+        axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for ax, group in zip(axes, groups, strict=True):
+            names = [t.name for t in group][::-1]
+            ax.barh(names, [1e6 * t.median for t in group][::-1])
+            ax.set_title(f"{group[0].replicas} networks", fontsize="medium")
+            ax.set_xlabel("us per step and network")
+        with atomic.replacing(folder / "bench.png") as part:
+            save(figure, part)
+
+
+def parser() -> cli.Parser:
+    """The flags."""
+    found = cli.Parser(
+        PROG,
+        "Time a training step on batches of images beside PyTorch, JAX and scikit-learn, in one run.",
+        EXAMPLES,
+    )
+    found.add_argument(
+        "--replicas", nargs="+", default=["1", "32"], metavar="R", help="networks (default: 1 32)"
+    )
+    found.add_argument(
+        "--hidden", default="16", metavar="H[,H...]", help="hidden layers (default: 16)"
+    )
+    found.add_argument(
+        "--batch-size", default="64", metavar="B", help="samples a step (default: 64)"
+    )
+    found.add_argument("--optimizer", default="adam", metavar="NAME", help="adam (default) or sgd")
+    found.add_argument("--rounds", default="15", metavar="N", help="rounds of timing (default: 15)")
+    found.add_argument(
+        "--quick", action="store_true", help="shorter rounds, nothing that compiles for long"
+    )
+    found.add_argument("--techniques", action="store_true", help="time every technique instead")
+    found.add_argument(
+        "--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)"
+    )
+    found.add_argument("--out", metavar="DIR", help="write bench.csv and bench.png there")
+    found.add_argument("--json", action="store_true", help="one JSON list on stdout")
+    return found
+
+
+def command(argv: Sequence[str]) -> None:
+    """Time what was asked for and print it."""
+    options = parser().parse(argv)
+    jobs, rounds = read(options)
+    from tinydiv import backend
+
+    gpu = backend.use(options.backend) == "cupy"
+    if options.techniques:
+        base, groups = "plain", [technique_costs(rounds)]
+    else:
+        base, groups = "tinydiv", [compare(job, rounds, gpu, options.quick) for job in jobs()]
+    if options.out is not None:
+        write(Path(options.out), groups, base)
+    if options.json:
+        rows = [row for group in groups for row in as_data(group, base)]
+        cli.say(json.dumps(rows, allow_nan=False))
+        return
+    for group in groups:
+        many = group[0].replicas
+        cli.say(f"\n{many} network{'s' if many > 1 else ''} at once\n{table(group, base)}")
+
+
+def read(options: Namespace) -> "tuple[Callable[[], list[Job]], int]":
+    """The jobs that the flags ask for, and the rounds. Raises UsageError for what cannot be."""
+    each = whole(1, 100_000)
+    replicas = list(dict.fromkeys(each("--replicas", text) for text in options.replicas))
+    rounds = whole(3, 100_000)("--rounds", options.rounds)  # fewer have no quartiles
+    batch = whole(1, 4096)("--batch-size", options.batch_size)
+    hidden = sizes(64, 65_536)("--hidden", options.hidden)
+    optimizer = choice("adam", "sgd")("--optimizer", options.optimizer)
+
+    def jobs() -> "list[Job]":
+        from tinydiv.bench.job import Job
+
+        return [Job(R, (784, *hidden, 10), batch, optimizer) for R in replicas]
+
+    return jobs, rounds
 
 
 def main(argv: Sequence[str] | None = None) -> int:

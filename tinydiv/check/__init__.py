@@ -5,18 +5,34 @@ knows; `python -m tinydiv.check` is the command.
     print(check_technique(Mine))
 """
 
-from tinydiv.check.evidence import Facts, Finding
-from tinydiv.check.judge import Case, Verdict, judge
-from tinydiv.check.own import check_file
-from tinydiv.check.report import Report, Row
-from tinydiv.check.suite import (
-    check_activation,
-    check_backward,
-    check_loss,
-    check_network,
-    check_technique,
-    run,
-)
+from typing import TYPE_CHECKING
+
+from tinydiv import when_used
+
+if TYPE_CHECKING:
+    from tinydiv.check.evidence import Facts, Finding
+    from tinydiv.check.judge import Case, Verdict
+    from tinydiv.check.own import check_file
+    from tinydiv.check.report import Report, Row
+    from tinydiv.check.suite import (
+        check_activation,
+        check_backward,
+        check_loss,
+        check_network,
+        check_technique,
+        run,
+    )
+else:
+    __getattr__ = when_used(
+        __name__,
+        {
+            "evidence": "Facts Finding",
+            "judge": "Case Verdict",
+            "own": "check_file",
+            "report": "Report Row",
+            "suite": "check_activation check_backward check_loss check_network check_technique run",
+        },
+    )
 
 __all__ = [
     "Case",
@@ -31,6 +47,5 @@ __all__ = [
     "check_loss",
     "check_network",
     "check_technique",
-    "judge",
     "run",
 ]

@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
 from itertools import pairwise
@@ -355,25 +355,29 @@ def end_with(parent: int) -> None:
 def started(
     common: bytes, mine: list[tuple[range, dict[str, Any]]]
 ) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-    """A new process with its blocks, and the line to it.
-
-    It is spawned, with one BLAS thread (NumPy reads that when it loads), and does not run the script
-    that started this process once more: it needs nothing from there.
-    """
+    """A new process with its blocks, and the line to it."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=work, args=(there, common, mine), daemon=True)
+    with spawning():
+        process.start()
+    there.close()
+    return process, here
+
+
+@contextlib.contextmanager
+def spawning() -> Iterator[None]:
+    """Processes that start meanwhile have one BLAS thread each (NumPy reads that when it loads), and do
+    not run the script that started this process once more: they need nothing from there."""
     script, before = sys.modules["__main__"], {name: os.environ.get(name) for name in THREADS}
     sys.modules["__main__"] = ModuleType("__main__")
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
-        process.start()
+        yield
     finally:
         sys.modules["__main__"] = script
         for name, value in before.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-    there.close()
-    return process, here
 
 
 # Memory that processes share -----------------------------------------------------------------------

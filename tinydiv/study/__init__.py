@@ -10,10 +10,25 @@ Read in this order: specification.py (what a study is), plan.py (which networks 
 (how a block of them is trained), engine.py (from beginning to end), comparing.py (what it says).
 """
 
-from tinydiv.study.engine import Report, read_study, run_study
-from tinydiv.study.reading import NAMED, load_study
-from tinydiv.study.settings import Controls, Measure, Tuning
-from tinydiv.study.specification import Arm, Setting, Study
+from typing import TYPE_CHECKING
+
+from tinydiv import when_used
+
+if TYPE_CHECKING:
+    from tinydiv.study.engine import Report, read_study, run_study
+    from tinydiv.study.reading import NAMED, load_study
+    from tinydiv.study.settings import Controls, Measure, Tuning
+    from tinydiv.study.specification import Arm, Setting, Study
+else:
+    __getattr__ = when_used(
+        __name__,
+        {
+            "engine": "Report read_study run_study",
+            "reading": "NAMED load_study",
+            "settings": "Controls Measure Tuning",
+            "specification": "Arm Setting Study",
+        },
+    )
 
 __all__ = [
     "NAMED",

@@ -4,8 +4,22 @@ entries.py holds what is kept, watch.py how it is seen, shares.py what each tech
 updates.py what each optimizer does, step.py the step itself, text.py how it is printed.
 """
 
-from tinydiv.trace.entries import STAGES, Entry, StepTrace
-from tinydiv.trace.step import trace_step
-from tinydiv.trace.text import as_json, as_text
+from typing import TYPE_CHECKING
+
+from tinydiv import when_used
+
+if TYPE_CHECKING:
+    from tinydiv.trace.entries import STAGES, Entry, StepTrace
+    from tinydiv.trace.step import trace_step
+    from tinydiv.trace.text import as_json, as_text
+else:
+    __getattr__ = when_used(
+        __name__,
+        {
+            "entries": "STAGES Entry StepTrace",
+            "step": "trace_step",
+            "text": "as_json as_text",
+        },
+    )
 
 __all__ = ["STAGES", "Entry", "StepTrace", "as_json", "as_text", "trace_step"]
