@@ -153,9 +153,9 @@ def command(argv: Sequence[str]) -> None:
     COMPARISONS[name](rest)
 
 
-def flags_of(name: str, config: type, what: str) -> cli.Parser:
+def flags_of(name: str, config: type) -> cli.Parser:
     """The flags of one comparison."""
-    flags = cli.Parser(f"{PROG} {name}", what)
+    flags = cli.Parser(f"{PROG} {name}", config.__doc__ or "")
     flags.add_settings(config)
     group = flags.add_argument_group("how it is run")
     group.add_argument("--quick", action="store_true", help="a small version, under a minute")
@@ -168,10 +168,10 @@ def flags_of(name: str, config: type, what: str) -> cli.Parser:
 
 
 def read(
-    name: str, settings: type[T], argv: Sequence[str], small: dict[str, object]
+    settings: type[T], flags: cli.Parser, argv: Sequence[str], small: dict[str, object]
 ) -> tuple[Namespace, T]:
-    """The flags of one comparison, and its settings; small: what --quick changes."""
-    options = flags_of(name, settings, settings.__doc__ or "").parse(argv)
+    """What the flags of one comparison say, and its settings; small: what --quick changes."""
+    options = flags.parse(argv)
     given = from_flags(settings, vars(options))
     if not options.no_figures:
         cli.needs_matplotlib("every figure", ", or --no-figures")
@@ -225,7 +225,11 @@ def bar() -> Callable[[int, int], None]:
 
 def auxiliary(argv: Sequence[str]) -> None:
     """A learned size: growing, grown, and controls."""
-    options, config = read("auxiliary", AuxiliaryConfig, argv, {"trials": 24, "epochs": 2000})
+    flags = flags_of("auxiliary", AuxiliaryConfig)
+    flags.add_argument(
+        "--animate", action="store_true", help="write TASK.gif: the curve as neurons arrive"
+    )
+    options, config = read(AuxiliaryConfig, flags, argv, {"trials": 24, "epochs": 2000})
     if config.sweep is not None and config.lam is not None:
         raise UsageError("--sweep names the values of lambda: leave out --lam")
     from tinydiv.growing.auxiliary import ARMS, PUBLISHED
@@ -252,12 +256,18 @@ def auxiliary(argv: Sequence[str]) -> None:
         from tinydiv.growing import pictures
 
         pictures.auxiliary(study, folder)
+        if options.animate:
+            for task in study.tasks:
+                setting = next(s for s in study.settings() if s.task == task)
+                pictures.curve_gif(folder / f"{task}.gif", setting, seed=study.seed)
     print(f"everything is in {folder}", file=sys.stderr)
 
 
 def mask(argv: Sequence[str]) -> None:
     """A controller's mask or gate, open and closed, beside full size."""
-    options, config = read("mask", MaskConfig, argv, {"seeds": 4, "epochs": 500, "points": 256})
+    options, config = read(
+        MaskConfig, flags_of("mask", MaskConfig), argv, {"seeds": 4, "epochs": 500, "points": 256}
+    )
     from tinydiv.growing.mask import ARMS, TASKS
     from tinydiv.growing.mask_study import Mask, report
 
@@ -284,7 +294,9 @@ def condense(argv: Sequence[str]) -> None:
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
         raise UsageError("condense needs the folder of a run: tinydiv.grow condense RUN_DIR")
     run, rest = ("", argv) if argv[0].startswith("-") else (argv[0], argv[1:])
-    options, config = read("condense", CondenseConfig, rest, {"taus": (0.9, 0.5)})
+    options, config = read(
+        CondenseConfig, flags_of("condense", CondenseConfig), rest, {"taus": (0.9, 0.5)}
+    )
     from tinydiv.growing.condense_study import Condense, report
 
     study = Condense(run, config.taus, config.layer, config.epochs)
@@ -296,7 +308,7 @@ def condense(argv: Sequence[str]) -> None:
 def fashion(argv: Sequence[str]) -> None:
     """Ways to grow on images, at equal flops."""
     small = {"data": "fashion-mini", "steps": 150, "every": (20,), "seeds": 3}
-    options, config = read("fashion", FashionConfig, argv, small)
+    options, config = read(FashionConfig, flags_of("fashion", FashionConfig), argv, small)
     from tinydiv.growing.fashion import WAYS, Fashion, report
     from tinydiv.runs.build import load_data
 
