@@ -57,6 +57,7 @@ FUSED = {  # every fused function, with "a" for each array and "n" for each numb
     optimizers.momentum_update: "aaann",
     optimizers.nesterov_update: "aaann",
     optimizers.adam_update: "aaaannnn",
+    optimizers.counted_adam_update: "aaaaaannnn",
     philox.ten_rounds: "uuuuuu",
 }
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tinydiv import products
 from tinydiv.backend import matmul, to_device, to_host, xp
 from tinydiv.products import Operand, operand
 
@@ -234,3 +235,33 @@ def test_shapes_that_do_not_fit_are_refused(backend, shape_a, shape_b):
 )
 def test_an_operand_is_described_by_its_strides(shape, strides, batch, expected):
     assert operand(shape, strides, batch) == expected
+
+
+def test_a_layout_is_worked_out_once(on_standin, monkeypatch):
+    """A second product of the same layout goes straight to the call, with its own operands and result."""
+    product = products.StridedBatchedProduct(on_standin, on_standin.strided_batched_gemm)
+    rng = np.random.default_rng(0)
+    first, second = (
+        [in_theta(rng.normal(size=(3, 4, 5))), transposed(rng.normal(size=(3, 5, 2)))]
+        for _ in range(2)
+    )
+    into = in_theta(np.zeros((3, 4, 2)))
+    for out in (None, into):
+        product(*first, out=out)
+    described = []
+    monkeypatch.setattr(products, "describe", lambda *args: described.append(args))
+    for out in (None, into):
+        result = product(*second, out=out)
+        a, b = map(to_host, second)
+        np.testing.assert_allclose(to_host(result), a @ b, rtol=1e-13, atol=1e-13)
+        assert out is None or result is out
+    assert described == []
+    assert len(product.plans) == 2
+
+
+def test_a_copied_operand_is_copied_every_time(on_standin):
+    product = products.StridedBatchedProduct(on_standin, on_standin.strided_batched_gemm)
+    for seed in range(2):
+        a, b = drawn((2, 3, 4), "float64", seed), drawn((2, 4, 5), "float64", seed + 9)
+        assert_product(product(every_second(a), plain(b)), a, b)
+    assert product.plans == {}

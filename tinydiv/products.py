@@ -71,6 +71,9 @@ def plan(a: Operand, b: Operand, c: Operand, rows: int, cols: int, inner: int, b
     return Plan(m=cols, n=rows, k=inner, first=b, second=a, result=c, batch=batch)
 
 
+MOST_PLANS = 4096
+"""Layouts that are remembered; a step of training has about ten."""
+
 Gemm: TypeAlias = Callable[[Plan, Array, Array, Array], None]
 """Runs a plan on (first, second, result)."""
 
@@ -80,13 +83,27 @@ class StridedBatchedProduct:
 
     Falls back to the module's own matmul for what cuBLAS cannot say in one call: several leading
     axes, integer types, empty arrays. Copies only operands whose entries lie in no matrix order.
+    How operands lie is worked out once for each layout: a step of training asks for the same few products
+    over and over, and on a GPU the host's time is what a small network's step takes.
     """
 
     def __init__(self, module: ModuleType, gemm: Gemm) -> None:
         self.module = module
         self.gemm = gemm
+        self.plans: dict[object, tuple[Plan, tuple[int, ...]]] = {}
+        """By the operands' shapes, strides and dtypes: the call, and the result's shape."""
 
     def __call__(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        key = (
+            *(a.shape, a.strides, a.dtype, b.shape, b.strides, b.dtype),
+            out if out is None else (out.shape, out.strides, out.dtype),
+        )
+        known = self.plans.get(key)
+        if known is not None:
+            call, shape = known
+            result = self.module.empty(shape, dtype=a.dtype) if out is None else out
+            self.gemm(call, b, a, result)
+            return result
         simple = a.ndim in (2, 3) and b.ndim in (2, 3) and a.dtype == b.dtype
         if not simple or a.dtype.name not in ("float32", "float64") or 0 in (a.size, b.size):
             return self._plain(a, b, out)
@@ -103,9 +120,12 @@ class StridedBatchedProduct:
         if c is None or c.transposed or (batch > 1 and c.stride == 0):
             result[...] = self(a, b)  # an `out` that no product can write in place
             return result
-        a, described_a = described_or_copied(self.module, a, batch)
-        b, described_b = described_or_copied(self.module, b, batch)
-        self.gemm(plan(described_a, described_b, c, rows, cols, inner, batch), b, a, result)
+        left, described_a = described_or_copied(self.module, a, batch)
+        right, described_b = described_or_copied(self.module, b, batch)
+        call = plan(described_a, described_b, c, rows, cols, inner, batch)
+        if left is a and right is b and len(self.plans) < MOST_PLANS:
+            self.plans[key] = call, shape
+        self.gemm(call, right, left, result)
         return result
 
     def _plain(self, a: Array, b: Array, out: Array | None) -> Array:
@@ -135,8 +155,11 @@ def cublas_gemm(cupy: Array) -> Gemm:
     import numpy
     from cupy.cuda import cublas, device
 
-    one = {t: numpy.ones((), dtype=t) for t in ("float32", "float64")}
-    zero = {t: numpy.zeros((), dtype=t) for t in ("float32", "float64")}
+    numbers = {t: numpy.array([0, 1], dtype=t) for t in ("float32", "float64")}
+    zero = {
+        t: a.ctypes.data for t, a in numbers.items()
+    }  # their places, found once: to ask takes 1 us
+    one = {t: a[1:].ctypes.data for t, a in numbers.items()}
     calls = {"float32": cublas.sgemmStridedBatched, "float64": cublas.dgemmStridedBatched}
 
     def flag(x: Operand) -> int:
@@ -144,15 +167,16 @@ def cublas_gemm(cupy: Array) -> Gemm:
 
     def gemm(p: Plan, first: Array, second: Array, result: Array) -> None:
         kind = result.dtype.name
+        assert kind in numbers  # and keeps the two numbers where they are
         handle = device.get_cublas_handle()  # bound to the current stream
         mode = cublas.getPointerMode(handle)
         cublas.setPointerMode(handle, cublas.CUBLAS_POINTER_MODE_HOST)
         try:
             calls[kind](
-                *(handle, flag(p.first), flag(p.second), p.m, p.n, p.k, one[kind].ctypes.data),
+                *(handle, flag(p.first), flag(p.second), p.m, p.n, p.k, one[kind]),
                 *(first.data.ptr, p.first.leading, p.first.stride),
                 *(second.data.ptr, p.second.leading, p.second.stride),
-                zero[kind].ctypes.data,
+                zero[kind],
                 *(result.data.ptr, p.result.leading, p.result.stride, p.batch),
             )
         finally:
