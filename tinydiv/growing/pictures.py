@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from tinydiv.files import atomic
 from tinydiv.growing.auxiliary import ARMS, Setting
@@ -108,6 +109,7 @@ def over_time(ax: Axes, arms: dict[str, Arrays], key: str) -> Axes:
         else:
             values = values.mean(axis=1)
         ax.plot(found["epochs"], values, color=colour(i), ls=dash(i), label=name)
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     if key == "losses":
         ax.set(yscale="log", title="Test loss (geometric mean)", xlabel="epoch")
         describe(ax, "The geometric mean of the test loss of every arm falls with the epochs.")
@@ -132,7 +134,7 @@ def histograms(ax: Axes, arms: dict[str, Arrays]) -> Axes:
             values, bins, histtype="step", lw=1.8, color=colour(place), ls=dash(place), label=name
         )
         ax.axvline(values.mean(), color=colour(place), ls=dash(place), lw=0.8)
-    ax.set(title="Last test loss, trials (lines: means)", xlabel="log10 of the test loss")
+    ax.set(title="Last test loss (lines: geometric means)", xlabel="log10 of the test loss")
     ax.legend(frameon=False, fontsize=8)
     describe(ax, f"Histograms of the last test losses of {', '.join(logs)}.")
     return ax

@@ -36,6 +36,5 @@ class LearnedSize(Sized):
         u = self.size - xp.arange(self.width, dtype=self.dtype)
         inside = xp.clip(u, 0, self.delta)
         g = xp.sin(inside * (pi / (2 * self.delta))) ** 2
-        g = xp.where(u >= self.delta, xp.ones_like(g), g)
         slope = xp.sin(inside * (pi / self.delta)) * (pi / (2 * self.delta))
         return g, xp.where((u > 0) & (u < self.delta), slope, xp.zeros_like(slope))

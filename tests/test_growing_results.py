@@ -1,0 +1,79 @@
+"""The numbers in results/growing/README.md are those of the raw files beside it."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tinydiv.growing import auxiliary_study, mask_study
+
+HERE = Path(__file__).parent.parent / "results" / "growing"
+README = (HERE / "README.md").read_text(encoding="utf-8")
+TRIALS = sorted(path.parent.name for path in HERE.glob("*/trials.csv.gz"))
+SEEDS = sorted(path.parent.name for path in HERE.glob("*/seeds.csv.gz") if "mask" in str(path))
+
+
+def geometric(values):
+    return np.exp(np.log(values).mean())
+
+
+@pytest.mark.parametrize("name", [*TRIALS, *SEEDS])
+def test_every_table_is_in_the_readme(name):
+    lines = (HERE / name / "table.md").read_text().strip().splitlines()
+    assert len(lines) > 3
+    for line in lines:
+        assert line in README
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_tables_of_trials_are_those_of_the_raw_files(name):
+    trials = auxiliary_study.read_trials(HERE / name / "trials.csv.gz")
+    lines = (HERE / name / "table.md").read_text().splitlines()
+    for (task, lam, arm), columns in trials.items():
+        assert sorted(columns["seed"]) == list(range(1000)), (task, lam, arm)
+    for a, b, what in auxiliary_study.COMPARISONS:
+        for task, lam in {key[:2] for key in trials}:
+            if (task, lam, a) not in trials or (task, lam, b) not in trials:
+                continue
+            one, other = (trials[task, lam, arm]["test"] for arm in (a, b))
+            (line,) = [l for l in lines if l.startswith(f"| {task} | {lam} | {a} / {b} | {what} |")]
+            means, typical = (
+                float(re.match(r"[\d.e-]+", cell.strip())[0]) for cell in line.split("|")[6:8]
+            )
+            assert means == pytest.approx(one.mean() / other.mean(), rel=5e-3)
+            assert typical == pytest.approx(geometric(one) / geometric(other), rel=5e-3)
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_tables_of_seeds_are_those_of_the_raw_files(name):
+    seeds = mask_study.read_seeds(HERE / name / "seeds.csv.gz")
+    assert (HERE / name / "table.md").read_text() == mask_study.table(seeds)
+    assert all(len(columns["seed"]) == 100 for columns in seeds.values())
+
+
+def test_what_is_said_of_the_paper_s_arms():
+    trials = auxiliary_study.read_trials(HERE / "bessel-window" / "trials.csv.gz")
+    losses = {arm: columns["test"] for (_, _, arm), columns in trials.items()}
+    stuck = {arm: (values > 0.1).mean() for arm, values in losses.items()}
+    assert f"{100 * stuck['grown']:.1f} % of its trials are stuck" in " ".join(README.split())
+    assert stuck["grown-plain"] == stuck["grown-input-1"] == 0
+    assert losses["grown"].mean() / losses["grown-input-1"].mean() == pytest.approx(15, abs=0.5)
+    assert geometric(losses["grown"]) / geometric(losses["grown-input-1"]) == pytest.approx(
+        2, abs=0.05
+    )
+    assert min(losses, key=lambda arm: geometric(losses[arm])) == "input-ramps"
+    for mean in (np.mean, geometric):
+        assert mean(losses["growing"]) < mean(losses["grown"])
+        assert mean(losses["growing-plain"]) > mean(losses["grown-plain"])
+        assert mean(losses["gate-ramps"]) > mean(losses["grown"])
+        assert mean(losses["growing"]) > mean(losses["grown-input-1"])
+
+
+def test_what_is_said_of_the_mask():
+    seeds = mask_study.read_seeds(HERE / "mask-bessel" / "seeds.csv.gz")
+    losses = {arm: columns["test"] for (_, _, lr, arm), columns in seeds.items() if lr == 0.001}
+    assert f"{losses['gate'].mean():.1e}" == "1.6e-04"
+    assert f"{losses['static'].mean():.1e}" == "1.3e-03"
+    assert geometric(losses["mask"]) < 0.5 * geometric(losses["gate"])
+    assert geometric(losses["gate-plain"]) < 0.2 * geometric(losses["static"])
