@@ -35,6 +35,7 @@ def pick(rng, options):
 def shape(rng, hidden, least=1):
     """Random sizes, none larger than 5; one network or several, with inputs of their own or not."""
     sizes = tuple(int(n) for n in rng.integers(least, 6, size=hidden + 2))
+    sizes = (*sizes[:-1], max(sizes[-1], 2))  # class numbers need two outputs
     replicas = pick(rng, [None, None, 1, 2, 3, sizes[1]])
     own = replicas is not None and bool(rng.integers(2))
     return Shape(sizes, int(rng.integers(1, 8)), replicas, own)
@@ -62,7 +63,7 @@ def of_penalty(rng, seed):
 def of_loss(rng, seed):
     name = pick(rng, list(losses.LOSSES))
     lead = pick(rng, [(), (1,), (3,)])
-    N, K = (int(n) for n in rng.integers(1, 7, size=2))
+    N, K = int(rng.integers(1, 7)), int(rng.integers(2, 7))  # class numbers need two outputs
     outputs = points.numbers(*lead, N, K, seed=seed, scale=pick(rng, [0.1, 1.0, 5.0]))
     targets = points.labels(N, classes=K, seed=seed)
     return loss_case(losses.get(name), name, f"{lead} {N} {K}", outputs, targets)

@@ -15,7 +15,7 @@ from tinydiv.divergence import Guard
 
 FORWARD = {"relu": 5, "leaky-relu": 6, "tanh": 5, "sigmoid": 8, "gelu": 12, "identity": 4}
 """Two layers: a product and a bias each, and the activation."""
-LOSS = {"cross-entropy": 16, "binary-cross-entropy": 16, "squared-error": 5}
+LOSS = {"cross-entropy": 18, "binary-cross-entropy": 16, "squared-error": 5}
 BACKWARD = {"relu": 8, "leaky-relu": 10, "tanh": 9, "sigmoid": 12, "gelu": 23, "identity": 7}
 """Three products, two sums over samples, the derivative and the chain rule."""
 GUARD = 27
