@@ -100,7 +100,8 @@ def technique_table() -> str:
     rows = ["| name | what it does | class |", "|---|---|---|"]
     for name, cls in TECHNIQUES.items():
         place = f"{cls.__module__}.{cls.__name__}"
-        rows.append(f"| `{name}` | {in_a_line(cls)[0]} | {{py:class}}`~{place}` |")
+        words = in_a_line(cls)[0].replace("|", "\\|")  # a bar would begin the next cell
+        rows.append(f"| `{name}` | {words} | {{py:class}}`~{place}` |")
     return "\n".join(rows)
 
 
