@@ -360,3 +360,11 @@ def test_upstream_gradients_that_do_not_fit_name_the_layer_and_both_shapes(
     dlogits, dA = seeds
     with pytest.raises(UsageError, match=sentence):
         net.backward(trace, numbers(*dlogits), {l: numbers(*s) for l, s in dA.items()})
+
+
+def test_rows_may_be_lists(backend):
+    net = network([2, 3, 2], dtype="float64")
+    close(
+        net.forward([[1, 2], [3, 4]]).logits,
+        net.forward(xp.asarray([[1.0, 2.0], [3.0, 4.0]])).logits,
+    )

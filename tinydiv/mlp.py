@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tinydiv import activations
-from tinydiv.backend import Array, matmul, xp
+from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.buffer import Parameters
 from tinydiv.errors import UsageError, whole
 from tinydiv.layers import Context, Layer
@@ -65,6 +65,8 @@ class MLP(Parameters):
         `context` says whether this is training (batch statistics, masks) and which step it is;
         without it the network is evaluated. Raises UsageError if X does not fit.
         """
+        if not hasattr(X, "shape"):  # a list of rows
+            X = to_device(X, dtype=self.dtype)
         self._check_inputs(X)
         context = context or Context()
         trace = Trace([], [], inputs=X)
