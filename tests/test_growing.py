@@ -141,6 +141,16 @@ def test_a_size_has_a_rate_of_its_own(optimizer, backend):
     np.testing.assert_array_equal(moved[20][1], moved[1][1])
 
 
+def test_the_trace_shows_the_rate_of_a_size(capsys):
+    from tinydiv.trace.command import main
+
+    flags = ["--technique", "learned-size:rate=4", "--technique", "size-loss:goal=2"]
+    assert main([*flags, "--optimizer", "sgd", "--lr", "0.5"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "N[learned-size.1] <- N[learned-size.1] - 2 " in shown
+    assert "W[0] <- W[0] - 0.5 dW[0]" in shown
+
+
 def test_size_loss_drives_a_size_to_its_goal_from_nothing(backend):
     specs = ["learned-size:start=0", "size-loss:goal=3,strength=0.5"]
     net, X, Y = parts(specs, replicas=2)

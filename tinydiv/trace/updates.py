@@ -12,6 +12,7 @@ def update_formulas(
     block, name: "W0" and "W[0]". factor: the schedule's. Moments are m.W[0] and v.W[0]; the step
     count t, from 1, is the optimizer's after the step.
     """
+    factor *= optimizer.paced.get(block, 1.0)
     rate = text(of_network(optimizer.lr, network) * factor)
     decay = decay_of(optimizer, block, network)
     g, t = f"d{name}", optimizer.steps
