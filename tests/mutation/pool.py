@@ -18,7 +18,7 @@ from .targets import targets
 
 TESTS = Path(__file__).parent.parent
 FILES = ("test_penalties.py", "test_penalties_meaning.py", "test_layers.py", "test_techniques.py")
-FILES += ("test_losses.py", "test_mlp.py", "test_optimizers.py")
+FILES += ("test_losses.py", "test_mlp.py", "test_optimizers.py", "test_growing.py")
 LEFT_OUT = "not standin and not stated_cost"
 """The stand-in for CuPy runs the same formulas: to ask it again would cost twice the time. And a test
 that counts operations notices every edit, but not that a gradient is wrong."""
