@@ -119,7 +119,7 @@ def test_broken_numbers_are_numbers_to_learn(target, capsys):
     assert len(dataset.test_y) == 10
     wanted = {tuple(np.atleast_1d(row)) for row in target}
     assert {tuple(row) for row in [*dataset.train_y, *dataset.test_y]} == wanted
-    flags = ["--hidden", "4", "--epochs", "1", "--loss", "squared-error", "--no-plot", "--quiet"]
+    flags = ["--hidden", "4", "--epochs", "1", "--no-plot", "--quiet"]  # squared-error by itself
     assert train.main(["--data", "mine.npz", *flags, "--out", "run"]) == 0
     capsys.readouterr()
     assert predictions.main(["run", "--no-plot"]) == 2

@@ -62,7 +62,7 @@ def work(study: Condense, tau: float) -> Arrays:
 
     def accuracy(net: MLP) -> np.ndarray:
         return np.asarray(
-            listed(evaluate(net, data.test_x, data.test_y, data, get(config.loss))[1])
+            listed(evaluate(net, data.test_x, data.test_y, data, get(str(config.loss)))[1])
         )
 
     found: Arrays = {"full": accuracy(full)}

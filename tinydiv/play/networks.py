@@ -170,7 +170,7 @@ class Side:
         """One training step, as loop.train does it."""
         now, net = self.run.standing, self.run.net
         trace = net.forward(X, Context(training=True, step=number))
-        loss, dlogits = losses.get(self.run.config.loss)(trace.logits, Y)
+        loss, dlogits = self.run.loss(trace.logits, Y)
         step = now.techniques.step(trace, Y, loss, dlogits, number, epoch)
         now.techniques.before_backward(step)
         net.backward(trace, step.dlogits, step.dA)
@@ -307,7 +307,7 @@ class Pair:
             run.net,
             [place(spec) for spec in fresh.config.technique],
             optimizer,
-            loss=losses.get(run.config.loss),
+            loss=run.loss,
             probe_inputs=side.probe,
             seeds=[self.setup.seed],
         )
@@ -462,7 +462,7 @@ class Pair:
             net, optimizer, techniques = copy.deepcopy((now.net, now.optimizer, now.techniques))
             X, Y, epoch = self.batch()
             trace = net.forward(X, Context(training=True, step=self.step))
-            loss, dlogits = losses.get(one.run.config.loss)(trace.logits, Y)
+            loss, dlogits = one.run.loss(trace.logits, Y)
             net.backward(trace, dlogits)
             task = to_host(net.dW[0])[:, neuron].astype("float64")
             step = techniques.step(trace, Y, loss, dlogits, self.step, epoch)

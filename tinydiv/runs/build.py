@@ -56,6 +56,11 @@ class Run:
         return self.standing.loop.records
 
     @property
+    def loss(self) -> losses.Loss:
+        """The loss that is minimised."""
+        return losses.get(str(self.config.loss))
+
+    @property
     def shuffle_seed(self) -> int | list[int]:
         """What training.train takes as its seed: one order of samples, or one per network."""
         if self.config.shuffle != "own" or self.net.replicas is None:
@@ -121,7 +126,8 @@ def build(config: TrainConfig) -> Run:
                 f"{flag(key)} names {len(values)} numbers, and --replicas is {config.replicas}: give one "
                 f"number, or --replicas {len(values)}"
             )
-    losses.get(config.loss)
+    if config.loss is not None:
+        losses.get(config.loss)
     parse(config.schedule)
     optimizers.get(config.optimizer)
     for spec in config.technique:
@@ -177,7 +183,7 @@ def run_of(
         optimizer=config.optimizer,
         lr=one_or_all(theirs(config.lr)),
         weight_decay=one_or_all(theirs(config.weight_decay)),
-        loss=config.loss,
+        loss=str(config.loss),
         seeds=replica_seeds(config.seed, config.replicas)[some],
     )
     assert config.batch_size is not None
@@ -268,6 +274,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
         )
     return replace(
         config,
+        loss=config.loss or ("cross-entropy" if dataset.classes else "squared-error"),
         lr=config.lr or (optimizer.default_lr * (TOY_RATE if toy in USUAL_EPOCHS else 1),),
         epochs=USUAL_EPOCHS.get(toy, EPOCHS) if config.epochs is None else config.epochs,
         weight_decay=config.weight_decay or (optimizer.default_weight_decay,),

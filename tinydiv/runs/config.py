@@ -60,8 +60,12 @@ class TrainConfig:
         "mine.py:Mine:strength=0.1; may be given several times",
         repeat=True,
     )
-    loss: str = setting(
-        "cross-entropy", text, "NAME", "cross-entropy, binary-cross-entropy or squared-error"
+    loss: str | None = setting(
+        None,
+        maybe(text),
+        "NAME",
+        "cross-entropy, binary-cross-entropy or squared-error (default: cross-entropy, and squared-error "
+        "where the data set has numbers to learn)",
     )
     optimizer: str = setting("adam", text, "NAME", "sgd, momentum, adam, ... (--list optimizers)")
     lr: tuple[float, ...] | None = setting(
