@@ -247,7 +247,7 @@ def parser() -> cli.Parser:
     found.add_argument(
         "--batch-size", default="64", metavar="B", help="samples a step (default: 64)"
     )
-    found.add_argument("--optimizer", default="adam", metavar="NAME", help="adam (default) or sgd")
+    found.add_argument("--optimizer", default="adam", metavar="NAME", help="adam or sgd (default: adam)")
     found.add_argument("--rounds", default="15", metavar="N", help="rounds of timing (default: 15)")
     found.add_argument(
         "--quick", action="store_true", help="shorter rounds, nothing that compiles for long"
