@@ -247,7 +247,9 @@ def parser() -> cli.Parser:
     found.add_argument(
         "--batch-size", default="64", metavar="B", help="samples a step (default: 64)"
     )
-    found.add_argument("--optimizer", default="adam", metavar="NAME", help="adam or sgd (default: adam)")
+    found.add_argument(
+        "--optimizer", default="adam", metavar="NAME", help="adam or sgd (default: adam)"
+    )
     found.add_argument("--rounds", default="15", metavar="N", help="rounds of timing (default: 15)")
     found.add_argument(
         "--quick", action="store_true", help="shorter rounds, nothing that compiles for long"
@@ -256,7 +258,9 @@ def parser() -> cli.Parser:
     found.add_argument(
         "--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)"
     )
-    found.add_argument("--out", metavar="DIR", help="write bench.csv and bench.png there")
+    found.add_argument(
+        "--out", metavar="DIR", help="write bench.csv and bench.png there (default: nowhere)"
+    )
     found.add_argument("--json", action="store_true", help="one JSON list on stdout")
     return found
 

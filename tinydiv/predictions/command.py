@@ -93,7 +93,7 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     dataset = load_data(config.data, config.inputs)
     if dataset.regression:
         raise UsageError(f"{folder} learns numbers, and predictions are analysed for classes alone")
-    return effects(net, dataset, healthy, loss=config.loss)
+    return effects(net, dataset, healthy, loss=str(config.loss))
 
 
 def networks_that_learned(table: Path, replicas: int) -> list[int]:

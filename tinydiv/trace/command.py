@@ -54,7 +54,7 @@ class TraceConfig:
     activation: str = like_train("activation")
     init: str = like_train("init", "he-normal")
     technique: tuple[str, ...] = like_train("technique")
-    loss: str = like_train("loss")
+    loss: str | None = like_train("loss")
     optimizer: str = like_train("optimizer", "sgd")
     lr: tuple[float, ...] | None = like_train("lr")
     schedule: str = like_train("schedule")
@@ -155,7 +155,7 @@ def traced(config: TraceConfig) -> "tuple[StepTrace, str]":
     X, Y = next(batches(run.data, size, run.shuffle_seed, epoch, done))
     trace = trace_step(
         *(run.net, run.standing.optimizer, run.standing.techniques, X, Y),
-        loss=config.loss,
+        loss=str(run.config.loss),
         number=number,
         epoch=epoch,
         factor=schedules.parse(config.schedule)(number, total),
@@ -190,5 +190,5 @@ def title(config: TraceConfig, run: "Run", size: int) -> str:
     ]
     return (
         f"Training step {config.step} on {config.data} ({size} samples): {', '.join(words)}; "
-        f"{config.loss}, {config.optimizer}{rate}."
+        f"{run.config.loss}, {config.optimizer}{rate}."
     )
