@@ -8,8 +8,8 @@ from matplotlib.image import imread
 
 from tinydiv.errors import UsageError
 from tinydiv.gallery.command import (
+    DEFAULTS,
     PLAIN,
-    SETTINGS,
     GalleryConfig,
     gallery,
     main,
@@ -30,7 +30,7 @@ FAMILIES = sorted({cls.family for cls in TECHNIQUES.values()})
 @pytest.mark.parametrize(
     ("family", "measure"),
     [
-        *((family, SETTINGS.get(family, PLAIN).measure) for family in FAMILIES),
+        *((family, DEFAULTS.get(family, PLAIN).measure) for family in FAMILIES),
         ("weights", "correlation"),
         ("activations", "overlap"),
         ("exhibits", "cosine"),

@@ -16,12 +16,12 @@ from tinydiv.study.plan import (
     all_arms,
     arms_in,
     candidates,
-    final_runs,
+    final_trials,
     may_differ,
     own_candidate,
     specs_for,
-    tuning_runs,
     tuning_seeds,
+    tuning_trials,
 )
 from tinydiv.study.reading import from_dict, from_tables, from_toml
 from tinydiv.study.settings import Training
@@ -57,20 +57,20 @@ def test_another_optimizer_does_not_inherit_a_rate_that_was_meant_for_another():
 
 def test_the_grid_makes_every_combination_a_setting_and_names_it_by_what_differs():
     study = small_study(grid={"hidden": [[4], [8, 8]], "optimizer": ["sgd", "adam"], "epochs": [2]})
-    assert [s.name for s in study.places] == [
+    assert [s.name for s in study.all_settings] == [
         *("hidden 4, sgd", "hidden 4, adam", "hidden 8-8, sgd", "hidden 8-8, adam"),
     ]
-    assert study.training(study.places[3], Arm("x")).hidden == (8, 8)
-    assert study.training(study.places[3], Arm("x")).epochs == 2
+    assert study.training(study.all_settings[3], Arm("x")).hidden == (8, 8)
+    assert study.training(study.all_settings[3], Arm("x")).epochs == 2
     listed = small_study(settings=[Setting("one", {"hidden": [3]})], grid={"epochs": [1, 2]})
-    assert [s.name for s in listed.places] == ["one, epochs 1", "one, epochs 2"]
+    assert [s.name for s in listed.all_settings] == ["one, epochs 1", "one, epochs 2"]
 
 
 def test_an_arm_that_says_nothing_in_a_setting_is_left_out_of_it():
     arms = [Arm("plain"), Arm("adam", {"optimizer": "adam"}), Arm("wide", {"hidden": [9]})]
     arms[2] = dataclasses.replace(arms[2], only={"optimizer": ["adam"]})
     study = small_study(arms, grid={"optimizer": ["sgd", "adam"]})
-    sgd, adam = study.places
+    sgd, adam = study.all_settings
     assert [a.name for a in arms_in(study, sgd)] == ["plain", "adam", "A/A", "one epoch ahead"]
     assert [a.name for a in arms_in(study, adam)] == ["plain", "wide", "A/A", "one epoch ahead"]
 
@@ -80,23 +80,23 @@ def test_an_arm_that_says_nothing_in_a_setting_is_left_out_of_it():
 
 def test_every_arm_sees_the_same_seeds_and_the_controls_and_the_tuning_never_meet_them():
     study = tuned_study(first_seed=7)
-    here = study.places[0]
+    here = study.all_settings[0]
     seeds = {}
     for arm in all_arms(study):
-        runs = final_runs(study, here, arm, own_candidate(study, here, arm))
-        seeds[arm.name] = [run.seed for run in runs]
+        trials = final_trials(study, here, arm, own_candidate(study, here, arm))
+        seeds[arm.name] = [trial.seed for trial in trials]
     assert seeds["plain"] == seeds["adam"] == seeds["one epoch ahead"] == [7, 8, 9, 10, 11, 12]
     assert seeds["A/A"] == [AA_SEEDS + s for s in seeds["plain"]]
-    tried = tuning_runs(study, here, study.arms[2], 4)
-    assert {run.seed for runs in tried.values() for run in runs} == {
+    tried = tuning_trials(study, here, study.arms[2], 4)
+    assert {trial.seed for trials in tried.values() for trial in trials} == {
         TUNING_SEEDS + i for i in range(4)
     }
-    assert {run.validation for runs in tried.values() for run in runs} == {64}
+    assert {trial.validation for trials in tried.values() for trial in trials} == {64}
 
 
 def test_every_arm_spends_the_same_number_of_tuning_runs():
     study = tuned_study()
-    here = study.places[0]
+    here = study.all_settings[0]
     seeds = tuning_seeds(study, [(here, arm) for arm in study.arms])
     spent = [len(candidates(study, here, arm)) * seeds[here.name, arm.name] for arm in study.arms]
     assert spent == [6, 6, 6]
@@ -111,9 +111,9 @@ def test_the_grid_is_relative_to_each_arms_own_rate_and_a_strength_of_zero_stays
         ]
     )
     plain, off = study.arms
-    rates = [c.lr for c in candidates(study, study.places[0], plain)]
+    rates = [c.lr for c in candidates(study, study.all_settings[0], plain)]
     assert rates == pytest.approx([0.06, 0.2, 0.6])
-    assert {c.strength for c in candidates(study, study.places[0], off)} == {0.0}
+    assert {c.strength for c in candidates(study, study.all_settings[0], off)} == {0.0}
 
 
 def test_a_strength_of_the_frameworks_may_differ_between_networks_and_others_may_not():
@@ -134,14 +134,14 @@ def test_runs_that_differ_only_in_start_rate_or_strength_have_one_shape_and_keys
         Arm("d", {"technique": ["decov:strength={strength},schedule=linear"], "strength": 0.1}),
     ]
     study = small_study(arms)
-    here = study.places[0]
-    runs = [final_runs(study, here, a, own_candidate(study, here, a))[0] for a in arms]
-    assert len({run.shape for run in runs}) == 2
-    assert runs[0].shape == runs[1].shape == runs[2].shape
-    assert len({run.key for run in runs}) == 4
+    here = study.all_settings[0]
+    trials = [final_trials(study, here, a, own_candidate(study, here, a))[0] for a in arms]
+    assert len({trial.shape for trial in trials}) == 2
+    assert trials[0].shape == trials[1].shape == trials[2].shape
+    assert len({trial.key for trial in trials}) == 4
     again = small_study(arms, seeds=9)
-    same = final_runs(again, here, arms[0], own_candidate(again, here, arms[0]))[0]
-    assert same.key == runs[0].key
+    same = final_trials(again, here, arms[0], own_candidate(again, here, arms[0]))[0]
+    assert same.key == trials[0].key
 
 
 # Files ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.study import sharing
 from tinydiv.study.cost import start_seconds, step_cost, step_seconds
-from tinydiv.study.plan import TEST, Run
+from tinydiv.study.plan import TEST, Trial
 from tinydiv.study.settings import Measure, Training
 from tinydiv.study.sharing import Origin
 from tinydiv.techniques.counting import counting
@@ -28,7 +28,7 @@ def cost_of(tmp_path):
         )
         origin = Origin.of(training, TEST)
         source = sharing.share(origin, sharing.load(origin), tmp_path)
-        return which(Run(training, 0, Measure()), source)
+        return which(Trial(training, 0, Measure()), source)
 
     return cost
 

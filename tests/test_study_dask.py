@@ -37,7 +37,7 @@ def test_a_cluster_gives_the_same_and_survives_the_death_of_a_worker(cluster, tm
     killer = threading.Thread(target=kill)
     killer.start()
     address = f"dask:{cluster.scheduler_address}"
-    report = run(study, tmp_path / "out", executor=address, block_size=2)
+    report = run(study, tmp_path / "out", executor=address, stack_size=2)
     killer.join()
     done, planned = report.results.done()
     assert done == planned

@@ -107,7 +107,7 @@ def test_a_study_that_is_killed_at_a_hundred_random_moments_comes_out_the_same(w
     killed_again_and_again(*whole, tmp_path / "out", kills=100, seed=2)
 
 
-def wait_for_blocks(out, process=None):
+def wait_for_stacks(out, process=None):
     patience = time.monotonic() + 60
     while not list(out.glob("blocks/*.npz")):
         assert time.monotonic() < patience
@@ -140,7 +140,7 @@ def test_ctrl_c_and_a_clusters_notice_leave_tables_and_say_how_to_go_on(whole, t
     base, _ = whole
     out = tmp_path / "out"
     process = begin(base, out)
-    wait_for_blocks(out, process)
+    wait_for_stacks(out, process)
     process.send_signal(number)
     printed, said = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -161,23 +161,23 @@ def test_a_worker_that_dies_ends_the_study_with_a_sentence_and_resume_goes_on(tm
     run(study, tmp_path / "whole")
 
     def kill_one():
-        wait_for_blocks(tmp_path / "out")
+        wait_for_stacks(tmp_path / "out")
         os.kill(children(os.getpid())[-1], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_one)
     killer.start()
     with pytest.raises(RunError, match=r"a worker died .*are kept: go on with --res"):
-        run(study, tmp_path / "out", executor="processes", workers=2, block_size=2)
+        run(study, tmp_path / "out", executor="processes", workers=2, stack_size=2)
     killer.join()
     kept = len(list((tmp_path / "out/blocks").iterdir()))
     assert kept > 0
-    run(study, tmp_path / "out", executor="processes", workers=2, block_size=2, resume=True)
+    run(study, tmp_path / "out", executor="processes", workers=2, stack_size=2, resume=True)
     assert_same_tables(tmp_path / "whole", tmp_path / "out")
 
 
 @pytest.mark.parametrize("kind", ["killed", "broken"])
 def test_a_worker_that_was_lost_is_told_from_a_block_that_failed(tmp_path, monkeypatch, kind):
-    """As Dask reports it, KilledWorker, and as a pool does; blocks that were done are kept."""
+    """As Dask reports it, KilledWorker, and as a pool does; stacks that were done are kept."""
     study = small_study(seeds=3)
     run(study, tmp_path / "whole")
     killed = type("KilledWorker", (Exception,), {})
@@ -191,19 +191,19 @@ def test_a_worker_that_was_lost_is_told_from_a_block_that_failed(tmp_path, monke
 
     monkeypatch.setattr(executors, "carry_out", carry_out)
     with pytest.raises(RunError, match="a worker died"):
-        run(study, tmp_path / "out", block_size=2)
+        run(study, tmp_path / "out", stack_size=2)
     assert len(list((tmp_path / "out/blocks").iterdir())) == 1
-    run(study, tmp_path / "out", block_size=2, resume=True)
+    run(study, tmp_path / "out", stack_size=2, resume=True)
     assert_same_tables(tmp_path / "whole", tmp_path / "out")
 
 
 @on_linux
 @pytest.mark.slow
-def test_a_study_of_a_thousand_blocks_whose_workers_are_killed_at_random_comes_out_the_same(
+def test_a_study_of_a_thousand_stacks_whose_workers_are_killed_at_random_comes_out_the_same(
     tmp_path,
 ):
     study = small_study([Arm("plain"), Arm("adam", {"optimizer": "adam", "lr": 0.01})], seeds=250)
-    run(study, tmp_path / "whole", block_size=100)
+    run(study, tmp_path / "whole", stack_size=100)
     moments, over = random.Random(3), threading.Event()
 
     def kill():
@@ -219,7 +219,7 @@ def test_a_study_of_a_thousand_blocks_whose_workers_are_killed_at_random_comes_o
     try:
         while True:
             try:
-                how = {"executor": "processes", "workers": 2, "block_size": 1}
+                how = {"executor": "processes", "workers": 2, "stack_size": 1}
                 run(study, tmp_path / "out", resume=True, **how)
                 break
             except RunError as error:
@@ -254,7 +254,7 @@ sys.exit(study.main(sys.argv[2:]))
 
 
 def test_a_full_disk_is_one_sentence_and_what_was_finished_stays(whole, tmp_path):
-    """Files may not grow beyond a few kB: large blocks cannot be written, small ones were."""
+    """Files may not grow beyond a few kB: large stacks cannot be written, small ones were."""
     base, _ = whole
     words = [str(base / "mine.toml"), "--out", "out", "--resume", "--no-figures", "--workers", "1"]
     limited = subprocess.run(
@@ -278,7 +278,7 @@ def test_a_block_that_cannot_be_written_is_not_kept(tmp_path, monkeypatch):
     from tinydiv.files import atomic
 
     study = small_study(seeds=4)
-    run(study, tmp_path / "whole", block_size=2)
+    run(study, tmp_path / "whole", stack_size=2)
     real, written = os.fsync, []
 
     def fsync(file):
@@ -289,7 +289,7 @@ def test_a_block_that_cannot_be_written_is_not_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(atomic.os, "fsync", fsync)
     with pytest.raises(RunError, match=r"no space left on device; .* networks are kept: make room"):
-        run(study, tmp_path / "out", block_size=2)
+        run(study, tmp_path / "out", stack_size=2)
     monkeypatch.undo()
     kept = len(list((tmp_path / "out/blocks").iterdir()))
     assert 0 < kept < len(list((tmp_path / "whole/blocks").iterdir()))
@@ -406,8 +406,8 @@ def test_two_processes_do_not_work_in_one_folder(tmp_path):
 
 def test_a_damaged_block_is_trained_again(tmp_path, capsys):
     study = small_study(seeds=4)
-    run(study, tmp_path / "whole", block_size=2)
-    run(study, tmp_path / "out", block_size=2)
+    run(study, tmp_path / "whole", stack_size=2)
+    run(study, tmp_path / "out", stack_size=2)
     first, second, *_ = sorted((tmp_path / "out/blocks").iterdir())
     first.write_bytes(first.read_bytes()[:1000])
     middle = bytearray(second.read_bytes())
@@ -444,7 +444,7 @@ def test_going_on_where_nothing_is_begins_and_says_so(tmp_path, capsys):
 def test_tables_can_be_read_while_a_study_runs(whole, tmp_path):
     base, _ = whole
     process = begin(base, tmp_path / "out")
-    wait_for_blocks(tmp_path / "out", process)
+    wait_for_stacks(tmp_path / "out", process)
     report = read_study(tmp_path / "out")
     done, planned = report.results.done()
     assert done < planned
@@ -454,7 +454,7 @@ def test_tables_can_be_read_while_a_study_runs(whole, tmp_path):
 
 def test_a_flipped_bit_anywhere_in_a_study_is_a_sentence_or_a_block_that_is_trained_again(tmp_path):
     study = small_study([Arm("plain"), Arm("adam", {"optimizer": "adam"})], seeds=3)
-    run(study, tmp_path / "whole", block_size=3)
+    run(study, tmp_path / "whole", stack_size=3)
     whole, readable, sentences = tmp_path / "whole", 0, []
     places = random.Random(5)
     files = [whole / "study.json", whole / "costs.json", *sorted((whole / "blocks").iterdir())]
@@ -480,5 +480,5 @@ def test_a_flipped_bit_anywhere_in_a_study_is_a_sentence_or_a_block_that_is_trai
             bad[place] ^= 4
             path.write_bytes(bytes(bad))
     run(study, whole, resume=True)
-    run(study, tmp_path / "again", block_size=3)
+    run(study, tmp_path / "again", stack_size=3)
     assert_same_tables(tmp_path / "again", whole)

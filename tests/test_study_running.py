@@ -17,19 +17,19 @@ from tinydiv.errors import RunError, UsageError
 from tinydiv.initializers import initialize
 from tinydiv.loop import DeviceData, batches, train
 from tinydiv.mlp import MLP
-from tinydiv.study import Arm, Controls, Measure, blocks, executors, read_study, running, sharing
-from tinydiv.study.blocks import Block, cut, gpu_size, network_bytes
-from tinydiv.study.plan import TEST, Run, final_runs, own_candidate
+from tinydiv.study import Arm, Controls, Measure, executors, read_study, running, sharing, stacks
+from tinydiv.study.plan import TEST, Trial, final_trials, own_candidate
 from tinydiv.study.settings import Training
 from tinydiv.study.sharing import Origin
+from tinydiv.study.stacks import Stack, cut, gpu_size, network_bytes
 
 NO_CONTROLS = Controls(aa=False, planted=False)
 
 
-def runs_of(study, *arms):
-    here = study.places[0]
+def trials_of(study, *arms):
+    here = study.all_settings[0]
     chosen = [arm for arm in study.arms if not arms or arm.name in arms]
-    return [r for a in chosen for r in final_runs(study, here, a, own_candidate(study, here, a))]
+    return [r for a in chosen for r in final_trials(study, here, a, own_candidate(study, here, a))]
 
 
 @pytest.fixture
@@ -46,39 +46,39 @@ def source(tmp_path):
 # Blocks --------------------------------------------------------------------------------------------
 
 
-def test_blocks_hold_every_run_once_and_only_runs_of_one_shape():
-    runs = runs_of(tuned_study(seeds=7))
+def test_stacks_hold_every_trial_once_and_only_trials_of_one_shape():
+    trials = trials_of(tuned_study(seeds=7))
     for size in (1, 2, 5, 100):
-        cuts = cut([*runs, *runs], lambda run, size=size: size)
-        assert sorted(r.key for b in cuts for r in b.runs) == sorted(r.key for r in runs)
-        assert all(len(b.runs) <= size for b in cuts)
-        assert all(len({r.shape for r in b.runs}) == 1 for b in cuts)
+        cuts = cut([*trials, *trials], lambda trial, size=size: size)
+        assert sorted(r.key for b in cuts for r in b.trials) == sorted(r.key for r in trials)
+        assert all(len(b.trials) <= size for b in cuts)
+        assert all(len({r.shape for r in b.trials}) == 1 for b in cuts)
         assert len({b.key for b in cuts}) == len(cuts)
 
 
 def test_a_seed_with_many_arms_stands_alone_and_shares_its_batches():
     arms = [Arm(f"rate {i}", {"lr": 0.01 * (i + 1)}) for i in range(6)]
-    cuts = cut(runs_of(small_study(arms, seeds=3)), lambda run: 8)
-    assert [(len(b.runs), b.one_seed) for b in cuts] == [(6, True)] * 3
-    few = cut(runs_of(small_study(arms[:2], seeds=3)), lambda run: 8)
-    assert [(len(b.runs), b.one_seed) for b in few] == [(6, False)]
+    cuts = cut(trials_of(small_study(arms, seeds=3)), lambda trial: 8)
+    assert [(len(b.trials), b.one_seed) for b in cuts] == [(6, True)] * 3
+    few = cut(trials_of(small_study(arms[:2], seeds=3)), lambda trial: 8)
+    assert [(len(b.trials), b.one_seed) for b in few] == [(6, False)]
 
 
-def test_blocks_come_in_the_order_of_seeds_so_that_a_stopped_study_has_whole_pairs():
+def test_stacks_come_in_the_order_of_seeds_so_that_a_stopped_study_has_whole_pairs():
     study = small_study(seeds=8)
-    cuts = cut(runs_of(study), lambda run: 2)
-    first = [min(r.seed for r in b.runs) for b in cuts]
+    cuts = cut(trials_of(study), lambda trial: 2)
+    first = [min(r.seed for r in b.trials) for b in cuts]
     assert first == sorted(first)
 
 
 # A network alone, beside others, in any order ------------------------------------------------------
 
 
-def curves(runs, source, size):
+def curves(trials, source, size):
     found = {}
-    for block in cut(runs, lambda run: size):
-        out = running.carry_out(running.Task(block, source(runs[0])))
-        for i, one in enumerate(block.runs):
+    for stack in cut(trials, lambda trial: size):
+        out = running.carry_out(running.Task(stack, source(trials[0])))
+        for i, one in enumerate(stack.trials):
             found[one.key] = {name: values[:, i] for name, values in out.values.items()}
             found[one.key]["diverged"] = out.diverged_step[i]
     return found
@@ -103,11 +103,11 @@ EVERYTHING = [
 
 def test_no_network_feels_which_networks_stand_beside_it(source):
     study = small_study(EVERYTHING, seeds=3)
-    runs = runs_of(study)
-    alone = curves(runs, source, 1)
+    trials = trials_of(study)
+    alone = curves(trials, source, 1)
     assert any(found["diverged"] >= 0 for found in alone.values())
     for size in (2, 5, 64):
-        together = curves(runs, source, size)
+        together = curves(trials, source, size)
         for key, found in alone.items():
             for name, values in found.items():
                 np.testing.assert_array_equal(values, together[key][name], err_msg=f"{size} {name}")
@@ -116,9 +116,9 @@ def test_no_network_feels_which_networks_stand_beside_it(source):
 def test_a_network_of_a_study_is_the_one_that_train_makes(source):
     """The same seed by the plain road: MLP, initialize, SGD, train."""
     study = small_study([Arm("plain")], seeds=2)
-    runs = runs_of(study)
-    out = running.carry_out(running.Task(Block(tuple(runs)), source(runs[0])))
-    for i, one in enumerate(runs):
+    trials = trials_of(study)
+    out = running.carry_out(running.Task(Stack(tuple(trials)), source(trials[0])))
+    for i, one in enumerate(trials):
         net = MLP([2, 6, 2])
         initialize(net, "he-normal", one.seed)
         dataset = data.load("moons", n_train=256, n_test=200)
@@ -139,8 +139,8 @@ def test_arms_are_paired_same_draw_same_outgoing_weights_same_batches(source):
         Arm("norm", {"technique": ["batch-norm"]}),
     ]
     study = small_study(arms, seeds=3)
-    dataset = sharing.on_device(source(runs_of(study)[0]), "raw", "float32", "numpy")
-    nets = {arm.name: running.build(runs_of(study, arm.name), dataset)[0] for arm in arms}
+    dataset = sharing.on_device(source(trials_of(study)[0]), "raw", "float32", "numpy")
+    nets = {arm.name: running.build(trials_of(study, arm.name), dataset)[0] for arm in arms}
     for name in ("off", "norm"):
         np.testing.assert_array_equal(nets[name].W[0], nets["plain"].W[0])
         np.testing.assert_array_equal(nets[name].W[1], nets["plain"].W[1])
@@ -149,7 +149,9 @@ def test_arms_are_paired_same_draw_same_outgoing_weights_same_batches(source):
     np.testing.assert_allclose(length, np.linalg.norm(nets["plain"].W[0], axis=-2), rtol=1e-5)
     assert not np.allclose(nets["start"].W[0], nets["plain"].W[0])
     # A penalty of strength 0 does the same work and changes nothing: equal to the last bit, batches too.
-    by_arm = {arm.name: list(curves(runs_of(study, arm.name), source, 64).values()) for arm in arms}
+    by_arm = {
+        arm.name: list(curves(trials_of(study, arm.name), source, 64).values()) for arm in arms
+    }
     for plain, off in zip(by_arm["plain"], by_arm["off"], strict=True):
         np.testing.assert_array_equal(plain["test_loss"], off["test_loss"])
     assert not np.array_equal(by_arm["plain"][0]["test_loss"], by_arm["plain"][1]["test_loss"])
@@ -169,10 +171,10 @@ def test_networks_of_one_seed_share_batches_and_those_of_another_have_their_own(
 
 
 def test_a_head_start_is_training_that_is_not_counted(source):
-    ahead = runs_of(small_study([Arm("ahead", {"head_start": 1})], seeds=1))
-    plain = runs_of(small_study([Arm("plain", {"epochs": 4})], seeds=1))
-    early = running.carry_out(running.Task(Block(tuple(ahead)), source(ahead[0])))
-    whole = running.carry_out(running.Task(Block(tuple(plain)), source(plain[0])))
+    ahead = trials_of(small_study([Arm("ahead", {"head_start": 1})], seeds=1))
+    plain = trials_of(small_study([Arm("plain", {"epochs": 4})], seeds=1))
+    early = running.carry_out(running.Task(Stack(tuple(ahead)), source(ahead[0])))
+    whole = running.carry_out(running.Task(Stack(tuple(plain)), source(plain[0])))
     assert early.epoch[early.epoch >= 0].tolist() == [0, 1, 2, 3]
     assert early.step[early.epoch >= 0].tolist() == [0, 8, 16, 24]
     np.testing.assert_array_equal(
@@ -185,8 +187,8 @@ def test_a_head_start_is_training_that_is_not_counted(source):
 
 def test_looks_in_the_middle_of_an_epoch_measure_what_records_do(source):
     """Step 8 ends epoch 1; looked at from the middle of a longer epoch it must say the same."""
-    small = runs_of(small_study([Arm("plain")], seeds=2, measure=Measure(steps=(5, 8))))
-    out = running.carry_out(running.Task(Block(tuple(small)), source(small[0])))
+    small = trials_of(small_study([Arm("plain")], seeds=2, measure=Measure(steps=(5, 8))))
+    out = running.carry_out(running.Task(Stack(tuple(small)), source(small[0])))
     assert out.step.tolist() == [0, 5, 8, 16, 24]
     assert out.epoch.tolist() == [0, -1, 1, 2, 3]
     measured = {"test_loss", "test_accuracy", *Measure().metrics}
@@ -200,7 +202,9 @@ def test_a_network_that_diverges_has_no_numbers_and_says_where(source):
     study = small_study(
         [Arm("fast", {"lr": 1000.0, "activation": "identity", "loss": "squared-error"})], seeds=2
     )
-    out = running.carry_out(running.Task(Block(tuple(runs_of(study))), source(runs_of(study)[0])))
+    out = running.carry_out(
+        running.Task(Stack(tuple(trials_of(study))), source(trials_of(study)[0]))
+    )
     assert (out.diverged_step >= 0).all()
     assert (out.diverged_layer >= 0).all()
     assert np.isnan(out.values["test_accuracy"][-1]).all()
@@ -210,16 +214,16 @@ def test_a_network_that_diverges_has_no_numbers_and_says_where(source):
 # The whole study, by whatever executor --------------------------------------------------------------
 
 
-def test_results_depend_on_no_executor_block_size_or_number_of_workers(tmp_path):
+def test_results_depend_on_no_executor_stack_size_or_number_of_workers(tmp_path):
     study = tuned_study(seeds=5)
     run(study, tmp_path / "one")
-    run(study, tmp_path / "small blocks", block_size=1)
-    run(study, tmp_path / "large blocks", block_size=1000)
+    run(study, tmp_path / "small stacks", stack_size=1)
+    run(study, tmp_path / "large stacks", stack_size=1000)
     run(study, tmp_path / "processes", executor="processes", workers=2)
     with ThreadPoolExecutor(1) as pool:  # any Executor of the caller's
-        run(study, tmp_path / "threads", executor=pool, workers=1, block_size=7)
-    assert len(list((tmp_path / "small blocks/blocks").iterdir())) > 60
-    for other in ("small blocks", "large blocks", "processes", "threads"):
+        run(study, tmp_path / "threads", executor=pool, workers=1, stack_size=7)
+    assert len(list((tmp_path / "small stacks/blocks").iterdir())) > 60
+    for other in ("small stacks", "large stacks", "processes", "threads"):
         assert_same_tables(tmp_path / "one", tmp_path / other)
 
 
@@ -287,8 +291,8 @@ def test_unknown_executors_and_absurd_numbers_are_refused_before_anything_is_wri
         run(study, tmp_path / "o", executor="proceses")
     with pytest.raises(UsageError, match="workers must be a whole number from 1"):
         run(study, tmp_path / "o", workers=0)
-    with pytest.raises(UsageError, match="block_size must be a whole number from 1"):
-        run(study, tmp_path / "o", block_size=0)
+    with pytest.raises(UsageError, match="stack_size must be a whole number from 1"):
+        run(study, tmp_path / "o", stack_size=0)
     assert not (tmp_path / "o").exists()
 
 
@@ -296,7 +300,7 @@ def test_unknown_executors_and_absurd_numbers_are_refused_before_anything_is_wri
 
 
 def test_data_are_mapped_not_copied_and_gone_afterwards(tmp_path, source):
-    one = runs_of(small_study([Arm("plain")]))[0]
+    one = trials_of(small_study([Arm("plain")]))[0]
     dataset = sharing.mapped(source(one), "raw")
     assert isinstance(dataset.train_x.base, np.memmap)
     assert not dataset.train_x.flags.writeable
@@ -305,7 +309,7 @@ def test_data_are_mapped_not_copied_and_gone_afterwards(tmp_path, source):
 
 
 def test_a_machine_that_does_not_see_the_folder_loads_the_same_samples_or_refuses(tmp_path, source):
-    one = runs_of(small_study([Arm("plain")]))[0]
+    one = trials_of(small_study([Arm("plain")]))[0]
     here = source(one)
     elsewhere = dataclasses.replace(here, folder=str(tmp_path / "not here"))
     np.testing.assert_array_equal(
@@ -342,28 +346,28 @@ def test_the_estimate_of_memory_holds(source):
         study,
         train={"data": "parity:bits=20,n_train=2048,n_test=2048", "hidden": [64], "epochs": 1},
     )
-    runs = runs_of(study)
-    at = source(runs[0])
+    trials = trials_of(study)
+    at = source(trials[0])
     peaks = []
     for many in (8, 24):
-        task = running.Task(Block(tuple(runs[:many])), at)
+        task = running.Task(Stack(tuple(trials[:many])), at)
         running.carry_out(task)
         tracemalloc.start()
         running.carry_out(task)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     each = (peaks[1] - peaks[0]) / 16
-    estimate = network_bytes(runs[0].training, 20, 2)
+    estimate = network_bytes(trials[0].training, 20, 2)
     assert 0.7 < estimate / each < 2.0, (estimate, each)
 
 
 def test_a_gpu_gets_as_many_networks_as_its_memory_holds():
-    one = Run(Training(lr=0.1, optimizer="adam"), 0, Measure())
+    one = Trial(Training(lr=0.1, optimizer="adam"), 0, Measure())
     each = network_bytes(one.training, 784, 10)
     assert gpu_size(784, 10, 100 * each)(one) == 80
     assert gpu_size(784, 10, each)(one) == 1
-    assert gpu_size(784, 10, 10**9 * each)(one) == blocks.GPU_MOST
-    assert blocks.free_gpu_bytes() is None  # no GPU here
+    assert gpu_size(784, 10, 10**9 * each)(one) == stacks.GPU_MOST
+    assert stacks.free_gpu_bytes() is None  # no GPU here
 
 
 def test_a_block_that_does_not_fit_is_halved_until_it_does(tmp_path, monkeypatch):
@@ -371,7 +375,7 @@ def test_a_block_that_does_not_fit_is_halved_until_it_does(tmp_path, monkeypatch
     run(study, tmp_path / "whole")
 
     def carry_out(task):
-        if len(task.block.runs) > 3:
+        if len(task.stack.trials) > 3:
             raise MemoryError
         return running.carry_out(task)
 
@@ -420,10 +424,10 @@ def test_energy_comes_from_counters_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr(energy.Meter, "joules", lambda self: next(joules))
     study = small_study([Arm("plain")], seeds=2, controls=NO_CONTROLS)
     report = run(study, tmp_path / "counted")
-    place = report.results.cells[0]
-    assert report.results.joules_per_step(place) == pytest.approx(3.0 / (2 * 24))
+    cell = report.results.cells[0]
+    assert report.results.joules_per_step(cell) == pytest.approx(3.0 / (2 * 24))
     report = run(study, tmp_path / "shared", executor="processes", workers=1)
-    assert np.isnan(report.results.joules_per_step(place))  # others may have been at work
+    assert np.isnan(report.results.joules_per_step(cell))  # others may have been at work
 
 
 def test_tables_need_nothing_but_the_folder(tmp_path):

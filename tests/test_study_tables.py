@@ -16,7 +16,7 @@ from tinydiv.study.comparing import check_controls, compare_all, randomised_p
 from tinydiv.study.plan import TEST
 from tinydiv.study.progress import Progress, in_words
 from tinydiv.study.readouts import Circumstances, Readout, first_crossing, readouts_of
-from tinydiv.study.results import DataFacts, Place, Results, check_readable, entropy
+from tinydiv.study.results import Cell, DataFacts, Results, check_readable, entropy
 from tinydiv.study.settings import Training
 from tinydiv.study.store import Curve
 
@@ -43,9 +43,9 @@ def made_up(study, curve_for):
     facts = DataFacts("f", 320, 2, 2, math.log(2))
     results = Results(study, {}, {study.train["data"]: facts})
     found = {}
-    for place in results.cells:
-        for i, one in enumerate(results.runs(place) or []):
-            made = curve_for(place.arm, i)
+    for cell in results.cells:
+        for i, one in enumerate(results.trials(cell) or []):
+            made = curve_for(cell.arm, i)
             if made is not None:
                 found[one.key] = made
     results.curves = found
@@ -130,11 +130,11 @@ def test_arms_are_compared_seed_by_seed_with_their_partner_and_controls_stay_out
     results = made_up(study, lambda arm, i: noisy(arm, i, gain=0.05 if arm == "ccc" else 0.0))
     final = results.readout("all", "final")
     rows = compare_all(results, "all", "default", final)
-    assert [(r.place.arm, r.partner) for r in rows] == [
+    assert [(r.cell.arm, r.partner) for r in rows] == [
         *[("bb", "a"), ("ccc", "bb"), ("A/A", "a"), ("one epoch ahead", "a")]
     ]
-    ours = results.numbers(Place("all", "default", "ccc"), final)
-    theirs = results.numbers(Place("all", "default", "bb"), final)
+    ours = results.numbers(Cell("all", "default", "ccc"), final)
+    theirs = results.numbers(Cell("all", "default", "bb"), final)
     assert rows[1].paired.difference == pytest.approx(np.mean(ours - theirs))
     assert rows[1].paired.p == stats.sign_flip_test(ours - theirs)
     adjusted = stats.holm([rows[0].paired.p, rows[1].paired.p])
@@ -160,13 +160,13 @@ def test_a_seed_that_diverged_or_is_not_there_is_left_out_of_both_sides_and_coun
     assert "2 of 8" in said
     assert "- bb, seed 2: step 7, in layer 1" in said
     assert "**Not finished:** 15 of 16 networks" in said
-    rows = [r for r in tidy.run_rows(results) if r["diverged_step"] is not None]
+    rows = [r for r in tidy.trial_rows(results) if r["diverged_step"] is not None]
     assert [(r["seed"], r["diverged_step"], r["diverged_layer"]) for r in rows] == [
         (2, 7, 1),
         (5, 7, 1),
     ]
     success = results.readout("all", "success")
-    found = comparing.share(results, Place("all", "default", "bb"), success)
+    found = comparing.share(results, Cell("all", "default", "bb"), success)
     assert (found.estimate, found.high) == (0, stats.wilson_interval(0, 8).high)
 
 
@@ -195,7 +195,7 @@ def test_diversity_and_accuracy_are_related_within_one_arm_with_an_interval():
 
     study = small_study([Arm("a"), Arm("bb", {"lr": 0.3})], seeds=15, controls=NO_CONTROLS)
     results = made_up(study, some)
-    found = comparing.relations(results, Place("all", "default", "a"))
+    found = comparing.relations(results, Cell("all", "default", "a"))
     numbers = [some("a", i).values for i in range(15)]
     wanted = stats.spearman(
         [v["correlation"][-1] for v in numbers], [v["test_accuracy"][-1] for v in numbers]
@@ -207,7 +207,7 @@ def test_diversity_and_accuracy_are_related_within_one_arm_with_an_interval():
         in page.markdown(results)
     )
     few = made_up(dataclasses.replace(study, seeds=9), some)
-    assert comparing.relations(few, Place("all", "default", "a")) == {}
+    assert comparing.relations(few, Cell("all", "default", "a")) == {}
     assert "Diversity and accuracy" not in page.markdown(few)
 
 
@@ -228,28 +228,30 @@ def test_tuning_takes_the_best_mean_never_a_rate_that_diverged_and_says_when_it_
     results = Results(study, {}, {study.train["data"]: facts})
     found = {}
     for (_, arm), tried in results.tuning.items():
-        for candidate, runs in tried.items():
-            for run_ in runs:
+        for candidate, trials in tried.items():
+            for trial in trials:
                 level = {"a": 0.9 - abs(candidate.lr - 0.1), "c": 0.5}.get(arm, candidate.lr)
                 lost = (arm == "b" and candidate.lr > 0.02) or (arm == "d" and candidate.lr < 0.2)
                 if arm != "c":
-                    found[run_.key] = curve([0, 0, level, level, level], diverged=3 if lost else -1)
-                assert run_.validation == 64
+                    found[trial.key] = curve(
+                        [0, 0, level, level, level], diverged=3 if lost else -1
+                    )
+                assert trial.validation == 64
                 assert TEST == -1
     results.curves = found
     a, b = results.choice("all", "a"), results.choice("all", "b")
     assert (a.chosen.lr, a.at_edge) == (pytest.approx(0.1), False)
     assert (b.chosen.lr, b.at_edge) == (pytest.approx(0.01), False)  # 0.03 was better, and diverged
-    assert a.runs == b.runs == 3
+    assert a.trials == b.trials == 3
     d = results.choice("all", "d")
     assert (d.chosen.lr, d.at_edge) == (pytest.approx(1.2), True)
     assert results.choice("all", "c") is None  # not finished
-    assert results.runs(Place("all", "tuned", "c")) is None
-    tuned = results.runs(Place("all", "tuned", "b"))
+    assert results.trials(Cell("all", "tuned", "c")) is None
+    tuned = results.trials(Cell("all", "tuned", "b"))
     assert {r.training.lr for r in tuned} == {b.chosen.lr}
     # All diverged: nothing is chosen, and the arm has no tuned runs.
-    for runs in results.tuning["all", "c"].values():
-        found |= {r.key: curve([0] * 5, diverged=1) for r in runs}
+    for trials in results.tuning["all", "c"].values():
+        found |= {r.key: curve([0] * 5, diverged=1) for r in trials}
     assert results.choice("all", "c").chosen is None
     assert "every candidate diverged" in page.markdown(results)
     chosen = [row for row in tidy.tuning_rows(results) if row["chosen"]]
@@ -281,7 +283,7 @@ def test_a_planted_effect_is_found(controlled):
     checks = check_controls(controlled.results)
     assert not checks.lost
     (planted,) = checks.planted
-    assert planted.place.arm == "one epoch ahead"
+    assert planted.cell.arm == "one epoch ahead"
     assert planted.paired.difference > 0.005
     assert "found in 1 of 1 tables" in controlled.markdown()
 
@@ -290,7 +292,7 @@ def test_a_study_whose_seeds_are_not_worth_anything_is_found_out(controlled):
     """A/A with an effect in it: seeds of one side that were, say, picked."""
     results = controlled.results
     other = Results(results.study, dict(results.curves), results.data)
-    for one in results.runs(Place("all", "default", "A/A")):
+    for one in results.trials(Cell("all", "default", "A/A")):
         before = results.curves[one.key]
         better = {**before.values, "test_accuracy": before.values["test_accuracy"] + 0.05}
         other.curves[one.key] = dataclasses.replace(before, values=better)
@@ -457,7 +459,7 @@ def test_pictures_show_the_numbers_of_the_tables(finished):
     curves = drawn["curves-hidden-4-default"].axes[0]
     labels = [text.get_text() for text in curves.get_legend().get_texts()]
     assert labels == ["plain", "adam", "decov", "A/A", "one epoch ahead"]
-    base = [c.values["test_accuracy"] for c in results.found(Place("hidden 4", "default", "plain"))]
+    base = [c.values["test_accuracy"] for c in results.found(Cell("hidden 4", "default", "plain"))]
     line = next(line for line in curves.lines if line.get_label() == "plain")
     np.testing.assert_allclose(line.get_ydata(), np.mean(base, axis=0))
 

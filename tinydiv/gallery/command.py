@@ -40,8 +40,8 @@ measures:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Where the techniques of a family show what they do."""
+class Defaults:
+    """What is trained and measured for a family unless flags say otherwise."""
 
     measure: str
     data: str
@@ -50,10 +50,10 @@ class Setting:
 
 
 # Images have so many inputs that random weights are nearly orthogonal: patches of nine cells do not.
-PLAIN = Setting("correlation", "fashion-mini", (16,), 5)
-SETTINGS = {
-    "weights": Setting("cosine", "life", (8,), 100),
-    "ensemble": Setting("overlap", "fashion-mini", (16,), 5),
+PLAIN = Defaults("correlation", "fashion-mini", (16,), 5)
+DEFAULTS = {
+    "weights": Defaults("cosine", "life", (8,), 100),
+    "ensemble": Defaults("overlap", "fashion-mini", (16,), 5),
 }
 
 
@@ -140,28 +140,28 @@ def command(argv: Sequence[str]) -> None:
     from tinydiv.files.atomic import replacing
     from tinydiv.plots import gallery_picture, save
 
-    setting = setting_of(config)
+    chosen = defaults_of(config)
     refuse_other_files(options.out)
     shown, image_shape = gallery(config)
-    widths = "-".join(map(str, setting.hidden))
+    widths = "-".join(map(str, chosen.hidden))
     title = (
-        f"{setting.data}, {widths} hidden neurons, the same start and batches (seed {config.seed}). "
-        f"Matrices: {setting.measure} between neurons, its mean size above."
+        f"{chosen.data}, {widths} hidden neurons, the same start and batches (seed {config.seed}). "
+        f"Matrices: {chosen.measure} between neurons, its mean size above."
     )
     if image_shape:
-        moved = setting.measure == "cosine" and len(setting.hidden) == 1
+        moved = chosen.measure == "cosine" and len(chosen.hidden) == 1
         what = "the weights less their start" if moved else "what each neuron answers to"
         title += f" Images: {what}."
     picture = gallery_picture(
         {one.title: one.similarity for one in shown},
-        measure=setting.measure,
+        measure=chosen.measure,
         title=title,
         inputs={one.title: one.inputs for one in shown} if image_shape else None,
         image_shape=image_shape,
     )
     with replacing(Path(options.out)) as part:
         save(picture, part)
-    cli.say(table(shown, setting.measure))
+    cli.say(table(shown, chosen.measure))
     cli.say(f"picture {options.out}")
 
 
@@ -173,10 +173,10 @@ def refuse_other_files(out: str) -> None:
         raise RunError(f"--out {out}: there is no folder {Path(out).parent}")
 
 
-def setting_of(config: GalleryConfig) -> Setting:
-    """The family's own setting, with what was asked for otherwise."""
-    given = {f.name: getattr(config, f.name) for f in fields(Setting)}
-    own = SETTINGS.get(config.family, PLAIN)
+def defaults_of(config: GalleryConfig) -> Defaults:
+    """The family's defaults, with what the flags name in their place."""
+    given = {f.name: getattr(config, f.name) for f in fields(Defaults)}
+    own = DEFAULTS.get(config.family, PLAIN)
     return replace(own, **{key: value for key, value in given.items() if value is not None})
 
 
@@ -210,16 +210,16 @@ def gallery(config: GalleryConfig) -> "tuple[list[Shown], tuple[int, int] | None
     from tinydiv.techniques import place
     from tinydiv.techniques.cost import cost_text
 
-    setting, shown, image_shape = setting_of(config), [], None
+    chosen, shown, image_shape = defaults_of(config), [], None
     plain = TrainConfig(
-        data=setting.data,
-        hidden=setting.hidden,
-        epochs=setting.epochs,
+        data=chosen.data,
+        hidden=chosen.hidden,
+        epochs=chosen.epochs,
         activation=config.activation,
         seed=config.seed,
         metrics=(),
     )
-    if not setting.hidden:
+    if not chosen.hidden:
         raise UsageError("--hidden none leaves no neurons to compare")
     for spec in ["", *specs_of(config)]:
         placed = place(spec) if spec else None
@@ -234,7 +234,7 @@ def gallery(config: GalleryConfig) -> "tuple[list[Shown], tuple[int, int] | None
         start = one_network(run.net).W[0].copy()
         run.train()
         net, image_shape = one_network(run.net), run.data.dataset.image_shape
-        if setting.measure == "cosine" and net.depth == 2:
+        if chosen.measure == "cosine" and net.depth == 2:
             drawn = net.W[0] - start
         else:
             drawn = answers(net, run.data.probe(), layer=net.depth - 1).inputs
@@ -242,7 +242,7 @@ def gallery(config: GalleryConfig) -> "tuple[list[Shown], tuple[int, int] | None
             Shown(
                 with_strength(placed) if placed else "none",
                 run.records[-1].test_accuracy[0],
-                to_host(similarity(run, setting.measure)),
+                to_host(similarity(run, chosen.measure)),
                 to_host(drawn),
                 cost_text(spec) if spec else "",
             )

@@ -7,7 +7,7 @@
     print(report.markdown())
 
 Read in this order: specification.py (what a study is), plan.py (which networks it needs), running.py
-(how a block of them is trained), engine.py (from beginning to end), comparing.py (what it says).
+(how a stack of them is trained), engine.py (from beginning to end), comparing.py (what it says).
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tinydiv import when_used
 
 if TYPE_CHECKING:
-    from tinydiv.study.engine import Report, read_study, run_study
+    from tinydiv.study.engine import StudyReport, read_study, run_study
     from tinydiv.study.reading import NAMED, load_study
     from tinydiv.study.settings import Controls, Measure, Tuning
     from tinydiv.study.specification import Arm, Setting, Study
@@ -23,7 +23,7 @@ else:
     __getattr__ = when_used(
         __name__,
         {
-            "engine": "Report read_study run_study",
+            "engine": "StudyReport read_study run_study",
             "reading": "NAMED load_study",
             "settings": "Controls Measure Tuning",
             "specification": "Arm Setting Study",
@@ -35,9 +35,9 @@ __all__ = [
     "Arm",
     "Controls",
     "Measure",
-    "Report",
     "Setting",
     "Study",
+    "StudyReport",
     "Tuning",
     "load_study",
     "read_study",

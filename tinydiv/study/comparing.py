@@ -13,7 +13,7 @@ import numpy as np
 from tinydiv import stats
 from tinydiv.stats import Floats, Interval, PairedComparison, Uniformity
 from tinydiv.study.readouts import Readout
-from tinydiv.study.results import Place, Results
+from tinydiv.study.results import Cell, Results
 from tinydiv.study.specification import digest
 
 _COMPARED: WeakKeyDictionary[Results, dict[str, list["Comparison"]]] = WeakKeyDictionary()
@@ -31,7 +31,7 @@ class Comparison:
     a probability of .8 at a level of .05 / (arms of the table).
     """
 
-    place: Place
+    cell: Cell
     partner: str
     readout: Readout
     paired: PairedComparison
@@ -63,9 +63,9 @@ def _compare_all(results: Results, setting: str, regime: str, readout: Readout) 
     controls: list[Comparison] = []
     for arm in arms:
         partner = results.study.partner(arm)
-        place = Place(setting, regime, arm.name)
-        numbers = results.numbers(place, readout)
-        others = results.numbers(Place(setting, regime, partner.name), readout)
+        cell = Cell(setting, regime, arm.name)
+        numbers = results.numbers(cell, readout)
+        others = results.numbers(Cell(setting, regime, partner.name), readout)
         there = np.isfinite(numbers) & np.isfinite(others)
         if not there.any():
             continue
@@ -76,7 +76,7 @@ def _compare_all(results: Results, setting: str, regime: str, readout: Readout) 
             seed=int(digest([setting, arm.name, readout.name])[:8], 16),
         )
         pairs = numbers[there] - others[there]
-        one = Comparison(place, partner.name, readout, paired, pairs, int((~there).sum()), np.nan)
+        one = Comparison(cell, partner.name, readout, paired, pairs, int((~there).sum()), np.nan)
         (controls if arm.control else found).append(one)
     if found:
         adjusted = stats.adjust([one.paired for one in found])
@@ -101,9 +101,9 @@ def detectable_sds(n: int, alpha: float) -> float:
 # Successes -----------------------------------------------------------------------------------------
 
 
-def share(results: Results, place: Place, readout: Readout) -> Interval | None:
+def share(results: Results, cell: Cell, readout: Readout) -> Interval | None:
     """How many seeds say yes, with Wilson's interval; None before there are any."""
-    numbers = results.numbers(place, readout)
+    numbers = results.numbers(cell, readout)
     seen = numbers[np.isfinite(numbers)]
     return stats.wilson_interval(int(seen.sum()), len(seen)) if seen.size else None
 
@@ -111,15 +111,15 @@ def share(results: Results, place: Place, readout: Readout) -> Interval | None:
 # Diversity and accuracy ----------------------------------------------------------------------------
 
 
-def relations(results: Results, place: Place) -> dict[str, Interval]:
+def relations(results: Results, cell: Cell) -> dict[str, Interval]:
     """Over the seeds of one arm: the rank correlation of each diversity metric with the accuracy, both
     at the end, by metric. One arm at a time: arms thrown together can show a relation that none has.
     Empty below stats.MIN_SEEDS seeds; a metric that is the same for all seeds is left out."""
-    final = results.numbers(place, Readout("final", ""))
+    final = results.numbers(cell, Readout("final", ""))
     found = {}
-    for readout in results.readouts(place.setting):
+    for readout in results.readouts(cell.setting):
         metric, _, moment = readout.name.partition("@")
-        numbers = results.numbers(place, readout)
+        numbers = results.numbers(cell, readout)
         there = np.isfinite(numbers) & np.isfinite(final)
         x, y = numbers[there], final[there]
         if moment == "final" and len(x) >= stats.MIN_SEEDS and np.ptp(x) > 0 and np.ptp(y) > 0:
@@ -165,17 +165,17 @@ def check_controls(results: Results) -> Checks:
     """
     p_values: list[float] = []
     planted: list[Comparison] = []
-    places = results.study.places
-    for i, setting in enumerate(places):
+    settings = results.study.all_settings
+    for i, setting in enumerate(settings):
         arms = results.arms[setting.name]
         primary = results.readout(setting.name, results.study.primary)
         for arm in arms:
             if arm.control == "A/A":
-                p_values += aa_p_values(results, setting.name, arm.name, primary, i, len(places))
+                p_values += aa_p_values(results, setting.name, arm.name, primary, i, len(settings))
         names = {arm.name for arm in arms if arm.control == "planted"}
         for regime in results.study.regimes if names else ():
             rows = compare_all(results, setting.name, regime, primary)
-            planted += [row for row in rows if row.place.arm in names]
+            planted += [row for row in rows if row.cell.arm in names]
     uniform = stats.uniformity_check(p_values) if len(p_values) >= 5 else None
     return Checks(uniform, tuple(p_values), tuple(planted))
 
@@ -185,8 +185,8 @@ def aa_p_values(
 ) -> list[float]:
     """Sign-flip p values of groups of A/A pairs in one setting: group `turn`, `turn + turns`, ..."""
     regime = results.study.regimes[0]
-    ours = results.numbers(Place(setting, regime, results.study.base_arm.name), primary)
-    theirs = results.numbers(Place(setting, regime, arm), primary)
+    ours = results.numbers(Cell(setting, regime, results.study.base_arm.name), primary)
+    theirs = results.numbers(Cell(setting, regime, arm), primary)
     groups = (theirs - ours)[: len(ours) // AA_GROUP * AA_GROUP].reshape(-1, AA_GROUP)
     rng = np.random.default_rng(int(digest([setting, results.study.name])[:12], 16))
     draws = rng.random(len(groups))

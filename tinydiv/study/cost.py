@@ -19,7 +19,7 @@ from dataclasses import replace
 from tinydiv.backend import name as backend_name
 from tinydiv.backend import to_host
 from tinydiv.loop import DeviceData, train
-from tinydiv.study.plan import Run
+from tinydiv.study.plan import Trial
 from tinydiv.study.running import build, start
 from tinydiv.study.sharing import Source, mapped
 from tinydiv.techniques.counting import Counts, counting
@@ -33,7 +33,7 @@ class EnoughError(Exception):
     """So many steps were counted that more would say the same."""
 
 
-def step_cost(run: Run, source: Source) -> Counts:
+def step_cost(trial: Trial, source: Source) -> Counts:
     """What one training step of one network costs, on average over the steps that differ."""
     with counting() as counts:
         spent, seen = Counts(), 0
@@ -47,22 +47,22 @@ def step_cost(run: Run, source: Source) -> Counts:
             nonlocal spent, seen
             spent, seen = spent.plus(counts.minus(mark)), step
 
-        take_steps([run], source, MIN_COUNTED, begin, end)
+        take_steps([trial], source, MIN_COUNTED, begin, end)
         return spent.over(seen)
 
 
-def step_seconds(run: Run, source: Source) -> float:
+def step_seconds(trial: Trial, source: Source) -> float:
     """Measured time of one training step of one network, among TIMED_NETWORKS that share batches.
 
     The same number of networks for every arm, one process, the best of TIMED_ROUNDS rounds: what the
     pool of workers takes per step depends on who else is at work.
     """
     many = GPU_TIMED_NETWORKS if backend_name() == "cupy" else TIMED_NETWORKS
-    runs = [replace(run, seed=run.seed + r) for r in range(many)]
-    return min(round_seconds(runs, source) for _ in range(TIMED_ROUNDS)) / many
+    trials = [replace(trial, seed=trial.seed + r) for r in range(many)]
+    return min(round_seconds(trials, source) for _ in range(TIMED_ROUNDS)) / many
 
 
-def round_seconds(runs: Sequence[Run], source: Source) -> float:
+def round_seconds(trials: Sequence[Trial], source: Source) -> float:
     """Seconds per step of one round."""
     spent, seen, mark = 0.0, 0, 0.0
 
@@ -74,31 +74,31 @@ def round_seconds(runs: Sequence[Run], source: Source) -> float:
         nonlocal spent, seen
         spent, seen = spent + time.perf_counter() - mark, step
 
-    take_steps(runs, source, MIN_TIMED, begin, end)
+    take_steps(trials, source, MIN_TIMED, begin, end)
     return spent / seen
 
 
-def start_key(run: Run) -> str:
+def start_key(trial: Trial) -> str:
     """Under which costs.json keeps the time of a start."""
-    return f"{run.shape} {run.training.init}"
+    return f"{trial.shape} {trial.training.init}"
 
 
-def start_seconds(run: Run, source: Source) -> float:
-    """Measured time to give one network its start, among TIMED_NETWORKS: paid once per run."""
-    data = DeviceData(mapped(source, run.training.inputs), run.training.dtype)
-    runs = [replace(run, seed=run.seed + r) for r in range(TIMED_NETWORKS)]
-    net, _, _ = build(runs, data)
+def start_seconds(trial: Trial, source: Source) -> float:
+    """Measured time to give one network its start, among TIMED_NETWORKS: paid once per trial."""
+    data = DeviceData(mapped(source, trial.training.inputs), trial.training.dtype)
+    trials = [replace(trial, seed=trial.seed + r) for r in range(TIMED_NETWORKS)]
+    net, _, _ = build(trials, data)
     best = float("inf")
     for _ in range(TIMED_ROUNDS):
         began = time.perf_counter()
-        start(net, runs, data)
+        start(net, trials, data)
         to_host(net.theta[:1, :1])
         best = min(best, time.perf_counter() - began)
     return best / TIMED_NETWORKS
 
 
 def take_steps(
-    runs: Sequence[Run],
+    trials: Sequence[Trial],
     source: Source,
     fewest: int,
     begin: Callable[[], None],
@@ -109,11 +109,11 @@ def take_steps(
     begin() and end(step) are called before and after each step; what lies between steps (records) is
     outside.
     """
-    training = runs[0].training
+    training = trials[0].training
     dataset = mapped(source, training.inputs)
     data = DeviceData(dataset, training.dtype)
     batch = min(training.batch_size, data.n_train)
-    net, optimizer, techniques = build(runs, data)
+    net, optimizer, techniques = build(trials, data)
     wanted = min(max([fewest, *(p.every for p in techniques.placed)]), MOST_STEPS)
 
     def on_step(step: int, total: int) -> None:
@@ -129,7 +129,7 @@ def take_steps(
             *(net, data, optimizer, techniques),
             epochs=-(-wanted // (data.n_train // batch)),
             batch_size=batch,
-            seed=runs[0].seed,
+            seed=trials[0].seed,
             loss=training.loss,
             metrics=(),
             every=10**9,

@@ -4,8 +4,8 @@ RAPL     Intel's and AMD's counters of the processor packages, /sys/class/powerc
          them often needs a right that an ordinary user lacks
 NVML     NVIDIA's counter of the whole board, through the package nvidia-ml-py if it is installed
 
-Both count whatever runs on the machine meanwhile, so they are read only while a study has one block at
-work (executor serial), and on a shared server they count the others, too. A block must not last longer
+Both count whatever runs on the machine meanwhile, so they are read only while a study has one stack at
+work (executor serial), and on a shared server they count the others, too. A stack must not last longer
 than RAPL's counter takes to go round (a quarter of an hour at 300 W).
 
 No figure is ever made from a time and a wattage: where there is no counter, the answer is None.

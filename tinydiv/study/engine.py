@@ -1,10 +1,10 @@
-"""A study from beginning to end: data, tuning, the runs that are compared, tables and figures.
+"""A study from beginning to end: data, tuning, the trials that are compared, tables and figures.
 
     report = run_study(study, "runs/mine", workers=4)
     print(report.markdown())
 
-Two waves of blocks: first the tuning runs and whatever has a fixed rate, then what was tuned. After
-each block its file is there; tables are made again now and then, and at the end.
+Two waves of stacks: first the tuning trials and whatever has a fixed rate, then what was tuned. After
+each stack its file is there; tables are made again now and then, and at the end.
 """
 
 import time
@@ -22,10 +22,9 @@ from tinydiv.files import atomic, own, read
 from tinydiv.loop import DeviceData, train
 from tinydiv.settings import whole
 from tinydiv.study import page, sharing, tables
-from tinydiv.study.blocks import Block, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
 from tinydiv.study.cost import start_key, start_seconds, step_cost, step_seconds
 from tinydiv.study.executors import Pool, Stop, carry_out_all, opened, usable_cores
-from tinydiv.study.plan import TEST, Run, check_parts, own_candidate, specs_for
+from tinydiv.study.plan import TEST, Trial, check_parts, own_candidate, specs_for
 from tinydiv.study.progress import Progress, in_words
 from tinydiv.study.reading import from_dict
 from tinydiv.study.results import DataFacts, Results, check_readable, data_key, entropy
@@ -33,6 +32,7 @@ from tinydiv.study.running import Outcome, Task, build
 from tinydiv.study.settings import Training
 from tinydiv.study.sharing import Origin, Source
 from tinydiv.study.specification import Study
+from tinydiv.study.stacks import Stack, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
 from tinydiv.study.store import STUDY_FILE, Store
 from tinydiv.techniques import place
 from tinydiv.techniques.consensus import Consensus
@@ -45,7 +45,7 @@ TRIAL_SAMPLES = 64
 
 
 @dataclass(frozen=True)
-class Report:
+class StudyReport:
     """What a study found, and the folder where it lies."""
 
     results: Results
@@ -66,23 +66,23 @@ def run_study(
     resume: bool = False,
     show: bool = True,
     figures: bool = True,
-    block_size: int | None = None,
-) -> Report:
+    stack_size: int | None = None,
+) -> StudyReport:
     """Train all that is missing of a study, and make its tables and figures.
 
     out: the folder. backend: "numpy", "cupy" or "auto" (None: the current one). executor: see
     executors.py; None takes processes on a CPU and this process on a GPU. workers: processes, one per
     usable core unless said otherwise. resume: go on with what lies in the folder. show: progress on
-    stderr. block_size: networks per block, chosen by itself unless said otherwise.
+    stderr. stack_size: networks per stack, chosen by itself unless said otherwise.
 
     Raises UsageError for a study that cannot be trained or is not the one in the folder, RunError for
-    what this machine cannot do, KeyboardInterrupt with a sentence; finished blocks are kept always.
+    what this machine cannot do, KeyboardInterrupt with a sentence; finished stacks are kept always.
     """
     backend = backends.name() if backend is None else backends.use(backend)
     if workers is not None:
         whole(1, 4096)("workers", workers)
-    if block_size is not None:
-        whole(1, 1_000_000)("block_size", block_size)
+    if stack_size is not None:
+        whole(1, 1_000_000)("stack_size", stack_size)
     store = Store(Path(out))
     loaded = load_all(study)
     facts = {key: facts_of(dataset) for key, (_, dataset) in loaded.items()}
@@ -93,17 +93,17 @@ def run_study(
     which = executor or ("serial" if backend == "cupy" else "processes")
     with opened(which, workers or usable_cores()) as pool, store.locked():
         going_on = store.begin(study, backend, facts, own_files(study), resume)
-        worker = Worker(results, store, backend, show, block_size)
+        worker = Worker(results, store, backend, show, stack_size)
         worker.report_state(going_on, resume)
         with shared_data(study, loaded, store.folder / ".data") as sources:
             loaded.clear()
             results.costs |= count_costs(results, sources, store.folder / COSTS_FILE)
             worker.work(sources, pool)
         tables.write(results, store.folder, figures=figures)
-    return Report(results, store.folder)
+    return StudyReport(results, store.folder)
 
 
-def read_study(out: str | Path) -> Report:
+def read_study(out: str | Path) -> StudyReport:
     """What is finished of the study in a folder, while it runs or afterwards; nothing is trained.
 
     Raises UsageError if there is no study.
@@ -118,7 +118,7 @@ def read_study(out: str | Path) -> Report:
         study = from_dict(found["study"])
     results = Results(study, store.curves, facts)
     results.costs |= read_costs(store.folder / COSTS_FILE)
-    return Report(results, store.folder)
+    return StudyReport(results, store.folder)
 
 
 # Before anything is begun --------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def read_study(out: str | Path) -> Report:
 def load_all(study: Study) -> dict[str, tuple[Origin, Dataset]]:
     """Every data set of a study by its name in study.json, with its test part."""
     found: dict[str, tuple[Origin, Dataset]] = {}
-    for setting in study.places:
+    for setting in study.all_settings:
         training = study.training(setting, study.base_arm)
         key = data_key(training.data, training.n_train, training.n_test)
         if key not in found:
@@ -152,7 +152,7 @@ def own_files(study: Study) -> dict[str, str]:
     """Digests of the reader's own technique files that arms name, by their path as it is named."""
     specs = [
         spec
-        for setting in study.places
+        for setting in study.all_settings
         for arm in study.arms
         for spec in study.training(setting, arm).technique
     ]
@@ -169,13 +169,13 @@ def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset
         if name not in diversity.METRICS:
             raise unknown("metric", name, diversity.METRICS)
     small: dict[tuple[str, str], DeviceData] = {}
-    for setting in study.places:
+    for setting in study.all_settings:
         for arm in results.arms[setting.name]:
             training = own_candidate(study, setting, arm).put(study.training(setting, arm))
-            run = Run(training, study.first_seed, study.measure)
-            if f"{run.shape} {training.init}" in tried:
+            trial = Trial(training, study.first_seed, study.measure)
+            if f"{trial.shape} {training.init}" in tried:
                 continue
-            tried.add(f"{run.shape} {training.init}")
+            tried.add(f"{trial.shape} {training.init}")
             try:
                 check_inputs_name(training.inputs)
                 check_independent(training)
@@ -187,12 +187,12 @@ def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset
                     few = replace(few, inputs=training.inputs)
                     small[key, training.inputs] = DeviceData(few, training.dtype)
                 data = small[key, training.inputs]
-                net, optimizer, techniques = build([run], data)
+                net, optimizer, techniques = build([trial], data)
                 train(
                     *(net, data, optimizer, techniques),
                     epochs=1,
                     batch_size=data.n_train,
-                    seed=[run.seed],
+                    seed=[trial.seed],
                     loss=training.loss,
                     schedule=training.schedule,
                     metrics=study.measure.metrics,
@@ -205,8 +205,8 @@ def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset
 def check_candidates(results: Results) -> None:
     """Raises UsageError for a rate or strength of the grid that a technique does not allow."""
     for (setting, arm), tried in results.tuning.items():
-        for runs in tried.values():
-            training = runs[0].training
+        for trials in tried.values():
+            training = trials[0].training
             try:
                 for spec in specs_for(training, [training.strength]):
                     place(spec)
@@ -222,7 +222,7 @@ def check_independent(training: Training) -> None:
         if name == Consensus.name:
             raise UsageError(
                 f"{name} lets networks depend on the networks beside them, so that they are no "
-                "independent runs: it has no place in a study"
+                "independent trials: it has no place in a study"
             )
 
 
@@ -230,7 +230,7 @@ def check_independent(training: Training) -> None:
 def shared_data(
     study: Study, loaded: Mapping[str, tuple[Origin, Dataset]], base: Path
 ) -> Iterator[dict[Origin, Source]]:
-    """Every set that runs will ask for, mapped under `base` as long as this lasts."""
+    """Every set that trials will ask for, mapped under `base` as long as this lasts."""
     parts = [TEST] + ([study.tuning.validation] if "tuned" in study.regimes else [])
     sources = {}
     try:
@@ -247,21 +247,21 @@ def shared_data(
 def count_costs(
     results: Results, sources: Mapping[Origin, Source], path: Path
 ) -> dict[str, dict[str, float]]:
-    """The counted cost of every shape of run that is compared; kept in the folder."""
+    """The counted cost of every shape of trial that is compared; kept in the folder."""
     costs = read_costs(path)
-    for setting in results.study.places:
+    for setting in results.study.all_settings:
         for arm in results.arms[setting.name]:
             candidate = own_candidate(results.study, setting, arm)
             training = candidate.put(results.study.training(setting, arm))
-            run = Run(training, results.study.first_seed, results.study.measure)
+            trial = Trial(training, results.study.first_seed, results.study.measure)
             source = sources[Origin.of(training, TEST)]
-            if run.shape not in costs:
-                costs[run.shape] = {
-                    **vars(step_cost(run, source)),
-                    "step_seconds": step_seconds(run, source),
+            if trial.shape not in costs:
+                costs[trial.shape] = {
+                    **vars(step_cost(trial, source)),
+                    "step_seconds": step_seconds(trial, source),
                 }
-            if start_key(run) not in costs:
-                costs[start_key(run)] = {"start_seconds": start_seconds(run, source)}
+            if start_key(trial) not in costs:
+                costs[start_key(trial)] = {"start_seconds": start_seconds(trial, source)}
             atomic.write_json(path, costs)
     return costs
 
@@ -280,13 +280,13 @@ def read_costs(path: Path) -> dict[str, dict[str, float]]:
 
 
 class Worker:
-    """Gets the missing runs done, keeps them, and shows the progress."""
+    """Gets the missing trials done, keeps them, and shows the progress."""
 
     def __init__(
-        self, results: Results, store: Store, backend: str, show: bool, block_size: int | None
+        self, results: Results, store: Store, backend: str, show: bool, stack_size: int | None
     ) -> None:
         self.results, self.store, self.backend = results, store, backend
-        self.block_size, self.show = block_size, show
+        self.stack_size, self.show = stack_size, show
         self.progress = Progress(0, 0.0, show=False)
         self.tables_made, self.tables_took = time.monotonic(), 0.0
 
@@ -312,17 +312,17 @@ class Worker:
         work = sum(map(self.work_of, first)) * networks / max(len(first), 1)
         self.progress = Progress(networks, work, self.show)
 
-        def task_for(block: Block) -> Task:
-            run = block.runs[0]
-            source = sources[Origin.of(run.training, run.validation)]
-            return Task(block, source, self.backend, alone=pool.alone)
+        def task_for(stack: Stack) -> Task:
+            trial = stack.trials[0]
+            source = sources[Origin.of(trial.training, trial.validation)]
+            return Task(stack, source, self.backend, alone=pool.alone)
 
         try:
             with Stop(self.progress.say).listening() as stop:
-                carry_out_all(self.blocks(first, pool.workers), task_for, pool, self.keep, stop)
-                rest = self.missing(self.final_runs())
+                carry_out_all(self.stacks(first, pool.workers), task_for, pool, self.keep, stop)
+                rest = self.missing(self.final_trials())
                 self.progress.expect(len(rest), sum(map(self.work_of, rest)))
-                carry_out_all(self.blocks(rest, pool.workers), task_for, pool, self.keep, stop)
+                carry_out_all(self.stacks(rest, pool.workers), task_for, pool, self.keep, stop)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(self.stopped(str(stop))) from None
         finally:
@@ -339,59 +339,62 @@ class Worker:
 
     # What is to be done --------------------------------------------------------------------------
 
-    def missing(self, runs: Sequence[Run]) -> list[Run]:
+    def missing(self, trials: Sequence[Trial]) -> list[Trial]:
         """Those that are not finished, each once."""
-        left = {run.key: run for run in runs if run.key not in self.store.curves}
+        left = {trial.key: trial for trial in trials if trial.key not in self.store.curves}
         return list(left.values())
 
-    def first_wave(self) -> list[Run]:
-        """Tuning runs, and final ones whose rate is known."""
+    def first_wave(self) -> list[Trial]:
+        """Tuning trials, and final ones whose rate is known."""
         tuning = [
-            run for tried in self.results.tuning.values() for runs in tried.values() for run in runs
+            trial
+            for tried in self.results.tuning.values()
+            for trials in tried.values()
+            for trial in trials
         ]
-        return self.missing([*tuning, *self.final_runs()])
+        return self.missing([*tuning, *self.final_trials()])
 
-    def final_runs(self) -> list[Run]:
-        """All final runs whose rate is known by now."""
-        cells = [self.results.runs(place) for place in self.results.cells]
-        return [run for runs in cells if runs is not None for run in runs]
+    def final_trials(self) -> list[Trial]:
+        """All final trials whose rate is known by now."""
+        cells = [self.results.trials(cell) for cell in self.results.cells]
+        return [trial for trials in cells if trials is not None for trial in trials]
 
     def second_wave_at_most(self) -> int:
-        """How many more final runs there may be."""
-        unknown_ = sum(self.results.runs(place) is None for place in self.results.cells)
+        """How many more final trials there may be."""
+        unknown_ = sum(self.results.trials(cell) is None for cell in self.results.cells)
         return unknown_ * self.results.study.seeds
 
-    def work_of(self, run: Run) -> float:
-        """Roughly the seconds of one run: for the estimate of the time left, and for nothing else."""
-        t = run.training
+    def work_of(self, trial: Trial) -> float:
+        """Roughly the seconds of one trial: for the estimate of the time left, and for nothing else."""
+        t = trial.training
         facts = self.results.data[data_key(t.data, t.n_train, t.n_test)]
         batch = min(t.batch_size, facts.n_train)
         size = parameters(t, facts.n_inputs, facts.n_classes)
         steps = (t.epochs + t.head_start) * (facts.n_train // batch)
         return steps * (3e-5 + 2e-10 * batch * size * (1 + 0.2 * len(t.technique)))
 
-    def blocks(self, runs: Sequence[Run], workers: int) -> list[Block]:
-        """Runs cut as suits this machine."""
+    def stacks(self, trials: Sequence[Trial], workers: int) -> list[Stack]:
+        """Trials cut as suits this machine."""
         free = free_gpu_bytes()
 
-        def size_of(run: Run) -> int:
-            if self.block_size is not None:
-                return self.block_size
-            t = run.training
+        def size_of(trial: Trial) -> int:
+            if self.stack_size is not None:
+                return self.stack_size
+            t = trial.training
             facts = self.results.data[data_key(t.data, t.n_train, t.n_test)]
             shape = (facts.n_inputs, facts.n_classes)
             if free is not None:
-                return gpu_size(*shape, free // workers)(run)
-            return cpu_size(*shape, len(runs), workers)(run)
+                return gpu_size(*shape, free // workers)(trial)
+            return cpu_size(*shape, len(trials), workers)(trial)
 
-        return cut(runs, size_of)
+        return cut(trials, size_of)
 
     # What is done --------------------------------------------------------------------------------
 
-    def keep(self, block: Block, outcome: Outcome) -> None:
-        """Put a finished block away, and make the tables again if that is due."""
-        self.store.keep(block, outcome)
-        self.progress.step(len(block.runs), sum(map(self.work_of, block.runs)))
+    def keep(self, stack: Stack, outcome: Outcome) -> None:
+        """Put a finished stack away, and make the tables again if that is due."""
+        self.store.keep(stack, outcome)
+        self.progress.step(len(stack.trials), sum(map(self.work_of, stack.trials)))
         if time.monotonic() - self.tables_made > max(TABLES_EVERY, 20 * self.tables_took):
             began = time.monotonic()
             tables.write(self.results, self.store.folder, figures=False)
@@ -412,7 +415,7 @@ def plan_text(study: Study) -> str:
     seconds = sum(map(worker.work_of, first)) * (len(first) + second) / max(len(first), 1)
     arms = {arm.name for arms in results.arms.values() for arm in arms}
     planned = (
-        f"{study.name}: {len(arms)} arms (controls included), {len(study.places)} settings, "
+        f"{study.name}: {len(arms)} arms (controls included), {len(study.all_settings)} settings, "
         f"{study.seeds} paired seeds, regimes {', '.join(study.regimes)}: "
         f"{len(first) + second} networks, roughly {in_words(seconds)} on one core"
     )

@@ -1,12 +1,12 @@
-"""Where blocks run: in processes of this machine, in this process, or wherever an Executor reaches.
+"""Where stacks run: in processes of this machine, in this process, or wherever an Executor reaches.
 
     processes       one process per core (or --workers), started by spawn, one BLAS thread each
-    serial          in this process, one block after the other: the way for one GPU
+    serial          in this process, one stack after the other: the way for one GPU
     dask:ADDRESS    the workers of a Dask cluster (extra `dask`)
     an object       any concurrent.futures.Executor, from Python: run_study(study, executor=...)
 
-A process that dies (out of memory, killed) ends the study with a sentence: finished blocks are kept, and
---resume trains the others. Dask gives the blocks of a lost worker to other workers by itself.
+A process that dies (out of memory, killed) ends the study with a sentence: finished stacks are kept, and
+--resume trains the others. Dask gives the stacks of a lost worker to other workers by itself.
 """
 
 import importlib
@@ -38,16 +38,16 @@ from tinydiv.command.cli import THREADS
 from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.files import atomic
 from tinydiv.settings import shown
-from tinydiv.study.blocks import Block
 from tinydiv.study.running import Outcome, Task, carry_out
+from tinydiv.study.stacks import Stack
 
 NAMES = ("processes", "serial", "dask:ADDRESS")
 DASK_IN_FLIGHT = 2000
-"""Blocks that a cluster is given at once, whose workers may come and go while a study runs."""
+"""Stacks that a cluster is given at once, whose workers may come and go while a study runs."""
 STOP_CHECK = 0.2
-"""Seconds between two looks at whether the study should stop (in this process: after each block)."""
+"""Seconds between two looks at whether the study should stop (in this process: after each stack)."""
 IN_FLIGHT = 2
-"""Blocks per process that are handed out at once: the next is there when one is done."""
+"""Stacks per process that are handed out at once: the next is there when one is done."""
 
 
 class Serial(Executor):
@@ -65,7 +65,7 @@ class Serial(Executor):
 
 @dataclass(frozen=True)
 class Pool:
-    """An executor, how many blocks it works on at once, and how many it is given at once."""
+    """An executor, how many stacks it works on at once, and how many it is given at once."""
 
     executor: Executor
     workers: int
@@ -73,7 +73,7 @@ class Pool:
 
     @property
     def alone(self) -> bool:
-        """Whether one block has this machine for itself."""
+        """Whether one stack has this machine for itself."""
         return isinstance(self.executor, Serial)
 
 
@@ -122,7 +122,7 @@ class Processes(ProcessPoolExecutor):
     """Processes that do not import the script that started them.
 
     A spawned process runs its parent's script once more, to find what the script defines; a script
-    without `if __name__ == "__main__":` would start its study again in every worker. Blocks need
+    without `if __name__ == "__main__":` would start its study again in every worker. Stacks need
     nothing of the script, so while processes are made there is none to be seen. That also lets
     studies start from a notebook or from standard input.
 
@@ -143,7 +143,7 @@ class Processes(ProcessPoolExecutor):
                 sys.modules["__main__"] = script
 
     def stop(self) -> None:
-        """End all processes, without waiting for the blocks that they work on."""
+        """End all processes, without waiting for the stacks that they work on."""
         processes = list((self._processes or {}).values())
         self.shutdown(wait=False, cancel_futures=True)
         for process in processes:
@@ -240,7 +240,7 @@ def check_address(address: str) -> None:
 class Stop:
     """Whether the study should stop, because of Ctrl-C or SIGTERM.
 
-    The first signal is only noted, and looked at between two blocks: an exception in the middle of
+    The first signal is only noted, and looked at between two stacks: an exception in the middle of
     writing a file, or of handing out work, would leave things half done. The second one raises.
     """
 
@@ -274,19 +274,19 @@ class Stop:
 
 
 def carry_out_all(
-    blocks: Sequence[Block],
-    task_for: Callable[[Block], Task],
+    stacks: Sequence[Stack],
+    task_for: Callable[[Stack], Task],
     pool: Pool,
-    keep: Callable[[Block, Outcome], None],
+    keep: Callable[[Stack, Outcome], None],
     stop: Stop,
 ) -> None:
-    """Run every block somewhere and keep it as soon as it is done, in whatever order that is.
+    """Run every stack somewhere and keep it as soon as it is done, in whatever order that is.
 
-    A block that does not fit in memory is halved. Any other failure ends the study, after all blocks
+    A stack that does not fit in memory is halved. Any other failure ends the study, after all stacks
     that are finished were kept. Raises RunError for a worker that died, and KeyboardInterrupt when the
     study should stop.
     """
-    waiting, flying = deque(blocks), dict[Future[Outcome], Block]()
+    waiting, flying = deque(stacks), dict[Future[Outcome], Stack]()
     failure: BaseException | None = None
     try:
         while (waiting or flying) and failure is None:
@@ -299,14 +299,14 @@ def carry_out_all(
             except BrokenExecutor as error:
                 failure = error
             for future in wait(flying, timeout=STOP_CHECK, return_when=FIRST_COMPLETED).done:
-                block = flying.pop(future)
+                stack = flying.pop(future)
                 try:
-                    keep(block, future.result())
+                    keep(stack, future.result())
                 except MemoryError as error:
-                    if len(block.runs) == 1:
+                    if len(stack.trials) == 1:
                         failure = error
                     else:
-                        waiting.extendleft(reversed(block.halves()))
+                        waiting.extendleft(reversed(stack.halves()))
                 except (Exception, CancelledError) as error:
                     failure = error
     finally:
@@ -314,7 +314,7 @@ def carry_out_all(
             future.cancel()
     if failure is not None and worker_died(failure):
         raise RunError(
-            "a worker died (killed, or too little memory?); finished blocks are kept: go on with "
+            "a worker died (killed, or too little memory?); finished networks are kept: go on with "
             "--resume, perhaps with fewer --workers"
         ) from failure
     if failure is not None:
@@ -322,6 +322,6 @@ def carry_out_all(
 
 
 def worker_died(error: BaseException) -> bool:
-    """Whether a failure is the worker's and not the block's."""
+    """Whether a failure is the worker's and not the stack's."""
     names = {cls.__name__ for cls in type(error).__mro__}
     return isinstance(error, BrokenExecutor | CancelledError) or "KilledWorker" in names

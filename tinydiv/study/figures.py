@@ -52,7 +52,7 @@ def draw_all(results: Results, folder: Path) -> list[Path]:
 
 def pictures(results: Results) -> Iterator[tuple[str, Figure]]:
     """(name of the file, picture), one after the other."""
-    tables = list(dict.fromkeys((place.setting, place.regime) for place in results.cells))
+    tables = list(dict.fromkeys((cell.setting, cell.regime) for cell in results.cells))
     for setting, regime in tables:
         where = file_name(f"{setting} {regime}" if setting != "all" else regime)
         yield from curve_pictures(results, setting, regime, where)
@@ -63,7 +63,7 @@ def pictures(results: Results) -> Iterator[tuple[str, Figure]]:
             yield f"forest-{where}", forest_picture(rows, title(setting, regime), controls)
         if not primary.is_count:
             yield from dot_pictures(results, setting, regime, where)
-    if len(results.study.places) > 1:
+    if len(results.study.all_settings) > 1:
         for regime in results.study.regimes:
             figure = heat_picture(results, regime)
             if figure is not None:
@@ -79,9 +79,9 @@ def curve_pictures(
     results: Results, setting: str, regime: str, where: str
 ) -> Iterator[tuple[str, Figure]]:
     """Test accuracy over steps: the base in every picture, the other arms a handful at a time."""
-    places = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
-    whole = {p: [c for c in results.found(p) if c is not None and not c.diverged] for p in places}
-    seen = [p for p in places if whole[p]]
+    cells = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
+    whole = {p: [c for c in results.found(p) if c is not None and not c.diverged] for p in cells}
+    seen = [p for p in cells if whole[p]]
     if not seen:
         return
     base = [p for p in seen if p.arm == results.study.base_arm.name]
@@ -112,8 +112,8 @@ def dot_pictures(
 ) -> Iterator[tuple[str, Figure]]:
     """The primary readout: every seed a dot, equal seeds joined."""
     primary = results.readout(setting, results.study.primary)
-    places = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
-    numbers = {p.arm: results.numbers(p, primary) for p in places}
+    cells = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
+    numbers = {p.arm: results.numbers(p, primary) for p in cells}
     numbers = {arm: values for arm, values in numbers.items() if np.isfinite(values).sum() >= 2}
     base = results.study.base_arm.name
     if base not in numbers:
@@ -142,7 +142,7 @@ def dot_pictures(
 
 def row_name(one: Comparison, usual: str, control: str) -> str:
     """An arm's name, its partner if that is not the usual one, and what a control is there for."""
-    lines = [one.place.arm] + [f"against {one.partner}"] * (one.partner != usual)
+    lines = [one.cell.arm] + [f"against {one.partner}"] * (one.partner != usual)
     return "\n".join([*lines, CONTROL_WORDS[control]] if control else lines)
 
 
@@ -161,7 +161,7 @@ def forest_picture(rows: list[Comparison], above: str, controls: Mapping[str, st
     ]  # five pairs or fewer have an interval without ends
     plots.forest(
         ax,
-        [row_name(one, rows[0].partner, controls.get(one.place.arm, "")) for one in rows],
+        [row_name(one, rows[0].partner, controls.get(one.cell.arm, "")) for one in rows],
         [scale * one.paired.difference for one in rows],
         [scale * low for low, _ in finite],
         [scale * high for _, high in finite],
@@ -181,12 +181,12 @@ def forest_picture(rows: list[Comparison], above: str, controls: Mapping[str, st
 
 def heat_picture(results: Results, regime: str) -> Figure | None:
     """Arms x settings: the primary difference, framed where it is shown."""
-    settings = [setting.name for setting in results.study.places]
+    settings = [setting.name for setting in results.study.all_settings]
     found: dict[tuple[str, str], Comparison] = {}
     for setting in settings:
         primary = results.readout(setting, results.study.primary)
         for one in compare_all(results, setting, regime, primary):
-            found[one.place.arm, setting] = one
+            found[one.cell.arm, setting] = one
     arms = list(dict.fromkeys(arm for arm, _ in found))
     if not arms:
         return None

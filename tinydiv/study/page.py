@@ -18,7 +18,7 @@ from tinydiv.study.comparing import (
 from tinydiv.study.cost import GPU_TIMED_NETWORKS, TIMED_NETWORKS, TIMED_ROUNDS
 from tinydiv.study.plan import tuned_as
 from tinydiv.study.readouts import Readout
-from tinydiv.study.results import Place, Results
+from tinydiv.study.results import Cell, Results
 from tinydiv.study.tidy import cost_rows, tables_of
 
 MOST_COSTS = 4
@@ -84,7 +84,7 @@ def controls_text(results: Results, checks: Checks) -> str:
         shown = len(checks.planted) - len(checks.lost)
         lines.append(f"- Planted effects: found in {shown} of {len(checks.planted)} tables.")
     for one in checks.lost:
-        where = title(one.place.setting, one.place.regime)
+        where = title(one.cell.setting, one.cell.regime)
         lines.append(f"- **Planted effect NOT found** ({where}): {one.sentence}.")
     return "## Controls\n\n" + "\n".join(lines) if lines else ""
 
@@ -92,28 +92,28 @@ def controls_text(results: Results, checks: Checks) -> str:
 def table_text(results: Results, setting: str, regime: str) -> list[str]:
     """The tables of one setting and regime, and their sentences."""
     primary = results.readout(setting, results.study.primary)
-    rows = {one.place.arm: one for one in compare_all(results, setting, regime, primary)}
-    places = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
+    rows = {one.cell.arm: one for one in compare_all(results, setting, regime, primary)}
+    cells = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
     differences, levels = beside(results, setting, primary)
     # By column: heading, and a function from an arm's place to its text.
     columns: list[Column] = [
-        ("arm", lambda place: arm_text(results, place)),
-        (primary.title, lambda place: level_text(results, place, primary)),
+        ("arm", lambda cell: arm_text(results, cell)),
+        (primary.title, lambda cell: level_text(results, cell, primary)),
         (f"Δ {primary.unit or primary.name} [95 %]", lambda p: difference_text(rows.get(p.arm))),
-        ("relative", lambda place: relative_text(rows.get(place.arm))),
-        ("p, Holm", lambda place: p_text(rows.get(place.arm))),
+        ("relative", lambda cell: relative_text(rows.get(cell.arm))),
+        ("p, Holm", lambda cell: p_text(rows.get(cell.arm))),
         *(difference_column(results, setting, regime, readout) for readout in differences),
-        ("diverged", lambda place: diverged_text(results, place)),
+        ("diverged", lambda cell: diverged_text(results, cell)),
     ]
-    more: list[Column] = [("arm", lambda place: place.arm)]
+    more: list[Column] = [("arm", lambda cell: cell.arm)]
     more += [(readout.title, level_column(results, readout)) for readout in levels]
-    where = [line for place in places for line in divergences(results, place)]
+    where = [line for cell in cells for line in divergences(results, cell)]
     parts = [
         f"## {title(setting, regime)}",
-        target_text(results, places[0]),
-        grid([name for name, _ in columns], [[text(p) for _, text in columns] for p in places]),
+        target_text(results, cells[0]),
+        grid([name for name, _ in columns], [[text(p) for _, text in columns] for p in cells]),
         "\n".join(f"- {one.sentence}{hiding(one)}." for one in rows.values()),
-        grid([name for name, _ in more], [[text(p) for _, text in more] for p in places]),
+        grid([name for name, _ in more], [[text(p) for _, text in more] for p in cells]),
         "Diverged, and left out on both sides:\n\n" + "\n".join(where) if where else "",
     ]
     return [part for part in parts if part]
@@ -124,7 +124,7 @@ def title(setting: str, regime: str) -> str:
     return f"{regime} regime" if setting == "all" else f"{setting}, {regime} regime"
 
 
-Column = tuple[str, Callable[[Place], str]]
+Column = tuple[str, Callable[[Cell], str]]
 
 
 def beside(results: Results, setting: str, primary: Readout) -> tuple[list[Readout], list[Readout]]:
@@ -145,12 +145,12 @@ def beside(results: Results, setting: str, primary: Readout) -> tuple[list[Reado
 
 def difference_column(results: Results, setting: str, regime: str, readout: Readout) -> Column:
     """Differences in points, marked where they are shown; the base's own level in its row."""
-    found = {one.place.arm: one for one in compare_all(results, setting, regime, readout)}
+    found = {one.cell.arm: one for one in compare_all(results, setting, regime, readout)}
 
-    def text(place: Place) -> str:
-        if place.arm == results.study.base_arm.name:
-            return level_text(results, place, readout)
-        one = found.get(place.arm)
+    def text(cell: Cell) -> str:
+        if cell.arm == results.study.base_arm.name:
+            return level_text(results, cell, readout)
+        one = found.get(cell.arm)
         if one is None:
             return ""
         star = " \\*" if one.paired.shown else ""
@@ -159,35 +159,35 @@ def difference_column(results: Results, setting: str, regime: str, readout: Read
     return f"Δ {readout.title.removeprefix('after ')}", text
 
 
-def level_column(results: Results, readout: Readout) -> Callable[[Place], str]:
+def level_column(results: Results, readout: Readout) -> Callable[[Cell], str]:
     """The level of a readout."""
-    return lambda place: level_text(results, place, readout)
+    return lambda cell: level_text(results, cell, readout)
 
 
-def arm_text(results: Results, place: Place) -> str:
+def arm_text(results: Results, cell: Cell) -> str:
     """An arm's name, with the rate and strength that it had."""
-    runs = results.runs(place)
-    control = results.arm(place.setting, place.arm).control
-    name = f"*{place.arm}* ({control})" if control and control != place.arm else place.arm
-    if not runs:
+    trials = results.trials(cell)
+    control = results.arm(cell.setting, cell.arm).control
+    name = f"*{cell.arm}* ({control})" if control and control != cell.arm else cell.arm
+    if not trials:
         return name
-    t = runs[0].training
+    t = trials[0].training
     strength = "" if t.strength is None else f", {t.strength:.3g}"
     return f"{name} ({t.optimizer} {t.lr:.3g}{strength})"
 
 
-def level_text(results: Results, place: Place, readout: Readout) -> str:
+def level_text(results: Results, cell: Cell, readout: Readout) -> str:
     """A mean over seeds; for yes-or-no readouts the share with Wilson's interval."""
     if readout.is_count:
-        found = share(results, place, readout)
+        found = share(results, cell, readout)
         if found is None:
             return ""
         return f"{100 * found.estimate:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
-    numbers = results.numbers(place, readout)
+    numbers = results.numbers(cell, readout)
     seen = numbers[np.isfinite(numbers)]
     if readout.unit in ("steps", "seconds"):
-        # Runs that never get there count as infinitely slow, not as absent.
-        there = [curve is not None for curve in results.found(place)]
+        # Trials that never get there count as infinitely slow, not as absent.
+        there = [curve is not None for curve in results.found(cell)]
         waits = np.where(np.isfinite(numbers), numbers, np.inf)[there]
         if not waits.size:
             return ""
@@ -224,18 +224,18 @@ def p_text(one: Comparison | None) -> str:
     return ("< .0001" if p < 0.0001 else f"{p:.2g}") + (" \\*" if one.paired.shown else "")
 
 
-def diverged_text(results: Results, place: Place) -> str:
-    found = [curve for curve in results.found(place) if curve is not None]
+def diverged_text(results: Results, cell: Cell) -> str:
+    found = [curve for curve in results.found(cell) if curve is not None]
     return f"{sum(curve.diverged for curve in found)} of {len(found)}" if found else ""
 
 
-def divergences(results: Results, place: Place) -> list[str]:
+def divergences(results: Results, cell: Cell) -> list[str]:
     """Where the diverged networks of one arm did: "- adam, seed 3: step 17, in layer 1"."""
     lines = []
-    for run, curve in zip(results.runs(place) or [], results.found(place), strict=False):
+    for trial, curve in zip(results.trials(cell) or [], results.found(cell), strict=False):
         if curve is not None and curve.diverged:
             where = where_diverged(curve.diverged_layer)
-            lines.append(f"- {place.arm}, seed {run.seed}: step {curve.diverged_step}, {where}")
+            lines.append(f"- {cell.arm}, seed {trial.seed}: step {curve.diverged_step}, {where}")
     return lines
 
 
@@ -247,9 +247,9 @@ def hiding(one: Comparison) -> str:
     return f"; {one.paired.n} pairs would have shown {r.scale * one.detectable:.2g} {r.unit or r.title}"
 
 
-def target_text(results: Results, place: Place) -> str:
+def target_text(results: Results, cell: Cell) -> str:
     """What the target of this table is."""
-    target = results.target(place)
+    target = results.target(cell)
     if not math.isfinite(target):
         return ""
     return f"Target: {100 * target:.2f} % test accuracy" + (
@@ -262,8 +262,8 @@ def relation_text(results: Results) -> str:
     regime = results.study.regimes[0]
     base = results.study.base_arm.name
     rows = {
-        setting.name: relations(results, Place(setting.name, regime, base))
-        for setting in results.study.places
+        setting.name: relations(results, Cell(setting.name, regime, base))
+        for setting in results.study.all_settings
         if any(arm.name == base for arm in results.arms[setting.name])
     }
     metrics = list(dict.fromkeys(metric for found in rows.values() for metric in found))
@@ -293,11 +293,13 @@ def tuning_text(results: Results) -> str:
         if choice is None:
             continue
         if choice.chosen is None:
-            body.append([setting, arm, "none: every candidate diverged", "", str(choice.runs), ""])
+            body.append(
+                [setting, arm, "none: every candidate diverged", "", str(choice.trials), ""]
+            )
             continue
         c, edge = choice.chosen, "**yes**" if choice.at_edge else "no"
         strength = "" if c.strength is None else f"{c.strength:.3g}"
-        body.append([setting, arm, f"{c.lr:.3g}", strength, str(choice.runs), edge])
+        body.append([setting, arm, f"{c.lr:.3g}", strength, str(choice.trials), edge])
     heads = ["setting", "arm", "rate", "strength", "runs spent", "at the grid's edge"]
     return grid(heads, body) if body else ""
 
@@ -310,7 +312,7 @@ def cost_text(results: Results) -> str:
         for row in cost_rows(results)
         if row["regime"] == study.regimes[0]
     }
-    settings = [setting.name for setting in study.places[:MOST_COSTS]]
+    settings = [setting.name for setting in study.all_settings[:MOST_COSTS]]
     body = []
     for (setting, arm), row in rows.items():
         own = results.arm(str(setting), str(arm))
@@ -333,7 +335,7 @@ def cost_text(results: Results) -> str:
             ]
         )
     heads = ["setting", "arm", "flops", "× base", "bytes", "array calls", "µs", "× base"]
-    more = len(study.places) - len(settings)
+    more = len(study.all_settings) - len(settings)
     return (
         grid([*heads, "start, µs", "joules"], body)
         + (f"\n\n{more} more settings: costs.csv." if more else "")

@@ -1,7 +1,7 @@
-"""From a study to single runs: which networks must be trained, and what each will be compared with.
+"""From a study to single trials: which networks must be trained, and what each will be compared with.
 
-A run is one network: a way to train, a seed, and what is looked at. Its key stands for all of that and
-for nothing else, so a run that two arms or two regimes have in common is trained once.
+A trial is one network: a way to train, a seed, and what is looked at. Its key stands for all of that and
+for nothing else, so a trial that two arms or two regimes have in common is trained once.
 
 Seeds: the study's own (first_seed, first_seed + 1, ...) for what is compared; AA_SEEDS + the same for
 the A/A arm; TUNING_SEEDS + 0, 1, ... for the choice of rates and strengths. They never meet.
@@ -20,11 +20,11 @@ from tinydiv.techniques import Penalty, technique_class
 AA_SEEDS = 10**10
 TUNING_SEEDS = 2 * 10**10
 TEST = -1
-"""As Run.validation: judged on the test part."""
+"""As Trial.validation: judged on the test part."""
 
 
 @dataclass(frozen=True)
-class Run:
+class Trial:
     """One network to be trained and looked at.
 
     validation: TEST, or how many training samples are held out to judge by (0: the training part).
@@ -42,12 +42,12 @@ class Run:
 
     @cached_property
     def shape(self) -> str:
-        """Equal for runs that may share one array of networks: see shared."""
+        """Equal for trials that may share one array of networks: see shared."""
         return digest([shared(self.training), looks(self.measure), self.validation])
 
 
 def looks(measure: Measure) -> list[object]:
-    """What a run records; the rest of [measure] says how that is read afterwards."""
+    """What a trial records; the rest of [measure] says how that is read afterwards."""
     return [measure.steps, measure.every, measure.metrics]
 
 
@@ -140,11 +140,11 @@ def own_candidate(study: Study, setting: Setting, arm: Arm) -> Candidate:
     return Candidate(training.lr, training.strength)
 
 
-def final_runs(study: Study, setting: Setting, arm: Arm, chosen: Candidate) -> list[Run]:
-    """The runs that are compared: one per seed, in the order of seeds."""
+def final_trials(study: Study, setting: Setting, arm: Arm, chosen: Candidate) -> list[Trial]:
+    """The trials that are compared: one per seed, in the order of seeds."""
     training = chosen.put(study.training(setting, arm))
     first = study.first_seed + (AA_SEEDS if arm.control == "A/A" else 0)
-    return [Run(training, first + i, study.measure) for i in range(study.seeds)]
+    return [Trial(training, first + i, study.measure) for i in range(study.seeds)]
 
 
 # What is tried -------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def candidates(study: Study, setting: Setting, arm: Arm) -> list[Candidate]:
 
 
 def tuning_seeds(study: Study, arms: Sequence[tuple[Setting, Arm]]) -> dict[tuple[str, str], int]:
-    """How many tuning seeds each arm gets, so that all spend the same number of runs.
+    """How many tuning seeds each arm gets, so that all spend the same number of trials.
 
     The largest grid gets `tuning.seeds` of them; an arm with a smaller grid looks at each of its
     candidates more often, instead of having fewer tries.
@@ -176,14 +176,14 @@ def tuning_seeds(study: Study, arms: Sequence[tuple[Setting, Arm]]) -> dict[tupl
     return {key: max(budget // size, 1) for key, size in sizes.items()}
 
 
-def tuning_runs(
+def tuning_trials(
     study: Study, setting: Setting, arm: Arm, seeds: int
-) -> Mapping[Candidate, list[Run]]:
-    """The runs by which an arm's rate and strength are chosen, by candidate."""
+) -> Mapping[Candidate, list[Trial]]:
+    """The trials by which an arm's rate and strength are chosen, by candidate."""
     training = study.training(setting, arm)
     return {
         candidate: [
-            Run(candidate.put(training), TUNING_SEEDS + i, study.measure, study.tuning.validation)
+            Trial(candidate.put(training), TUNING_SEEDS + i, study.measure, study.tuning.validation)
             for i in range(seeds)
         ]
         for candidate in candidates(study, setting, arm)

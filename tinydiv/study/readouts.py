@@ -4,8 +4,8 @@
     epoch1            test accuracy after epoch 1
     early             mean test accuracy over epochs 1 to 5 (measure.early): the headline
     final             test accuracy at the end
-    success           1 if the run ends at measure.success or above, else 0
-    reached           1 if the run ever passes the target accuracy, else 0
+    success           1 if the trial ends at measure.success or above, else 0
+    reached           1 if the trial ever passes the target accuracy, else 0
     steps_to_target   steps until it does, along straight lines between looks
     seconds_to_target the same in seconds: steps times the arm's time per step (cost.py); not tested, since
                       that time was measured once per arm, and its noise would be in every seed
@@ -55,7 +55,7 @@ class Readout:
 
     @property
     def is_count(self) -> bool:
-        """Whether each run answers yes or no."""
+        """Whether each trial answers yes or no."""
         return self.name in ("success", "reached")
 
     def read(self, curve: Curve, here: Circumstances) -> float:
@@ -66,7 +66,7 @@ class Readout:
 
 
 def readouts_of(training: Training, measure: Measure, per_epoch: int) -> list[Readout]:
-    """Every readout that runs of this kind allow, in the order of tables."""
+    """Every readout that trials of this kind allow, in the order of tables."""
     total = training.epochs * per_epoch
     looks = [e for e in range(1, training.epochs + 1) if e % measure.every == 0]
     looks = sorted({*looks, training.epochs})

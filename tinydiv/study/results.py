@@ -1,6 +1,6 @@
 """What is known of a study so far: curves put in their places, choices made from them, numbers read.
 
-Made from the study and the finished blocks alone, so it can be made at any time: while the study runs,
+Made from the study and the finished stacks alone, so it can be made at any time: while the study runs,
 after a crash, on another machine. A place without its curve is simply not there yet.
 """
 
@@ -15,13 +15,13 @@ from tinydiv.errors import UsageError, unknown
 from tinydiv.stats import Floats
 from tinydiv.study.plan import (
     Candidate,
-    Run,
+    Trial,
     arms_in,
-    final_runs,
+    final_trials,
     own_candidate,
     tuned_as,
-    tuning_runs,
     tuning_seeds,
+    tuning_trials,
 )
 from tinydiv.study.readouts import NAN, Circumstances, Readout, readouts_of
 from tinydiv.study.specification import Arm, Setting, Study
@@ -52,13 +52,13 @@ class Choice:
     """Whether the best rate is the grid's smallest or largest: a wider grid might be better."""
 
     @property
-    def runs(self) -> int:
+    def trials(self) -> int:
         """Networks trained for this choice."""
         return self.seeds * len(self.scores)
 
 
 @dataclass(frozen=True)
-class Place:
+class Cell:
     """One cell: an arm in a setting and a regime."""
 
     setting: str
@@ -75,64 +75,65 @@ class Results:
         self.study, self.curves, self.data = study, curves, data
         self.costs: dict[str, dict[str, float]] = {}
         self._choices: dict[tuple[str, str], Choice | None] = {}
-        self._runs: dict[Place, list[Run]] = {}
+        self._trials: dict[Cell, list[Trial]] = {}
 
     # Plan ----------------------------------------------------------------------------------------
 
     @cached_property
     def arms(self) -> dict[str, list[Arm]]:
         """Arms by setting, controls last."""
-        return {setting.name: arms_in(self.study, setting) for setting in self.study.places}
+        return {setting.name: arms_in(self.study, setting) for setting in self.study.all_settings}
 
     def setting(self, name: str) -> Setting:
         """The setting of that name."""
-        return next(setting for setting in self.study.places if setting.name == name)
+        return next(setting for setting in self.study.all_settings if setting.name == name)
 
     def arm(self, setting: str, name: str) -> Arm:
         """The arm of that name, controls included."""
         return next(arm for arm in self.arms[setting] if arm.name == name)
 
     @cached_property
-    def tuning(self) -> dict[tuple[str, str], Mapping[Candidate, list[Run]]]:
-        """Tuning runs by setting and arm; empty without the tuned regime."""
+    def tuning(self) -> dict[tuple[str, str], Mapping[Candidate, list[Trial]]]:
+        """Tuning trials by setting and arm; empty without the tuned regime."""
         if "tuned" not in self.study.regimes:
             return {}
         tuned = [
             (setting, arm)
-            for setting in self.study.places
+            for setting in self.study.all_settings
             for arm in self.arms[setting.name]
             if arm in self.study.arms
         ]
         seeds = tuning_seeds(self.study, tuned)
         return {
-            (s.name, a.name): tuning_runs(self.study, s, a, seeds[s.name, a.name]) for s, a in tuned
+            (s.name, a.name): tuning_trials(self.study, s, a, seeds[s.name, a.name])
+            for s, a in tuned
         }
 
-    def runs(self, place: Place) -> list[Run] | None:
-        """The runs of a place, one per seed; None while its rate is not chosen, or cannot be."""
-        if place not in self._runs:
-            runs = self._find_runs(place)
-            if runs is None:
+    def trials(self, cell: Cell) -> list[Trial] | None:
+        """The trials of a place, one per seed; None while its rate is not chosen, or cannot be."""
+        if cell not in self._trials:
+            trials = self._find_trials(cell)
+            if trials is None:
                 return None
-            self._runs[place] = runs
-        return self._runs[place]
+            self._trials[cell] = trials
+        return self._trials[cell]
 
-    def _find_runs(self, place: Place) -> list[Run] | None:
-        setting, arm = self.setting(place.setting), self.arm(place.setting, place.arm)
+    def _find_trials(self, cell: Cell) -> list[Trial] | None:
+        setting, arm = self.setting(cell.setting), self.arm(cell.setting, cell.arm)
         candidate: Candidate | None = own_candidate(self.study, setting, arm)
-        if place.regime == "tuned":
-            choice = self.choice(place.setting, tuned_as(self.study, arm).name)
+        if cell.regime == "tuned":
+            choice = self.choice(cell.setting, tuned_as(self.study, arm).name)
             candidate = None if choice is None else choice.chosen
         if candidate is None:
             return None
-        return final_runs(self.study, setting, arm, candidate)
+        return final_trials(self.study, setting, arm, candidate)
 
     @cached_property
-    def cells(self) -> list[Place]:
+    def cells(self) -> list[Cell]:
         """Every place of the study, in the order of tables."""
         return [
-            Place(setting.name, regime, arm.name)
-            for setting in self.study.places
+            Cell(setting.name, regime, arm.name)
+            for setting in self.study.all_settings
             for regime in self.study.regimes
             for arm in self.arms[setting.name]
         ]
@@ -140,7 +141,7 @@ class Results:
     # Choices -------------------------------------------------------------------------------------
 
     def choice(self, setting: str, arm: str) -> Choice | None:
-        """What tuning chose; None while its runs are not all there.
+        """What tuning chose; None while its trials are not all there.
 
         The best mean of the primary readout on the validation part; of equals, the better mean
         accuracy over all looks, then the first of the grid. A candidate of which any network
@@ -156,11 +157,11 @@ class Results:
         primary = self.readout(setting, self.study.primary)
         here = Circumstances(self.study.measure)
         scores, order, seeds = {}, {}, 0
-        for place, (candidate, runs) in enumerate(tried.items()):
-            curves = [self.curves.get(run.key) for run in runs]
-            seeds = len(runs)
+        for place, (candidate, trials) in enumerate(tried.items()):
+            curves = [self.curves.get(trial.key) for trial in trials]
+            seeds = len(trials)
             found = [curve for curve in curves if curve is not None]
-            if len(found) < len(runs):
+            if len(found) < len(trials):
                 return None
             score = mean = -np.inf
             if not any(curve.diverged for curve in found):
@@ -177,12 +178,12 @@ class Results:
 
     # Numbers -------------------------------------------------------------------------------------
 
-    def found(self, place: Place) -> list[Curve | None]:
+    def found(self, cell: Cell) -> list[Curve | None]:
         """The curves of a place in the order of seeds, None for those that are not there."""
-        runs = self.runs(place)
-        if runs is None:
+        trials = self.trials(cell)
+        if trials is None:
             return [None] * self.study.seeds
-        return [self.curves.get(run.key) for run in runs]
+        return [self.curves.get(trial.key) for trial in trials]
 
     def facts(self, setting: str) -> DataFacts:
         """The data of a setting."""
@@ -207,42 +208,42 @@ class Results:
             raise unknown("readout", name, known)
         return known[name]
 
-    def numbers(self, place: Place, readout: Readout) -> Floats:
+    def numbers(self, cell: Cell, readout: Readout) -> Floats:
         """One number per seed, NaN where there is none."""
-        return read_all(self.found(place), readout, self.circumstances(place))
+        return read_all(self.found(cell), readout, self.circumstances(cell))
 
-    def circumstances(self, place: Place) -> Circumstances:
+    def circumstances(self, cell: Cell) -> Circumstances:
         """Target, constant loss and speed at a place."""
         return Circumstances(
             self.study.measure,
-            self.target(place),
-            self.facts(place.setting).entropy,
-            self.seconds_per_step(place),
+            self.target(cell),
+            self.facts(cell.setting).entropy,
+            self.seconds_per_step(cell),
         )
 
-    def target(self, place: Place) -> float:
+    def target(self, cell: Cell) -> float:
         """The accuracy to be reached: a number, or where the base arm ends on average over seeds."""
         target = self.study.measure.target
         if isinstance(target, float):
             return target
         if target == "none":
             return NAN
-        base = Place(place.setting, place.regime, self.study.base_arm.name)
+        base = Cell(cell.setting, cell.regime, self.study.base_arm.name)
         here = Circumstances(self.study.measure)
         ends = read_all(self.found(base), Readout("final", ""), here)
         seen = ends[np.isfinite(ends)]
         return float(seen.mean()) if seen.size else NAN
 
-    def seconds_per_step(self, place: Place) -> float:
+    def seconds_per_step(self, cell: Cell) -> float:
         """Measured time of one step of one network of an arm, see cost.step_seconds."""
-        runs = self.runs(place)
-        cost = self.costs.get(runs[0].shape, {}) if runs else {}
+        trials = self.trials(cell)
+        cost = self.costs.get(trials[0].shape, {}) if trials else {}
         return cost.get("step_seconds", NAN)
 
-    def joules_per_step(self, place: Place) -> float:
+    def joules_per_step(self, cell: Cell) -> float:
         """The same for energy; NaN where no counter counted it for this arm alone."""
         per_step = []
-        for curve in self.found(place):
+        for curve in self.found(cell):
             joules = None if curve is None else curve.facts.get("joules")
             if curve is None or not isinstance(joules, float):
                 return NAN
@@ -251,8 +252,8 @@ class Results:
         return float(np.median(per_step)) if per_step else NAN
 
     def done(self) -> tuple[int, int]:
-        """(runs that are finished, runs in all) of what is compared; tuning left out."""
-        finished = sum(curve is not None for place in self.cells for curve in self.found(place))
+        """(trials that are finished, trials in all) of what is compared; tuning left out."""
+        finished = sum(curve is not None for cell in self.cells for curve in self.found(cell))
         return finished, self.study.seeds * len(self.cells)
 
 
@@ -277,7 +278,7 @@ def entropy(labels: npt.NDArray[np.int64]) -> float:
 
 def check_readable(results: Results) -> None:
     """Raises UsageError if the primary readout does not exist, or cannot choose a rate."""
-    for setting in results.study.places:
+    for setting in results.study.all_settings:
         primary = results.readout(setting.name, results.study.primary)
         if primary.timed:
             raise UsageError(

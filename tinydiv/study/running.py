@@ -1,7 +1,7 @@
-"""What a worker does: train one block of networks from start to end, and look at them on the way.
+"""What a worker does: train one stack of networks from start to end, and look at them on the way.
 
 `carry_out` is a plain function of plain data, so that any executor can run it anywhere. Everything that
-a network needs comes from its own run: where it stands in the block, and beside whom, changes
+a network needs comes from its own trial: where it stands in the stack, and beside whom, changes
 nothing about it.
 """
 
@@ -23,19 +23,19 @@ from tinydiv.runs.build import assemble
 from tinydiv.runs.environment import environment
 from tinydiv.stats import Floats
 from tinydiv.study import sharing
-from tinydiv.study.blocks import Block, widths
 from tinydiv.study.energy import Meter
-from tinydiv.study.plan import Run, specs_for
+from tinydiv.study.plan import Trial, specs_for
 from tinydiv.study.sharing import Source
+from tinydiv.study.stacks import Stack, widths
 from tinydiv.techniques import Techniques, place
 
 
 @dataclass(frozen=True)
 class Task:
-    """A block and what a worker must know to carry it out. alone: nothing else runs on the machine,
-    so that what an energy counter counts is this block's."""
+    """A stack and what a worker must know to carry it out. alone: nothing else runs on the machine,
+    so that what an energy counter counts is this stack's."""
 
-    block: Block
+    stack: Stack
     source: Source
     backend: str = "numpy"
     alone: bool = False
@@ -43,7 +43,7 @@ class Task:
 
 @dataclass
 class Outcome:
-    """What a block left behind. M moments (looks at the networks), R networks in the order of runs.
+    """What a stack left behind. M moments (looks at the networks), R networks in the order of trials.
 
     step, epoch (M,); epoch is -1 for looks in the middle of one. values: (M, R) by name, NaN where
     nothing was measured or the network has diverged. diverged_step, diverged_layer (R,), -1 where
@@ -59,22 +59,22 @@ class Outcome:
 
 
 def carry_out(task: Task) -> Outcome:
-    """Train the networks of a block and return what was seen.
+    """Train the networks of a stack and return what was seen.
 
-    Raises RunError if the data cannot be had here, MemoryError if the block is too large.
+    Raises RunError if the data cannot be had here, MemoryError if the stack is too large.
     """
     if backend.name() != task.backend:
         backend.use(task.backend)
-    runs, shared = task.block.runs, task.block.runs[0].training
+    trials, shared = task.stack.trials, task.stack.trials[0].training
     data = sharing.on_device(task.source, shared.inputs, shared.dtype, task.backend)
     batch_size = min(shared.batch_size, data.n_train)
-    order: int | list[int] = [run.seed for run in runs]
+    order: int | list[int] = [trial.seed for trial in trials]
     if batch_size == data.n_train:
         order = 0  # every batch is the whole set: its order means nothing, and one serves all
-    elif task.block.one_seed:
-        order = runs[0].seed
-    net, optimizer, techniques = build(runs, data)
-    watch = Watch(runs, net, data, data.n_train // batch_size)
+    elif task.stack.one_seed:
+        order = trials[0].seed
+    net, optimizer, techniques = build(trials, data)
+    recorder = Recorder(trials, net, data, data.n_train // batch_size)
     meter = Meter() if task.alone else None
     train(
         *(net, data, optimizer, techniques),
@@ -83,49 +83,51 @@ def carry_out(task: Task) -> Outcome:
         seed=order,
         loss=shared.loss,
         schedule=shared.schedule,
-        metrics=runs[0].measure.metrics,
-        every=runs[0].measure.every if not shared.head_start else 1,
-        on_step=watch.on_step,
-        on_epoch=watch.on_epoch,
-        guard=watch.guard,
+        metrics=trials[0].measure.metrics,
+        every=trials[0].measure.every if not shared.head_start else 1,
+        on_step=recorder.on_step,
+        on_epoch=recorder.on_epoch,
+        guard=recorder.guard,
     )
-    return watch.outcome(task, None if meter is None else meter.joules())
+    return recorder.outcome(task, None if meter is None else meter.joules())
 
 
-def build(runs: Sequence[Run], data: DeviceData) -> tuple[MLP, optimizers.Optimizer, Techniques]:
-    """The networks of a block, untrained, with their optimizer and techniques."""
-    shared = runs[0].training
-    strengths = [run.training.strength for run in runs]
+def build(
+    trials: Sequence[Trial], data: DeviceData
+) -> tuple[MLP, optimizers.Optimizer, Techniques]:
+    """The networks of a stack, untrained, with their optimizer and techniques."""
+    shared = trials[0].training
+    strengths = [trial.training.strength for trial in trials]
     return assemble(
         data,
-        lambda net: start(net, runs, data),
+        lambda net: start(net, trials, data),
         sizes=widths(shared, data.dataset.n_inputs, data.dataset.n_classes),
         activation=shared.activation,
-        replicas=len(runs),
+        replicas=len(trials),
         specs=[place(spec) for spec in specs_for(shared, strengths)],
         optimizer=shared.optimizer,
-        lr=[rate_of(run) for run in runs],
+        lr=[rate_of(trial) for trial in trials],
         weight_decay=shared.weight_decay,
         loss=shared.loss,
-        seeds=[run.seed for run in runs],
+        seeds=[trial.seed for trial in trials],
     )
 
 
-def rate_of(run: Run) -> float:
-    """A run's learning rate."""
-    assert isinstance(run.training.lr, float)
-    return run.training.lr
+def rate_of(trial: Trial) -> float:
+    """A trial's learning rate."""
+    assert isinstance(trial.training.lr, float)
+    return trial.training.lr
 
 
-def start(net: MLP, runs: Sequence[Run], data: DeviceData) -> None:
-    """Fill every network by the start and the seed of its own run."""
+def start(net: MLP, trials: Sequence[Trial], data: DeviceData) -> None:
+    """Fill every network by the start and the seed of its own trial."""
     groups: dict[str, list[int]] = {}
-    for r, run in enumerate(runs):
-        groups.setdefault(run.training.init, []).append(r)
+    for r, trial in enumerate(trials):
+        groups.setdefault(trial.training.init, []).append(r)
     for spec, rows in groups.items():
-        seeds = [runs[r].seed for r in rows]
+        seeds = [trials[r].seed for r in rows]
         X = data.probe(PROBE) if needs_data(spec) else None
-        if len(rows) == len(runs):
+        if len(rows) == len(trials):
             initialize(net, spec, seeds, X)
             return
         # Networks beside them start otherwise: fill a net of these alone, and copy its rows.
@@ -138,10 +140,10 @@ def start(net: MLP, runs: Sequence[Run], data: DeviceData) -> None:
 
 
 @dataclass
-class Watch:
-    """Looks at the networks of a block at the moments that were asked for, and times the rest."""
+class Recorder:
+    """Looks at the networks of a stack at the moments that were asked for, and times the rest."""
 
-    runs: Sequence[Run]
+    trials: Sequence[Trial]
     net: MLP
     data: DeviceData
     per_epoch: int
@@ -149,7 +151,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self.guard = Guard(self.net)
-        training, looks = self.runs[0].training, self.runs[0].measure
+        training, looks = self.trials[0].training, self.trials[0].measure
         self.first = training.head_start * self.per_epoch  # the step that counts as step 0
         self.steps = {self.first + s for s in looks.steps if s % self.per_epoch}
         self.loss = losses.get(training.loss)
@@ -174,7 +176,7 @@ class Watch:
         net, data = self.net, self.data
         loss, accuracy = evaluate(net, data.test_x, data.test_y, data, self.loss)
         found = {"test_loss": loss, "test_accuracy": accuracy}
-        names, labels = self.runs[0].measure.metrics, self.data.probe_labels()
+        names, labels = self.trials[0].measure.metrics, self.data.probe_labels()
         found |= measure(net, net.forward(self.probe), names, labels)
         values = {name: self.listed(self.guard.marked(value)) for name, value in found.items()}
         self.moments.append((step, -1, values))
@@ -186,7 +188,7 @@ class Watch:
 
     def on_epoch(self, record: Record) -> None:
         """At the end of an epoch: keep its record, and leave its time out of the training's."""
-        epoch = record.epoch - self.runs[0].training.head_start
+        epoch = record.epoch - self.trials[0].training.head_start
         if epoch >= 0:
             values = {
                 "train_loss": record.train_loss,
@@ -200,10 +202,12 @@ class Watch:
 
     def outcome(self, task: Task, joules: float | None) -> Outcome:
         """Everything that was seen, as arrays."""
-        R = len(self.runs)
+        R = len(self.trials)
         names = list(dict.fromkeys(name for _, _, values in self.moments for name in values))
         nothing = [float("nan")] * R
-        steps = (self.runs[0].training.head_start + self.runs[0].training.epochs) * self.per_epoch
+        steps = (
+            self.trials[0].training.head_start + self.trials[0].training.epochs
+        ) * self.per_epoch
         facts: dict[str, object] = {
             "networks": R,
             "seconds": time.perf_counter() - self.began,

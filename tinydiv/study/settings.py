@@ -146,9 +146,9 @@ class Measure:
     target: float | str = setting(
         BASE, target, "ACCURACY", 'accuracy whose first passing is timed; "base" or "none"'
     )
-    success: float = setting(1.0, number(0, 1), "ACCURACY", "a run that ends here has succeeded")
+    success: float = setting(1.0, number(0, 1), "ACCURACY", "a trial that ends here has succeeded")
     readouts: tuple[str, ...] = setting(
-        (), words(","), "NAME,...", "readouts in the tables (default: all that the runs allow)"
+        (), words(","), "NAME,...", "readouts in the tables (default: all that the trials allow)"
     )
 
 

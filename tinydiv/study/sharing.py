@@ -37,7 +37,7 @@ class Origin:
 
     @classmethod
     def of(cls, training: Training, validation: int) -> "Origin":
-        """Where the samples of a run come from."""
+        """Where the samples of a trial come from."""
         return cls(training.data, training.n_train, training.n_test, validation)
 
 
@@ -127,5 +127,5 @@ def mapped(source: Source, inputs: str) -> Dataset:
 
 @functools.lru_cache(maxsize=4)
 def on_device(source: Source, inputs: str, dtype: str, backend: str) -> DeviceData:
-    """The same on the device of the current backend, kept for the next block of this process."""
+    """The same on the device of the current backend, kept for the next stack of this process."""
     return DeviceData(mapped(source, inputs), dtype)

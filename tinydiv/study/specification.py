@@ -113,10 +113,10 @@ class Study:
                 raise UsageError(f"the arm {arm.name!r} cannot stand against itself")
         if self.base and self.base not in names:
             raise unknown("arm for the base", self.base, names)
-        for setting in self.places:
+        for setting in self.all_settings:
             for arm in self.arms:
                 self.training(setting, arm)
-        if all(not self.takes_part(setting, self.base_arm) for setting in self.places):
+        if all(not self.takes_part(setting, self.base_arm) for setting in self.all_settings):
             raise UsageError(f"the base arm {self.base_arm.name!r} takes part in no setting")
 
     # Arms and settings ---------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class Study:
         return [
             f"the arm {arm.name!r} takes part in no setting: nothing fits its only"
             for arm in self.arms
-            if not any(self.takes_part(setting, arm) for setting in self.places)
+            if not any(self.takes_part(setting, arm) for setting in self.all_settings)
         ]
 
     def partner(self, arm: Arm) -> Arm:
@@ -144,7 +144,7 @@ class Study:
         return self.arm(arm.against) if arm.against else self.base_arm
 
     @cached_property
-    def places(self) -> list[Setting]:
+    def all_settings(self) -> list[Setting]:
         """Every setting: those listed, each with every combination of the grid."""
         combinations = [
             dict(zip(self.grid, values, strict=True)) for values in product(*self.grid.values())

@@ -1,11 +1,11 @@
 """The folder of a study: what is finished stays, whatever happens to the process that made it.
 
     OUT/study.json       the study as it was understood, and what must not change under it
-    OUT/blocks/*.npz     one file per finished block: every curve of every seed, as measured
-    OUT/*.csv, table.md, figures/     made from the blocks, at any time, again and again
+    OUT/blocks/*.npz     one file per finished stack of networks: every curve, as measured
+    OUT/*.csv, table.md, figures/     made from the stacks, at any time, again and again
 
-A block's file appears whole or not at all (atomic.py). Going on means: read which runs are there, and
-train the others. A study that was changed in between is refused, because runs of two studies in one
+A stack's file appears whole or not at all (atomic.py). Going on means: read which trials are there, and
+train the others. A study that was changed in between is refused, because trials of two studies in one
 table would be compared as if they were one; that holds for the number of seeds, too: adding seeds
 after a look at the p values makes those p values wrong.
 """
@@ -26,10 +26,10 @@ from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic, locking, npz, read
 from tinydiv.settings import shown
 from tinydiv.stats import Floats
-from tinydiv.study.blocks import Block
 from tinydiv.study.plan import shared
 from tinydiv.study.running import Outcome
 from tinydiv.study.specification import Study, plain
+from tinydiv.study.stacks import Stack
 
 STUDY_FILE = "study.json"
 FORMAT = 1
@@ -60,7 +60,7 @@ class Curve:
 
 
 class Store:
-    """The folder of one study. curves: what is finished, by run key."""
+    """The folder of one study. curves: what is finished, by trial key."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -158,10 +158,10 @@ class Store:
         with locking.locked(self.folder / ".lock", advice):
             yield
 
-    # Blocks --------------------------------------------------------------------------------------
+    # Stacks --------------------------------------------------------------------------------------
 
-    def keep(self, block: Block, outcome: Outcome) -> None:
-        """Write a finished block. Raises RunError if it cannot be written; it is then not kept."""
+    def keep(self, stack: Stack, outcome: Outcome) -> None:
+        """Write a finished stack. Raises RunError if it cannot be written; it is then not kept."""
         arrays = {
             "step": outcome.step,
             "epoch": outcome.epoch,
@@ -170,15 +170,18 @@ class Store:
             **{f"value.{name}": value for name, value in outcome.values.items()},
         }
         about = {
-            "runs": [run.key for run in block.runs],
-            "own": [{"seed": run.seed, **own_settings(plain(run.training))} for run in block.runs],
-            "shared": plain(shared(block.runs[0].training)),
-            "validation": block.runs[0].validation,
+            "runs": [trial.key for trial in stack.trials],
+            "own": [
+                {"seed": trial.seed, **own_settings(plain(trial.training))}
+                for trial in stack.trials
+            ],
+            "shared": plain(shared(stack.trials[0].training)),
+            "validation": stack.trials[0].validation,
             "values": sorted(outcome.values),
             "facts": outcome.facts,
         }
         try:
-            npz.write(self.blocks / f"{block.key}.npz", arrays, about)
+            npz.write(self.blocks / f"{stack.key}.npz", arrays, about)
         except RunError as error:
             raise RunError(
                 f"{error}; {len(self.curves)} networks are kept: make room and go on with --resume"
@@ -186,7 +189,7 @@ class Store:
         self._take(arrays, about)
 
     def load(self, discard_damaged: bool = False) -> None:
-        """Read every finished block. Damaged files are listed, and on request removed."""
+        """Read every finished stack. Damaged files are listed, and on request removed."""
         for path in sorted(self.blocks.glob("*.npz")):
             try:
                 with read.reading(path, "its networks must be trained again"):
@@ -198,7 +201,7 @@ class Store:
                         path.unlink()
 
     def _take(self, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> None:
-        """Keep the curves of a block. Raises whatever is wrong with it, before any is kept."""
+        """Keep the curves of a stack. Raises whatever is wrong with it, before any is kept."""
         step, epoch = np.asarray(arrays["step"]), np.asarray(arrays["epoch"])
         step_of, layer_of = arrays["diverged_step"], arrays["diverged_layer"]
         values = {name: v for name, v in arrays.items() if name.startswith("value.")}
@@ -235,7 +238,7 @@ def digest(facts: Mapping[str, object]) -> str:
 
 
 def own_settings(training: object) -> dict[str, object]:
-    """What one network of a block has for itself."""
+    """What one network of a stack has for itself."""
     assert isinstance(training, dict)
     return {key: training[key] for key in ("init", "lr", "strength")}
 

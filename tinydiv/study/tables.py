@@ -1,4 +1,4 @@
-"""All that is made from the finished blocks: CSV tables, the Markdown page, figures. At any time, again.
+"""All that is made from the finished stacks: CSV tables, the Markdown page, figures. At any time, again.
 
 tidy.py has the rows, page.py the page, figures.py the pictures; this writes them into the folder.
 """
@@ -15,7 +15,7 @@ def write(results: Results, folder: Path, *, figures: bool) -> None:
     """Write all tables, and the figures if wanted, into the folder. Raises RunError if it cannot."""
     for name, rows in (
         ("curves.csv", tidy.curve_rows(results)),
-        ("runs.csv", tidy.run_rows(results)),
+        ("runs.csv", tidy.trial_rows(results)),
         ("comparisons.csv", tidy.comparison_rows(results)),
         ("tuning.csv", tidy.tuning_rows(results)),
         ("costs.csv", tidy.cost_rows(results)),

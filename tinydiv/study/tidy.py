@@ -25,18 +25,18 @@ RUN_COLUMNS = ("setting", "regime", "arm", "seed")
 # Rows ----------------------------------------------------------------------------------------------
 
 
-def each_run(results: Results) -> Iterator[tuple[dict[str, object], Curve]]:
+def each_trial(results: Results) -> Iterator[tuple[dict[str, object], Curve]]:
     """Every finished network of the comparison with its first columns."""
-    for place in results.cells:
-        for run, curve in zip(results.runs(place) or [], results.found(place), strict=False):
+    for cell in results.cells:
+        for trial, curve in zip(results.trials(cell) or [], results.found(cell), strict=False):
             if curve is not None:
-                first = (place.setting, place.regime, place.arm, run.seed)
+                first = (cell.setting, cell.regime, cell.arm, trial.seed)
                 yield dict(zip(RUN_COLUMNS, first, strict=True)), curve
 
 
 def curve_rows(results: Results) -> Iterator[Row]:
     """One row per network and moment."""
-    for first, curve in each_run(results):
+    for first, curve in each_trial(results):
         for m, (step, epoch) in enumerate(zip(curve.step, curve.epoch, strict=True)):
             yield {
                 **first,
@@ -46,20 +46,20 @@ def curve_rows(results: Results) -> Iterator[Row]:
             }
 
 
-def run_rows(results: Results) -> Iterator[Row]:
+def trial_rows(results: Results) -> Iterator[Row]:
     """One row per network."""
-    for place in results.cells:
-        readouts = results.readouts(place.setting)
-        here = results.circumstances(place)
-        for run, curve in zip(results.runs(place) or [], results.found(place), strict=False):
+    for cell in results.cells:
+        readouts = results.readouts(cell.setting)
+        here = results.circumstances(cell)
+        for trial, curve in zip(results.trials(cell) or [], results.found(cell), strict=False):
             if curve is None:
                 continue
-            first = (place.setting, place.regime, place.arm, run.seed)
+            first = (cell.setting, cell.regime, cell.arm, trial.seed)
             yield {
                 **dict(zip(RUN_COLUMNS, first, strict=True)),
-                "init": run.training.init,
-                "lr": run.training.lr,
-                "strength": run.training.strength,
+                "init": trial.training.init,
+                "lr": trial.training.lr,
+                "strength": trial.training.strength,
                 "diverged_step": curve.diverged_step if curve.diverged else None,
                 "diverged_layer": curve.diverged_layer if curve.diverged else None,
                 **{r.name: r.read(curve, here) for r in readouts},
@@ -115,25 +115,25 @@ def tuning_rows(results: Results) -> Iterator[Row]:
 
 def cost_rows(results: Results) -> Iterator[Row]:
     """One row per setting, regime and arm."""
-    for place in results.cells:
-        runs = results.runs(place)
-        if not runs:
+    for cell in results.cells:
+        trials = results.trials(cell)
+        if not trials:
             continue
-        cost = results.costs.get(runs[0].shape, {})
+        cost = results.costs.get(trials[0].shape, {})
         yield {
-            "setting": place.setting,
-            "regime": place.regime,
-            "arm": place.arm,
+            "setting": cell.setting,
+            "regime": cell.regime,
+            "arm": cell.arm,
             "product_flops": cost.get("product_flops"),
             "other_flops": cost.get("other_flops"),
             "bytes": cost.get("bytes"),
             "array_calls": cost.get("calls"),
-            "step_seconds": results.seconds_per_step(place),
-            "start_seconds": results.costs.get(start_key(runs[0]), {}).get("start_seconds"),
-            "joules_per_step": results.joules_per_step(place),
+            "step_seconds": results.seconds_per_step(cell),
+            "start_seconds": results.costs.get(start_key(trials[0]), {}).get("start_seconds"),
+            "joules_per_step": results.joules_per_step(cell),
         }
 
 
 def tables_of(results: Results) -> list[tuple[str, str]]:
     """(setting, regime) of every table."""
-    return list(dict.fromkeys((place.setting, place.regime) for place in results.cells))
+    return list(dict.fromkeys((cell.setting, cell.regime) for cell in results.cells))
