@@ -9,13 +9,14 @@ import itertools
 import numpy as np
 import pytest
 from helpers import close, labels, network, numbers
+from technique_table import TABLE, column_lengths, next_layer
 
 from tinydiv.backend import to_device, to_host
 from tinydiv.errors import UsageError
 from tinydiv.layers import Context
 from tinydiv.losses import cross_entropy
 from tinydiv.optimizers import SGD, Adam, Momentum
-from tinydiv.similarity import correlations, dormancy, off_diagonal
+from tinydiv.similarity import dormancy
 from tinydiv.techniques import TECHNIQUES, Techniques, layers_of, place
 from tinydiv.techniques.conflicts import CONFLICTS
 from tinydiv.techniques.orthogonal_gradient import polar_factor
@@ -29,25 +30,10 @@ NAMES = sorted(
 )  # those that put neurons to sleep change the network from the start: test_growing.py
 TOGETHER = {"consensus"}
 """These mix networks on purpose."""
-ACTIVE = {
-    "merge-recycle": "threshold=0,every=1",
-    "redo": "tau=0.9,every=1",
-    "continual-backprop": "rate=0.2,maturity=2",
-    "orthogonal-noise": "every=1",
-    "reorthogonalise": "every=1",
-    "consensus": "gamma=0.3",
-    "learned-size": "start=9",
-    "size-mask": "start=0.9",
-    "grow": "first=5",
-    "residual-fitting": "first=5",
-    "gradmax": "first=5",
-    "net2net": "first=5",
-}
-"""Settings with which an intervention acts in (nearly) every step, and neurons are open and awake."""
 
 
 def active(name, more=""):
-    settings = ",".join(filter(None, (ACTIVE.get(name, ""), more)))
+    settings = ",".join(filter(None, (TABLE[name].settings if name in TABLE else "", more)))
     return f"{name}:{settings}" if settings else name
 
 
@@ -102,10 +88,6 @@ class Lab:
 
     def W(self, l=0):
         return to_host(self.net.W[l]).copy()
-
-
-def column_lengths(W):
-    return np.linalg.norm(W, axis=-2)
 
 
 # Common to all -----------------------------------------------------------------------------------
@@ -209,16 +191,16 @@ def test_triggers(when, backend):
     assert acted == [(n + 1) % 3 == 0 if "3" in when else n >= 6 for n in range(9)]
 
 
-def test_a_plateau_is_waited_for_anew_after_a_deed(backend):
+def test_a_plateau_is_waited_for_anew_after_it_acted(backend):
     lab = Lab("redo:tau=0.9,every=1,when=plateau,patience=3")
-    deeds = []
+    acted_at = []
     for number in range(12):
         before = to_host(lab.net.theta).copy()
         lab.optimizer.lr = 0.0
         lab.step(number, loss=1.0)
-        deeds.append(bool((to_host(lab.net.theta) != before).any()))
-    assert deeds.count(True) == 3
-    assert all(b - a >= 3 for a, b in itertools.pairwise(np.flatnonzero(deeds)))
+        acted_at.append(bool((to_host(lab.net.theta) != before).any()))
+    assert acted_at.count(True) == 3
+    assert all(b - a >= 3 for a, b in itertools.pairwise(np.flatnonzero(acted_at)))
 
 
 # Recyclers ---------------------------------------------------------------------------------------
@@ -828,145 +810,29 @@ def test_on_different_layers_they_are_allowed():
             Lab("redo:layers=1", f"{below}:layers=2")
 
 
-# What each intervention promises, as a question that is asked around its deed, whoever else is there:
-# (the moment of the deed, what is looked at before it, what must hold after it).
+# Each intervention keeps its invariant beside every other technique (technique_table.py) ---------
 
 
-def next_layer(lab, layer):
-    """What the neurons of a layer say on the probe set, and what the next layer hears."""
-    A = to_host(lab.net.forward(lab.X).A[layer])
-    V, c = (to_host(part[layer]).copy() for part in (lab.net.W, lab.net.b))
-    return A, V, c, A @ V + c
-
-
-def frame(W):
-    return np.swapaxes(W, -1, -2) @ W
-
-
-def those_that_moved(update):
-    """Singular values of an update (R, D, H), neurons without one left out: they have no direction."""
-    return [np.linalg.svd(u[:, u.any(axis=0)], compute_uv=False) for u in update]
-
-
-def holds_muon(lab, technique, layer, old):
-    D, H = old["W"].shape[-2:]
-    G = old["dW"] + 0.95 * to_host(technique.moments[f"W{layer - 1}"])
-    updates = (lab.W(layer - 1) - old["W"]) / (0.02 * max(1, H / D) ** 0.5)
-    for values, before in zip(those_that_moved(updates), those_that_moved(G), strict=True):
-        large = (before >= np.linalg.norm(before) / 500).sum()
-        assert values[0] < 1.3
-        assert values[large - 1] > 0.6
-
-
-def holds_orthogonal_gradient(lab, technique, layer, old):
-    for values in those_that_moved(to_host(lab.net.dW[layer - 1])):
-        close(values, np.ones_like(values), rtol=1e-6)
-
-
-def holds_shared_direction(lab, technique, layer, old):
-    m = old["dW"].mean(axis=-1, keepdims=True)
-    m /= np.linalg.norm(m, axis=-2, keepdims=True)
-    along = m @ (np.swapaxes(m, -1, -2) @ old["dW"])
-    close(lab.net.dW[layer - 1], old["dW"] - 0.5 * along, atol=1e-10)
-
-
-def holds_gradient_projection(lab, technique, layer, old):
-    both = to_host(lab.net.dtheta).copy()
-    lab.net.backward(old["step"].trace, old["step"].task_dlogits)
-    task = to_host(lab.net.dtheta).copy()
-    lab.net.dtheta[...] = to_device(both)
-    assert ((both * task).sum(axis=-1) >= (task**2).sum(axis=-1) * (1 - 1e-9)).all()
-
-
-def holds_local_alignment(lab, technique, layer, old):
-    found, theta = to_host(lab.net.dtheta).copy(), to_host(lab.net.theta).copy()
-    for W in lab.net.W[1:]:
-        W[...] *= -3.0
-    type(technique).edit(technique, old["step"], layer, None)
-    np.testing.assert_array_equal(to_host(lab.net.dtheta), found)
-    lab.net.theta[...] = to_device(theta)
-
-
-def holds_lengths(lab, technique, layer, old):
-    close(column_lengths(lab.W(layer - 1)), column_lengths(old["W"]), rtol=1e-9)
-    if technique.name == "reorthogonalise":
-        gram = frame(lab.W(layer - 1))
-        close(gram * (1 - np.eye(gram.shape[-1])), 0 * gram, atol=1e-6)
-
-
-def holds_merge_recycle(lab, technique, layer, old):
-    """Lost is the part of what the dropped neuron said that the kept one does not explain, no more."""
-    A, V, _, heard = old["next"]
-    found = correlations(to_device(A), 1e-12)
-    s, largest = to_host(found.s)[:, 0], np.abs(to_host(off_diagonal(found.R))).max(axis=(-2, -1))
-    lost = np.sqrt(((next_layer(lab, layer)[-1] - heard) ** 2).mean(axis=-2).sum(axis=-1))
-    dropped = ~to_host(lab.net.W[layer]).any(axis=-1) & V.any(axis=-1)
-    assert (dropped.sum(axis=-1) == 1).all()
-    close(
-        lost, np.sqrt(1 - largest**2) * s[dropped] * np.linalg.norm(V[dropped], axis=-1), rtol=1e-6
-    )
-
-
-def holds_redo(lab, technique, layer, old):
-    A, V, c, _ = old["next"]
-    awake = to_host(dormancy(to_device(A))) > technique.tau
-    close(next_layer(lab, layer)[-1], (A * awake[:, None, :]) @ V + c, rtol=1e-9, atol=1e-10)
-
-
-def holds_continual_backprop(lab, technique, layer, old):
-    before, after = (found[-1].mean(axis=-2) for found in (old["next"], next_layer(lab, layer)))
-    close(after, before, rtol=1e-9, atol=1e-10)
-    new = to_host(technique.kept[f"age{layer}"]) == 0
-    assert (old["age"][new] > technique.maturity).all()
-
-
-def holds_consensus(lab, technique, layer, old):
-    close(to_host(lab.net.theta).mean(axis=0), old["theta"].mean(axis=0))
-
-
-def holds_cayley(lab, technique, layer, old):
-    W, s = lab.W(layer - 1), to_host(technique.scales[f"scale{layer}"])
-    close(frame(W), s**2 * np.eye(W.shape[-1]) * np.ones_like(s), rtol=0, atol=1e-9)
-
-
-def holds_toeplitz(lab, technique, layer, old):
-    W = lab.W(layer - 1)
-    np.testing.assert_array_equal(W[..., 1:, 1:], W[..., :-1, :-1])
-
-
-PROMISES = {
-    "muon": ("update", holds_muon),
-    "orthogonal-gradient": ("edit", holds_orthogonal_gradient),
-    "shared-direction": ("edit", holds_shared_direction),
-    "gradient-projection": ("edit", holds_gradient_projection),
-    "local-alignment": ("edit", holds_local_alignment),
-    "reorthogonalise": ("move", holds_lengths),
-    "orthogonal-noise": ("move", holds_lengths),
-    "merge-recycle": ("move", holds_merge_recycle),
-    "redo": ("move", holds_redo),
-    "continual-backprop": ("move", holds_continual_backprop),
-    "consensus": ("move", holds_consensus),
-    "cayley": ("end", holds_cayley),
-    "toeplitz": ("end", holds_toeplitz),
-}
-"""end: after every step, whatever happened in it."""
-
-
-def watch_promise(lab, technique, kept):
-    """Hold an intervention to its promise at every deed; each that was examined is added to `kept`."""
-    moment, promise = PROMISES[technique.name]
-    deed = getattr(technique, moment)
+def watch_invariant(lab, technique, kept):
+    """Test an intervention's invariant whenever it acts; the layer is then added to `kept`."""
+    moment, promise = TABLE[technique.name].moment, TABLE[technique.name].keeps
+    act = getattr(technique, moment)
 
     def watched(step, layer, *mask):
         old = {"step": step, "W": lab.W(layer - 1), "dW": to_host(lab.net.dW[layer - 1]).copy()}
         old |= {"theta": to_host(lab.net.theta).copy(), "outputs": outputs(lab)}
         old["next"] = next_layer(lab, layer)
         old["age"] = to_host(getattr(technique, "kept", {}).get(f"age{layer}", 0)).copy()
-        deed(step, layer, *mask)
+        act(step, layer, *mask)
         promise(lab, technique, layer, old)
         kept.append(layer)
 
     setattr(technique, moment, watched)
+
+
+def test_every_intervention_has_a_row():
+    assert {name for name, row in TABLE.items() if row.keeps} == set(NAMES)
+    assert all(row.moment for row in TABLE.values() if row.keeps)
 
 
 def allowed(*specs, **settings):
@@ -983,7 +849,7 @@ def allowed(*specs, **settings):
 @pytest.mark.parametrize("first", NAMES)
 def test_allowed_pairs_work_together(first):
     """Every intervention beside every other technique: it keeps its promise, and all stays finite."""
-    moment, promise = PROMISES[first]
+    moment, promise = TABLE[first].moment, TABLE[first].keeps
     partners = 0
     for second in sorted(name for name, cls in TECHNIQUES.items() if not cls.needs):
         if second == first:
@@ -993,7 +859,7 @@ def test_allowed_pairs_work_together(first):
             continue
         technique, kept = lab.techniques.placed[0].technique, []
         if moment != "end":
-            watch_promise(lab, technique, kept)
+            watch_invariant(lab, technique, kept)
         try:
             for number in range(3):
                 lab.step(number)

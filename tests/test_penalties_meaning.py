@@ -8,6 +8,7 @@ import pytest
 from helpers import labels, network, numbers
 from penalty_lab import ALL, Bench, made, name_of, run_step
 from scipy.sparse.csgraph import minimum_spanning_tree
+from technique_table import TABLE, corr, cosine_of, off
 
 from tinydiv import losses
 from tinydiv.errors import UsageError
@@ -21,19 +22,6 @@ def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def off(M):
-    return M[~np.eye(len(M), dtype=bool)]
-
-
-def corr(A):
-    return np.corrcoef(A, rowvar=False)
-
-
-def cosine_of(W):
-    U = W / np.linalg.norm(W, axis=0)
-    return U.T @ U
-
-
 def value(spec, **arrays):
     return float(Bench(**arrays)(spec).value)
 
@@ -44,131 +32,8 @@ def value(spec, **arrays):
 # measure written here, not the penalty's own value.
 
 
-def mean_r(x):
-    return np.abs(off(corr(x.A))).mean()
-
-
-def mean_covariance(x):
-    return np.abs(off(np.cov(x.A, rowvar=False))).mean()
-
-
-def total_correlation(x):
-    return -np.linalg.slogdet(corr(x.A))[1] / 2
-
-
-def closeness(x):
-    """1 - mean distance between the activations of two neurons, in units of what tanh allows."""
-    return 1 - np.abs(x.A[:, :, None] - x.A[:, None, :]).mean() / 2
-
-
-def tie_of_tree(x):
-    """Mean |r| along the spanning tree."""
-    tree = minimum_spanning_tree(1 - np.abs(corr(x.A)))
-    return 1 - tree.data.mean()
-
-
-def within_classes(x):
-    return np.mean([np.abs(off(np.cov(x.A[k == x.Y], rowvar=False))).mean() for k in range(3)])
-
-
-def overlap_of_views(x):
-    """Mean |r| between neurons of the clean and the noisy pass, less what a neuron keeps of itself."""
-    R = np.corrcoef(x.A, x.B, rowvar=False)[:6, 6:]
-    return np.abs(off(R)).mean() + (1 - np.diagonal(R)).mean()
-
-
-def largest_output(x):
-    return np.abs(x.logits).max()
-
-
-def mean_cosine(x):
-    return np.abs(off(cosine_of(x.W))).mean()
-
-
-def largest_cosine(x):
-    return np.abs(off(cosine_of(x.W))).max()
-
-
-def positive_cosine(x):
-    return off(cosine_of(x.W)).max()
-
-
-def condition(x):
-    return np.linalg.cond(x.W)
-
-
-def nearness(x):
-    return np.exp(-np.linalg.norm(x.W / np.linalg.norm(x.W, axis=0), axis=0)).mean()
-
-
-def lost_volume(x):
-    return 1 - np.linalg.det(cosine_of(x.W))
-
-
-def open_gates(x):
-    return np.linalg.norm(x.V, axis=1).max()
-
-
-def open_paths(x):
-    return (np.linalg.norm(x.V, axis=1) * np.linalg.norm(x.W, axis=0)).max()
-
-
-def said(x):
-    """(N K, H): what each neuron contributes to the outputs."""
-    return np.einsum("nh,hk->nkh", x.A, x.V).reshape(-1, x.A.shape[1])
-
-
-def disagreement(x):
-    members = 6 * said(x)
-    return ((members - members.mean(axis=1, keepdims=True)) ** 2).mean()
-
-
-def agreement(x):
-    return off(cosine_of(said(x))).mean()
-
-
-def overlap(x):
-    S = said(x)
-    return np.abs(off(S.T @ S)).mean()
-
-
-PROMISES = {
-    # spec: (measure, largest share of it that may be left)
-    "decov": (mean_covariance, 0.2),
-    "pearson": (mean_r, 0.2),
-    "mean-abs-pearson": (mean_r, 0.2),
-    "vicreg:target=0.5": (mean_covariance, 0.2),
-    "logdet-correlation": (total_correlation, 0.2),
-    "wld-reg:gamma=2": (closeness, 0.7),
-    "wld-reg:form=det,gamma=2": (closeness, 0.9),
-    "wld-reg:form=logdet,gamma=2": (closeness, 0.8),
-    "wld-reg:form=aggregated,gamma=2": (closeness, 0.8),
-    "spanning-tree": (tie_of_tree, 0.3),
-    "spanning-tree:form=t2": (tie_of_tree, 0.3),
-    "class-decov": (within_classes, 0.2),
-    "class-decov:measure=correlation": (within_classes, 0.4),
-    "class-decov:form=conditional": (within_classes, 0.2),
-    "class-decov:form=conditional,measure=correlation": (within_classes, 0.4),
-    "barlow:redundancy=0.5,noise=0.3": (overlap_of_views, 0.4),
-    "spectral-decoupling": (largest_output, 0.1),
-    "cosine": (mean_cosine, 0.1),
-    "orthoreg": (positive_cosine, 0.5),
-    "soft-orthogonality": (condition, 0.3),
-    "soft-orthogonality:scaled=false": (condition, 0.3),
-    "srip": (condition, 0.6),
-    "srip:iterations=5": (condition, 0.6),
-    "coherence": (largest_cosine, 0.5),
-    "coherence:form=smooth": (largest_cosine, 0.2),
-    "hyperspherical-energy": (positive_cosine, 0.2),
-    "hyperspherical-energy:s=0": (positive_cosine, 0.2),
-    "hyperspherical-energy:space=half,s=1": (largest_cosine, 0.3),
-    "logdet-weights": (lost_volume, 0.2),
-    "l1-gates": (open_gates, 0.1),
-    "l1-gates:gate=path": (open_paths, 0.1),
-    "negative-correlation": (disagreement, 0.3),
-    "contribution-coherence": (agreement, 0.2),
-    "contribution-gram": (overlap, 0.1),
-}
+PROMISES = {spec: judged for row in TABLE.values() for spec, judged in row.lowers.items()}
+"""spec: (measure, the largest share of it that may be left)."""
 
 
 def test_every_penalty_promises_something():
