@@ -9,7 +9,7 @@ the host asks for numbers once per epoch.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import SupportsInt
 
 from tinydiv import losses, randomness, schedules
@@ -17,7 +17,7 @@ from tinydiv.backend import Array, quiet, to_device, to_host, xp
 from tinydiv.data.dataset import Dataset
 from tinydiv.divergence import Guard
 from tinydiv.diversity import measure
-from tinydiv.errors import UsageError, whole
+from tinydiv.errors import UsageError, unknown, whole
 from tinydiv.layers import Context
 from tinydiv.losses import Loss
 from tinydiv.mlp import MLP
@@ -26,19 +26,33 @@ from tinydiv.techniques import Technique, Techniques
 
 EVALUATION_ROWS = 2000
 """How many samples go through the network at once when it is evaluated."""
+KEEP = ("last", "best")
+"""Which weights a network has after training: of its last epoch, or of its best one."""
 PROBE_ROWS = 512
 """Size of the fixed probe set, on which diversity is measured and interventions look."""
 
 
 class DeviceData:
-    """A data set on the device: stored inputs, labels, and the transform that makes them floats."""
+    """A data set on the device: stored inputs, labels, and the transform that makes them floats.
 
-    def __init__(self, dataset: Dataset, dtype: str) -> None:
+    validation: the share of the training part that is drawn, from the stream of `seed`, for a validation
+    part; the networks do not learn from it. Raises UsageError for a share that leaves either part empty.
+    """
+
+    def __init__(
+        self, dataset: Dataset, dtype: str, validation: float = 0.0, seed: int = 0
+    ) -> None:
+        held_out = None
+        if validation:
+            held_out = dataset.split(validation_size(dataset, validation), seed)
+            dataset = replace(held_out, test_x=dataset.test_x, test_y=dataset.test_y)
         self.dataset, self.dtype = dataset, dtype
         self.train_x, self.test_x = to_device(dataset.train_x), to_device(dataset.test_x)
         kind = dtype if dataset.regression else "int32"
         self.train_y = to_device(dataset.train_y.astype(kind))
         self.test_y = to_device(dataset.test_y.astype(kind))
+        self.validation_x = None if held_out is None else to_device(held_out.test_x)
+        self.validation_y = None if held_out is None else to_device(held_out.test_y.astype(kind))
         scale, shift = dataset.transform.scale.astype("float64"), dataset.transform.shift
         unit = 255.0 if dataset.train_x.dtype == "uint8" else 1.0
         # (x / unit - shift) * scale = x * (scale / unit) - shift * scale: two passes, not three.
@@ -58,6 +72,11 @@ class DeviceData:
     def n_train(self) -> int:
         return int(self.train_x.shape[0])
 
+    @property
+    def n_validation(self) -> int:
+        """How many samples the validation part has."""
+        return 0 if self.validation_x is None else int(self.validation_x.shape[0])
+
     def probe(self, rows: int = PROBE_ROWS) -> Array:
         """The fixed probe set, (rows, n_0): training samples, the same ones in every run.
 
@@ -73,6 +92,18 @@ class DeviceData:
 
     def _probe_rows(self, rows: int) -> Array:
         return to_device(randomness.generator(0, "probe").permutation(self.n_train)[:rows])
+
+
+def validation_size(dataset: Dataset, share: float) -> int:
+    """How many training samples a share of them is. Raises UsageError unless 0 < share < 1 and both the
+    training part and the validation part get samples."""
+    n = len(dataset.train_y)
+    if not 0 < share < 1 or not 1 <= round(share * n) < n:
+        raise UsageError(
+            f"validation is a share of the {n} training samples, above 0 and below 1, that leaves some of "
+            f"them to learn from: got {share:g}"
+        )
+    return round(share * n)
 
 
 def batches(
@@ -130,6 +161,10 @@ class Record:
     number), and metrics by name."""
     test_error: list[float] = field(default_factory=list)
     """The mean squared error, where the targets are numbers; [] where they are classes."""
+    validation_loss: list[float] = field(default_factory=list)
+    """The loss on the validation part; [] where there is none."""
+    validation_score: list[float] = field(default_factory=list)
+    """Its accuracy, or mean squared error, as `score` is that of the test part."""
 
     @property
     def score(self) -> tuple[str, list[float]]:
@@ -141,7 +176,8 @@ class Record:
     def flat(self) -> dict[str, float | list[float]]:
         """One level deep: epoch, train_loss, ..., then metrics by name and penalty.NAME.
 
-        test_accuracy is there for classes, test_error for numbers to learn.
+        test_accuracy is there for classes, test_error for numbers to learn; with a validation part also
+        validation_loss and validation_accuracy, or validation_error.
         """
         flat: dict[str, float | list[float]] = {
             key: getattr(self, key)
@@ -155,6 +191,9 @@ class Record:
                 self.score[0],
             )
         }
+        if self.validation_loss:
+            flat["validation_loss"] = self.validation_loss
+            flat[self.score[0].replace("test", "validation")] = self.validation_score
         flat |= self.diversity
         return flat | {f"penalty.{name}": values for name, values in self.penalties.items()}
 
@@ -232,6 +271,52 @@ class Loop:
     """Steps at which diversity was measured since the last record."""
     between: dict[str, list[Array]] = field(default_factory=dict)
     """What was found, per network and still on the device: read when the next record is made."""
+    best: dict[str, Array] = field(default_factory=dict)
+    """With keep="best", per network: epoch and loss of the best record so far, and everything that the
+    networks need to stand there again: theta, and the state of their layers."""
+
+
+def best_state(net: MLP) -> dict[str, Array]:
+    """What makes a network compute what it computes: its weights and the state of its layers."""
+    state = {"theta": net.theta}
+    for layer in net.layers:
+        state |= {f"layer{layer.tag}.{key}": value for key, value in layer.state().items()}
+    return state
+
+
+def note_best(loop: Loop, net: MLP, validation_loss: Array) -> None:
+    """Keep the networks whose validation loss (...,) is the lowest so far, as they are now.
+
+    Each network has its own best epoch. NaN is never lower: a network that diverged keeps an epoch before.
+    """
+    now = best_state(net)
+    shared = [key for key, value in now.items() if value.shape[: len(net.lead)] != net.lead]
+    if shared:
+        raise UsageError(
+            f"keep='best' chooses an epoch for each network, and {shared[0]} is one for all of them: train "
+            "one network, or keep='last'"
+        )
+    if not loop.best:
+        loop.best = {key: xp.array(value) for key, value in now.items()}
+        loop.best["epoch"] = xp.full(net.lead, loop.epoch, dtype="int32")
+        loop.best["loss"] = xp.full(net.lead, xp.inf, dtype=net.dtype)
+    better = validation_loss < loop.best["loss"]
+    now |= {"epoch": xp.asarray(loop.epoch), "loss": validation_loss}
+    for key, value in now.items():
+        old = loop.best[key]
+        chosen = better.reshape(better.shape + (1,) * (old.ndim - better.ndim))
+        xp.copyto(old, value.astype(old.dtype, copy=False), where=chosen)
+
+
+def restore_best(loop: Loop, net: MLP) -> None:
+    """Give every network the weights of its best epoch; does nothing where none was kept."""
+    if not loop.best:
+        return
+    net.theta[...] = loop.best["theta"]
+    for layer in net.layers:
+        start = f"layer{layer.tag}."
+        state = {k[len(start) :]: v for k, v in loop.best.items() if k.startswith(start)}
+        layer.load_state({key: xp.array(value) for key, value in state.items()})
 
 
 def read_between(loop: Loop, per_epoch: int) -> list[dict[str, float | list[float]]]:
@@ -260,6 +345,8 @@ def train(
     metrics: Sequence[str] | None = None,
     metrics_every: int | None = None,
     every: int = 1,
+    validation: float = 0.0,
+    keep: str = "last",
     on_step: Callable[[int, int], None] | None = None,
     on_epoch: Callable[[Record], None] | None = None,
     loop: Loop | None = None,
@@ -274,8 +361,12 @@ def train(
     schedule: a factor on the rate over all planned steps. metrics: names of diversity metrics, measured
     on the probe set after each epoch; None for all. metrics_every: measure them every so many steps
     too, for Record.between; what is found stays on the device until the record is made. every: epochs
-    between two records; the first and the last are always kept. on_step(step, total) and
-    on_epoch(record) are called along the way. loop and guard: where to go on, at any step (checkpoints).
+    between two records; the first and the last are always kept.
+    validation: the share of the training part that is held out, drawn from the seed's own stream (the
+    first seed's, of several); records then hold its loss and accuracy. keep: "last", or "best": at the
+    end every network gets the weights of its own record with the lowest validation loss.
+    on_step(step, total) and on_epoch(record) are called along the way. loop and guard: where to go on, at
+    any step (checkpoints).
 
     A network that diverges is frozen, its records are NaN, and diverged_step and diverged_layer say
     where it happened; the others go on.
@@ -289,7 +380,17 @@ def train(
         metrics_every = whole("metrics_every", metrics_every)
     batch_size = whole("the batch size", batch_size)
     metrics = [metrics] if isinstance(metrics, str) else metrics
-    data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
+    if isinstance(dataset, DeviceData):
+        data = dataset
+        if validation:
+            raise UsageError("a DeviceData draws the part itself: DeviceData(dataset, dtype, 0.1)")
+    else:
+        first = seed if isinstance(seed, SupportsInt) else seed[0]
+        data = DeviceData(dataset, net.dtype, validation, int(first))
+    if keep not in KEEP:
+        raise unknown("way to keep weights", keep, KEEP)
+    if keep == "best" and not data.n_validation:
+        raise UsageError("keep='best' needs a validation part: validation=0.1 draws one")
     usual = "squared-error" if data.dataset.regression else "cross-entropy"
     loss_function, plan = losses.get(usual if loss is None else loss), schedules.parse(schedule)
     check_fit(net, data.dataset, loss_function)
@@ -316,7 +417,15 @@ def train(
 
     def record(train_loss: Array, sums: dict[str, Array], steps: int, rate: float) -> Record:
         test_loss, found = evaluate(net, data.test_x, data.test_y, data, loss_function)
-        guard.judge(test_loss + train_loss, loop.step)
+        judged, held_out, held_score = test_loss + train_loss, None, None
+        if data.n_validation:
+            held_out, held_score = evaluate(
+                net, data.validation_x, data.validation_y, data, loss_function
+            )
+            judged = judged + held_out
+        guard.judge(judged, loop.step)
+        if held_out is not None and keep == "best":
+            note_best(loop, net, guard.marked(held_out))
         score, numbers = listed(guard.marked(found)), data.dataset.regression
         diversity = measure(net, net.forward(probe), metrics, probe_labels)
         between = read_between(loop, per_epoch)
@@ -335,9 +444,11 @@ def train(
             [int(v) for v in listed(guard.layer)],
             between,
             score if numbers else [],
+            [] if held_out is None else listed(guard.marked(held_out)),
+            [] if held_score is None else listed(guard.marked(held_score)),
         )
 
-    def keep(new: Record) -> None:
+    def add(new: Record) -> None:
         loop.records.append(new)
         if on_epoch is not None:
             on_epoch(new)
@@ -351,7 +462,7 @@ def train(
                 data,
                 loss_function,
             )
-            keep(record(start_loss, {}, 1, plan(0, total)))
+            add(record(start_loss, {}, 1, plan(0, total)))
 
         while loop.epoch < epochs:
             if loop.sum_loss is None:
@@ -389,5 +500,6 @@ def train(
             loop.sum_loss, loop.sums = None, {}
             if loop.epoch % every == 0 or loop.epoch == epochs:
                 rate = plan(loop.step - 1, total)
-                keep(record(sum_loss / per_epoch, sums, per_epoch, rate))
+                add(record(sum_loss / per_epoch, sums, per_epoch, rate))
+    restore_best(loop, net)
     return loop.records

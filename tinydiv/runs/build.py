@@ -89,6 +89,21 @@ class Run:
         """Whether the last epoch is over."""
         return bool(self.records) and self.standing.loop.epoch >= self.epochs
 
+    @property
+    def kept(self) -> list[int]:
+        """The epoch whose weights each network has in the end: the last, or with keep="best" its best."""
+        best, last = self.standing.loop.best, self.records[-1]
+        if not best:
+            return [last.epoch] * len(last.train_loss)
+        return [int(epoch) for epoch in training.listed(best["epoch"])]
+
+    @property
+    def score(self) -> tuple[str, list[float]]:
+        """The test part's score of the weights that are kept, by its name; see Record.score."""
+        by_epoch = {record.epoch: record for record in self.records}
+        name = self.records[-1].score[0]
+        return name, [by_epoch[e].score[1][r] for r, e in enumerate(self.kept)]
+
     def train(
         self,
         on_step: Callable[[int, int], None] | None = None,
@@ -106,6 +121,7 @@ class Run:
             schedule=config.schedule,
             metrics=config.metrics,
             metrics_every=config.metrics_every,
+            keep=config.keep,
             on_step=on_step,
             on_epoch=on_epoch,
             loop=now.loop,
@@ -142,7 +158,9 @@ def build(config: TrainConfig) -> Run:
 
     sizes = [dataset.n_inputs, *config.hidden, dataset.n_outputs]
     refuse_too_large(sizes, config.replicas, config.dtype)
-    on_device = DeviceData(dataset, config.dtype)
+    if config.keep == "best" and not config.validation:
+        raise UsageError("--keep best needs a validation part: --validation 0.1 draws one")
+    on_device = DeviceData(dataset, config.dtype, config.validation, config.seed)
     sample = on_device.probe(PROBE) if needs_data(config.init) else None
     return run_of(
         config,
@@ -162,10 +180,11 @@ def run_of(
     some = slice_of(networks)
     replicas = None if config.replicas == 1 else len(networks)
 
-    def theirs(values: tuple[float, ...] | None) -> tuple[float, ...]:
-        """Of numbers per network those of these networks; one number for all as it is."""
+    def theirs(values: tuple[float, ...] | None) -> float | list[float]:
+        """Of numbers per network those of these networks, as a list even if it is one: it takes other
+        rounding errors than a number for all."""
         assert values is not None
-        return values if len(values) == 1 else values[some]
+        return values[0] if len(values) == 1 else list(values[some])
 
     placed = [place(spec) for spec in config.technique]
     net, optimizer, techniques = assemble(
@@ -175,14 +194,14 @@ def run_of(
         activation=config.activation,
         replicas=replicas,
         specs=[
-            replace(one, strength=theirs(one.strength))
+            replace(one, strength=one.strength[some])
             if len(one.strength) == config.replicas
             else one
             for one in placed
         ],
         optimizer=config.optimizer,
-        lr=one_or_all(theirs(config.lr)),
-        weight_decay=one_or_all(theirs(config.weight_decay)),
+        lr=theirs(config.lr),
+        weight_decay=theirs(config.weight_decay),
         loss=str(config.loss),
         seeds=replica_seeds(config.seed, config.replicas)[some],
     )
@@ -268,6 +287,8 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
     n, toy = len(dataset.train_x), config.data.partition(":")[0]
+    if config.validation:
+        n -= training.validation_size(dataset, config.validation)
     if config.batch_size is not None and config.batch_size > n:
         raise UsageError(
             f"--batch-size must lie between 1 and {n} (the training set), got {config.batch_size}"

@@ -6,6 +6,7 @@
     guard.*                   which networks diverged, and where
     loop.sum_loss, loop.sums.*    losses and penalties of the epoch in progress, summed
     loop.between.*            metrics measured since the last record, a row per moment
+    loop.best.*               with keep="best": the weights of each network's best epoch, and which it is
     records                   the records so far, as JSON in bytes
     metadata                  a JSON string: epoch, step, seconds, and the settings of the run
 
@@ -27,6 +28,7 @@ from tinydiv.files import npz, read
 from tinydiv.loop import Loop, Record
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Optimizer
+from tinydiv.runs.config import TrainConfig
 from tinydiv.techniques import Techniques
 
 NAME = "checkpoint.npz"
@@ -58,6 +60,7 @@ def save_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
     if loop.sum_loss is not None:
         arrays["loop.sum_loss"] = loop.sum_loss
     arrays |= _named("loop.sums", loop.sums)
+    arrays |= _named("loop.best", loop.best)
     arrays |= {f"loop.between.{key}": xp.stack(rows) for key, rows in loop.between.items()}
     records = json.dumps([asdict(record) for record in loop.records])
     arrays["records"] = np.frombuffer(records.encode(), dtype="uint8")
@@ -83,7 +86,9 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
         if facts.get("format") != FORMAT:
             raise ValueError(f"it is no {FORMAT!r} but {facts.get('format')!r}")
         before = dict(facts["config"])
-    refuse_changes(before, json.loads(json.dumps(dict(config))), f"{path} was made")
+    # A file from before a setting existed was made with its default.
+    usual = json.loads(json.dumps(asdict(TrainConfig())))
+    refuse_changes(usual | before, usual | json.loads(json.dumps(dict(config))), f"{path} was made")
 
     def part(prefix: str) -> dict[str, Array]:
         start = prefix + "."
@@ -103,6 +108,7 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
         loop.records[:] = [Record(**r) for r in json.loads(arrays["records"].tobytes())]
         loop.sum_loss = to_device(arrays["loop.sum_loss"]) if "loop.sum_loss" in arrays else None
         loop.sums = {name: to_device(value) for name, value in part("loop.sums").items()}
+        loop.best = {name: to_device(value) for name, value in part("loop.best").items()}
         loop.between_steps = [operator.index(s) for s in facts.get("between_steps", [])]
         loop.between = {name: list(to_device(v)) for name, v in part("loop.between").items()}
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tinydiv.settings import (
     choice,
     maybe,
+    number,
     per_network,
     setting,
     sizes,
@@ -109,6 +110,19 @@ class TrainConfig:
         choice("shared", "own"),
         "HOW",
         "shared: all networks see the same batches; own: network r those of seed S + r",
+    )
+    validation: float = setting(
+        0.0,
+        number(0, 0.99),
+        "SHARE",
+        "share of the training set, drawn by --seed, that is held out to measure on",
+    )
+    keep: str = setting(
+        "last",
+        choice("last", "best"),
+        "WHICH",
+        "weights of the last epoch, or for each network of its best: the lowest loss on the --validation "
+        "part",
     )
     metrics: tuple[str, ...] | None = setting(
         None,

@@ -203,7 +203,8 @@ def reopen(folder: Path, given: Mapping[str, object]) -> Run:
 def result(folder: Path, run: Run) -> dict[str, object]:
     """What --json prints: strict JSON, null where there is no number.
 
-    start is the record of the untrained networks, history has one record per epoch.
+    start is the record of the untrained networks, history has one record per epoch. The test part's score
+    is that of the weights in model.npz, which are those of the epochs in kept_epoch.
     """
     flat = [as_json(record) for record in run.records]
     last = run.records[-1]
@@ -211,7 +212,8 @@ def result(folder: Path, run: Run) -> dict[str, object]:
         "config": asdict(run.config),
         "start": flat[0],
         "history": flat[1:],
-        last.score[0]: finite(last.score[1]),
+        run.score[0]: finite(run.score[1]),
+        "kept_epoch": run.kept,
         "train_loss": finite(last.train_loss),
         "diverged": [
             {"network": network, "step": step, "layer": layer}

@@ -52,6 +52,7 @@ examples:
   python -m tinydiv.train --technique mine.py:Mine:strength=0.1   a technique of your own
   python -m tinydiv.train --data spirals:arms=3 --hidden 32 --seed 7
   python -m tinydiv.train --config run.toml --epochs 3            flags win over the file
+  python -m tinydiv.train --validation 0.1 --keep best            the weights of the best epoch
   python -m tinydiv.train --animate                               neurons.gif: watch them part
   python -m tinydiv.train --snapshots 0,1,5,10                    neurons.png: the same at chosen epochs
   python -m tinydiv.train --resume runs/20261121-143015-3f2a      go on after Ctrl-C or a kill
@@ -235,6 +236,12 @@ def train(
     pace = Pace(CHECKPOINT_SHARE)
     if not quiet:
         cli.complain(PROG, f"{run.net!r} on {run.config.data}, in {folder}")
+        if run.data.n_validation:
+            cli.complain(
+                PROG,
+                f"{run.data.n_validation:,} of the {run.data.n_validation + run.data.n_train:,} training "
+                f"samples were drawn for a validation part (seed {run.config.seed})",
+            )
     bar = tqdm(
         total=run.steps,
         initial=loop.step,
@@ -309,6 +316,8 @@ def line(record: "Record", epochs: int) -> str:
         f"loss {mean(record.train_loss)}",
         f"{record.score[0].removeprefix('test_')} {mean(record.score[1])}",
     ]
+    if record.validation_loss:
+        parts.append(f"validation loss {mean(record.validation_loss)}")
     shown = [mean(v) for key, v in record.diversity.items() if key.partition(".")[0] == METRIC]
     if shown:
         parts.append(f"{METRIC} {' '.join(shown)}")
@@ -357,8 +366,10 @@ def finish(
     seen: "Snapshots | None" = None,
 ) -> None:
     """Write the trained network, and the pictures and the animation if they are wanted."""
+    from tinydiv.loop import restore_best
     from tinydiv.runs import folder as run_folder
 
+    restore_best(run.standing.loop, run.net)
     run_folder.save_model(folder, run)
     if plot:
         from tinydiv.plots import save
@@ -382,15 +393,17 @@ def finish(
 def summary(folder: Path, run: "Run") -> str:
     """The result in two lines."""
     last = run.records[-1]
-    name, score = last.score
+    name, score = run.score
     healthy = [a for a in score if a == a]
     spread = f" ({min(healthy):.4f} to {max(healthy):.4f})" if len(healthy) > 1 else ""
     count = len(score)
     some = f"{len(healthy)} of {count}" if len(healthy) < count else f"{count}"
+    kept = sorted({*run.kept})
+    which = f" (best: {kept[0]}{f' to {kept[-1]}' * (len(kept) > 1)})" * (run.config.keep == "best")
     many = f", mean of {some} networks" if count > 1 else ""
     return (
         f"{name.replace('_', ' ')} {mean(score)}{many}{spread} after {last.epoch} "
-        f"epoch{'s' * (last.epoch != 1)} in {run.standing.loop.seconds:.1f} s\nrun folder {folder}"
+        f"epoch{'s' * (last.epoch != 1)}{which} in {run.standing.loop.seconds:.1f} s\nrun folder {folder}"
     )
 
 

@@ -135,7 +135,8 @@ def curves(axes: Sequence[Axes], records: Sequence[Record], band: Band) -> None:
     learning_curves(axes[0], records, value=records[0].score[0], band=band)
     flat = [record.flat() for record in records]
     epochs = [float(record.epoch) for record in records]
-    for place, key in enumerate(("train_loss", "test_loss")):
+    keys = ["train_loss", "test_loss", *["validation_loss"] * bool(records[0].validation_loss)]
+    for place, key in enumerate(keys):
         values = [numbers(one[key]) for one in flat]
         label = in_words(key).removesuffix(" loss")
         curve(axes[1], epochs, values, label=label, place=place, band=band)
@@ -144,7 +145,10 @@ def curves(axes: Sequence[Axes], records: Sequence[Record], band: Band) -> None:
     axes[1].grid(True, axis="y", linewidth=0.6)
     axes[1].legend()
     axes[1].xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    describe(axes[1], f"Loss on the training and the test part over {len(records) - 1} epochs.")
+    parts = "the training, the test and the validation part"
+    if len(keys) == 2:
+        parts = "the training and the test part"
+    describe(axes[1], f"Loss on {parts} over {len(records) - 1} epochs.")
     if diversity_keys(records):
         learning_curves(axes[2], records, value="correlation", band=band)
         axes[2].set_ylabel("mean |correlation|")
