@@ -48,7 +48,7 @@ ROOMS = {  # which rooms a room may import, beside the files at the top
     "diversity": (),
     "plots": ("data", "diversity", "files", "stats"),
     "torch_export": ("initializers", "techniques"),
-    "runs": ("data", "diversity", "files", "initializers", "techniques"),
+    "runs": ("command", "data", "diversity", "files", "initializers", "techniques"),
     "command": ("data", "diversity", "initializers", "techniques"),
     "growing": (
         "data",

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import BrokenExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from studies import TOML, assert_same_tables, command, environment, run, small_study, tuned_study
 
 from tinydiv.errors import RunError, UsageError
+from tinydiv.runs.processes import Interrupt
 from tinydiv.study import Arm, executors, read_study, running
 from tinydiv.study.store import Store
 
@@ -297,24 +298,18 @@ def test_a_block_that_cannot_be_written_is_not_kept(tmp_path, monkeypatch):
     assert_same_tables(tmp_path / "whole", tmp_path / "out")
 
 
-def test_the_second_ctrl_c_stops_at_once():
-    said = []
+def test_the_second_ctrl_c_stops_at_once(capfd):
     before = signal.getsignal(signal.SIGINT)
-    with executors.Stop(said.append).listening() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)
-        assert stop.why == "stopped"
-        assert "once more to stop at once" in said[0]
-        with pytest.raises(KeyboardInterrupt):
+    with Interrupt("soon") as interrupt:
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupt.why == "stopped by SIGTERM"
+        assert "stopping soon (once more: at once)" in capfd.readouterr().err
+        with pytest.raises(KeyboardInterrupt, match="at once"):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
-    found = []
-    thread = threading.Thread(  # a study may run in a thread, where no signal can be taken
-        target=lambda: found.append(executors.Stop(print).listening().__enter__().why)
-    )
-    thread.start()
-    thread.join()
-    assert found == [""]
+    with ThreadPoolExecutor() as pool:  # in another thread no signal can be taken
+        pool.submit(Interrupt("soon").__enter__).result()
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 # What must not be mixed ----------------------------------------------------------------------------

@@ -125,7 +125,7 @@ def compare(job: "Job", rounds: int, gpu: bool, quick: bool) -> list[Timing]:
     """tinydiv and whatever is installed, on the same job; stderr says what is left out."""
     from tinydiv.bench.ours import ours
     from tinydiv.bench.peers import peers
-    from tinydiv.runs.workers import cores
+    from tinydiv.runs.processes import cores
 
     makers: dict[str, Callable[[], Any]] = ours(job, 1 if gpu else cores())
     makers |= peers(job, gpu, quick)

@@ -13,7 +13,8 @@ from tinydiv.bench.job import Floats, Job
 from tinydiv.layers import Context
 from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
-from tinydiv.runs.workers import spawning, split
+from tinydiv.runs.processes import spawning
+from tinydiv.runs.workers import split
 from tinydiv.techniques import Techniques, layers_of
 
 

@@ -18,17 +18,14 @@ import io
 import multiprocessing
 import os
 import pickle
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from multiprocessing.shared_memory import SharedMemory
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -40,6 +37,7 @@ from tinydiv.loop import Loop, Record
 from tinydiv.mlp import MLP
 from tinydiv.runs.build import Run, run_of, slice_of
 from tinydiv.runs.config import TrainConfig
+from tinydiv.runs.processes import cores, follow_parent, spawning
 from tinydiv.techniques import place
 
 BLOCK = 32
@@ -54,13 +52,6 @@ PAUSE = 0.5
 """Seconds between two moments at which all blocks stand at the same step: so soon Ctrl-C is heard."""
 SHARED = 100_000
 """Bytes from which an array is shared and not sent."""
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    known = getattr(os, "sched_getaffinity", None)
-    return len(known(0)) if known else os.cpu_count() or 1
 
 
 def together(config: TrainConfig) -> str | None:
@@ -287,10 +278,7 @@ def advance(run: Run, step: int) -> list[Record]:
 
 def work(connection: Connection, common: bytes, mine: list[tuple[range, dict[str, Any]]]) -> None:
     """The life of a worker: build its blocks, and do what it is asked for until it is told to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to hear
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    threading.Thread(target=end_with, args=(parent.sentinel,), daemon=True).start()
+    follow_parent()
     sys.stdout = sys.stderr  # whatever an own technique prints is no result
     backend.use("numpy")
     attached: list[Memory] = []
@@ -346,12 +334,6 @@ def sendable(error: BaseException) -> BaseException:
     return error
 
 
-def end_with(parent: int) -> None:
-    """End this process when the first one is gone: killed, it could tell nobody."""
-    wait([parent])
-    os._exit(1)
-
-
 def started(
     common: bytes, mine: list[tuple[range, dict[str, Any]]]
 ) -> tuple[multiprocessing.process.BaseProcess, Connection]:
@@ -363,21 +345,6 @@ def started(
         process.start()
     there.close()
     return process, here
-
-
-@contextlib.contextmanager
-def spawning() -> Iterator[None]:
-    """Processes that start meanwhile have one BLAS thread each (NumPy reads that when it loads), and do
-    not run the script that started this process once more: they need nothing from there."""
-    script, before = sys.modules["__main__"], {name: os.environ.get(name) for name in THREADS}
-    sys.modules["__main__"] = ModuleType("__main__")
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = script
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 # Memory that processes share -----------------------------------------------------------------------

@@ -20,10 +20,11 @@ from tinydiv.data.dataset import Dataset, check_inputs_name
 from tinydiv.errors import RunError, UsageError, unknown
 from tinydiv.files import atomic, own, read
 from tinydiv.loop import DeviceData, train
+from tinydiv.runs.processes import Interrupt, cores
 from tinydiv.settings import whole
 from tinydiv.study import page, sharing, tables
 from tinydiv.study.cost import start_key, start_seconds, step_cost, step_seconds
-from tinydiv.study.executors import Pool, Stop, carry_out_all, opened, usable_cores
+from tinydiv.study.executors import Pool, carry_out_all, opened
 from tinydiv.study.plan import TEST, Trial, check_parts, own_candidate, specs_for
 from tinydiv.study.progress import Progress, in_words
 from tinydiv.study.reading import from_dict
@@ -91,7 +92,7 @@ def run_study(
     check_trainable(results, loaded)
     check_candidates(results)
     which = executor or ("serial" if backend == "cupy" else "processes")
-    with opened(which, workers or usable_cores()) as pool, store.locked():
+    with opened(which, workers or cores()) as pool, store.locked():
         going_on = store.begin(study, backend, facts, own_files(study), resume)
         worker = Worker(results, store, backend, show, stack_size)
         worker.report_state(going_on, resume)
@@ -318,11 +319,13 @@ class Worker:
             return Task(stack, source, self.backend, alone=pool.alone)
 
         try:
-            with Stop(self.progress.say).listening() as stop:
-                carry_out_all(self.stacks(first, pool.workers), task_for, pool, self.keep, stop)
+            with Interrupt("when nothing is half done" if self.show else None) as interrupt:
+                carry_out_all(
+                    self.stacks(first, pool.workers), task_for, pool, self.keep, interrupt
+                )
                 rest = self.missing(self.final_trials())
                 self.progress.expect(len(rest), sum(map(self.work_of, rest)))
-                carry_out_all(self.stacks(rest, pool.workers), task_for, pool, self.keep, stop)
+                carry_out_all(self.stacks(rest, pool.workers), task_for, pool, self.keep, interrupt)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(self.stopped(str(stop))) from None
         finally:

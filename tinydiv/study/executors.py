@@ -11,11 +11,7 @@ A process that dies (out of memory, killed) ends the study with a sentence: fini
 
 import importlib
 import multiprocessing
-import os
-import signal
 import socket
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import (
@@ -29,14 +25,12 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait as wait_for_any
-from types import FrameType, ModuleType
 from urllib.parse import urlsplit
 
 from tinydiv.backend import Array
-from tinydiv.command.cli import THREADS
 from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.files import atomic
+from tinydiv.runs.processes import Interrupt, follow_parent, spawning
 from tinydiv.settings import shown
 from tinydiv.study.running import Outcome, Task, carry_out
 from tinydiv.study.stacks import Stack
@@ -86,20 +80,18 @@ def opened(which: str | Executor, workers: int) -> Iterator[Pool]:
     if isinstance(which, Executor):
         yield Pool(which, workers, IN_FLIGHT * workers)
     elif which == "serial":
-        with one_thread_per_worker():
-            yield Pool(Serial(), 1, 1)
+        yield Pool(Serial(), 1, 1)
     elif which == "processes":
-        with one_thread_per_worker():
-            executor = Processes(
-                workers,
-                # Spawned, not forked: a fork copies locks and a GPU's context in whatever state they are.
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=begin_worker,
-            )
-            try:
-                yield Pool(executor, workers, IN_FLIGHT * workers)
-            finally:
-                executor.stop()
+        executor = Processes(
+            workers,
+            # Spawned, not forked: a fork copies locks and a GPU's context in whatever state they are.
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=follow_parent,
+        )
+        try:
+            yield Pool(executor, workers, IN_FLIGHT * workers)
+        finally:
+            executor.stop()
     elif which.startswith("dask:"):
         with dask(which.removeprefix("dask:")) as pool:
             yield pool
@@ -107,40 +99,16 @@ def opened(which: str | Executor, workers: int) -> Iterator[Pool]:
         raise UsageError(f"there is no executor called {shown(which)}: {nearest(which, NAMES)}")
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
-
-
 # Processes -----------------------------------------------------------------------------------------
 
 
 class Processes(ProcessPoolExecutor):
-    """Processes that do not import the script that started them.
-
-    A spawned process runs its parent's script once more, to find what the script defines; a script
-    without `if __name__ == "__main__":` would start its study again in every worker. Stacks need
-    nothing of the script, so while processes are made there is none to be seen. That also lets
-    studies start from a notebook or from standard input.
-
-    One at a time: of two studies in two threads, the second would take the first one's empty module for
-    the script, and leave it there.
-    """
-
-    hiding = threading.Lock()
+    """Processes of one BLAS thread each, which do not run the script that started them."""
 
     def submit(self, function, /, *args, **kwargs):  # type: ignore[no-untyped-def]
         """As usual; this is where new processes are made."""
-        with self.hiding:
-            script = sys.modules["__main__"]
-            sys.modules["__main__"] = ModuleType("__main__")
-            try:
-                return super().submit(function, *args, **kwargs)
-            finally:
-                sys.modules["__main__"] = script
+        with spawning():
+            return super().submit(function, *args, **kwargs)
 
     def stop(self) -> None:
         """End all processes, without waiting for the stacks that they work on."""
@@ -150,37 +118,6 @@ class Processes(ProcessPoolExecutor):
             process.terminate()
         for process in processes:
             process.join(timeout=10)
-
-
-@contextmanager
-def one_thread_per_worker() -> Iterator[None]:
-    """Processes that start meanwhile use one BLAS thread each (NumPy reads this when it loads)."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def begin_worker() -> None:
-    """In a new process: leave Ctrl-C to the parent, and end when the parent has ended.
-
-    Without this the processes of a parent that was killed would wait for ever.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-
-        def end_with_parent() -> None:
-            wait_for_any([parent.sentinel])
-            os._exit(1)
-
-        threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 # Dask ----------------------------------------------------------------------------------------------
@@ -234,42 +171,6 @@ def check_address(address: str) -> None:
         ) from None
 
 
-# Stopping ----------------------------------------------------------------------------------------------
-
-
-class Stop:
-    """Whether the study should stop, because of Ctrl-C or SIGTERM.
-
-    The first signal is only noted, and looked at between two stacks: an exception in the middle of
-    writing a file, or of handing out work, would leave things half done. The second one raises.
-    """
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.why, self.say = "", say
-
-    def note(self, number: int, frame: FrameType | None) -> None:
-        """The signals' handler."""
-        name = "stopped" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
-        if self.why:
-            raise KeyboardInterrupt(name)
-        self.why = name
-        self.say("stopping as soon as nothing is half done; once more to stop at once")
-
-    @contextmanager
-    def listening(self) -> Iterator["Stop"]:
-        """Take the signals as long as this lasts. Only a main thread can; elsewhere nothing changes."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self.note) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
 # Carrying out --------------------------------------------------------------------------------------
 
 
@@ -278,7 +179,7 @@ def carry_out_all(
     task_for: Callable[[Stack], Task],
     pool: Pool,
     keep: Callable[[Stack, Outcome], None],
-    stop: Stop,
+    interrupt: Interrupt,
 ) -> None:
     """Run every stack somewhere and keep it as soon as it is done, in whatever order that is.
 
@@ -290,8 +191,8 @@ def carry_out_all(
     failure: BaseException | None = None
     try:
         while (waiting or flying) and failure is None:
-            if stop.why:
-                raise KeyboardInterrupt(stop.why)
+            if interrupt.why:
+                raise KeyboardInterrupt(interrupt.why)
             try:
                 while waiting and len(flying) < pool.window:
                     flying[pool.executor.submit(carry_out, task_for(waiting[0]))] = waiting[0]

@@ -7,14 +7,12 @@ run folder (run_folder.py says what is in it) can be taken up again after Ctrl-C
 import json
 import math
 import os
-import signal
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import ExitStack, redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
@@ -227,6 +225,7 @@ def train(
     from tqdm import tqdm
 
     from tinydiv.runs.folder import save_progress
+    from tinydiv.runs.processes import Interrupt
     from tinydiv.runs.workers import Workers
 
     if run.finished:
@@ -264,10 +263,10 @@ def train(
                 kept.save(folder)
 
     def stop_if_asked() -> None:
-        if interrupt.asked:
+        if interrupt.why:
             keep()
             raise KeyboardInterrupt(
-                f"stopped after step {loop.step:,} of {run.steps:,}; to go on: "
+                f"{interrupt.why} after step {loop.step:,} of {run.steps:,}; to go on: "
                 f"python -m {PROG} --resume {folder}"
             )
 
@@ -297,7 +296,7 @@ def train(
         later = [run.steps] + [m for m in (frames.moments if frames else ()) if m > step]
         return min(later) if every is None else min(*later, step + every - step % every)
 
-    with bar, Interrupt() as interrupt, ExitStack() as held:
+    with bar, Interrupt("after this step") as interrupt, ExitStack() as held:
         pool = held.enter_context(Workers(run, workers)) if workers > 1 else None
         if frames is not None:
             frames.look(loop.step)
@@ -405,37 +404,6 @@ def summary(folder: Path, run: "Run") -> str:
         f"{name.replace('_', ' ')} {mean(score)}{many}{spread} after {last.epoch} "
         f"epoch{'s' * (last.epoch != 1)}{which} in {run.standing.loop.seconds:.1f} s\nrun folder {folder}"
     )
-
-
-class Interrupt:
-    """While it is entered, the first Ctrl-C only asks to stop; the second stops at once."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __enter__(self) -> "Interrupt":
-        try:
-            self.before = signal.signal(signal.SIGINT, self.ask)
-        except ValueError:  # not in the main thread: Ctrl-C is not ours to catch
-            self.before = None
-        return self
-
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        """What Ctrl-C calls."""
-        if self.asked:
-            raise KeyboardInterrupt("stopped at once; the last checkpoint stands")
-        self.asked = True
-        with suppress(OSError):  # no print: the signal may have come in the middle of one
-            os.write(2, b"\nstopping after this step (Ctrl-C again: at once)\n")
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGINT, self.before)
 
 
 class Pace:
