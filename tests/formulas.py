@@ -50,6 +50,7 @@ FUNCTIONS = {
     "softmax": softmax,
     "sum": np.sum,
     "sum_n": lambda a: a.sum(axis=0, keepdims=True),
+    "sum_k": lambda a: a.sum(axis=1, keepdims=True),
     "sqrt": np.sqrt,
     "log": np.log,
 }

@@ -211,6 +211,36 @@ def test_softening_that_cannot_be_is_one_sentence(settings, sentence):
         losses.softened_cross_entropy(numbers(N, K), labels(N, classes=K), **settings)
 
 
+def test_balanced_weights_let_every_class_count_alike():
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    weights = losses.balanced(labels, 3)
+    close(weights, [6 / 9, 6 / 3, 6 / 6])
+    close([sum(weights[y] for y in labels if y == k) for k in range(3)], [2.0, 2.0, 2.0])
+    assert losses.balanced(labels, 4)[3] == 1.5  # as one sample would have it
+
+
+def test_softened_is_the_plain_loss_where_nothing_is_softened():
+    assert losses.softened("squared-error") is losses.squared_error
+    loss = losses.softened("cross-entropy", 0.1, (1.0, 2.0))
+    assert losses.without_softening(loss) is losses.cross_entropy
+    assert losses.without_softening(losses.squared_error) is losses.squared_error
+    with pytest.raises(UsageError, match="belong to the loss cross-entropy"):
+        losses.softened("squared-error", 0.1)
+
+
+def test_weights_of_samples_are_rows_that_add_up_to_them(torch_reference):
+    torch, tensor = torch_reference.torch, torch_reference.tensor
+    outputs, y = numbers(N, K), labels(N, classes=K)
+    weights = np.random.default_rng(3).random(N)
+    value, d = losses.cross_entropy(outputs, losses.one_hot(y, K) * weights[:, None])
+    z = tensor(to_host(outputs)).requires_grad_()
+    each = torch.nn.functional.cross_entropy(z, tensor(to_host(y)).long(), reduction="none")
+    wanted = (each * tensor(weights)).sum() / N
+    wanted.backward()
+    close(value, wanted.item())
+    close(d, z.grad.numpy())
+
+
 def test_softmax_of_huge_logits(backend):
     close(
         losses.softmax(to_device([[1e4, 1e4, -1e4], [0.0, np.log(3.0), -1e4]])),

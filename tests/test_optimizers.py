@@ -411,3 +411,33 @@ def test_an_update_on_a_cpu_makes_no_array_larger_than_a_piece():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * 4 * backend_module.PIECE < net.theta.nbytes
+
+
+@pytest.mark.parametrize("clip", [0.01, 0.3, 100.0])
+def test_clipping_is_torchs_for_each_network(backend, torch_reference, clip):
+    torch, tensor = torch_reference.torch, torch_reference.tensor
+    net, X, Y = case(replicas=3)
+    limits = [clip, 2 * clip, 3 * clip]
+    optimizer = optimizers.SGD(net, 0.1, clip=limits)
+    before = to_host(net.theta).copy()
+    step(net, optimizers.SGD(net, 0.0), X, Y)
+    gradients = to_host(net.dtheta).copy()
+    optimizer.step()
+    for r in range(3):
+        weights = tensor(before[r]).requires_grad_()
+        weights.grad = tensor(gradients[r])
+        torch.nn.utils.clip_grad_norm_([weights], limits[r])
+        close(to_host(net.theta)[r], before[r] - 0.1 * weights.grad.numpy())
+
+
+def test_clipping_one_network_and_gradients_of_any_size(backend):
+    """Squares of 1e30 overflow in float32, squares of 1e-30 vanish, and a norm of zero divides nothing."""
+    for size, wanted in ((1e30, 2e-30), (1e-30, 1.0), (0.0, 1.0)):
+        g = xp.full((4,), size, dtype="float32")
+        close(optimizers.clip_factor(g, 4.0), [wanted], rtol=1e-5)
+    net, X, Y = case()
+    with pytest.raises(UsageError, match="largest norm"):
+        optimizers.SGD(net, clip=-1.0)
+    optimizer = optimizers.Adam(net, clip=0.01)
+    step(net, optimizer, X, Y)
+    close(xp.sqrt(xp.sum(net.dtheta**2)), 0.01, rtol=1e-3)

@@ -60,6 +60,23 @@ def recompute(shown):
 
 
 CASES = {
+    "softened and clipped": {
+        "data": "moons",
+        "label_smoothing": 0.1,
+        "class_weights": (1.0, 3.0),
+        "clip": (0.05,),
+        "weight_decay": (0.01,),
+        "technique": ("decov",),
+    },
+    "balanced, clipped, several": {
+        "data": "moons",
+        "class_weights": "balanced",
+        "optimizer": "adam",
+        "step": 3,
+        "replicas": 2,
+        "network": 1,
+        "clip": (0.05, 0.02),
+    },
     "default": {},
     "adam-later": {"optimizer": "adam", "step": 7, "activation": "tanh"},
     "adamw": {"optimizer": "adamw", "weight_decay": (0.3,), "activation": "gelu"},

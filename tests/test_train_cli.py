@@ -486,6 +486,37 @@ def test_weight_decay_and_schedule_reach_the_optimizer(result):
     assert len({repr(loss) for loss in runs}) == 4
 
 
+def test_smoothing_weights_and_clip_reach_the_training(result):
+    flags = ["--data", "moons", "--epochs", "2", "--replicas", "2"]
+    softened = ["--label-smoothing", "0.1", "--class-weights", "1,3", "--clip", "0.01/0.02"]
+    config = result(*flags, *softened)["config"]
+    assert config["label_smoothing"] == 0.1
+    assert config["class_weights"] == [1.0, 3.0]
+    assert config["clip"] == [0.01, 0.02]
+    plain = result(*flags)["train_loss"]
+    for one in (softened[:2], softened[2:4], softened[4:], ["--class-weights", "balanced"]):
+        same = result(*flags, *one)["train_loss"] == plain
+        assert same == ("balanced" in one)  # moons has as many samples of each class
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--class-weights", "1,2"], "--class-weights needs 10 numbers, one per class, got 2"),
+        (["--class-weights", "even"], "--class-weights must be a number from 0"),
+        (["--label-smoothing", "2"], "--label-smoothing must be a number from 0 to 1"),
+        (
+            ["--label-smoothing", "0.1", "--loss", "squared-error"],
+            "belong to the loss cross-entropy",
+        ),
+        (["--clip", "0"], "--clip must be a number from 1e-12"),
+        (["--clip", "1/2"], "--clip names 2 numbers, and --replicas is 1"),
+    ],
+)
+def test_smoothing_weights_and_clip_that_cannot_be_are_one_sentence(flags, sentence, command):
+    assert sentence in refused(command, *flags)
+
+
 def test_the_same_flags_give_the_same_numbers(result):
     first, second = result(*TOY, "--seed", "9"), result(*TOY, "--seed", "9")
     assert first["run_dir"] != second["run_dir"]  # in the same second, too

@@ -207,6 +207,7 @@ def check_fit(net: MLP, dataset: Dataset, loss: Loss) -> None:
     """Raise UsageError where outputs, loss and targets do not belong together; a loss of the reader's own
     is free in what it takes."""
     K, classes, has = net.sizes[-1], dataset.n_classes, f"{dataset.name!r} has"
+    loss = losses.without_softening(loss)
     if loss not in losses.LOSSES.values():
         return
     if dataset.regression:

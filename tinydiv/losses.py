@@ -8,9 +8,10 @@ targets are class numbers, (N,) or (..., N), or for the last two losses also num
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
-from tinydiv.backend import Array, on_cpu, to_device, xp
+from tinydiv.backend import Array, on_cpu, to_device, to_host, xp
 from tinydiv.errors import UsageError, unknown
 
 Loss: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
@@ -150,6 +151,38 @@ def squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     N = outputs.shape[-2]
     difference = outputs - one_hot(targets, outputs)
     return xp.sum(difference**2, axis=(-2, -1)) / (2 * N), difference / N
+
+
+def softened(
+    loss: str | Loss, smoothing: float = 0.0, class_weights: Sequence[float] | None = None
+) -> Loss:
+    """The loss with label smoothing and class weights; the loss itself where there are neither.
+
+    Raises UsageError for a loss other than cross_entropy, which alone has them.
+    """
+    plain = get(loss)
+    if not smoothing and class_weights is None:
+        return plain
+    if plain is not cross_entropy:
+        raise UsageError(
+            "label smoothing and class weights belong to the loss cross-entropy, and this is another one: "
+            f"{loss}"
+        )
+    return partial(softened_cross_entropy, smoothing=smoothing, class_weights=class_weights)
+
+
+def without_softening(loss: Loss) -> Loss:
+    """cross_entropy for softened_cross_entropy with any settings; every other loss as it is."""
+    return cross_entropy if getattr(loss, "func", loss) is softened_cross_entropy else loss
+
+
+def balanced(labels: Array, classes: int) -> list[float]:
+    """Class weights under which every class counts alike: w_k = N / (K N_k), N_k samples of class k.
+
+    labels (N,). A class without samples has the weight that one sample would give it.
+    """
+    counts = to_host(xp.bincount(to_device(labels), minlength=classes)).tolist()
+    return [len(labels) / (classes * max(count, 1)) for count in counts]
 
 
 LOSSES: dict[str, Loss] = {

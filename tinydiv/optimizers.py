@@ -22,7 +22,8 @@ class Optimizer:
     """Moves net.theta along net.dtheta.
 
     lr: one number or one per network (R,). weight_decay: the same; it acts on the weight matrices W
-    only, not on biases or scale parameters. None stands for the class's own default.
+    only, not on biases or scale parameters. None stands for the class's own default. clip: the largest
+    norm that a network's whole gradient may have, one number or one per network (see clip_factor).
     Raises UsageError for rates that are negative, not finite, or not as many as networks.
     """
 
@@ -38,6 +39,7 @@ class Optimizer:
         net: MLP,
         lr: float | Sequence[float] | None = None,
         weight_decay: float | Sequence[float] | None = None,
+        clip: float | Sequence[float] | None = None,
     ) -> None:
         self.net = net
         self.steps = 0
@@ -45,6 +47,7 @@ class Optimizer:
         weight_decay = self.default_weight_decay if weight_decay is None else weight_decay
         decay = per_network(net, weight_decay, "the weight decay")
         self.decay = None if isinstance(decay, float) and decay == 0.0 else decay * weight_mask(net)
+        self.clip = None if clip is None else per_network(net, clip, "the largest norm")
         self.moments = {
             key: xp.zeros(net.theta.shape, dtype=net.dtype) for key in self.moment_names
         }
@@ -69,6 +72,8 @@ class Optimizer:
         """One update of theta from dtheta; `factor` is the schedule's for this step."""
         self.steps += 1
         net, parts = self.net, [(self.ranges, factor)]
+        if self.clip is not None:
+            net.dtheta[...] *= clip_factor(net.dtheta, self.clip)
         for name, multiple in self.paced.items():
             block = net.block(name)
             parts.append(([(block.start, block.stop)], factor * multiple))
@@ -144,6 +149,19 @@ def per_network(net: MLP, value: float | Sequence[float], what: str) -> float | 
     # A list stays a column even if all its numbers agree: the same network then takes the same rounding
     # errors whatever the rates of the networks beside it.
     return to_device([[v] for v in values], dtype=net.dtype)
+
+
+def clip_factor(dtheta: Array, clip: float | Array) -> Array:
+    """What shortens a long gradient to the norm `clip` (Pascanu, Mikolov and Bengio, ICML 2013).
+
+        c = min(1, clip / (|g| + 1e-6)),   |g| = sqrt(sum g^2) over all weights of a network
+
+    dtheta (..., P) -> (..., 1). The norm is taken of g / max|g|, so that squares cannot overflow.
+    """
+    largest = xp.max(abs(dtheta), axis=-1, keepdims=True)
+    largest = xp.maximum(largest, xp.finfo(dtheta.dtype).tiny)
+    norm = largest * xp.sqrt(xp.sum((dtheta / largest) ** 2, axis=-1, keepdims=True))
+    return xp.minimum(1, clip / (norm + 1e-6))
 
 
 def part_of(value: float | Array | None, pick: tuple[slice, ...]) -> float | Array | None:

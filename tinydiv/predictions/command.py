@@ -76,6 +76,7 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     """
     from tinydiv.files import own
     from tinydiv.files.model import load_model
+    from tinydiv.loop import DeviceData
     from tinydiv.predictions.effects import effects
     from tinydiv.runs import folder as run_folder
     from tinydiv.runs.build import load_data
@@ -93,7 +94,8 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     dataset = load_data(config.data, config.inputs)
     if dataset.regression:
         raise UsageError(f"{folder} learns numbers, and predictions are analysed for classes alone")
-    return effects(net, dataset, healthy, loss=str(config.loss))
+    data = DeviceData(dataset, net.dtype, config.validation, config.seed)
+    return effects(net, data, healthy, loss=str(config.loss))
 
 
 def networks_that_learned(table: Path, replicas: int) -> list[int]:

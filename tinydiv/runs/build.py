@@ -58,7 +58,7 @@ class Run:
     @property
     def loss(self) -> losses.Loss:
         """The loss that is minimised."""
-        return losses.get(str(self.config.loss))
+        return loss_of(self.config, self.data.dataset)
 
     @property
     def shuffle_seed(self) -> int | list[int]:
@@ -117,7 +117,7 @@ class Run:
             epochs=self.epochs,
             batch_size=config.batch_size,
             seed=self.shuffle_seed,
-            loss=config.loss,
+            loss=self.loss,
             schedule=config.schedule,
             metrics=config.metrics,
             metrics_every=config.metrics_every,
@@ -136,7 +136,8 @@ def build(config: TrainConfig) -> Run:
     RunError for what this machine lacks.
     """
     config = replace(config, backend=backend.use(config.backend))
-    for key, values in (("lr", config.lr), ("weight_decay", config.weight_decay)):
+    for key in ("lr", "weight_decay", "clip"):
+        values = getattr(config, key)
         if values is not None and len(values) not in (1, config.replicas):
             raise UsageError(
                 f"{flag(key)} names {len(values)} numbers, and --replicas is {config.replicas}: give one "
@@ -201,14 +202,29 @@ def run_of(
         ],
         optimizer=config.optimizer,
         lr=theirs(config.lr),
+        clip=None if config.clip is None else theirs(config.clip),
         weight_decay=theirs(config.weight_decay),
-        loss=str(config.loss),
+        loss=loss_of(config, data.dataset),
         seeds=replica_seeds(config.seed, config.replicas)[some],
     )
     assert config.batch_size is not None
     techniques.refuse_batch(config.batch_size)
     standing = Standing(net, optimizer, techniques, Guard(net), Loop())
     return Run(config, data, standing, networks)
+
+
+def loss_of(config: TrainConfig, dataset: Dataset) -> losses.Loss:
+    """The loss that a run minimises. Raises UsageError for smoothing or weights that do not fit."""
+    weights = config.class_weights
+    if weights is not None and not dataset.classes:
+        raise UsageError("--class-weights needs classes, and this data set has numbers to learn")
+    if isinstance(weights, str):
+        weights = tuple(losses.balanced(dataset.train_y, dataset.n_classes))
+    if weights is not None and len(weights) != dataset.n_classes:
+        raise UsageError(
+            f"--class-weights needs {dataset.n_classes} numbers, one per class, got {len(weights)}"
+        )
+    return losses.softened(str(config.loss), config.label_smoothing, weights)
 
 
 def slice_of(networks: range) -> slice:
@@ -227,12 +243,14 @@ def assemble(
     optimizer: str,
     lr: float | list[float],
     weight_decay: float | list[float] | None,
-    loss: str,
+    loss: str | losses.Loss,
     seeds: Sequence[int],
+    clip: float | list[float] | None = None,
 ) -> tuple[MLP, optimizers.Optimizer, Techniques]:
     """Networks that `start` fills, with their optimizer and techniques: for a run and for a study's block.
 
-    lr, weight_decay: one number, or one per network (None: the optimizer's own). seeds: one per network.
+    lr, weight_decay, clip: one number, or one per network (None: the optimizer's own, no clip). seeds: one
+    per network.
     """
     net = MLP(
         sizes, activation=activation, replicas=replicas, dtype=data.dtype, layers=layers_of(specs)
@@ -241,7 +259,7 @@ def assemble(
     start(net)
     optimizer_class = optimizers.get(optimizer)
     decay = optimizer_class.default_weight_decay if weight_decay is None else weight_decay
-    updates = optimizer_class(net, lr, decay)
+    updates = optimizer_class(net, lr, decay, clip)
     techniques = Techniques(
         net,
         specs,

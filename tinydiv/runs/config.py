@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tinydiv.settings import (
     choice,
+    listed,
     maybe,
     number,
     per_network,
@@ -24,6 +25,13 @@ USUAL_EPOCHS = {"xor": 200, "parity": 500, "life": 100, "moons": 20, "spirals": 
 EPOCHS = 10
 TOY_RATE = 10
 """On a toy the usual rate is so many times the optimizer's own: toys have few inputs."""
+
+
+def class_weights(what: str, value: object) -> str | tuple[float, ...]:
+    """The word balanced, or a number for each class: 1,2,5 as text, a list in a file."""
+    if value == "balanced":
+        return "balanced"
+    return tuple(number(0, 1e6)(what, part) for part in listed(what, value, ","))
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,16 @@ class TrainConfig:
         "cross-entropy, binary-cross-entropy or squared-error (default: cross-entropy, and squared-error "
         "where the data set has numbers to learn)",
     )
+    label_smoothing: float = setting(
+        0.0, number(0, 1), "SHARE", "this share of each target is spread over all classes"
+    )
+    class_weights: str | tuple[float, ...] | None = setting(
+        None,
+        maybe(class_weights),
+        "W[,W...]",
+        "how much each class counts in the loss, a number for each; balanced: rare classes more (default: "
+        "all alike)",
+    )
     optimizer: str = setting("adam", text, "NAME", "sgd, momentum, adam, ... (--list optimizers)")
     lr: tuple[float, ...] | None = setting(
         None,
@@ -84,6 +102,13 @@ class TrainConfig:
         maybe(per_network(0, 1000)),
         "DECAY[/...]",
         "decay of the weights, one number or one per network (default: the optimizer's own)",
+    )
+    clip: tuple[float, ...] | None = setting(
+        None,
+        maybe(per_network(1e-12, 1e12)),
+        "NORM[/...]",
+        "the largest norm that a network's whole gradient may have, longer ones are shortened to it "
+        "(default: none)",
     )
     batch_size: int | None = setting(
         None,

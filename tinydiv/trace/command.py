@@ -55,10 +55,13 @@ class TraceConfig:
     init: str = like_train("init", "he-normal")
     technique: tuple[str, ...] = like_train("technique")
     loss: str | None = like_train("loss")
+    label_smoothing: float = like_train("label_smoothing")
+    class_weights: str | tuple[float, ...] | None = like_train("class_weights")
     optimizer: str = like_train("optimizer", "sgd")
     lr: tuple[float, ...] | None = like_train("lr")
     schedule: str = like_train("schedule")
     weight_decay: tuple[float, ...] | None = like_train("weight_decay")
+    clip: tuple[float, ...] | None = like_train("clip")
     batch_size: int | None = setting(
         *(None, maybe(whole(1, 10_000_000)), "B"),
         "samples in the step (default: 4, or fewer if need be)",
@@ -155,7 +158,7 @@ def traced(config: TraceConfig) -> "tuple[StepTrace, str]":
     X, Y = next(batches(run.data, size, run.shuffle_seed, epoch, done))
     trace = trace_step(
         *(run.net, run.standing.optimizer, run.standing.techniques, X, Y),
-        loss=str(run.config.loss),
+        loss=run.loss,
         number=number,
         epoch=epoch,
         factor=schedules.parse(config.schedule)(number, total),

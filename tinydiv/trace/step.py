@@ -8,22 +8,28 @@ do in training.
 from collections.abc import Sequence
 
 from tinydiv import losses
-from tinydiv.backend import Array, quiet, xp
+from tinydiv.backend import Array, quiet, to_device, xp
 from tinydiv.divergence import Guard
+from tinydiv.errors import UsageError
 from tinydiv.layers import Context
 from tinydiv.mlp import MLP, Trace
-from tinydiv.optimizers import Optimizer
+from tinydiv.optimizers import Optimizer, clip_factor
 from tinydiv.techniques import Intervention, Step, Techniques
 from tinydiv.trace.entries import StepTrace, pretty
 from tinydiv.trace.shares import Share, shares_of
-from tinydiv.trace.updates import update_formulas
+from tinydiv.trace.updates import of_network, text, update_formulas
 from tinydiv.trace.watch import Watched
 
-PROBABILITIES = {"cross-entropy": "softmax", "binary-cross-entropy": "sigmoid"}
+PROBABILITIES = {
+    "cross-entropy": "softmax",
+    "softened": "softmax",
+    "binary-cross-entropy": "sigmoid",
+}
 """The losses that read outputs as probabilities p, and how p comes from the outputs."""
 
 FORMULAS = {
     "cross-entropy": ("-sum(y * log(p)) / N", "(p - y) / N"),
+    "softened": ("-sum(q * log(p)) / N", "(p * sum_k(q) - q) / N"),
     "binary-cross-entropy": ("-sum(y * log(p) + (1 - y) * log(1 - p)) / N", "(p - y) / N"),
     "squared-error": ("sum((Z - y)^2) / (2 N)", "(Z - y) / N"),
 }
@@ -40,7 +46,7 @@ def trace_step(
     X: Array,
     Y: Array,
     *,
-    loss: str = "cross-entropy",
+    loss: str | losses.Loss = "cross-entropy",
     number: int = 0,
     epoch: int = 0,
     factor: float = 1.0,
@@ -54,11 +60,18 @@ def trace_step(
     moved when this returns. Raises UsageError for an unknown loss.
     """
     loss_function = losses.get(loss)
-    shown = StepTrace(net.sizes, repr(net.activation), loss, net.replicas, network, number)
+    names = {function: name for name, function in losses.LOSSES.items()}
+    plain = losses.without_softening(loss_function)
+    if plain not in names:
+        raise UsageError(
+            f"the formulas of {loss!r} are not known here: name one of {list(names.values())}"
+        )
+    shown = StepTrace(net.sizes, repr(net.activation), names[plain], net.replicas, network, number)
     with quiet(), Watched(net) as watched:
         trace = net.forward(X, Context(training=True, step=number))
         task_loss, dlogits = loss_function(trace.logits, Y)
         add_given(shown, net, optimizer, watched, X, losses.one_hot(Y, trace.logits))
+        soften(shown, loss_function, trace.logits, Y)
         add_forward(shown, net, watched, trace)
 
         here = (trace, Y, task_loss, dlogits, number, epoch, factor)
@@ -69,12 +82,17 @@ def trace_step(
         step = techniques.step(*here)
         techniques.before_backward(step)
         net.backward(trace, step.dlogits, step.dA)
-        plain = net.dtheta.copy()
+        unedited = net.dtheta.copy()
         techniques.after_backward(step)
-        add_backward(shown, net, watched, trace, step, shares, plain)
+        add_backward(shown, net, watched, trace, step, shares, unedited)
 
         if guard is not None:
             guard.watch(trace, task_loss, number)
+        if optimizer.clip is not None:
+            factors = clip_factor(net.dtheta, optimizer.clip)[..., 0]
+            most = text(of_network(optimizer.clip, network))
+            words = f"min(1, {most} / (norm of all gradients + 1e-6))"
+            shown.add("update", "c", words, factors, given=True)
         optimizer.step(factor)
         owned = owned_blocks(techniques)
         add_update(shown, net, optimizer, factor, owned)
@@ -114,6 +132,22 @@ def add_given(
             name = f"{key}.{pretty(block.name)}"
             view = net.view(moment, block.name)
             shown.add("given", name, "from the steps before", view, given=True)
+
+
+def soften(shown: StepTrace, loss: losses.Loss, logits: Array, targets: Array) -> None:
+    """The targets q after label smoothing and class weights, where the loss has them."""
+    if getattr(loss, "func", None) is not losses.softened_cross_entropy:
+        return
+    settings = loss.keywords  # type: ignore[attr-defined]
+    share, weights = settings["smoothing"], settings["class_weights"]
+    formula = f"(1 - {text(share)}) y + {text(share / logits.shape[-1])}" if share else "y"
+    rows = (1 - share) * losses.one_hot(targets, logits) + share / logits.shape[-1]
+    if weights is not None:
+        w = to_device(weights, dtype=str(logits.dtype))[None, :]
+        shown.add("given", "w", "the weight of each class", w, given=True)
+        rows, formula = rows * w, f"w * ({formula})"
+    shown.add("given", "q", formula, rows)
+    shown.loss = "softened"
 
 
 def through(names: Sequence[str], array: str) -> str:

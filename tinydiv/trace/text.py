@@ -14,7 +14,7 @@ LEFT = 48
 
 LEGEND = (
     "A B is the matrix product, A * B goes entry by entry, A' has rows and columns exchanged,",
-    "sum_n adds over samples, f' is f's derivative; a leading d reads: gradient of the loss by.",
+    "sum_n adds over samples, sum_k over classes, f' is f's derivative; dA: gradient of the loss by A.",
     "x <- ... is the new x. rms: root of the mean square; max: largest size.",
 )
 

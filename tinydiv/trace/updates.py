@@ -15,8 +15,10 @@ def update_formulas(
     factor *= optimizer.paced.get(block, 1.0)
     rate = text(of_network(optimizer.lr, network) * factor)
     decay = decay_of(optimizer, block, network)
-    g, t = f"d{name}", optimizer.steps
+    g, t = f"d{name}" if optimizer.clip is None else f"c d{name}", optimizer.steps
     decoupled = isinstance(optimizer, AdamW)
+    if optimizer.clip is not None:
+        g = f"({g})"
     if decay and not decoupled:
         g = f"({g} + {text(decay)} {name})"
     m, v = f"m.{name}", f"v.{name}"
