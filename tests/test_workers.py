@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinydiv import loop as training
 from tinydiv.errors import UsageError
 from tinydiv.runs import workers
 from tinydiv.runs.build import build
@@ -62,6 +63,59 @@ def test_three_processes_give_the_bits_of_one(flags):
     assert train.main([*flags, "--out", "one", "--workers", "1"]) == 0
     assert train.main([*flags, "--out", "three", "--workers", "3"]) == 0
     same("one", "three")
+
+
+def test_networks_that_do_not_fit_at_once_are_trained_in_blocks_to_the_same_bits():
+    flags = [*TOY, "--hidden", "64", "--replicas", "100", "--epochs", "1", "--metrics", "none"]
+    assert train.main([*flags, "--out", "one"]) == 0
+    started, begun = workers.started, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "started", lambda *args: begun.append(args[1]) or started(*args))
+        assert train.main([*flags, "--out", "blocks", "--memory", "0.2"]) == 0
+    assert [len(block) for block, _ in begun[0]] == [25, 25, 25, 25]
+    same("one", "blocks")
+
+
+@pytest.mark.parametrize("more", [[], ["--technique", "consensus"]])
+def test_what_does_not_fit_in_blocks_either_is_one_sentence_before_training(more, capsys):
+    flags = [*TOY, "--hidden", "64", "--replicas", "100", "--memory", "0.12", "--out", "never"]
+    assert train.main([*flags, *more]) == 1
+    said = capsys.readouterr().err
+    assert "100 networks 2-64-2 need 0." in said
+    assert "GiB and --memory allows 0.12: choose fewer --replicas" in said
+    assert not os.path.exists("never")
+
+
+def test_many_networks_are_evaluated_one_part_after_the_other_to_the_same_bits(monkeypatch):
+    config = TrainConfig(
+        data="moons:n_train=200,n_test=50", hidden=(6,), replicas=7, epochs=1, init="he-normal"
+    )
+    one = build(config).train()
+    monkeypatch.setattr(training, "EVALUATION_NUMBERS", 3 * 6 * training.EVALUATION_ROWS)
+    other = build(config).train()
+    assert training.evaluated_at_once([2, 6, 2]) == 3
+    for a, b in zip(one, other, strict=True):
+        assert (a.test_loss, a.test_accuracy) == (b.test_loss, b.test_accuracy)
+        assert a.train_loss == b.train_loss
+
+
+@pytest.mark.slow
+def test_ten_thousand_networks_train_within_four_gigabytes():
+    """One step of 784-16-10 in blocks: the shared weights and moments, and each process's own memory."""
+    flags = (
+        "--replicas 10000 --init he-normal --epochs 1 --batch-size 6000 --metrics none --no-plot"
+    )
+    script = (
+        "import resource, sys; from tinydiv.train.command import main; code = main(sys.argv[1:]);"
+        "print(code, *(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF,"
+        "resource.RUSAGE_CHILDREN)))"
+    )
+    words = [sys.executable, "-c", script, *flags.split(), "--memory", "4", "--workers", "2"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    code, mine, child = map(int, done.stdout.split()[-3:])
+    assert code == 0
+    assert (mine + 2 * child) * 1024 < 6e9  # what is shared, 1.5e9, is counted in each of the three
+    assert mine * 1024 < 3e9
 
 
 def test_a_run_that_was_killed_goes_on_with_another_number_of_processes():

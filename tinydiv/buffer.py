@@ -182,9 +182,10 @@ class Parameters:
         b = [self.view(buffer, f"b{l}") for l in range(self.depth)]
         return W, b
 
-    def lie_in(self, theta: Array) -> None:
-        """Let theta be this array from now on, as it is: one that processes share."""
+    def lie_in(self, theta: Array, dtheta: Array | None = None) -> None:
+        """Let theta (and dtheta) be this array from now on, as it is: one that others share."""
         self._theta = theta
+        self._dtheta = self._dtheta if dtheta is None else dtheta
         self._make_views()
 
     def _make_views(self) -> None:

@@ -26,6 +26,8 @@ from tinydiv.techniques import Technique, Techniques
 
 EVALUATION_ROWS = 2000
 """How many samples go through the network at once when it is evaluated."""
+EVALUATION_NUMBERS = 2**25
+"""How many numbers a layer may compute for that: of more networks, some are evaluated after the others."""
 KEEP = ("last", "best")
 """Which weights a network has after training: of its last epoch, or of its best one."""
 PROBE_ROWS = 512
@@ -242,7 +244,11 @@ def evaluate(net: MLP, x: Array, y: Array, data: DeviceData, loss: Loss) -> tupl
 
     The score is the accuracy, or the mean squared error where the targets are numbers.
     """
-    n = x.shape[0]
+    n, R, some = x.shape[0], net.replicas or 1, evaluated_at_once(net.sizes)
+    if some < R and not net.layers:
+        parts = [net.part(i, min(i + some, R)) for i in range(0, R, some)]
+        each = [evaluate(part, x, y, data, loss) for part in parts]
+        return xp.concatenate([e[0] for e in each]), xp.concatenate([e[1] for e in each])
     score = losses.mean_squared_error if data.dataset.regression else losses.accuracy
     total_loss, scores = xp.zeros(net.lead, dtype=net.dtype), xp.zeros(net.lead, dtype=net.dtype)
     for start in range(0, n, EVALUATION_ROWS):
@@ -251,6 +257,11 @@ def evaluate(net: MLP, x: Array, y: Array, data: DeviceData, loss: Loss) -> tupl
         total_loss += loss(logits, labels)[0] * labels.shape[0]
         scores += score(logits, labels) * labels.shape[0]
     return total_loss / n, scores / n
+
+
+def evaluated_at_once(sizes: Sequence[int]) -> int:
+    """How many networks of these sizes are evaluated together."""
+    return max(1, EVALUATION_NUMBERS // (EVALUATION_ROWS * max(sizes[1:])))
 
 
 @dataclass

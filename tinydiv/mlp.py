@@ -207,6 +207,12 @@ class MLP(Parameters):
             X = self.transform(X)
         return xp.argmax(self.forward(X).logits, axis=-1)
 
+    def part(self, start: int, stop: int) -> "MLP":
+        """Networks start to stop - 1 of many without layers between, in the same memory."""
+        some = MLP(self.sizes, self.activation, stop - start, self.dtype)
+        some.lie_in(self.theta[start:stop], self.dtheta[start:stop])
+        return some
+
     def folded(self) -> "MLP":
         """A plain network that computes the same in evaluation mode, its layers folded into W and b.
 

@@ -124,6 +124,11 @@ class Dataset:
                 stacklevel=3,
             )
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both parts."""
+        return sum(a.nbytes for a in (self.train_x, self.train_y, self.test_x, self.test_y))
+
     def _picture(self, shape: tuple[int, ...] | None) -> tuple[int, int] | None:
         """(rows, columns); (rows, columns, 1) is the same picture."""
         if shape is None:

@@ -4,7 +4,6 @@ arrays = numpy.load("model.npz")               arrays["W0"], arrays["b0"], ...
 facts = json.loads(str(arrays["metadata"]))    what a number alone cannot say
 """
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +28,5 @@ def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, object
             raise UsageError(f"{name} cannot be saved: it holds {host[name].dtype}, not numbers")
     text = json.dumps(metadata, allow_nan=False)
     host[METADATA] = np.array(text)  # zero-dimensional text: needs no pickle
-    file = io.BytesIO()
-    np.savez(file, **host)  # type: ignore[arg-type]
-    atomic.write_bytes(path, file.getvalue())
+    with atomic.replacing(path) as part, open(part, "wb") as file:
+        np.savez(file, **host)  # type: ignore[arg-type]

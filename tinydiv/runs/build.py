@@ -7,25 +7,21 @@
 What it leaves on the disk is in run_folder.py.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
-
-import numpy as np
 
 from tinydiv import backend, data, losses, optimizers
 from tinydiv import loop as training
 from tinydiv.data.dataset import Dataset
 from tinydiv.divergence import Guard
 from tinydiv.diversity import METRICS
-from tinydiv.errors import RunError, UsageError, unknown
+from tinydiv.errors import UsageError, unknown
 from tinydiv.initializers import PROBE, initialize, needs_data
 from tinydiv.loop import DeviceData, Loop, Record
 from tinydiv.mlp import MLP
 from tinydiv.randomness import replica_seeds
-from tinydiv.runs import own_data
+from tinydiv.runs import memory, own_data
 from tinydiv.runs.checkpoint import Standing
 from tinydiv.runs.config import EPOCHS, TOY_RATE, USUAL_EPOCHS, TrainConfig
 from tinydiv.schedules import parse
@@ -33,6 +29,8 @@ from tinydiv.settings import flag, shown, split
 from tinydiv.techniques import Placed, Techniques, layers_of, place
 
 USUAL_BATCH = 64
+BLOCK = 32
+"""The most networks that are trained together where a run is split (workers.py)."""
 
 
 @dataclass
@@ -44,6 +42,8 @@ class Run:
     standing: Standing
     networks: range
     """Which networks of the run these are: all, or a block of them (workers.py)."""
+    at_once: bool = True
+    """Whether there is memory to train all of them at once."""
 
     @property
     def net(self) -> MLP:
@@ -129,11 +129,12 @@ class Run:
         )
 
 
-def build(config: TrainConfig) -> Run:
+def build(config: TrainConfig, budget: float | None = None, blocks: bool = False) -> Run:
     """Load the data, make the networks and all that trains them. Nothing is written.
 
-    The run's config has every default filled in. Raises UsageError for settings that do not fit, and
-    RunError for what this machine lacks.
+    The run's config has every default filled in. budget: GiB that the run may take (None: a share of the
+    machine's). blocks: whether it may be trained in blocks (workers.py) if it does not fit at once.
+    Raises UsageError for settings that do not fit, and RunError for what this machine lacks.
     """
     config = replace(config, backend=backend.use(config.backend))
     for key in ("lr", "weight_decay", "clip"):
@@ -158,17 +159,38 @@ def build(config: TrainConfig) -> Run:
     config = filled_in(config, dataset)
 
     sizes = [dataset.n_inputs, *config.hidden, dataset.n_outputs]
-    refuse_too_large(sizes, config.replicas, config.dtype)
+    block = BLOCK if blocks and separable(config) else None
+    at_once = memory.fits_at_once(config, sizes, dataset.nbytes, budget, block)
     if config.keep == "best" and not config.validation:
         raise UsageError("--keep best needs a validation part: --validation 0.1 draws one")
     on_device = DeviceData(dataset, config.dtype, config.validation, config.seed)
     sample = on_device.probe(PROBE) if needs_data(config.init) else None
-    return run_of(
+    run = run_of(
         config,
         on_device,
         range(config.replicas),
         lambda net: initialize(net, config.init, config.seed, sample),
     )
+    return replace(run, at_once=at_once)
+
+
+def together(config: TrainConfig) -> str | None:
+    """Why the networks of a run must be trained in one process; None if they need not be."""
+    if config.backend != "numpy":
+        return f"the backend is {config.backend}"
+    for spec in config.technique:
+        technique = place(spec).technique
+        if getattr(technique, "fewest_networks", 1) > 1:
+            return f"{technique.name} lets networks see each other"
+        if getattr(technique, "place", None) == "inputs":
+            return f"{technique.name} learns from inputs that networks share"
+    return None
+
+
+def separable(config: TrainConfig) -> bool:
+    """Whether a run may be split unless its reader says so: a technique of the reader's own may look at all
+    networks."""
+    return together(config) is None and not any(".py" in spec for spec in config.technique)
 
 
 def run_of(
@@ -334,19 +356,3 @@ def with_full_path(spec: str) -> str:
 def one_or_all(values: tuple[float, ...]) -> float | list[float]:
     """One number for all networks as a number, several as a list."""
     return values[0] if len(values) == 1 else list(values)
-
-
-def refuse_too_large(sizes: Sequence[int], replicas: int, dtype: str) -> None:
-    """Raise RunError if the networks can never fit, before the machine starts to swap."""
-    parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
-    needed = 5 * replicas * parameters * np.dtype(dtype).itemsize  # theta, dtheta, moments, guard
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # not every system says
-        return
-    if needed > memory:
-        shape = "-".join(map(str, sizes))
-        raise RunError(
-            f"{replicas:,} networks {shape} need {needed / 2**30:,.1f} GiB and this machine has "
-            f"{memory / 2**30:,.1f}: choose fewer --replicas or smaller --hidden layers"
-        )

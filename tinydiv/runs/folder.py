@@ -176,8 +176,9 @@ def settings_of(folder: Path) -> tuple[TrainConfig, dict[str, dict[str, str]]]:
     return config, about
 
 
-def reopen(folder: Path, given: Mapping[str, object]) -> Run:
+def reopen(folder: Path, given: Mapping[str, object], budget: float | None = None) -> Run:
     """A run as it stands in its folder. given: settings named on the command line, which must agree.
+    budget: see build.
 
     Raises UsageError if the folder holds no run, or if a setting or an own file has changed since;
     RunError if a file is damaged.
@@ -187,7 +188,7 @@ def reopen(folder: Path, given: Mapping[str, object]) -> Run:
     checkpoint.refuse_changes(kept, asked, f"the run in {folder} was begun")
     own.refuse_changes(facts["own_files"], f"the run in {folder}")
     atomic.sweep(folder)
-    run = build(config)
+    run = build(config, budget, blocks=True)
     if (folder / checkpoint.NAME).is_file():
         checkpoint.load_checkpoint(folder / checkpoint.NAME, run.standing, asdict(run.config))
     for key, value in environment().items():

@@ -35,13 +35,9 @@ from tinydiv.backend import Array
 from tinydiv.errors import RunError, UsageError
 from tinydiv.loop import Loop, Record
 from tinydiv.mlp import MLP
-from tinydiv.runs.build import Run, run_of, slice_of
-from tinydiv.runs.config import TrainConfig
+from tinydiv.runs.build import BLOCK, Run, run_of, separable, slice_of, together
 from tinydiv.runs.processes import cores, follow_parent, spawning
-from tinydiv.techniques import place
 
-BLOCK = 32
-"""The most networks in one block."""
 FEWEST = 16
 """A process with fewer networks than this is not worth its start."""
 PAYS = 3.0
@@ -54,24 +50,11 @@ SHARED = 100_000
 """Bytes from which an array is shared and not sent."""
 
 
-def together(config: TrainConfig) -> str | None:
-    """Why the networks of a run must be trained in one process; None if they need not be."""
-    if config.backend != "numpy":
-        return f"the backend is {config.backend}"
-    for spec in config.technique:
-        technique = place(spec).technique
-        if getattr(technique, "fewest_networks", 1) > 1:
-            return f"{technique.name} lets networks see each other"
-        if getattr(technique, "place", None) == "inputs":
-            return f"{technique.name} learns from inputs that networks share"
-    return None
-
-
 def usual(run: Run) -> int:
     """How many processes pay: one for a short run, for few networks, and where blocks cannot be apart."""
     config = run.config
-    if together(config) or any(".py" in spec for spec in config.technique):
-        return 1  # a technique of the reader's own may look at all networks
+    if not separable(config):
+        return 1
     left = run.steps - run.standing.loop.step
     work = SECONDS * config.replicas * run.net.n_parameters * (config.batch_size or 1) * left
     return max(1, min(cores(), config.replicas // FEWEST)) if work > PAYS else 1
@@ -200,6 +183,10 @@ class Workers:
 # The state of some networks, and of all ------------------------------------------------------------
 
 
+KEPT = ("records", "seconds")
+"""What of a Loop is the first process's alone."""
+
+
 def state_of(run: Run, block: range) -> dict[str, Any]:
     """What a block of networks needs to go on where all of them stand."""
     now, loop = run.standing, run.standing.loop
@@ -220,7 +207,7 @@ def state_of(run: Run, block: range) -> dict[str, Any]:
             "guard": now.guard.state(),
             "techniques": now.techniques.state(),
             "recorded": bool(run.records),
-            "loop": {f.name: getattr(loop, f.name) for f in fields(Loop) if f.name != "records"},
+            "loop": {f.name: getattr(loop, f.name) for f in fields(Loop) if f.name not in KEPT},
         }
     )
     return found
@@ -262,6 +249,7 @@ class ReachedError(Exception):
 def advance(run: Run, step: int) -> list[Record]:
     """Train a block up to a step, and give the records made on the way."""
     before = len(run.records)
+    run.standing.guard.before[...] = run.net.theta  # another block was at work there
 
     def on_step(now: int, total: int) -> None:
         if now >= step and now % run.per_epoch:  # after the last step of an epoch comes its record
@@ -284,13 +272,17 @@ def work(connection: Connection, common: bytes, mine: list[tuple[range, dict[str
     attached: list[Memory] = []
     try:
         config, data, theta, moments = loads(common, attached)
-        runs = []
+        runs: list[Run] = []
         for block, state in mine:
             rows = slice_of(block)
             run = run_of(config, data, block, partial(fill, values=theta[rows]))
             run.net.lie_in(theta[rows])
             for key, moment in moments.items():
                 run.standing.optimizer.moments[key] = moment[rows]
+            # Blocks take turns, so one gradient and one copy of the weights serve several.
+            if runs and len(block) <= len(runs[0].networks):
+                run.net.lie_in(theta[rows], runs[0].net.dtheta[: len(block)])
+                run.standing.guard.before = runs[0].standing.guard.before[: len(block)]
             begin_at(run, state)
             runs.append(run)
         while True:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from tinydiv.command import cli
 from tinydiv.errors import UsageError
 from tinydiv.runs.config import TrainConfig
-from tinydiv.settings import flag, from_flags, from_toml, made, whole
+from tinydiv.settings import flag, from_flags, from_toml, made, number, whole
 
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.loop import Record
@@ -92,6 +92,12 @@ def parser() -> cli.Parser:
         help="processes that share the networks, to the same bits (default: as many as pay, one for a "
         "short run)",
     )
+    group.add_argument(
+        "--memory",
+        metavar="GIB",
+        help="memory that the run may take; networks that do not fit at once are trained in blocks, to the "
+        "same bits (default: four fifths of the machine's)",
+    )
     group.add_argument("--no-plot", action="store_true", help="leave out the picture")
     group.add_argument(
         "--animate",
@@ -124,6 +130,8 @@ def command(argv: Sequence[str]) -> None:
     epochs = None if options.snapshots is None else epochs_of(options.snapshots)
     if options.workers is not None:
         options.workers = whole(1, 1024)("--workers", options.workers)
+    if options.memory is not None:
+        options.memory = number(0.01, 1e6)("--memory", options.memory)
     for name in ("out", "resume"):
         if getattr(options, name) is not None and not getattr(options, name).strip():
             raise UsageError(f"{flag(name)} needs the name of a folder")
@@ -157,7 +165,7 @@ def command(argv: Sequence[str]) -> None:
 
 def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tuple[Path, Run, int]":
     """A new run in a folder of its own, or the one that --resume names, where it stood; and how many
-    processes will share its networks.
+    other processes will train its networks, in blocks (0: none, all at once in this one).
 
     held: keeps the folder from other processes until the run is done.
     """
@@ -168,10 +176,11 @@ def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tup
     if options.resume is not None:
         folder = Path(options.resume)
         held.enter_context(run_folder.locked(folder))
-        run = run_folder.reopen(folder, given)
+        run = run_folder.reopen(folder, given, options.memory)
     else:
-        run = build(made(TrainConfig, given))
+        run = build(made(TrainConfig, given), options.memory, blocks=True)
     workers = usual(run) if options.workers is None else options.workers
+    workers = 0 if workers == 1 and run.at_once else workers
     if options.resume is None:
         folder = run_folder.begin(options.out, run)
         held.enter_context(run_folder.locked(folder))
@@ -215,11 +224,11 @@ def train(
     quiet: bool,
     frames: "Frames | None" = None,
     seen: "Snapshots | None" = None,
-    workers: int = 1,
+    workers: int = 0,
 ) -> None:
     """Train to the end, with a progress bar, a line per epoch, and checkpoints on the way.
 
-    workers: how many processes share the networks.
+    workers: how many other processes train the networks.
     Ctrl-C stops at the end of the step, after a checkpoint; a second one stops at once.
     """
     from tqdm import tqdm
@@ -297,7 +306,7 @@ def train(
         return min(later) if every is None else min(*later, step + every - step % every)
 
     with bar, Interrupt("after this step") as interrupt, ExitStack() as held:
-        pool = held.enter_context(Workers(run, workers)) if workers > 1 else None
+        pool = held.enter_context(Workers(run, workers)) if workers else None
         if frames is not None:
             frames.look(loop.step)
         if pool is None:

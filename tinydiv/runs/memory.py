@@ -1,0 +1,79 @@
+"""How much memory a run needs, said before it begins; what does not fit at once is trained in blocks.
+
+Beside the data, a network needs room for its weights and moments as long as the run lasts; for its gradient
+and its weights before the step (divergence.py) while it is trained; and for what the layers compute on
+EVALUATION_ROWS samples while it is evaluated. In blocks (workers.py) the last two are needed for a few
+networks at a time.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv import loop, optimizers
+from tinydiv.errors import RunError
+from tinydiv.runs.config import TrainConfig
+
+SHARE = 0.8
+"""Of the machine's memory: what a run takes unless --memory says otherwise."""
+BASE = 150 * 2**20
+"""Bytes of Python, NumPy and the small things of one process."""
+
+
+def machine() -> int | None:
+    """Bytes that this machine (or the container around this process) has; None where it is not known."""
+    found = []
+    with suppress(AttributeError, ValueError, OSError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(ValueError, OSError):  # "max" where there is no limit
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found, default=None)
+
+
+def needed(
+    config: TrainConfig, sizes: Sequence[int], data: int, in_blocks: int | None = None
+) -> int:
+    """Bytes of a run on `data` bytes of samples; in_blocks: how many networks are worked on at a time, None
+    for all."""
+    number = np.dtype(config.dtype).itemsize
+    parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+    lasting = 1 + len(optimizers.get(config.optimizer).moment_names)
+    if config.keep == "best":
+        lasting += 2  # the best weights so far, and a copy of them on its way into a checkpoint
+    some = config.replicas if in_blocks is None else min(in_blocks, config.replicas)
+    shown = min(some, loop.evaluated_at_once(sizes))
+    # Z and A of every hidden layer; outputs, targets as rows, and what a loss makes of them.
+    row = sizes[0] / max(shown, 1) + 2 * sum(sizes[1:-1]) + 6 * sizes[-1]
+    numbers = config.replicas * lasting * parameters + some * 2 * parameters
+    numbers += int(shown * max(loop.EVALUATION_ROWS, config.batch_size or 0) * row)
+    return BASE + data + number * numbers
+
+
+def fits_at_once(
+    config: TrainConfig, sizes: Sequence[int], data: int, budget: float | None, block: int | None
+) -> bool:
+    """Whether a run fits when all its networks are trained at once, not in blocks.
+
+    budget: GiB (--memory), None for a share of the machine's. block: networks in a block, None where they
+    must be trained at once. Raises RunError if it fits neither way.
+    """
+    has = machine()
+    limit = None if has is None else SHARE * has
+    if budget is not None:
+        limit = budget * 2**30
+    if limit is None or needed(config, sizes, data) <= limit:
+        return True
+    least = needed(config, sizes, data, block)
+    if least <= limit:
+        return False
+    allowed = f"this machine has {(has or 0) / 2**30:,.1f}, of which a run takes {SHARE:.0%}"
+    if budget is not None:
+        allowed = f"--memory allows {budget:,g}"
+    raise RunError(
+        f"{config.replicas:,} networks {'-'.join(map(str, sizes))} need {least / 2**30:,.1f} GiB and "
+        f"{allowed}: choose fewer --replicas or smaller --hidden layers"
+    )
