@@ -64,14 +64,15 @@ def targets():
     found = {}
     for subject in suite.subjects():
         for code in codes_run_by(subject):
-            if code not in found:
+            key = (code.co_filename, code)  # equal lines of two files are equal code
+            if key not in found:
                 functions = functions_with(code)
                 if not functions:
                     continue
-                found[code] = Target(code, functions)
-            found[code].subjects.append(subject)
+                found[key] = Target(code, functions)
+            found[key].subjects.append(subject)
     for code in optimizer_codes():
-        found[code] = Target(code, functions_with(code))
+        found[code.co_filename, code] = Target(code, functions_with(code))
     return sorted(found.values(), key=lambda target: target.name)
 
 
