@@ -590,7 +590,7 @@ TABLE: dict[str, Row] = {
     "orthogonal-gradient": Row(keeps=holds_orthogonal_gradient, moment="edit"),
     "shared-direction": Row(keeps=holds_shared_direction, moment="edit"),
     "gradient-projection": Row(keeps=holds_gradient_projection, moment="edit"),
-    "local-alignment": Row(keeps=holds_local_alignment, moment="edit"),
+    "local-alignment": Row(keeps=holds_local_alignment, moment="edit", settings="shrink=1"),
     "reorthogonalise": Row(keeps=holds_lengths, moment="move", settings="every=1"),
     "orthogonal-noise": Row(keeps=holds_lengths, moment="move", settings="every=1"),
     "merge-recycle": Row(keeps=holds_merge_recycle, moment="move", settings="threshold=0,every=1"),

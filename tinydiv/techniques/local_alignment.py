@@ -13,32 +13,46 @@ class LocalAlignment(Intervention):
     """Hidden layers learn from targets of their own, no weight is read backwards (after Ororbia and Mali,
     AAAI 2019; Ororbia et al., 2020).
 
-    After local representation alignment (Ororbia and Mali, 2019; Ororbia et al., 2020), with feedback
-    E[l] (n_{l+1}, n_l) that is drawn once and stays fixed:
+    With feedback E[l] (n_{l+1}, n_l) that is drawn once and then changes as the weights above do:
 
         e[last] = dlogits
         target[l] = f(Z[l-1] - beta e[l+1] E[l]),   e[l] = (A[l] - target[l]) / beta
         dW[l-1] = A[l-1]' e[l],   db[l-1] = sum e[l]
+        after the update:   E[l] += (W[l] - last W[l])'
 
-    A small step along the feedback says what the layer should have answered; the difference to what it
-    did answer is the layer's own error. For beta -> 0 e[l] -> f'(Z) * (e[l+1] E[l]): feedback alignment
-    (Lillicrap et al., 2016), and backprop itself if E were W'. E's entries have the size of a Glorot
-    draw. Penalties keep their force: those on activations are added to e[l] and go down with it, in
-    second passes as well, and those on weights are added to dW. The output layer keeps its gradient.
+    target[l] is the layer's answer after a small step along the feedback; the difference to its answer
+    now is the layer's own error. For beta -> 0 e[l] -> f'(Z) * (e[l+1] E[l]): feedback alignment
+    (Lillicrap et al., 2016), and backprop itself if E were W'.
+
+    The feedback: the papers' authors learn E by a local rule of its own; here each E[l] receives the
+    same change as W[l]' (Kolen and Pollack, 1994, without their decay), so that E - W' stays what it was
+    at the start. The start decides whether that is small: `shrink` multiplies the first weights above
+    the first hidden layer, once, when the technique is bound to the network, for a large random W[l]
+    does not fit random feedback. E's entries have the size of a Glorot draw.
+
+    Penalties keep their force: those on activations are added to e[l] and go down with it, in second
+    passes as well, and those on weights are added to dW. The output layer keeps its gradient.
     Cost: that of the backward pass, whose hidden part is not used.
     """
 
     name = "local-alignment"
     family = "exhibits"
-    invariant = "no gradient of a hidden layer depends on the weights above it"
+    invariant = (
+        "no gradient of a hidden layer depends on the weights above it, but for E, which "
+        "changes as they do: E - W' stays what it was at the start"
+    )
     acts_on = "whole network"
     edits_first = True
+    in_every_step = True
 
     beta: float = setting(0.1, above=0, high=10, help="length of the step that makes the target")
+    shrink: float = setting(
+        0.1, above=0, high=1, help="factor on the first weights above the first hidden layer"
+    )
 
     @property
     def feedback(self) -> dict[str, Array]:
-        """E (..., n_{l+1}, n_l) of every hidden layer l, by name: made in the first step."""
+        """E[l] (..., n_{l+1}, n_l) and the last W[l], by name: made in the first step."""
         feedback: dict[str, Array] = self.__dict__.setdefault("_feedback", {})
         return feedback
 
@@ -46,9 +60,11 @@ class LocalAlignment(Intervention):
         inside = [one.label for one in net.layers if one.place != "inputs"]
         if inside:
             raise UsageError(
-                f"{self.name} knows no way through {inside[0]}: it replaces the backward pass of "
+                f"{self.name} has no rule for {inside[0]}: it replaces the backward pass of "
                 f"plain hidden layers"
             )
+        for W in net.W[1:]:
+            W *= self.shrink
 
     def edit(self, step: Step, layer: int, mask: Array | None) -> None:
         net = step.net
@@ -81,13 +97,20 @@ class LocalAlignment(Intervention):
             size = (2 / (n_in + n_out)) ** 0.5
             draw = step.draws.symmetric((n_in, n_out), 0, STREAM + l, step.net.dtype)
             self.feedback[f"E{l}"] = size * draw
+            self.feedback[f"W{l}"] = step.net.W[l].copy()
         return self.feedback[f"E{l}"]
+
+    def move(self, step: Step, layer: int, mask: Array | None) -> None:
+        for l in range(1, step.net.depth):
+            W, last = step.net.W[l], self.feedback[f"W{l}"]
+            self.feedback[f"E{l}"] += (W - last).mT
+            last[...] = W
 
     def state(self) -> dict[str, Array]:
         return dict(self.feedback)
 
     def load_state(self, state: dict[str, Array]) -> None:
-        self.feedback.update({key: to_device(value) for key, value in state.items()})
+        self.feedback.update({key: to_device(value).copy() for key, value in state.items()})
 
 
 STREAM = 4000
