@@ -20,6 +20,7 @@ from tinydiv.plots import style
 from tinydiv.plots.curves import cloud, in_words, spread
 from tinydiv.plots.style import title_of
 from tinydiv.similarity import correlations
+from tinydiv.techniques.grow import put_to_sleep
 from tinydiv.trace.command import TraceConfig, traced
 from tinydiv.trace.picture import in_cell, step_picture
 from tinydiv.train.picture import run_picture
@@ -248,7 +249,10 @@ def test_weights_that_are_no_images_are_a_heat_map():
     plots.neuron_weights(ax, np.stack([W, -W]), dead=np.array([0, 0, 1, 0]))
     drawn(ax)
     np.testing.assert_array_equal(ax.images[0].get_array(), W)
-    assert "1 dead" in title_of(ax)
+    assert title_of(ax).endswith("4 neurons, 1 dead")
+    ax = axis()
+    plots.neuron_weights(ax, W, dead=[True, False, True, True], asleep=[True, False, False, True])
+    assert title_of(ax).endswith("4 neurons, 1 dead, 2 asleep")
     with pytest.raises(UsageError, match="7 weights"):
         plots.neuron_weights(axis(), W, image_shape=(2, 3))
 
@@ -460,6 +464,14 @@ def test_the_picture_of_a_run_shows_the_first_healthy_network():
     assert "neurons of network 1" in figure.get_suptitle()
     weights = next(ax for ax in figure.axes if "incoming weights" in title_of(ax))
     np.testing.assert_allclose(weights.images[0].get_array(), net.W[0][1])
+
+
+def test_a_run_s_picture_says_asleep_of_neurons_that_sleep():
+    records, net, dataset = trained(hidden=(6,))
+    put_to_sleep(net, 1, np.array([False, False, True, False, True, False]))
+    figure = run_picture(records, net, dataset, similarity="activations")
+    (title,) = [title_of(ax) for ax in figure.axes if "|correlation|" in title_of(ax)]
+    assert title.endswith(", 2 asleep")
 
 
 def test_the_picture_of_a_run_takes_another_similarity():

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from tinydiv.backend import Array
 from tinydiv.errors import UsageError
@@ -52,6 +53,7 @@ def neuron_weights(
     *,
     image_shape: tuple[int, int] | None = None,
     dead: Array | Sequence[bool] | None = None,
+    asleep: Array | Sequence[bool] | None = None,
     most: int = 64,
     columns: int | None = None,
     bar: bool = True,
@@ -61,7 +63,8 @@ def neuron_weights(
     W (D, H), or (R, D, H) of which network 0 is shown. With an image_shape (rows, columns) every
     neuron is an image as large as an input; otherwise one heat map with a column per neuron. All
     share their limits, symmetric about zero, that 99.5 % of the weights stay within. dead (H,) is
-    true for neurons that never move: they are crossed out. Returns the axis.
+    true for neurons that never move: they are crossed out; those of them whose weights are all zero
+    (asleep (H,)) are counted as asleep. Returns the axis.
     Raises UsageError if the weights do not form such images.
     """
     weights = one(W, 2)
@@ -84,7 +87,7 @@ def neuron_weights(
     if bar:
         beyond = bool((np.abs(weights) > limit).any())
         color_bar(ax, picture, "weight", extend="both" if beyond else "neither")
-    gone = f", {off.sum()} dead" if off.any() else ""
+    gone = in_numbers(off, flags(asleep, H))
     shown = f"The first {most} of {H}" if image_shape is not None and most < H else f"All {H}"
     ax.set_title(f"incoming weights of {H} neurons{gone}", fontsize="medium")
     describe(ax, f"{shown} hidden neurons' incoming weights{gone}, within ±{limit:.2g}.")
@@ -179,6 +182,12 @@ def tiled(
     return canvas, across
 
 
+def in_numbers(off: NDArray[np.bool_], asleep: NDArray[np.bool_]) -> str:
+    """How many of the neurons that are off are dead and asleep, as the end of a title: ", 1 dead"."""
+    counts = {"dead": int((off & ~asleep).sum()), "asleep": int((off & asleep).sum())}
+    return "".join(f", {count} {word}" for word, count in counts.items() if count)
+
+
 def signed_image(ax: Axes, values: Floats, limit: float) -> AxesImage:
     """A matrix as coloured cells, blue below zero and red above; NaN stays empty."""
     return ax.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="none")
@@ -220,6 +229,7 @@ def similarity_matrix(
     M: Array,
     *,
     dead: Array | Sequence[bool] | None = None,
+    asleep: Array | Sequence[bool] | None = None,
     title: str = "similarity of hidden neurons",
     measure: str = "correlation",
     limit: float | None = 1.0,
@@ -230,7 +240,8 @@ def similarity_matrix(
 
     M (H, H) correlations or cosines, or (R, H, H) of which network 0 is shown. The diagonal, where a
     neuron meets itself, is grey and not counted; so are dead neurons (dead (H,), by default those
-    with a zero on the diagonal): they must not pass for independent ones. Negative cells carry a minus
+    with a zero on the diagonal): they must not pass for independent ones. Those of them whose weights
+    are all zero (asleep (H,)) are counted as asleep. Negative cells carry a minus
     while there is room, so a greyscale print keeps the sign. The title says the mean size over pairs
     of living neurons. limit: colours run from -limit to limit; None takes the largest entry. order:
     the neurons in the order in which they are drawn. Returns the axis.
@@ -241,6 +252,7 @@ def similarity_matrix(
         raise UsageError(f"similarities of H neurons are an H x H matrix, got {matrix.shape}")
     # A zero on the diagonal: so similarity.py marks a neuron without correlations or cosines.
     off = np.diag(matrix) == 0 if dead is None else flags(dead, H)
+    gone = in_numbers(off, flags(asleep, H))
     if order is not None:
         matrix, off = matrix[np.ix_(order, order)], off[list(order)]
     hidden = np.eye(H, dtype=bool) | off[:, None] | off[None, :]
@@ -262,7 +274,6 @@ def similarity_matrix(
     if bar:
         color_bar(ax, picture, "")
     mean = f"{np.nanmean(np.abs(pairs)):.2f}" if (~hidden).any() else "none (no pair)"
-    gone = f", {off.sum()} dead" if off.any() else ""
     ax.set_title(f"{title}\nmean |{measure}| = {mean}{gone}", fontsize="medium")
     describe(ax, f"{title}: {H} by {H} {measure}s, their mean size is {mean}{gone}.")
     return ax

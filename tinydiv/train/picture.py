@@ -25,6 +25,7 @@ from tinydiv.plots.neurons import SMALLEST_IMAGE, neuron_answers, neuron_weights
 from tinydiv.plots.plane import decision_regions
 from tinydiv.plots.style import Picture, describe, new_figure, one, page, title_of
 from tinydiv.similarity import correlations, cosines
+from tinydiv.techniques.grow import awake
 
 SIZE = (8.0, 8.4)
 """Inches; shown 400 pixels wide, the letters are still 7 pixels high."""
@@ -64,6 +65,7 @@ def run_picture(
     A = one(single.forward(data.probe()).A[layer], 2, replica)
     found = correlations(to_device(A), TINY_EPS)
     dead = to_host(found.alive)[0] == 0
+    asleep = dead & (one(awake(single, layer), 1, replica) == 0) if net.depth > 1 else None
     measure, matrix = "correlation", found.R
     if isinstance(similarity, str) and similarity == "weights":
         measure, matrix = "cosine", cosines(net.W[layer - 1]).G
@@ -90,11 +92,12 @@ def run_picture(
             neuron_answers(ax, inputs, shape, names=names, order=order, dead=dead)
         else:
             images = shape is not None and len(W) == data.dataset.n_inputs
-            neuron_weights(ax, W, image_shape=shape if images else None, dead=dead)
+            neuron_weights(ax, W, image_shape=shape if images else None, dead=dead, asleep=asleep)
         similarity_matrix(
             right,
             one(matrix, 2, replica),
             dead=dead if measure == "correlation" else None,
+            asleep=asleep,
             title="hidden neurons" if net.depth > 1 else "outputs",
             measure=measure,
             order=order,
