@@ -1,27 +1,36 @@
 """The numbers in results/growing/README.md are those of the raw files beside it."""
 
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tinydiv.growing import auxiliary_study, mask_study
+from tinydiv.growing import auxiliary_study, fashion, mask_study
 
 HERE = Path(__file__).parent.parent / "results" / "growing"
 README = (HERE / "README.md").read_text(encoding="utf-8")
 TRIALS = sorted(path.parent.name for path in HERE.glob("*/trials.csv.gz"))
-SEEDS = sorted(path.parent.name for path in HERE.glob("*/seeds.csv.gz") if "mask" in str(path))
+SEEDS = sorted(path.parent.name for path in HERE.glob("mask*/seeds.csv.gz"))
+FASHION = sorted(path.parent.name for path in HERE.glob("fashion*/seeds.csv.gz"))
+CONDENSED = sorted(path.parent.name for path in HERE.glob("condense*/table.md"))
+
+
+def config(name):
+    return json.loads((HERE / name / "config.json").read_text())
 
 
 def geometric(values):
     return np.exp(np.log(values).mean())
 
 
-@pytest.mark.parametrize("name", [*TRIALS, *SEEDS])
+@pytest.mark.parametrize("name", [*TRIALS, *SEEDS, *FASHION, *CONDENSED])
 def test_every_table_is_in_the_readme(name):
     lines = (HERE / name / "table.md").read_text().strip().splitlines()
     assert len(lines) > 3
+    if name == "sweep":  # 41 values and more comparisons: the README has them by band
+        return
     for line in lines:
         assert line in README
 
@@ -30,8 +39,10 @@ def test_every_table_is_in_the_readme(name):
 def test_tables_of_trials_are_those_of_the_raw_files(name):
     trials = auxiliary_study.read_trials(HERE / name / "trials.csv.gz")
     lines = (HERE / name / "table.md").read_text().splitlines()
+    number = config(name)["trials"]
+    assert number == (50 if name == "sweep" else 1000)
     for (task, lam, arm), columns in trials.items():
-        assert sorted(columns["seed"]) == list(range(1000)), (task, lam, arm)
+        assert sorted(columns["seed"]) == list(range(number)), (task, lam, arm)
     for a, b, what in auxiliary_study.COMPARISONS:
         for task, lam in {key[:2] for key in trials}:
             if (task, lam, a) not in trials or (task, lam, b) not in trials:
@@ -49,7 +60,18 @@ def test_tables_of_trials_are_those_of_the_raw_files(name):
 def test_tables_of_seeds_are_those_of_the_raw_files(name):
     seeds = mask_study.read_seeds(HERE / name / "seeds.csv.gz")
     assert (HERE / name / "table.md").read_text() == mask_study.table(seeds)
-    assert all(len(columns["seed"]) == 100 for columns in seeds.values())
+    assert all(len(columns["seed"]) == config(name)["seeds"] for columns in seeds.values())
+
+
+@pytest.mark.parametrize("name", FASHION)
+def test_tables_of_images_are_those_of_the_raw_files(name):
+    facts = config(name)
+    del facts["comparison"]
+    tuples = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
+    study, looks = fashion.Fashion(**tuples), fashion.read_seeds(HERE / name / "seeds.csv.gz")
+    assert (HERE / name / "table.md").read_text() == fashion.table(study, looks)
+    assert set(looks) == set(study.settings())
+    assert all(columns["accuracy"].shape == (20, 12) for columns in looks.values())
 
 
 def test_what_is_said_of_the_paper_s_arms():

@@ -169,9 +169,28 @@ def seeds_csv(study: Fashion, folder: Path) -> bytes:
     return gzip.compress(file.getvalue().encode(), mtime=0)
 
 
-def table(study: Fashion, folder: Path) -> str:
+Looks = dict[tuple[int, int, str], Arrays]
+"""(width, every, arm) -> spent (looks,), and each of COLUMNS as (looks, seeds)."""
+
+
+def read_seeds(path: Path) -> Looks:
+    """seeds.csv.gz as columns."""
+    found: dict[tuple[int, int, str], list[list[float]]] = {}
+    for row in csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())):
+        key = (int(row["width"]), int(row["every"]), row["arm"])
+        numbers = [float(row[name]) for name in ("seed", "spent", *COLUMNS)]
+        found.setdefault(key, []).append(numbers)
+    arms: Looks = {}
+    for key, rows in found.items():
+        seeds = len({row[0] for row in rows})
+        numbers = np.asarray(rows).reshape(-1, seeds, 2 + len(COLUMNS))
+        arms[key] = {name: numbers[:, :, 2 + i] for i, name in enumerate(COLUMNS)}
+        arms[key]["spent"] = numbers[:, 0, 1]
+    return arms
+
+
+def table(study: Fashion, arms: Looks) -> str:
     """Markdown: every arm beside full size, at a tenth of the flops and at the end."""
-    arms = arms_of(study, folder)
     lines = [
         "| H | every | arm | steps | accuracy | accuracy - full | the same at 10 % of the flops "
         "| correlation | effective rank | rank - full |",
@@ -187,7 +206,8 @@ def table(study: Fashion, folder: Path) -> str:
                 difference(found["accuracy"][early], full["accuracy"][early]), 2, signed=True
             )
             rank = said(difference(found["rank"][-1], full["rank"][-1]), 2, signed=True)
-        cells = [str(width), str(every) if WAYS[arm] else "-", arm, str(int(found["steps"]))]
+        steps = len(study.cost(width, every, arm))
+        cells = [str(width), str(every) if WAYS[arm] else "-", arm, str(steps)]
         cells += [f"{found['accuracy'][-1].mean():.4f}", late, soon]
         cells += [f"{found[key][-1].mean():.3g}" for key in ("correlation", "rank")]
         lines.append(f"| {' | '.join([*cells, rank])} |")
@@ -197,6 +217,6 @@ def table(study: Fashion, folder: Path) -> str:
 def report(study: Fashion, folder: Path) -> str:
     """Write seeds.csv.gz and table.md, and return the table."""
     atomic.write_bytes(folder / "seeds.csv.gz", seeds_csv(study, folder))
-    text = table(study, folder)
+    text = table(study, read_seeds(folder / "seeds.csv.gz"))
     atomic.write_text(folder / "table.md", text)
     return text
