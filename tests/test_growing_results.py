@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tinydiv.growing import auxiliary_study, fashion, mask_study
+from tinydiv.growing.comparing import difference
 
 HERE = Path(__file__).parent.parent / "results" / "growing"
 README = (HERE / "README.md").read_text(encoding="utf-8")
@@ -15,6 +16,8 @@ TRIALS = sorted(path.parent.name for path in HERE.glob("*/trials.csv.gz"))
 SEEDS = sorted(path.parent.name for path in HERE.glob("mask*/seeds.csv.gz"))
 FASHION = sorted(path.parent.name for path in HERE.glob("fashion*/seeds.csv.gz"))
 CONDENSED = sorted(path.parent.name for path in HERE.glob("condense*/table.md"))
+SWEPT = (("growing", "grown"), ("growing-plain", "grown-plain"), ("growing", "grown-input-1"))
+"""What the bands of lambda are told for."""
 
 
 def config(name):
@@ -99,3 +102,47 @@ def test_what_is_said_of_the_mask():
     assert f"{losses['static'].mean():.1e}" == "1.3e-03"
     assert geometric(losses["mask"]) < 0.5 * geometric(losses["gate"])
     assert geometric(losses["gate-plain"]) < 0.2 * geometric(losses["static"])
+
+
+@pytest.mark.skipif("sweep" not in TRIALS, reason="the sweep is not collected")
+def test_what_is_said_of_the_bands_of_lambda():
+    trials = auxiliary_study.read_trials(HERE / "sweep" / "trials.csv.gz")
+    lams = {lam for _, lam, _ in trials}
+    for (low, high), published in auxiliary_study.PUBLISHED_BANDS:
+        mine = [lam for lam in lams if low <= float(lam) <= high]
+        cells = [f"{low:g} to {high:g}", str(len(mine)), f"{published:g}"]
+        for a, b in SWEPT:
+            logs = [
+                np.log(trials["bessel-window", lam, a]["test"])
+                - np.log(trials["bessel-window", lam, b]["test"])
+                for lam in mine
+            ]
+            cells.append(f"{np.exp(np.mean(logs)):.2f}" if mine else "-")
+        assert f"| {' | '.join(cells)} |" in README
+
+
+def test_what_is_said_of_growing_on_images():
+    looks = fashion.read_seeds(HERE / "fashion" / "seeds.csv.gz")
+    last = {
+        arm: {k: v[-1] for k, v in found.items()} for (w, _, arm), found in looks.items() if w == 32
+    }
+    full = last.pop("full")
+    lost = {arm: 100 * (found["accuracy"] - full["accuracy"]).mean() for arm, found in last.items()}
+    said = {
+        "random": -0.4,
+        "decorrelated": -0.2,
+        "gradmax": -1.1,
+        "net2net": -1.6,
+        "residual": -4.6,
+    }
+    assert lost == pytest.approx(said, abs=0.06)
+    for found in last.values():
+        assert difference(found["accuracy"], full["accuracy"]).high < 0
+        assert found["rank"].mean() < full["rank"].mean()
+    correlation = {arm: found["correlation"].mean() for arm, found in last.items()}
+    assert [arm for arm, value in correlation.items() if value > full["correlation"].mean()] == [
+        "net2net"
+    ]
+    assert min(correlation, key=correlation.get) == "decorrelated"
+    early = {arm: found["accuracy"][1].mean() for (w, _, arm), found in looks.items() if w == 32}
+    assert max(early, key=early.get) == "full"

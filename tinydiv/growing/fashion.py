@@ -183,9 +183,9 @@ def read_seeds(path: Path) -> Looks:
     arms: Looks = {}
     for key, rows in found.items():
         seeds = len({row[0] for row in rows})
-        numbers = np.asarray(rows).reshape(-1, seeds, 2 + len(COLUMNS))
-        arms[key] = {name: numbers[:, :, 2 + i] for i, name in enumerate(COLUMNS)}
-        arms[key]["spent"] = numbers[:, 0, 1]
+        looks = np.asarray(rows).reshape(-1, seeds, 2 + len(COLUMNS))
+        arms[key] = {name: looks[:, :, 2 + i] for i, name in enumerate(COLUMNS)}
+        arms[key]["spent"] = looks[:, 0, 1]
     return arms
 
 

@@ -1,0 +1,59 @@
+"""Draw pictures/diversity.png: how diverse neurons are that grew, beside those that started full size.
+
+    python results/growing/diversity.py
+
+Reads the raw files of the comparisons on images that lie here: fashion (every way to grow, from the
+decorrelated start), and where they are, fashion-decov (the same beside a technique) and fashion-he (from
+He's start). One dot is the mean over seeds at the end of training, its line the 95 % interval.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv.growing.comparing import difference
+from tinydiv.growing.fashion import read_seeds
+from tinydiv.plots.style import colour, describe, new_figure, page, save
+
+HERE = Path(__file__).parent
+WIDTH = 32
+FOLDERS = {
+    "fashion": "decorrelated start",
+    "fashion-decov": "with decov",
+    "fashion-he": "he-normal start",
+}
+PANELS = {
+    "correlation": "Mean |correlation|",
+    "rank": "Effective rank",
+    "accuracy": "Test accuracy",
+}
+
+
+def main() -> None:
+    rows = []
+    for number, (folder, words) in enumerate(FOLDERS.items()):
+        if (HERE / folder).is_dir():
+            for (width, _, arm), found in read_seeds(HERE / folder / "seeds.csv.gz").items():
+                if width == WIDTH:
+                    rows.append((f"{arm}, {words}", number, arm == "full", found))
+    with page():
+        figure = new_figure(11, 1.2 + 0.34 * len(rows))
+        axes = figure.subplots(1, len(PANELS), sharey=True)
+        for ax, (key, title) in zip(axes, PANELS.items(), strict=True):
+            for y, (_, number, full, found) in enumerate(rows):
+                values = found[key][-1]
+                interval = difference(values, np.zeros_like(values))
+                ax.plot([interval.low, interval.high], [y, y], color=colour(number), lw=2)
+                ax.plot(values.mean(), y, "s" if full else "o", ms=8, color=colour(number))
+            ax.set_title(title)
+            ax.margins(y=0.08)
+            describe(ax, f"{title} at the end of training, a dot for every way to grow.")
+        axes[0].set_yticks(range(len(rows)), [row[0] for row in rows])
+        axes[0].invert_yaxis()
+        heading = f"fashion-mnist, H = {WIDTH}, equal flops; squares: full size from the start"
+        figure.suptitle(heading, x=0.01, ha="left")
+        save(figure, HERE / "pictures" / "diversity.png")
+
+
+if __name__ == "__main__":
+    main()
