@@ -45,10 +45,11 @@ def one_hot(targets: Array, outputs: Array | int) -> Array:
             "two, or give targets 0.0 and 1.0 of shape (N, 1)"
         )
     if on_cpu() and targets.size:
-        low, high = targets.min(), targets.max()
-        if low < 0 or high >= K:
+        # Read as unsigned, a negative number is a very large one: one pass instead of two.
+        if targets.view(f"u{targets.itemsize}").max() >= K:
             raise UsageError(
-                f"class numbers run from 0 to {K - 1} for {K} outputs, got {low} to {high}"
+                f"class numbers run from 0 to {K - 1} for {K} outputs, got {targets.min()} to "
+                f"{targets.max()}"
             )
         # So few classes that labels could look like that by chance are left alone.
         if [*lead, N] == [*targets.shape] == [K, K] and K > 4 and is_one_hot(targets):
@@ -90,7 +91,8 @@ def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     log_p -= xp.log(total)
     loss = xp.sum(Y * log_p, axis=(-2, -1)) / -N
     p /= total
-    p *= xp.sum(Y, axis=-2, keepdims=True)
+    if not (on_cpu() and to_device(targets).dtype.kind in "iu"):  # one_hot's rows then add up to 1
+        p *= xp.sum(Y, axis=-2, keepdims=True)
     p -= Y
     p /= N
     return loss, p.mT

@@ -77,11 +77,12 @@ class Optimizer:
         for name, multiple in self.paced.items():
             block = net.block(name)
             parts.append(([(block.start, block.stop)], factor * multiple))
+        theta, dtheta, moments = net.theta, net.dtheta, self.moments.values()
         for ranges, factor in parts:
-            for pick in in_pieces(net.theta, ranges):
-                lr, decay = (part_of(a, pick) for a in (self.lr, self.decay))
-                moments = [moment[pick] for moment in self.moments.values()]
-                self.update(net.theta[pick], net.dtheta[pick], moments, lr, decay, factor)
+            for pick in in_pieces(theta, ranges):
+                lr, decay = part_of(self.lr, pick), part_of(self.decay, pick)
+                some = [moment[pick] for moment in moments]
+                self.update(theta[pick], dtheta[pick], some, lr, decay, factor)
         if self.steps % FLUSH_EVERY == 0:
             self.flush()
 
