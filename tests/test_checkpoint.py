@@ -306,7 +306,7 @@ def test_equal_settings_may_be_repeated(whole):
     ("flags", "key"),
     [
         (["--lr", "0.5"], "lr"),
-        (["--epochs", "5"], "epochs"),
+        (["--epochs", "3"], "epochs"),
         (["--technique", "decov"], "technique"),
         (["--shuffle", "shared"], "shuffle"),
         (["--backend", "auto"], "backend"),
@@ -319,6 +319,56 @@ def test_a_changed_setting_is_refused(flags, key, whole, capsys):
     assert f"was begun with {key} = " in said
     assert "keeps its settings" in said
     assert (whole / "checkpoint.npz").read_bytes() == before
+
+
+def test_a_finished_run_goes_on_with_more_epochs_to_the_bits_of_a_longer_one(tmp_path):
+    flags = [*TOY, "--replicas", "2", "--technique", "dropout", "--technique", "decov"]
+    flags += ["--validation", "0.1", "--keep", "best"]
+    long, short = tmp_path / "long", tmp_path / "short"
+    assert run(*flags, "--epochs", "5", "--out", str(long)) == 0
+    assert run(*flags, "--epochs", "2", "--out", str(short)) == 0
+    assert run("--resume", str(short), "--epochs", "5") == 0
+    assert_same(short, long)
+    settings = [json.loads((folder / "config.json").read_text()) for folder in (short, long)]
+    assert settings[0] == settings[1]
+    before = (short / "checkpoint.npz").read_bytes()
+    assert run("--resume", str(short), "--epochs", "5") == 0
+    assert (short / "checkpoint.npz").read_bytes() == before
+
+
+def test_more_epochs_survive_a_kill_before_their_first_checkpoint(tmp_path, monkeypatch):
+    """config.json has 4 epochs then and checkpoint.npz was made with 2."""
+    long, short = tmp_path / "long", tmp_path / "short"
+    assert run(*TOY, "--epochs", "4", "--out", str(long)) == 0
+    assert run(*TOY, "--epochs", "2", "--out", str(short)) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, killed)
+        with pytest.raises(Killed):
+            run("--resume", str(short), "--epochs", "4")
+    assert json.loads((short / "config.json").read_text())["config"]["epochs"] == 4
+    assert run("--resume", str(short)) == 0
+    assert_same(short, long)
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        (["--schedule", "cosine"], "schedule cosine"),
+        (["--schedule", "linear:warmup=3"], "schedule linear:warmup=3"),
+        (["--technique", "decov:schedule=cosine"], "technique decov:schedule=cosine"),
+    ],
+)
+def test_more_epochs_are_refused_where_a_schedule_runs_over_all_of_them(
+    flags, what, tmp_path, capsys
+):
+    folder = tmp_path / "run"
+    assert run(*TOY, *flags, "--epochs", "1", "--out", str(folder)) == 0
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert run("--resume", str(folder), "--epochs", "2") == 2
+    assert (
+        f"begun with epochs = 1, and its {what} depends on that number" in capsys.readouterr().err
+    )
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_a_family_is_shown_whole(family, measure):
         assert np.isfinite(one.similarity).all()
         assert np.abs(one.similarity).max() <= 1 + 1e-5
         np.testing.assert_allclose(one.similarity, one.similarity.T, atol=1e-5)
-        assert 0 <= one.accuracy <= 1
+        assert 0 <= one.score <= 1
     text = table(shown, measure)
     assert all(name in text for name in names)
     assert len(text.splitlines()) == len(names) + 2
@@ -156,3 +156,13 @@ def test_wld_parts_neurons_without_decorrelating_them():
         after_training("wld-reg:strength=0.03")["correlation"]
         > after_training("")["correlation"] + 0.05
     )
+
+
+def test_numbers_to_learn_have_an_error_in_place_of_an_accuracy(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    np.savez(tmp_path / "mine.npz", X=x, y=x.sum(axis=1))
+    flags = ["--data", str(tmp_path / "mine.npz"), "--technique", "decov", "--hidden", "4"]
+    assert main([*flags, "--epochs", "2", "--out", str(tmp_path / "two.png")]) == 0
+    said = capsys.readouterr().out
+    assert "error" in said
+    assert "accuracy" not in said

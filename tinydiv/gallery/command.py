@@ -91,7 +91,9 @@ class Shown:
     """One trained network: what it was given, how well it does, and what its neurons became."""
 
     spec: str
-    accuracy: float
+    score: float
+    """Test accuracy, or the mean squared error where the targets are numbers."""
+    regression: bool
     similarity: "Array"
     """(H, H); a row of zeros where a neuron is dead."""
     inputs: "Array"
@@ -100,7 +102,8 @@ class Shown:
 
     @property
     def title(self) -> str:
-        return f"{self.spec}, {100 * self.accuracy:.1f} %"
+        score = f"error {self.score:.3g}" if self.regression else f"{100 * self.score:.1f} %"
+        return f"{self.spec}, {score}"
 
     @property
     def dead(self) -> int:
@@ -241,7 +244,8 @@ def gallery(config: GalleryConfig) -> "tuple[list[Shown], tuple[int, int] | None
         shown.append(
             Shown(
                 with_strength(placed) if placed else "none",
-                run.records[-1].test_accuracy[0],
+                run.score[1][0],
+                run.data.dataset.regression,
                 to_host(similarity(run, chosen.measure)),
                 to_host(drawn),
                 cost_text(spec) if spec else "",
@@ -283,11 +287,12 @@ def similarity(run: "Run", measure: str) -> "Array":
 
 
 def table(shown: Sequence[Shown], measure: str) -> str:
-    """A line per network: accuracy, mean likeness of two neurons, extra flops."""
+    """A line per network: accuracy (or error), mean likeness of two neurons, extra flops."""
     width = max(32, *(len(one.spec) for one in shown))
-    lines = [f"{'technique':<{width}} accuracy   mean |{measure}|   extra flops"]
+    score = "   error" if shown[0].regression else "accuracy"
+    lines = [f"{'technique':<{width}} {score}   mean |{measure}|   extra flops"]
     for one in shown:
         dead = f"   {one.dead} dead" if one.dead else ""
-        numbers = f"{one.accuracy:8.4f}   {one.alike:.3f}   {one.cost:>12}"
+        numbers = f"{one.score:8.4f}   {one.alike:.3f}   {one.cost:>12}"
         lines.append(f"{one.spec:<{width}} {numbers}{dead}")
     return "\n".join(lines)

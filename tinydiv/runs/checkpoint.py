@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinydiv import schedules
 from tinydiv.backend import Array, to_device, xp
 from tinydiv.divergence import Guard
 from tinydiv.errors import UsageError
@@ -29,7 +30,7 @@ from tinydiv.loop import Loop, Record
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Optimizer
 from tinydiv.runs.config import TrainConfig
-from tinydiv.techniques import Techniques
+from tinydiv.techniques import Techniques, place
 
 NAME = "checkpoint.npz"
 FORMAT = "tinydiv checkpoint 1"
@@ -88,6 +89,8 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
         before = dict(facts["config"])
     # A file from before a setting existed was made with its default.
     usual = json.loads(json.dumps(asdict(TrainConfig())))
+    if goes_on(before, config):
+        before["epochs"] = config["epochs"]
     refuse_changes(usual | before, usual | json.loads(json.dumps(dict(config))), f"{path} was made")
 
     def part(prefix: str) -> dict[str, Array]:
@@ -111,6 +114,25 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
         loop.best = {name: to_device(value) for name, value in part("loop.best").items()}
         loop.between_steps = [operator.index(s) for s in facts.get("between_steps", [])]
         loop.between = {name: list(to_device(v)) for name, v in part("loop.between").items()}
+
+
+def goes_on(before: Mapping[str, object], now: Mapping[str, object]) -> bool:
+    """Whether settings name more epochs than before, and nothing depends on how many are planned."""
+    epochs = [settings.get("epochs") for settings in (before, now)]
+    longer = all(isinstance(n, int) for n in epochs) and epochs[0] < epochs[1]  # type: ignore[operator]
+    return longer and horizon(before) is None
+
+
+def horizon(config: Mapping[str, object]) -> str | None:
+    """The first setting of a run that depends on how many epochs are planned; None if none does."""
+    schedule = schedules.parse(str(config["schedule"]))
+    if schedule.shape != "constant":
+        return f"schedule {schedule}"
+    for spec in config["technique"]:  # type: ignore[attr-defined]
+        placed = place(spec)
+        if placed.shape in ("linear", "cosine") and not placed.steps:
+            return f"technique {spec}"
+    return None
 
 
 def refuse_changes(before: Mapping[str, object], now: Mapping[str, object], made: str) -> None:

@@ -36,6 +36,7 @@ from tinydiv.settings import from_table, made
 from tinydiv.techniques import layers_of
 
 CONFIG = "config.json"
+LOCK = ".lock"
 METRICS = "metrics.csv"
 PICTURE = "picture.png"
 ANIMATION = "neurons.gif"
@@ -98,7 +99,8 @@ def abandon(folder: Path, made: bool) -> None:
     """Empty a folder again if its run failed before its first checkpoint, and remove it if we made it."""
     if not (folder / checkpoint.NAME).is_file():
         with suppress(OSError):
-            (folder / CONFIG).unlink(missing_ok=True)
+            for name in (CONFIG, LOCK):
+                (folder / name).unlink(missing_ok=True)
             if made:
                 folder.rmdir()
 
@@ -145,11 +147,13 @@ def replace_given(config: TrainConfig, given: Mapping[str, object]) -> TrainConf
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from going on with the same run: its settings' file is the lock.
+    """Keep other processes from going on with the same run.
 
+    The lock is a file of its own, because config.json is replaced when a run gets more epochs.
     Raises UsageError if the folder holds no run or another process is at work in it.
     """
-    with locking.locked(settings_file(folder), "let it finish, or stop it first"):
+    settings_file(folder)
+    with locking.locked(folder / LOCK, "let it finish, or stop it first"):
         yield
 
 
@@ -177,7 +181,8 @@ def settings_of(folder: Path) -> tuple[TrainConfig, dict[str, dict[str, str]]]:
 
 
 def reopen(folder: Path, given: Mapping[str, object], budget: float | None = None) -> Run:
-    """A run as it stands in its folder. given: settings named on the command line, which must agree.
+    """A run as it stands in its folder. given: settings named on the command line, which must agree, but
+    for epochs: more of them than planned are added to the plan, where every schedule is constant.
     budget: see build.
 
     Raises UsageError if the folder holds no run, or if a setting or an own file has changed since;
@@ -185,12 +190,24 @@ def reopen(folder: Path, given: Mapping[str, object], budget: float | None = Non
     """
     config, facts = settings_of(folder)
     kept, asked = asdict(config), asdict(replace_given(config, given))
+    longer = checkpoint.goes_on(kept, asked)
+    if longer:
+        kept["epochs"] = asked["epochs"]
+        config = replace(config, epochs=asked["epochs"])
+    elif (asked["epochs"] or 0) > (kept["epochs"] or 0):
+        raise UsageError(
+            f"the run in {folder} was begun with epochs = {kept['epochs']}, and its "
+            f"{checkpoint.horizon(kept)} depends on that number: a run goes on with more epochs only where "
+            "every schedule is constant"
+        )
     checkpoint.refuse_changes(kept, asked, f"the run in {folder} was begun")
     own.refuse_changes(facts["own_files"], f"the run in {folder}")
     atomic.sweep(folder)
     run = build(config, budget, blocks=True)
     if (folder / checkpoint.NAME).is_file():
         checkpoint.load_checkpoint(folder / checkpoint.NAME, run.standing, asdict(run.config))
+    if longer:
+        atomic.write_json(folder / CONFIG, {"config": asdict(run.config), **facts})
     for key, value in environment().items():
         if facts["environment"].get(key) != value:
             print(

@@ -55,6 +55,7 @@ examples:
   python -m tinydiv.train --snapshots 0,1,5,10                    neurons.png: the same at chosen epochs
   python -m tinydiv.train --resume runs/20261121-143015-3f2a      go on after Ctrl-C or a kill
   python -m tinydiv.train --list techniques                       every technique, with its paper
+  python -m tinydiv.train --resume runs/20261121-143015-3f2a --epochs 20    go on with more epochs
 
 A config file has the flags' names as keys: hidden = [32, 16], technique = ["decov:strength=0.1"].
 Products run on one CPU thread, which is fastest for small networks and gives equal bits on every
@@ -79,7 +80,10 @@ def parser() -> cli.Parser:
         "--out", metavar="DIR", help="the run's folder, new or empty (default: runs/DATE-TIME-ID)"
     )
     group.add_argument(
-        "--resume", metavar="RUN_DIR", help="go on with a run that was stopped, to the same bits"
+        "--resume",
+        metavar="RUN_DIR",
+        help="go on with a run that was stopped, to the same bits; with a larger --epochs, beyond its "
+        "end",
     )
     group.add_argument(
         "--checkpoint-every",
