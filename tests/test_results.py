@@ -194,3 +194,18 @@ def test_what_the_front_page_says_of_the_start():
     claim = f"+{shipped:.1f} % over PyTorch's default on Fashion-MNIST as shipped, +{equal:.1f} % at equal"
     assert claim in words(ROOT / "README.md")
     assert f"and +{best:.1f} % when either start" in words(ROOT / "README.md")
+
+
+def test_the_summary_of_all_results_quotes_the_pages_that_it_names():
+    """Every number with a point, and every "n of m", stands on a page that its line links, or in README."""
+    root = Path(__file__).parent.parent
+    rows = [r for r in (root / "results/README.md").read_text("utf-8").splitlines() if "](" in r]
+    assert len(rows) >= 6
+    pages = ""
+    for row in rows:
+        links = re.findall(r"\]\(([^)]+)\)", row)
+        if links:
+            pages = "".join((root / "results" / link).read_text("utf-8") for link in links)
+        known = pages + (root / "README.md").read_text("utf-8")
+        for number in re.findall(r"[+-]?\d*\.\d+|\d+ of \d+", row):
+            assert number.lstrip("+") in known, (number, row)
