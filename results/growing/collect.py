@@ -3,7 +3,8 @@
     python results/growing/collect.py RUNS_DIR
 
 RUNS_DIR holds folders that python -m tinydiv.grow wrote; each is copied under its own name: the raw file
-with every trial or seed, the table, the settings and the figures, without the pieces.
+with every trial or seed, the table, the settings and the figures. Of condense, whose pieces are small and
+its only raw files, they are copied too.
 """
 
 import shutil
@@ -20,6 +21,8 @@ def main(runs: Path) -> None:
         for pattern in KEPT:
             for file in folder.glob(pattern):
                 shutil.copy(file, HERE / folder.name / file.name)
+        if folder.name.startswith("condense"):
+            shutil.copytree(folder / "pieces", HERE / folder.name / "pieces", dirs_exist_ok=True)
         print(HERE / folder.name)
 
 
