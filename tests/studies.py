@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 TABLES = ("curves.csv", "runs.csv", "comparisons.csv", "tuning.csv")
 
 SMALL = {"data": "moons:n_train=256,n_test=200", "hidden": [6], "epochs": 3, "batch_size": 32}
+SMALL |= {"init": "he-normal", "optimizer": "sgd"}
 
 TOML = """
 title = "Moons"
@@ -20,6 +21,8 @@ primary = "early"
 [train]
 data = "moons:n_train=256,n_test=200"
 hidden = [6]
+init = "he-normal"
+optimizer = "sgd"
 batch_size = 32
 epochs = 3
 [measure]

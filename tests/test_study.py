@@ -1,15 +1,18 @@
 """What a study is: arms, settings, seeds; how files say it; what is refused, in one sentence."""
 
 import dataclasses
+import json
 import tomllib
 
 import pytest
 from studies import SMALL, TOML, small_study, tuned_study
 
-from tinydiv import optimizers
+from tinydiv import data, optimizers
 from tinydiv.errors import UsageError
+from tinydiv.runs.build import filled_in
+from tinydiv.runs.config import USUAL_BATCH, TrainConfig
 from tinydiv.study import NAMED, Arm, Measure, Setting, Study, load_study, run_study
-from tinydiv.study.engine import plan_text
+from tinydiv.study.engine import plan_text, read_study
 from tinydiv.study.plan import (
     AA_SEEDS,
     TUNING_SEEDS,
@@ -24,7 +27,8 @@ from tinydiv.study.plan import (
     tuning_trials,
 )
 from tinydiv.study.reading import from_dict, from_tables, from_toml
-from tinydiv.study.settings import Training
+from tinydiv.study.settings import Controls, Training
+from tinydiv.study.store import FORMER
 
 
 def training(changes=(), arm=None, setting=None, **train):
@@ -40,16 +44,37 @@ def test_an_arm_changes_a_setting_which_changes_the_rest():
         arm={"epochs": 3}, setting={"epochs": 2, "hidden": [8]}, hidden=[4], inputs="raw"
     )
     assert (found.epochs, found.hidden, found.inputs) == (3, (8,), "raw")
-    assert Training(lr=0.1) == training()
+    assert Training(lr=optimizers.Adam.default_lr) == training()
+
+
+@pytest.mark.parametrize("name", ["fashion-mini", "moons", "xor"])
+def test_a_key_that_train_has_too_has_its_default(name):
+    config = TrainConfig(data=name)
+    filled = filled_in(config, data.load(name))
+    found = training(data=name)
+    shared = {f.name for f in dataclasses.fields(TrainConfig)} & {
+        f.name for f in dataclasses.fields(Training)
+    }
+    assert {"init", "optimizer", "epochs", "batch_size", "hidden", "dtype"} <= shared
+    for key in shared - {
+        "lr",
+        "weight_decay",
+        "batch_size",
+    }:  # these fit the optimizer and the data
+        assert getattr(found, key) == getattr(filled, key), key
+    assert found.batch_size == USUAL_BATCH
 
 
 def test_another_optimizer_does_not_inherit_a_rate_that_was_meant_for_another():
-    assert training(arm={"optimizer": "adam"}, lr=0.5).lr == optimizers.Adam.default_lr
-    assert training(arm={"optimizer": "adam", "lr": 0.02}, lr=0.5).lr == 0.02
-    assert training(arm={"optimizer": "sgd"}, lr=0.5).lr == 0.5
+    assert (
+        training(arm={"optimizer": "adam"}, optimizer="sgd", lr=0.5).lr
+        == optimizers.Adam.default_lr
+    )
+    assert training(arm={"optimizer": "adam", "lr": 0.02}, optimizer="sgd", lr=0.5).lr == 0.02
+    assert training(arm={"optimizer": "adam"}, lr=0.5).lr == 0.5
     rates = {"sgd": 0.3, "adam": 0.004}
     assert training(arm={"optimizer": "adam"}, lr=rates).lr == 0.004
-    assert training(lr=rates).lr == 0.3
+    assert training(lr=rates).lr == 0.004
     assert training(arm={"optimizer": "momentum"}, lr=rates).lr == optimizers.Momentum.default_lr
     decayed = training(arm={"optimizer": "adamw"}, weight_decay=0.3)
     assert decayed.weight_decay is None  # adamw's own
@@ -318,3 +343,20 @@ def test_files_that_cannot_be_read_and_names_that_do_not_exist(tmp_path):
     wrong.write_text(TOML.replace('arms = ["plain", "adam"]', 'arms = ["plain", "adm"]'))
     with pytest.raises(UsageError, match="did you mean 'adam'"):
         load_study(str(wrong), quick=True)
+
+
+def test_a_study_begun_before_has_the_defaults_of_then(tmp_path):
+    """Those of train were others: what its study.json left out is read as it was."""
+    short = {"data": SMALL["data"], "hidden": [4], "lr": 0.1}
+    old = Study(
+        "s", [Arm("a")], train={**short, **FORMER}, seeds=1, controls=Controls(False, False)
+    )
+    run_study(old, tmp_path, executor="serial", show=False, figures=False)
+    path = tmp_path / "study.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found |= {"format": 1, "sha256": None}
+    found["study"]["train"] = short
+    path.write_text(json.dumps(found), encoding="utf-8")
+    read = read_study(tmp_path).results
+    assert read.study.training(Setting("here"), read.study.arms[0]).init == "he-normal"
+    assert len(read.curves) == 1

@@ -23,12 +23,17 @@ from tinydiv.mlp import MLP
 from tinydiv.randomness import replica_seeds
 from tinydiv.runs import memory, own_data
 from tinydiv.runs.checkpoint import Standing
-from tinydiv.runs.config import EPOCHS, TOY_RATE, USUAL_EPOCHS, TrainConfig
+from tinydiv.runs.config import (
+    TOY_RATE,
+    USUAL_BATCH,
+    USUAL_EPOCHS,
+    TrainConfig,
+    usual_epochs,
+)
 from tinydiv.schedules import parse
 from tinydiv.settings import flag, shown, split
 from tinydiv.techniques import Placed, Techniques, layers_of, place
 
-USUAL_BATCH = 64
 BLOCK = 32
 """The most networks that are trained together where a run is split (workers.py)."""
 
@@ -337,7 +342,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
         config,
         loss=config.loss or ("cross-entropy" if dataset.classes else "squared-error"),
         lr=config.lr or (optimizer.default_lr * (TOY_RATE if toy in USUAL_EPOCHS else 1),),
-        epochs=USUAL_EPOCHS.get(toy, EPOCHS) if config.epochs is None else config.epochs,
+        epochs=usual_epochs(config.data) if config.epochs is None else config.epochs,
         weight_decay=config.weight_decay or (optimizer.default_weight_decay,),
         batch_size=config.batch_size or min(USUAL_BATCH, n),
         metrics=metrics,

@@ -23,6 +23,8 @@ from tinydiv.settings import (
 USUAL_EPOCHS = {"xor": 200, "parity": 500, "life": 100, "moons": 20, "spirals": 20}
 """Passes that suffice on each toy: a small set has few steps in an epoch. Other sets: EPOCHS."""
 EPOCHS = 10
+USUAL_BATCH = 64
+"""Samples per step, where the training set is not smaller."""
 TOY_RATE = 10
 """On a toy the usual rate is so many times the optimizer's own: toys have few inputs."""
 
@@ -32,6 +34,11 @@ def class_weights(what: str, value: object) -> str | tuple[float, ...]:
     if value == "balanced":
         return "balanced"
     return tuple(number(0, 1e6)(what, part) for part in listed(what, value, ","))
+
+
+def usual_epochs(data: str) -> int:
+    """How many passes over a data set are the default: "spirals:arms=3" -> 20."""
+    return USUAL_EPOCHS.get(data.partition(":")[0], EPOCHS)
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ class TrainConfig:
         None,
         maybe(whole(1, 10_000_000)),
         "B",
-        "samples per step (default: 64, or the whole training set where that is smaller)",
+        f"samples per step (default: {USUAL_BATCH}, or the whole training set where that is smaller)",
     )
     epochs: int | None = setting(
         None,

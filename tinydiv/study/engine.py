@@ -34,7 +34,7 @@ from tinydiv.study.settings import Training
 from tinydiv.study.sharing import Origin, Source
 from tinydiv.study.specification import Study
 from tinydiv.study.stacks import Stack, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
-from tinydiv.study.store import STUDY_FILE, Store
+from tinydiv.study.store import FORMER, STUDY_FILE, Store
 from tinydiv.techniques import place
 from tinydiv.techniques.consensus import Consensus
 
@@ -116,6 +116,8 @@ def read_study(out: str | Path) -> StudyReport:
     store.load()
     with read.reading(store.folder / STUDY_FILE, "no table can be made from it"):
         facts = {key: DataFacts(**values) for key, values in found["data"].items()}
+        if found["format"] == 1:
+            found["study"]["train"] = FORMER | found["study"]["train"]
         study = from_dict(found["study"])
     results = Results(study, store.curves, facts)
     results.costs |= read_costs(store.folder / COSTS_FILE)

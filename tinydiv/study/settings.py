@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinydiv.errors import UsageError
+from tinydiv.runs.config import EPOCHS, USUAL_BATCH, TrainConfig
 from tinydiv.settings import (
     Reader,
     choice,
@@ -91,10 +92,13 @@ def steps(what: str, value: object) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Training:
-    """One way to train, but for the seed. None stands for a default that another setting decides."""
+    """One way to train, but for the seed. None stands for a default that another setting decides.
+
+    What train has too has the default that it has there (runs/config.py).
+    """
 
     data: str = setting(
-        "fashion-mini",
+        TrainConfig.data,
         text,
         "NAME",
         "data set; a toy's settings follow a colon: spirals:arms=3,seed=1",
@@ -105,29 +109,39 @@ class Training:
     n_test: int | None = setting(
         None, maybe(whole(1, 10_000_000)), "N", "the same for the test part"
     )
-    inputs: str = setting("raw", text, "SCALING", "raw, centred or standardised inputs")
-    hidden: tuple[int, ...] = setting((16,), sizes(64, 65_536), "H,...", "neurons per hidden layer")
-    activation: str = setting("relu", text, "NAME", "activation of the hidden neurons")
-    init: str = setting("he-normal", text, "NAME", "how the weights start")
+    inputs: str = setting(
+        TrainConfig.inputs, text, "SCALING", "raw, centred or standardised inputs"
+    )
+    hidden: tuple[int, ...] = setting(
+        TrainConfig.hidden, sizes(64, 65_536), "H,...", "neurons per hidden layer"
+    )
+    activation: str = setting(
+        TrainConfig.activation, text, "NAME", "activation of the hidden neurons"
+    )
+    init: str = setting(TrainConfig.init, text, "NAME", "how the weights start")
     technique: tuple[str, ...] = setting(
         (), words(""), "SPEC", "techniques, as for train; {strength} stands for the tuned number"
     )
     strength: float | None = setting(None, maybe(number(0, 1e9)), "X", "the number for {strength}")
     loss: str = setting("cross-entropy", text, "NAME", "loss of the outputs")
-    optimizer: str = setting("sgd", text, "NAME", "what turns gradients into steps")
+    optimizer: str = setting(TrainConfig.optimizer, text, "NAME", "what turns gradients into steps")
     lr: float | ByOptimizer | None = setting(  # noqa: RUF009
         None, maybe(rate), "RATE", "learning rate, one number or a table by optimizer"
     )
     weight_decay: float | None = setting(
         None, maybe(number(0, 1000)), "DECAY", "decay of the weights (default: the optimizer's)"
     )
-    schedule: str = setting("constant", text, "SHAPE", "the rate over time")
+    schedule: str = setting(TrainConfig.schedule, text, "SHAPE", "the rate over time")
     batch_size: int = setting(
-        64, whole(1, 10_000_000), "B", "samples per step, at most the training set"
+        USUAL_BATCH, whole(1, 10_000_000), "B", "samples per step, at most the training set"
     )
-    epochs: int = setting(5, whole(1, 1_000_000), "N", "passes over the training set")
+    epochs: int = setting(
+        EPOCHS, whole(1, 1_000_000), "N", "passes over the training set (default: as for train)"
+    )
     head_start: int = setting(0, whole(0, 1000), "N", "epochs trained before the count begins")
-    dtype: str = setting("float32", choice("float32", "float64"), "TYPE", "float32 or float64")
+    dtype: str = setting(
+        TrainConfig.dtype, choice("float32", "float64"), "TYPE", "float32 or float64"
+    )
 
 
 @dataclass(frozen=True)

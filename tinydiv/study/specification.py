@@ -27,6 +27,7 @@ from itertools import product
 
 from tinydiv import optimizers
 from tinydiv.errors import UsageError, nearest, unknown
+from tinydiv.runs.config import usual_epochs
 from tinydiv.settings import from_table, shown, whole
 from tinydiv.study.settings import PLACEHOLDER, ByOptimizer, Controls, Measure, Training, Tuning
 
@@ -209,17 +210,20 @@ def resolve(layers: Sequence[tuple[str, Mapping[str, object]]]) -> Training:
     merged: dict[str, object] = {}
     for where, table in layers:
         values = from_table(Training, table, where)
-        if "optimizer" in values and values["optimizer"] != merged.get("optimizer", "sgd"):
+        if "optimizer" in values and values["optimizer"] != merged.get(
+            "optimizer", Training.optimizer
+        ):
             for key in ("lr", "weight_decay"):
                 if not isinstance(merged.get(key), ByOptimizer):  # a table by optimizer stays good
                     merged.pop(key, None)
         merged |= values
     last = layers[-1][0]
-    optimizer = optimizers.get(str(merged.get("optimizer", "sgd")))
+    optimizer = optimizers.get(str(merged.get("optimizer", Training.optimizer)))
     rate = merged.get("lr")
     if isinstance(rate, ByOptimizer):
         rate = rate.rates.get(optimizer.name)
     merged["lr"] = optimizer.default_lr if rate is None else rate
+    merged.setdefault("epochs", usual_epochs(str(merged.get("data", Training.data))))
     training = Training(**merged)  # type: ignore[arg-type]
     placed = sum(spec.count(PLACEHOLDER) for spec in training.technique)
     if placed and training.strength is None:

@@ -32,9 +32,12 @@ from tinydiv.study.specification import Study, plain
 from tinydiv.study.stacks import Stack
 
 STUDY_FILE = "study.json"
-FORMAT = 1
+FORMAT = 2
+FORMER = {"init": "he-normal", "optimizer": "sgd", "epochs": 5}
+"""What a study.json of format 1 means where its [train] names no other."""
 SAME = (
     ("backend", "another backend"),
+    ("format", "another form of study.json"),
     ("tinydiv", "another version of tinydiv"),
     ("data", "other data"),
     ("files", "other technique files"),
