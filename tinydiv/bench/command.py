@@ -265,7 +265,8 @@ def parser() -> cli.Parser:
     return found
 
 
-def command(argv: Sequence[str]) -> None:
+@cli.main(PROG)
+def main(argv: Sequence[str]) -> None:
     """Time what was asked for and print it."""
     options = parser().parse(argv)
     jobs, rounds = read(options)
@@ -302,8 +303,3 @@ def read(options: Namespace) -> "tuple[Callable[[], list[Job]], int]":
         return [Job(R, (784, *hidden, 10), batch, optimizer) for R in replicas]
 
     return jobs, rounds
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit code."""
-    return cli.run(PROG, command, argv)

@@ -58,7 +58,8 @@ def parser() -> cli.Parser:
     return found
 
 
-def command(argv: Sequence[str]) -> int:
+@cli.main(PROG)
+def main(argv: Sequence[str]) -> int:
     options = parser().parse(argv)
     from tinydiv.settings import whole
 
@@ -101,8 +102,3 @@ def check(options: argparse.Namespace, seed: int) -> int:
                 cli.say(text)
         cli.say(summary(report))
     return 0 if report.right else 1
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit code."""
-    return cli.run(PROG, command, argv)

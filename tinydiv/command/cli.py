@@ -1,7 +1,7 @@
 """What every command of tinydiv has in common: flags, errors in one sentence, exit codes.
 
-    def main(argv=None):
-        return cli.run("tinydiv.train", command, argv)
+    @cli.main("tinydiv.train")
+    def main(argv): ...
 
     exit code 0    done
               1    this machine could not do it (RunError): no GPU, no such file, a full disk
@@ -14,6 +14,7 @@ TINYDIV_TRACEBACK=1 shows it before the sentence. Nothing here imports NumPy: --
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -124,6 +125,19 @@ def listed(options: argparse.Namespace) -> bool:
     return True
 
 
+def main(prog: str) -> Callable[[Command], Callable[..., int]]:
+    """Decorator of a command: called with no words it takes those of the command line; see run."""
+
+    def framed(command: Command) -> Callable[..., int]:
+        @functools.wraps(command)
+        def of_words(argv: Sequence[str] | None = None) -> int:
+            return run(prog, command, argv)
+
+        return of_words
+
+    return framed
+
+
 def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
     """Run a command and turn whatever happens into an exit code, with one sentence on stderr."""
     one_blas_thread()
@@ -146,7 +160,7 @@ def carry_out(prog: str, command: Command, argv: Sequence[str], seen: list[int])
     except KeyboardInterrupt as stop:
         complain(prog, str(stop) or "stopped")
         return 130
-    except BrokenPipeError:  # whoever read our output has gone, as in `| head`
+    except BrokenPipeError:  # the reader of the output has ended, as in `| head`
         let_go_of_stdout()
         return 1
     except BaseException as error:

@@ -117,11 +117,6 @@ class Shown:
         return float((M.sum() - M.trace()) / max(alive * (alive - 1), 1))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return cli.run(PROG, command, argv)
-
-
 def parser() -> cli.Parser:
     """The flags."""
     flags = cli.Parser(PROG, "Draw how alike neurons become under each technique.", EXAMPLES)
@@ -135,7 +130,8 @@ def parser() -> cli.Parser:
     return flags
 
 
-def command(argv: Sequence[str]) -> None:
+@cli.main(PROG)
+def main(argv: Sequence[str]) -> None:
     """Train the networks, draw them, print a table."""
     options = parser().parse(argv)
     config = made(GalleryConfig, from_flags(GalleryConfig, vars(options)))

@@ -129,11 +129,6 @@ class FashionConfig:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return cli.run(PROG, command, argv)
-
-
 def parser() -> cli.Parser:
     """The command line as a whole: what is compared, then that comparison's own flags."""
     flags = cli.Parser(PROG, __doc__ or "", EXAMPLES)
@@ -141,7 +136,8 @@ def parser() -> cli.Parser:
     return flags
 
 
-def command(argv: Sequence[str]) -> None:
+@cli.main(PROG)
+def main(argv: Sequence[str]) -> None:
     """Hand over to the comparison that is named."""
     if not argv:
         raise UsageError(f"name a comparison: {', '.join(COMPARISONS)}")

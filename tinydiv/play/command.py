@@ -23,11 +23,6 @@ examples:
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return cli.run(PROG, command, argv)
-
-
 def parser() -> cli.Parser:
     """The flags."""
     flags = cli.Parser(PROG, WHAT, EXAMPLES)
@@ -42,7 +37,8 @@ def parser() -> cli.Parser:
     return flags
 
 
-def command(argv: Sequence[str]) -> None:
+@cli.main(PROG)
+def main(argv: Sequence[str]) -> None:
     """Serve until Ctrl-C."""
     options = parser().parse(argv)
     port = whole(0, 65_535)("--port", options.port)

@@ -40,12 +40,8 @@ examples:
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return cli.run(PROG, command, argv)
-
-
-def command(argv: Sequence[str]) -> None:
+@cli.main(PROG)
+def main(argv: Sequence[str]) -> None:
     """Analyse a run folder; print words or numbers, write a picture."""
     flags = cli.Parser(PROG, "How did diversity affect what the networks predict?", EXAMPLES)
     flags.add_argument("run_dir", metavar="RUN_DIR", help="a finished run of tinydiv.train")

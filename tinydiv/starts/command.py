@@ -66,11 +66,6 @@ class Seen:
     """(moments, networks): test accuracy after those steps."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return cli.run(PROG, command, argv)
-
-
 def parser() -> cli.Parser:
     """The flags."""
     flags = cli.Parser(PROG, "Draw what each start does, a picture per start.", EXAMPLES)
@@ -81,7 +76,8 @@ def parser() -> cli.Parser:
     return flags
 
 
-def command(argv: Sequence[str]) -> None:
+@cli.main(PROG)
+def main(argv: Sequence[str]) -> None:
     """Start and train networks, draw a picture per start, print a table."""
     options = parser().parse(argv)
     config = made(StartsConfig, from_flags(StartsConfig, vars(options)))

@@ -97,7 +97,8 @@ def parser() -> cli.Parser:
     return p
 
 
-def command(argv: Sequence[str]) -> int:
+@cli.main("tinydiv.study")
+def main(argv: Sequence[str]) -> int:
     """Do what the flags say; the Markdown tables go to stdout."""
     options = parser().parse(argv)
     from tinydiv.study import engine, reading, tables  # here, so that --help is quick
@@ -151,8 +152,3 @@ def out_folder(given: str | None, name: str, quick: bool) -> Path:
             raise UsageError("--out needs the name of a folder")
         return Path(given)
     return Path("runs") / f"study-{name}{'-quick' if quick else ''}"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """python -m tinydiv.study."""
-    return cli.run("tinydiv.study", command, argv)

@@ -86,11 +86,6 @@ class TraceConfig:
 TRAIN_FIELDS = {f.name for f in fields(TrainConfig)}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit code."""
-    return cli.run(PROG, command, argv)
-
-
 def parser() -> cli.Parser:
     """The flags."""
     made_parser = cli.Parser(PROG, DESCRIPTION, EXAMPLES)
@@ -105,7 +100,8 @@ def parser() -> cli.Parser:
     return made_parser
 
 
-def command(argv: Sequence[str]) -> None:
+@cli.main(PROG)
+def main(argv: Sequence[str]) -> None:
     """Read the flags, do the step, print it."""
     options = parser().parse(argv)
     if cli.listed(options):

@@ -65,11 +65,6 @@ one sentence; TINYDIV_TRACEBACK=1 shows where in the code they were noticed.
 """
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return cli.run(PROG, command, argv)
-
-
 def parser() -> cli.Parser:
     """Every flag of the command."""
     flags = cli.Parser(PROG, WHAT, EXAMPLES)
@@ -122,7 +117,8 @@ def parser() -> cli.Parser:
     return flags
 
 
-def command(argv: Sequence[str]) -> None:
+@cli.main(PROG)
+def main(argv: Sequence[str]) -> None:
     """Do what the flags say: list names, or train and report."""
     options = parser().parse(argv)
     if cli.listed(options):
