@@ -5,6 +5,7 @@ import io
 import matplotlib
 import numpy as np
 import pytest
+from helpers import network
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -23,7 +24,7 @@ from tinydiv.similarity import correlations
 from tinydiv.techniques.grow import put_to_sleep
 from tinydiv.trace.command import TraceConfig, traced
 from tinydiv.trace.picture import in_cell, step_picture
-from tinydiv.train.picture import run_picture
+from tinydiv.train.picture import confusion, confusion_picture, run_picture
 
 
 def axis(**figure):
@@ -649,3 +650,27 @@ def test_no_picture_stays_open_in_pyplot():
 
     run_picture(*trained("xor", (2,), None))
     assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("replicas", [None, 3])
+def test_the_confusion_matrix_counts_every_test_sample_once(replicas):
+    dataset = data.load("spirals", n_train=60, n_test=45)
+    net = network([2, 5, dataset.n_classes], replicas=replicas)
+    counts = confusion(net, dataset)
+    answered = np.atleast_2d(net.predict(dataset.floats("test")))
+    for r, found in enumerate(counts.reshape(-1, *counts.shape[-2:])):
+        for k, j in np.ndindex(*found.shape):
+            assert found[k, j] == ((dataset.test_y == k) & (answered[r] == j)).sum()
+
+
+def test_the_confusion_picture_names_classes_and_writes_percent():
+    dataset = data.load("moons", n_train=60, n_test=40)
+    net = network([2, 5, 2], replicas=2)
+    figure = confusion_picture(net, dataset, only=[1])
+    (ax,) = figure.axes
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == list(dataset.classes)
+    shares = 100 * confusion(net, dataset)[1] / 20
+    np.testing.assert_allclose(ax.images[0].get_array(), shares)
+    written = {text.get_text() for text in ax.texts}
+    assert written == {f"{share:.0f}" for share in shares.flat if share > 0.5}
+    assert "most frequent mistake" in plots.alt_text(figure)

@@ -105,7 +105,8 @@ def test_the_first_run_of_a_newcomer():
     (folder,) = Path("runs").iterdir()
     assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", folder.name)
     names = sorted(path.name for path in folder.iterdir())
-    assert names == ["checkpoint.npz", "config.json", "metrics.csv", "model.npz", "picture.png"]
+    pictures, tables = ["confusion.png", "picture.png"], ["checkpoint.npz", "metrics.csv"]
+    assert names == sorted([".lock", "config.json", "model.npz", *pictures, *tables])
     assert done.stdout.endswith(f"run folder {folder}\n")
     assert len(re.findall(r"^epoch +\d+/10  loss", done.stderr, re.M)) == 11
     assert "Warning" not in done.stderr

@@ -6,6 +6,7 @@
         metrics.csv       one row per epoch (or moment, --metrics-every) and network
         model.npz         the trained network (model_file.py): tinydiv.load reads it
         picture.png       learning curve, neurons' weights, their similarity
+        confusion.png     which class is taken for which, of the test part
         neurons.gif       the hidden neurons while they learn, and frames.npz: with --animate
         neurons.png       the same at chosen epochs, and snapshots.npz: with --snapshots
 
@@ -39,6 +40,7 @@ CONFIG = "config.json"
 LOCK = ".lock"
 METRICS = "metrics.csv"
 PICTURE = "picture.png"
+CONFUSION = "confusion.png"
 ANIMATION = "neurons.gif"
 SNAPSHOTS = "neurons.png"
 

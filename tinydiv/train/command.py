@@ -381,9 +381,13 @@ def finish(
     run_folder.save_model(folder, run)
     if plot:
         from tinydiv.plots import save
-        from tinydiv.train.picture import run_picture
+        from tinydiv.train.picture import confusion_picture, run_picture
 
         save(run_picture(run.records, run.net, run.data), folder / run_folder.PICTURE)
+        healthy = [r for r, step in enumerate(run.records[-1].diverged_step) if step < 0]
+        if healthy and not run.data.dataset.regression:
+            picture = confusion_picture(run.net, run.data, only=healthy)
+            save(picture, folder / run_folder.CONFUSION)
     if frames is not None:
         frames.write(folder / run_folder.ANIMATION)
     if seen is not None:

@@ -10,7 +10,7 @@ from tinydiv.backend import Array, to_device, to_host
 from tinydiv.data.dataset import Dataset
 from tinydiv.diversity import TINY_EPS, answers, one_network
 from tinydiv.errors import UsageError
-from tinydiv.loop import DeviceData, Record
+from tinydiv.loop import EVALUATION_ROWS, DeviceData, Record
 from tinydiv.mlp import MLP
 from tinydiv.plots.curves import (
     MANY,
@@ -23,12 +23,14 @@ from tinydiv.plots.curves import (
 )
 from tinydiv.plots.neurons import SMALLEST_IMAGE, neuron_answers, neuron_weights, similarity_matrix
 from tinydiv.plots.plane import decision_regions
-from tinydiv.plots.style import Picture, describe, new_figure, one, page, title_of
+from tinydiv.plots.style import SEQUENTIAL, Picture, describe, new_figure, one, page, title_of
 from tinydiv.similarity import correlations, cosines
 from tinydiv.techniques.grow import awake
 
 SIZE = (8.0, 8.4)
 """Inches; shown 400 pixels wide, the letters are still 7 pixels high."""
+MOST_WRITTEN = 16
+"""Classes whose names and numbers have room in a confusion matrix."""
 
 
 def run_picture(
@@ -110,6 +112,67 @@ def run_picture(
         if many:
             histogram(places[-1], scores, unit=in_words(score))
         figure.suptitle(heading(net, data.dataset, replica), x=0.01, ha="left", fontsize="large")
+    return figure
+
+
+def confusion(net: MLP, dataset: Dataset | DeviceData) -> Array:
+    """Counts (..., K, K), on the host: samples of the test part of class k answered with class j."""
+    data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
+    K, n = data.dataset.n_classes, data.test_x.shape[0]
+    counts = np.zeros((*net.lead, K, K), dtype=np.int64)
+    for start in range(0, n, EVALUATION_ROWS):
+        part = slice(start, start + EVALUATION_ROWS)
+        answered = to_host(net.predict(data.floats(data.test_x[part])))
+        labels = to_host(data.test_y[part])
+        for lead in np.ndindex(*net.lead):
+            np.add.at(counts[lead], (labels, answered[lead]), 1)
+    return counts
+
+
+def confusion_picture(
+    net: MLP,
+    dataset: Dataset | DeviceData,
+    *,
+    only: Sequence[int] | None = None,
+    kind: str = "light",
+) -> Picture:
+    """What the test part's classes are taken for: a row per class, in percent of its samples.
+
+    Of several networks the mean share is drawn; only: these networks of them (those that did not diverge).
+    Raises UsageError where the targets are numbers.
+    """
+    data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
+    names = data.dataset.classes
+    if not names:
+        raise UsageError("numbers to learn have no confusion matrix")
+    counts = confusion(net, data).reshape(-1, len(names), len(names))
+    counts = (counts if only is None else counts[list(only)]).sum(axis=0)
+    percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    written = len(names) <= MOST_WRITTEN
+    with page(kind):
+        figure = new_figure(6.4, 6.4)
+        ax = figure.subplots()
+        ax.imshow(percent, cmap=SEQUENTIAL, vmin=0, vmax=100)
+        places = range(0, len(names), -(-len(names) // MOST_WRITTEN))
+        short = [names[k] if len(names[k]) <= 12 else f"{names[k][:11]}…" for k in places]
+        ax.set_xticks(list(places), short, rotation=90)
+        ax.set_yticks(list(places), short)
+        ax.set_xlabel("answered")
+        ax.set_ylabel("class")
+        ax.set_title("test part, percent of each class")
+        ax.tick_params(length=0)
+        for k, j in np.ndindex(*percent.shape):
+            if written and percent[k, j] > 0.5:
+                ink = "white" if percent[k, j] < 60 else "black"
+                number = f"{percent[k, j]:.0f}"
+                ax.text(float(j), float(k), number, ha="center", va="center", color=ink)
+        wrong = percent - np.diag(np.diag(percent))
+        k, j = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        describe(
+            ax,
+            f"Confusion matrix of {len(names)} classes on the test part; the most frequent mistake is "
+            f"{names[k]} taken for {names[j]}, {wrong[k, j]:.0f} percent.",
+        )
     return figure
 
 
