@@ -97,7 +97,7 @@ class InProcesses:
 
 
 def serve(line: Connection, job: Job, blocks: list[range]) -> None:
-    """The life of a process: so many steps as it is told, until nobody tells it any more."""
+    """The work of a process: take as many steps as it is sent, until the connection is closed."""
     backend.use("numpy")
     mine = [Ours(job, block) for block in blocks]
     empty = np.zeros((0, 0), dtype=np.float32)

@@ -58,7 +58,7 @@ MOST_MARKS = 12
 
 
 def in_words(key: str) -> str:
-    """A record's key as an axis says it: "weight_cosine.2" -> "weight cosine, layer 2"."""
+    """A record's key as it stands on an axis: "weight_cosine.2" -> "weight cosine, layer 2"."""
     if key in WORDS:
         return WORDS[key]
     if key.startswith("penalty."):

@@ -202,7 +202,7 @@ def cross_out(ax: Axes, left: float, top: float, width: float, height: float) ->
 def color_bar(
     axes: Axes | list[Axes], picture: AxesImage, label: str, extend: str = "neither"
 ) -> None:
-    """A slim bar beside the axis (or several) that says which number a colour is."""
+    """A slim bar beside the axis (or several) with the number that each colour stands for."""
     first = axes if isinstance(axes, Axes) else axes[0]
     paper = first.figure
     down = 0.0 if first is axes else paper.bbox.height / paper.get_dpi()  # of this part of the page

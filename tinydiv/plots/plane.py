@@ -27,7 +27,7 @@ from tinydiv.plots.style import (
 )
 
 GRID = 201
-"""Points along each side of the plane on which the network is asked."""
+"""Points along each side of the plane at which the network is evaluated."""
 MOST_POINTS = 600
 """Samples that are drawn, the first of the test part; more would hide the regions."""
 

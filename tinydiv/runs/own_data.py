@@ -94,7 +94,7 @@ class OwnData:
         return f"{self.path}:{listed}" if listed else str(self.path)
 
     def agrees(self, kept: str) -> bool:
-        """Whether this is what a run's config says, which has what was drawn written out."""
+        """Whether a run's config names this set; there the test share and its seed are written out."""
         other = OwnData.named(kept)
         if other is not None and self.test is None and other.test == TEST_SHARE:
             return replace(self, test=TEST_SHARE) == other

@@ -10,7 +10,7 @@ cores, where threads in one process wait for the interpreter.
 The data, the weights and the moments lie in memory that all processes share: nothing large is sent, and the
 first process sees the weights as they move. Everything else that a checkpoint needs (what techniques
 remember, sums of the epoch in progress) is fetched when it is asked for: `sync`. All blocks are at the same
-step whenever the first process acts: it says up to which step to train, and waits for all.
+step whenever the first process acts: it sends the step up to which to train, and waits for all.
 """
 
 import contextlib
@@ -265,7 +265,7 @@ def advance(run: Run, step: int) -> list[Record]:
 
 
 def work(connection: Connection, common: bytes, mine: list[tuple[range, dict[str, Any]]]) -> None:
-    """The life of a worker: build its blocks, and do what it is asked for until it is told to end."""
+    """The work of a worker: build its blocks, then answer each request until the connection is closed."""
     follow_parent()
     sys.stdout = sys.stderr  # whatever an own technique prints is no result
     backend.use("numpy")

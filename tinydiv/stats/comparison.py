@@ -60,7 +60,7 @@ class PairedComparison:
                 f"points are for fractions between 0 and 1, but the means are "
                 f"{self.arm_mean:g} and {self.base_mean:g}: give unit= and scale="
             )
-        sign = -1.0 if self.difference < 0 else 1.0  # a loss is told as a positive amount
+        sign = -1.0 if self.difference < 0 else 1.0  # the amount of a loss is positive, too
         ends = sorted(sign * scale * end for end in (self.interval.low, self.interval.high))
         amount, plain = sign * scale * self.difference, scale * self.difference
         digits = digits_for(ends[1] - ends[0])
@@ -103,7 +103,7 @@ def compare(
     a, b: (n,) one value per seed, in the same order of seeds. names: (arm, base). seed: of the random
     flips. The interval inverts the test, so 0 lies in it exactly where p > 1 - level; up to 5 pairs
     bound nothing, and it runs from -infinity to infinity. What both assume, and when they mislead,
-    is said at sign_flip_interval and sign_flip_test; here a pair is one seed, and only the seeds' own
+    stands at sign_flip_interval and sign_flip_test; here a pair is one seed, and only the seeds' own
     spread is in the interval: not that of the data set, the test images or the tuning.
 
     Raises UsageError for no pairs, unequal lengths, or values that are not finite: a diverged

@@ -129,7 +129,7 @@ def uniformity_check(p_values: ArrayLike, *, spacing: float = 0.0) -> Uniformity
     which it is the smallest p; 0 for a continuous test). Between two steps nothing could have
     fallen, so no distance is counted there, and p is a little too large rather than too small.
     Assumes independent p values: A/A arms that share a base arm are not. Misleads where
-    differences tie so much that the steps are coarser than `spacing`, and says little below n = 50.
+    differences tie so much that the steps are coarser than `spacing`, and shows little below n = 50.
 
     Raises UsageError for fewer than 5 p values, NaN, values outside 0..1, or a spacing outside 0..1.
     """

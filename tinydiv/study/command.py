@@ -16,7 +16,7 @@ from tinydiv.errors import UsageError
 from tinydiv.settings import whole
 
 FOLDER = Path(__file__).parent
-"""Where the studies are that come with tinydiv; reading.py, which reads them, loads slowly."""
+"""Where the studies are that come with tinydiv; reading.py, which reads them, is slow to import."""
 
 EXAMPLES = """examples:
   python -m tinydiv.study --init he-normal --init decorrelated --seeds 20       no file is needed

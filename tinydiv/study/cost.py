@@ -30,7 +30,7 @@ TIMED_NETWORKS, GPU_TIMED_NETWORKS, TIMED_ROUNDS = 16, 256, 3
 
 
 class EnoughError(Exception):
-    """So many steps were counted that more would say the same."""
+    """Raised to end training when enough steps were counted."""
 
 
 def step_cost(trial: Trial, source: Source) -> Counts:

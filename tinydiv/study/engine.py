@@ -141,7 +141,7 @@ def load_all(study: Study) -> dict[str, tuple[Origin, Dataset]]:
 
 
 def facts_of(dataset: Dataset) -> DataFacts:
-    """What tables need to know of a set."""
+    """What the tables need of a data set."""
     return DataFacts(
         sharing.fingerprint(dataset),
         len(dataset.train_x),
@@ -233,7 +233,7 @@ def check_independent(training: Training) -> None:
 def shared_data(
     study: Study, loaded: Mapping[str, tuple[Origin, Dataset]], base: Path
 ) -> Iterator[dict[Origin, Source]]:
-    """Every set that trials will ask for, mapped under `base` as long as this lasts."""
+    """Every set that trials need, mapped under `base` as long as this lasts."""
     parts = [TEST] + ([study.tuning.validation] if "tuned" in study.regimes else [])
     sources = {}
     try:

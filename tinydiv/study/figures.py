@@ -91,19 +91,19 @@ def curve_pictures(
     for i, group in enumerate(groups):
         figure = new_figure(8.5, 5)
         ax = figure.add_subplot()
-        said = []
+        ends = []
         for place, one in enumerate([*base, *group]):
             curves = whole[one]
             table = np.array([curve.values["test_accuracy"] for curve in curves]).T
             plots.curve(ax, curves[0].step, table, label=one.arm, place=place, band="interval")
-            said.append(f"{one.arm} ends at {100 * table[-1].mean():.1f} %")
+            ends.append(f"{one.arm} ends at {100 * table[-1].mean():.1f} %")
         ax.set_xlabel("steps")
         ax.set_ylabel("test accuracy")
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         ax.grid(True, axis="y", linewidth=0.6)
         ax.set_title(f"{title(setting, regime)}; band: 95 % interval of the mean", fontsize="small")
         ax.legend(loc="lower right")
-        describe(ax, f"Test accuracy over steps: {'; '.join(said)}.")
+        describe(ax, f"Test accuracy over steps: {'; '.join(ends)}.")
         yield f"curves-{where}" + (f"-{i + 1}" if len(groups) > 1 else ""), figure
 
 

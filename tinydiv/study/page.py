@@ -138,7 +138,7 @@ def beside(results: Results, setting: str, primary: Readout) -> tuple[list[Reado
         differences = [r for r in differences if r.name == "final"]
     else:
         names = {"reached", "steps_to_target", "seconds_to_target"}
-        # Success is at 100 % unless a study says otherwise: no question on images.
+        # Success is an accuracy of 100 % by default, which no network reaches on images.
         names |= {"success"} if results.study.measure.success < 1 else set()
     return differences, [r for r in found if r.name in names] + metrics
 

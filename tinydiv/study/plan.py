@@ -107,7 +107,7 @@ def all_arms(study: Study) -> list[Arm]:
 def arms_in(study: Study, setting: Setting) -> list[Arm]:
     """The arms that take part in a setting; those that train as their partner does are left out.
 
-    (An arm "adam" says nothing where the setting itself is Adam's.)
+    (An arm "adam" shows nothing where the setting itself uses Adam.)
     """
     found = []
     for arm in all_arms(study):

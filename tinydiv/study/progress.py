@@ -20,7 +20,7 @@ class Progress:
         self.file = file or sys.stderr
         self.networks, self.work, self.show = networks, max(work, 1e-9), show
         self.done_networks, self.done_work = 0, 0.0
-        self.began = self.spoke = time.monotonic()
+        self.began = self.printed = time.monotonic()
         self.bar = None
         if show and networks and self.file.isatty():
             self.bar = tqdm(
@@ -29,19 +29,19 @@ class Progress:
                 bar_format="{l_bar}{bar}| {postfix} [{elapsed}, {remaining} left]",
                 dynamic_ncols=True,
             )
-            self._tell()
+            self._show()
 
     def step(self, networks: int, work: float) -> None:
         """So many networks are done, and so much work with them."""
         self.done_networks += networks
         self.done_work += work
-        self._tell()
+        self._show()
 
     def expect(self, networks: int, work: float) -> None:
         """So much is left, as is known by now."""
         self.networks = self.done_networks + networks
         self.work = max(self.done_work + work, 1e-9)
-        self._tell()
+        self._show()
 
     @property
     def share(self) -> float:
@@ -53,14 +53,14 @@ class Progress:
         spent = time.monotonic() - self.began
         return spent * (1 - self.share) / self.share if self.share else float("nan")
 
-    def _tell(self) -> None:
+    def _show(self) -> None:
         words = f"{self.done_networks} of {self.networks} networks"
         if self.bar is not None:
             self.bar.set_postfix_str(words, refresh=False)
             self.bar.n = round(100 * self.share, 1)
             self.bar.refresh()
-        elif self.show and time.monotonic() - self.spoke >= LINE_EVERY:
-            self.spoke = time.monotonic()
+        elif self.show and time.monotonic() - self.printed >= LINE_EVERY:
+            self.printed = time.monotonic()
             print(
                 f"{words}, {100 * self.share:.0f} %, about {in_words(self.left())} left",
                 file=self.file,

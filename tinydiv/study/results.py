@@ -30,7 +30,7 @@ from tinydiv.study.store import Curve
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What tables need to know of a data set, so that they can be made without it."""
+    """What the tables need of a data set, so that they can be made without it."""
 
     fingerprint: str
     n_train: int

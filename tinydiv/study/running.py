@@ -32,7 +32,7 @@ from tinydiv.techniques import Techniques, place
 
 @dataclass(frozen=True)
 class Task:
-    """A stack and what a worker must know to carry it out. alone: nothing else runs on the machine,
+    """A stack and what a worker needs to carry it out. alone: nothing else runs on the machine,
     so that what an energy counter counts is this stack's."""
 
     stack: Stack
@@ -141,7 +141,7 @@ def start(net: MLP, trials: Sequence[Trial], data: DeviceData) -> None:
 
 @dataclass
 class Recorder:
-    """Looks at the networks of a stack at the moments that were asked for, and times the rest."""
+    """Looks at the networks of a stack at the moments that [measure] names, and times the rest."""
 
     trials: Sequence[Trial]
     net: MLP

@@ -13,8 +13,8 @@
 
 An arm is what is compared, a setting is where it is compared (a data set, a width), a seed is one
 pair: seed s has the same draw and the same order of batches in every arm. A setting changes keys of
-`train`, and an arm changes keys of the setting. Whoever names another optimizer and no rate gets
-that optimizer's own rate, not the one that was meant for another.
+`train`, and an arm changes keys of the setting. Where another optimizer is
+named and no rate, its own rate is taken, not the one that was meant for the first.
 """
 
 import dataclasses
@@ -156,7 +156,7 @@ class Study:
             words = [
                 value if isinstance(value, str) else f"{key} {in_words(value)}"
                 for key, value in combination.items()
-                if len(self.grid[key]) > 1  # what never changes tells no setting from another
+                if len(self.grid[key]) > 1  # a key with one value does not distinguish settings
             ]
             name = ", ".join(part for part in (setting.name, *words) if part)
             found.append(Setting(name or "all", {**combination, **setting.changes}))

@@ -1,7 +1,7 @@
 """Train networks and keep what came of it: python -m tinydiv.train
 
 With no flags: 784-16-10 on the embedded tenth of Fashion-MNIST, ten epochs of Adam, a few seconds. The
-run folder (run_folder.py says what is in it) can be taken up again after Ctrl-C, a kill or a full disk.
+run folder (its files: runs/folder.py) can be taken up again after Ctrl-C, a kill or a full disk.
 """
 
 import json
@@ -145,7 +145,7 @@ def main(argv: Sequence[str]) -> None:
 
     files: list[str] = []
     # Whatever an own technique prints is no result, and what fails may be its fault.
-    # Numbers that overflow are no news: the guard finds them, and the report names the network.
+    # NumPy's warnings of overflow are off: the guard finds such networks, and the report names them.
     with redirect_stdout(sys.stderr), cli.suspecting(files), quiet(), ExitStack() as held:
         files += own.paths(made(TrainConfig, given).technique)
         made_here = options.out is None or not os.path.isdir(options.out)

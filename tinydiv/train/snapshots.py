@@ -78,7 +78,7 @@ class Snapshots:
 
     @property
     def missed(self) -> list[int]:
-        """Chosen epochs that were not seen: they were over before anybody looked."""
+        """Chosen epochs that were not seen: they ended before the snapshots began."""
         return sorted(e for e in self.epochs if f"epoch {e}" not in self.correlations)
 
     def save(self, folder: Path) -> None:
