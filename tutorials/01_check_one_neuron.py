@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 1. Check one neuron: its gradient, and how to know that it is right
 #
-# **You will do:** derive the gradient of a single neuron by hand, measure it in two ways, break it, and let a
-# doctor say how it is broken.
+# **You will do:** derive the gradient of a single neuron by hand, measure it in two ways, break it, and let the
+# gradient checker (the *doctor*, for short) say how it is broken.
 #
 # **You will learn:** what a gradient promises; why finite differences have a best step; what a complex
 # number has to do with it; why a falling loss does *not* show that a gradient is right.
@@ -17,8 +17,8 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+from checks import check
 
-from tinydiv.check.functions import check_function
 from tinydiv.data import load
 
 # %% [markdown]
@@ -42,6 +42,7 @@ y = 2.0 * moons.train_y - 1.0  # (N,): -1 or +1
 N = len(y)
 print(moons)
 
+# %% [asserts]
 assert X.shape == (2000, 2)
 assert set(y) == {-1.0, 1.0}
 
@@ -78,6 +79,7 @@ w, b = np.array([0.5, -0.3]), np.array(0.1)
 loss, gradient = neuron(w, b)
 print(f"loss {loss:.4f}   dw {gradient['w'].round(4)}   db {gradient['b']:.4f}")
 
+# %% [asserts]
 assert f"{loss:.4f}" == "0.3072"
 
 # %% [markdown]
@@ -107,6 +109,7 @@ exact = gradient["w"][0]
 error_one = np.array([abs(to_one_side(h) - exact) for h in steps])
 error_both = np.array([abs(to_both_sides(h) - exact) for h in steps])
 
+# %% [asserts]
 # Ten times smaller a step: ten times better to one side, a hundred times better to both ...
 assert 9 < error_one[1] / error_one[2] < 11
 assert 95 < error_both[1] / error_both[2] < 105
@@ -133,6 +136,8 @@ def complex_step(h):
 
 tiny = complex_step(1e-200)
 print(f"by hand {exact:.12f}\ncomplex {tiny:.12f}")
+
+# %% [asserts]
 assert abs(tiny - exact) < 1e-15
 
 # %% mystnb={"image": {"alt": "Error of three numerical derivatives against the step, both axes logarithmic. The one-sided and the two-sided difference fall with the step, then rise again as rounding takes over, in the shape of a V; the two-sided one reaches lower. The complex step falls and then stays at the rounding floor."}}
@@ -149,13 +154,15 @@ for error, mark, label in (
 ax.invert_xaxis()
 ax.set_xlabel("step h (smaller to the right)")
 ax.set_ylabel("error of the derivative")
-ax.set_title("Differences have a best step; the complex step has none")
+ax.set_title("Three measurements of one derivative")
 ax.legend()
 plt.show()
 
 least = error_both.argmin()
 best = steps[least]
 print(f"best step {best:.0e}, relative error there {error_both[least] / exact:.0e}")
+
+# %% [asserts]
 assert 1e-7 < best < 1e-3
 assert 1e-9 < error_both[least] / exact < 1e-8  # more than eight digits, not nine
 assert error_both[-1] > 1e6 * error_both[least]
@@ -199,24 +206,29 @@ def descend(function, steps=200, rate=0.5):
 right_losses, right_accuracy = descend(neuron)
 wrong_losses, wrong_accuracy = descend(wrong_neuron)
 
-# %% mystnb={"image": {"alt": "Loss over gradient steps of two neurons. Both curves fall steeply and flatten at almost the same height; the wrong gradient's curve lies below the right one's for most of the way."}}
+# %% mystnb={"image": {"alt": "Loss over gradient steps of two neurons. Both curves fall steeply and flatten at almost the same height; for most of the way the dashed curve, neuron B, lies a little below the other."}}
 fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-ax.plot(right_losses, label="right gradient")
-ax.plot(wrong_losses, "--", label="wrong gradient")
+ax.plot(right_losses, label="neuron A")
+ax.plot(wrong_losses, "--", label="neuron B")
 ax.set_xlabel("step")
 ax.set_ylabel("loss")
 ax.set_title("Which one is wrong?")
 ax.legend()
 plt.show()
 
+# %% [markdown]
+# *Decide before you go on: which of the two has the wrong gradient?*
+
+# %%
 for name, losses, accuracy in (
-    ("right", right_losses, right_accuracy),
-    ("wrong", wrong_losses, wrong_accuracy),
+    ("A, right", right_losses, right_accuracy),
+    ("B, wrong", wrong_losses, wrong_accuracy),
 ):
     print(
         f"{name}: loss after 10 steps {losses[10]:.4f}, at the end {losses[-1]:.4f}, {accuracy:.1%} right"
     )
 
+# %% [asserts]
 assert f"{right_losses[10]:.4f}" == "0.2007"
 assert f"{wrong_losses[10]:.4f}" == "0.1967"
 assert f"{right_losses[-1]:.4f}" == "0.1686"
@@ -237,7 +249,11 @@ assert abs(right_accuracy - wrong_accuracy) < 0.002
 # value and its gradients is all that it asks for.
 
 # %%
+from tinydiv.check.functions import check_function
+
 print(check_function(neuron, {"w": w, "b": b}, samples=N))
+
+# %% [asserts]
 assert check_function(neuron, {"w": w, "b": b}, samples=N).right
 
 # %% [markdown]
@@ -246,6 +262,8 @@ assert check_function(neuron, {"w": w, "b": b}, samples=N).right
 # %%
 report = check_function(wrong_neuron, {"w": w, "b": b}, samples=N)
 print(report)
+
+# %% [asserts]
 assert not report.right
 assert len(report.faults) == 2
 
@@ -280,6 +298,8 @@ class Softsign(Activation):
 
 report = check_activation(Softsign())
 print(report)
+
+# %% [asserts]
 assert report.faults[0].worst.finding.code == "sign"
 
 # %% [markdown]
@@ -312,6 +332,7 @@ for da_of in (lambda a: a - y, lambda a: (y - a) / N, lambda a: 2 * (a - y) / N)
     findings.append([row.worst.finding for row in report.faults])
     print(f"{len(findings)}. {findings[-1][0].words}")
 
+# %% [asserts]
 assert [{finding.code for finding in both} for both in findings] == [
     {"not-averaged"},
     {"sign"},
@@ -323,21 +344,101 @@ assert all("2.000x too large" in finding.words for finding in findings[2])
 # All three are one factor for the whole gradient, and a factor has a name. Now a fault of your own: give
 # `broken` another `da`, and see whether the doctor finds the word for it.
 #
+# ## The same in a network: assign, and ask
+#
+# A look ahead. In tinydiv the gradients of a network are arrays of yours, `net.dW[0]` and so on: print them,
+# and change them by plain assignment. *Here the first layer's is halved; what will the doctor say about the
+# other arrays?*
+
+# %%
+from tinydiv.check import check_backward
+
+
+def halved(net, trace, dlogits, dA=None):
+    net.backward(trace, dlogits, dA)  # fills net.dW and net.db
+    net.dW[0] = net.dW[0] * 0.5
+
+
+report = check_backward(halved)
+print(report)
+
+# %% [asserts]
+assert [row.array for row in report.faults] == ["dW[0]"]
+assert report.faults[0].words.startswith("2.000x too small")
+
+# %% [markdown]
+# Only `dW[0]` is wrong: halving came after the whole backward pass, so nothing else went through it. (A fault
+# *inside* the pass spreads to all layers below. Tutorial 2 makes such ones.)
+#
 # ## Exercises
 #
 # Each ends with something that a program can check; ours are in `tutorials/solutions/01_check_one_neuron.py`.
+# Put your answer in the place of the dots and run the cell: it gives a hint, or says "Done."
 #
 # 1. **Another loss.** Replace tanh and the squared error by a sigmoid, $p = 1/(1 + e^{-z})$, and the
 #    cross-entropy $L = -\frac1N \sum_n [t_n \log p_n + (1 - t_n)\log(1 - p_n)]$ with targets $t$ of zero
 #    and one. Derive $dz$. It becomes astonishingly short. *Done when* `check_function` says "all right".
+
+# %%
+t = (y + 1) / 2  # targets 0 and 1
+answer_1 = ...  # your function of w and b: it returns the loss and {"w": ..., "b": ...}
+
+check(
+    answer_1,
+    (callable, "answer_1 is a function of w and b, like `neuron`"),
+    (
+        lambda f: np.isclose(f(w, b)[0], np.mean(np.logaddexp(0, -y * (X @ w + b)))),
+        "the loss is not the cross-entropy: is its sign right, and is it a mean over the samples?",
+    ),
+    (
+        lambda f: check_function(f, {"w": w, "b": b}, samples=N).right,
+        "multiply dL/dp by the slope of the sigmoid, p (1 - p): what cancels?",
+    ),
+)
+
+# %% [markdown]
 # 2. **The best step.** Rounding makes an error of about $\epsilon L / h$ with $\epsilon \approx 10^{-16}$,
 #    curvature one of about $h^2$ (to both sides). For which $h$ is the sum least? *Done when* your $h$ lies
 #    within a factor of ten of the best step in the figure.
+
+# %%
+answer_2 = ...  # your h
+
+check(
+    answer_2,
+    (lambda h: h > 0, "a step is a positive number"),
+    (
+        lambda h: best / 10 <= h <= best * 10,
+        "write the sum as a function of h, take its derivative, and set it to zero; L is of the order of 1",
+    ),
+)
+
+# %% [markdown]
 # 3. **A gradient at a kink.** Use $a = \max(0, z)$ in place of tanh. Keep a single sample, the first one,
 #    and choose $b$ so that its $z$ is exactly zero. What does a difference to both sides give there, and which
 #    $dw$ would be right? What should a checker say? *Done when* `check_function` calls neither $dw$ nor $db$
 #    right or wrong, but says that the point proves nothing.
-#
+
+# %%
+answer_3 = ...  # (your function of w and b for the first sample, your value of b)
+
+check(
+    answer_3,
+    (lambda a: len(a) == 2 and callable(a[0]), "a pair: the function, and the number b"),
+    (
+        lambda a: X[0] @ w + a[1] == 0,
+        "z of the first sample is not exactly zero: solve X[0] @ w + b = 0 for b",
+    ),
+    (
+        lambda a: (
+            {row.worst.status for row in check_function(a[0], {"w": w, "b": a[1]}, samples=1).rows}
+            == {"kink"}
+        ),
+        "the report should call both entries a kink: is b an array, np.array(...), and does a = max(0, z)?",
+    ),
+)
+
+# %% [markdown]
 # ## What you have now
 #
 # A gradient is right when it agrees with measurements at random points, to many digits. Here finite differences

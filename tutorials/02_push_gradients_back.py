@@ -14,17 +14,10 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+from checks import check
 
-from tinydiv import plots
-from tinydiv.backend import quiet
-from tinydiv.check import points
-from tinydiv.check.judge import judge
-from tinydiv.check.network import network_case
-from tinydiv.check.suite import check_backward, check_loss
 from tinydiv.data import load
 from tinydiv.initializers import initialize
-from tinydiv.loop import DeviceData, batches
-from tinydiv.losses import accuracy, cross_entropy
 from tinydiv.mlp import MLP
 
 # %% [markdown]
@@ -58,6 +51,7 @@ for name, array in (
 ):
     print(f"{name:14} {array.shape}")
 
+# %% [asserts]
 assert X.shape == (4, 2)
 assert net.W[0].shape == (2, 3)
 assert trace.A[1].shape == (4, 3)
@@ -70,10 +64,13 @@ assert trace.A[1].shape == (4, 3)
 # per sample, divided by $N$ because the loss is a mean:
 
 # %%
+from tinydiv.losses import cross_entropy
+
 loss, dlogits = cross_entropy(trace.logits, Y)
 print(f"loss {loss:.4f}, and dlogits sums to zero in each row:")
 print(dlogits.round(3))
 
+# %% [asserts]
 assert f"{loss:.4f}" == "0.7340"
 assert np.allclose(dlogits.sum(axis=1), 0)
 
@@ -91,10 +88,13 @@ assert np.allclose(dlogits.sum(axis=1), 0)
 # of**, and unless sizes happen to be equal, there is only one way for each product to fit the shapes. $dW_0$
 # must be inputs × neurons, so it is $A_0^\top$ (inputs × samples) times $dZ_0$ (samples × neurons).
 #
-# Here it is, whole. `net.dW[l]` and `net.db[l]` are arrays that you fill.
-
+# Here it is, whole. `net.dW[l]` and `net.db[l]` are arrays that you fill, and `check_backward` of tutorial 1
+# measures them.
 
 # %%
+from tinydiv.check import check_backward
+
+
 def backward(net, trace, dlogits):
     """From the outputs to the inputs."""
     dZ = dlogits
@@ -108,6 +108,8 @@ def backward(net, trace, dlogits):
 
 report = check_backward(backward)
 print(report)
+
+# %% [asserts]
 assert report.right
 
 # %% [markdown]
@@ -144,6 +146,10 @@ step_picture(step)
 # training? Write down eight verdicts.*
 
 # %%
+from tinydiv.check import points
+from tinydiv.check.judge import judge
+from tinydiv.check.network import network_case
+
 RATE = 0.05
 
 
@@ -188,6 +194,8 @@ for (mistake, activation), finding in doctor.items():
     print(f"{mistake:21} {activation:5} {'right' if finding is None else finding.words[:92]}")
 
 caught = {key for key, finding in doctor.items() if finding is not None}
+
+# %% [asserts]
 assert ("none", "relu") not in caught
 assert ("none", "tanh") not in caught
 assert ("slope at A", "relu") not in caught
@@ -211,6 +219,10 @@ assert {key for key in caught if doctor[key].code == "elsewhere"} == {
 # Now train each of them on real pictures, a tenth of Fashion-MNIST that lies in the package.
 
 # %%
+from tinydiv.backend import quiet
+from tinydiv.loop import DeviceData, batches
+from tinydiv.losses import accuracy
+
 data = DeviceData(load("fashion-mini"), dtype="float64")
 test = data.floats(data.test_x)
 
@@ -242,6 +254,8 @@ for (mistake, activation), (right, cosine) in found.items():
     print(f"{mistake:21} {activation:5} accuracy {right:.1%}, cosine of dW[0] {cosine:.3f}")
 
 # %% mystnb={"image": {"alt": "Table of test accuracies in percent: a row per mistake, a column for ReLU and one for tanh. Several mistakes reach almost the accuracy of the right gradient in the first row; the mask from the output is clearly worst for tanh. Cells with a wrong gradient are framed."}}
+from tinydiv import plots
+
 fig, ax = plt.subplots(figsize=(6, 3.8), layout="constrained")
 table = np.array([[100 * found[m, a][0] for a in ACTIVATIONS] for m in MISTAKES])
 marked = np.array([[(m, a) in caught for a in ACTIVATIONS] for m in MISTAKES])
@@ -260,6 +274,8 @@ plt.show()
 
 # %%
 accuracies = {key: f"{100 * right:.1f}" for key, (right, _) in found.items()}
+
+# %% [asserts]
 assert accuracies["none", "relu"] == "75.0"
 assert accuracies["none", "tanh"] == "77.7"
 assert accuracies["mask from the output", "relu"] == "72.2"
@@ -291,6 +307,9 @@ assert f"{found['moved too early', 'relu'][1]:.3f}" == "0.999"
 
 
 # %%
+from tinydiv.check import check_loss
+
+
 def loss(outputs, targets):
     """Softmax cross-entropy, and a gradient that was tried on one sample."""
     value, doutputs = cross_entropy(outputs, targets)
@@ -299,32 +318,128 @@ def loss(outputs, targets):
 
 report = check_loss(loss)
 print(report)
+
+# %% [asserts]
 assert report.faults[0].worst.finding.code == "not-averaged"
 
 # %% [markdown]
-# Now break `backward` in a way of your own, and ask `check_backward` about it. Can you find a mistake that
-# it does not notice?
+# ## What a checker proves
+#
+# The doctor is right about the points at which it measured, and about nothing else. This backward pass cuts
+# off whatever is larger than 100. *Predict: what does the doctor say? And is the gradient right?*
+
+
+# %%
+def cut(net, trace, dlogits, dA=None):
+    """Right as long as no entry of dlogits is larger than 100."""
+    net.backward(trace, np.clip(dlogits, -100, 100), dA)
+
+
+print(check_backward(cut))
+
+one = MLP([2, 3, 2], activation="tanh", dtype="float64")
+initialize(one, seed=1)
+trace = one.forward(X)
+upstream = np.full((4, 2), 1000.0)  # such as a squared error of targets in the thousands gives
+one.backward(trace, upstream)
+right = one.dW[1].copy()
+cut(one, trace, upstream)
+too_small = float(np.linalg.norm(right) / np.linalg.norm(one.dW[1]))
+print(f"with large upstream gradients dW[1] is {too_small:.0f} times too small")
+
+# %% [asserts]
+assert check_backward(cut).right
+assert f"{too_small:.0f}" == "10"
+assert np.clip(101, -100, 100) == 100
+
+# %% [markdown]
+# "All right", and with targets in the thousands its gradients are 10 times too small. **A checker proves its
+# points only.** So check at points like those of your training, and at the corners that you know: large values,
+# zeros, one sample, a kink.
 #
 # ## Exercises
 #
-# Ours are in `tutorials/solutions/02_push_gradients_back.py`.
+# Put your answer in the place of the dots. Ours are in `tutorials/solutions/02_push_gradients_back.py`.
 #
 # 1. **Back to the inputs.** Extend `backward` so that it also returns the gradient with respect to $X$.
 #    *Done when* it takes a keyword `to_inputs=False`, returns $dX$ if that is true, and `check_backward`
 #    shows a row for `dX` that is right.
+
+# %%
+answer_1 = ...  # your backward(net, trace, dlogits, to_inputs=False)
+
+check(
+    answer_1,
+    (callable, "answer_1 is a function"),
+    (
+        lambda f: any(row.array == "dX" for row in check_backward(f).rows),
+        "the report has no row for dX: the fourth argument must be called to_inputs, with the default False",
+    ),
+    (
+        lambda f: check_backward(f).right,
+        "X is A[0]: which line gives the gradient with respect to an A, and at l = 0 is there a slope?",
+    ),
+)
+
+# %% [markdown]
 # 2. **Squared error.** Write `loss(outputs, targets)` for $L = \frac{1}{2N}\sum_{nk}(o_{nk} - y_{nk})^2$
 #    with the targets as rows (`tinydiv.losses.one_hot` makes rows of class numbers). *Done when*
 #    `check_loss` says "all right".
-# 3. **Find the mistake.** A colleague fills `net.dW[l]` and `net.db[l]` as we do. But then comes `dZ = dZ *
-#    net.activation.derivative(trace.Z[l])`, then `dA = dZ @ net.W[l].mT`, and this `dA` is the next layer's
-#    `dZ`. Which layer's gradients are right nevertheless? Predict, then ask. *Done when* your answer agrees
-#    with the report.
-#
+
+# %%
+answer_2 = ...  # your loss(outputs, targets): it returns the value and the gradient
+
+check(
+    answer_2,
+    (callable, "answer_2 is a function"),
+    (lambda f: len(f(np.zeros((3, 2)), np.array([0, 1, 1]))) == 2, "return value and gradient"),
+    (
+        lambda f: np.isclose(f(np.zeros((3, 2)), np.array([0, 1, 1]))[0], 0.5),
+        "for outputs of zero every sample contributes one half, and the mean over samples is one half",
+    ),
+    (
+        lambda f: check_loss(f).right,
+        "one value per network: sum over the last two axes only, and count N along axis -2",
+    ),
+)
+
+# %% [markdown]
+# 3. **Find the mistake.** A colleague's backward pass stands in the cell. Which gradients are right
+#    nevertheless, in a network of three layers? Predict, then run. *Done when* your answer agrees with the
+#    report.
+
+
+# %%
+def colleague(net, trace, dlogits):
+    dZ = dlogits
+    for l in reversed(range(net.depth)):
+        net.dW[l][...] = trace.A[l].mT @ dZ
+        net.db[l][...] = dZ.sum(axis=-2, keepdims=True)
+        if l > 0:
+            dZ = dZ * net.activation.derivative(trace.Z[l])
+            dZ = dZ @ net.W[l].mT
+
+
+answer_3 = ...  # a set of names, such as {"dW[0]", "db[0]"}
+
+check(
+    answer_3,
+    (
+        lambda names: names <= {f"d{a}[{l}]" for a in "Wb" for l in range(3)},
+        "names are dW[0] to dW[2] and db[0] to db[2]",
+    ),
+    (
+        lambda names: names == {row.array for row in check_backward(colleague).rows if row.right},
+        "which slope is multiplied in, and what has been filled before that happens for the first time?",
+    ),
+)
+
+# %% [markdown]
 # ## What you have now
 #
 # Backpropagation is: product with the transposed inputs, sum over samples, product with the transposed
 # weights, times the slope. A gradient has the shape of its array. Wrong gradients train, and some train
-# well; the doctor is cheaper than your doubt.
+# well. A check at the points that matter costs a second, and proves those points.
 #
 # **Next:** what goes wrong when all gradients are right: neurons that learn the same thing.
 #

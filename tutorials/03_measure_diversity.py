@@ -16,21 +16,18 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+from checks import check
 
-from tinydiv import plots
-from tinydiv.backend import xp
-from tinydiv.check.suite import check_technique
 from tinydiv.data import load
-from tinydiv.diversity import measure
 from tinydiv.initializers import initialize
 from tinydiv.loop import DeviceData, train
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Adam
-from tinydiv.similarity import correlations
-from tinydiv.techniques import ActivationPenalty, Techniques
 
 data = DeviceData(load("fashion-mini"), dtype="float64")
 probe = data.probe()  # 512 training samples, always the same ones: what diversity is measured on
+
+# %% [asserts]
 assert probe.shape == (512, 784)
 
 # %% [markdown]
@@ -52,6 +49,7 @@ spread = np.abs(twins.W[0] - twins.W[0][:, :1]).max()
 print(f"largest difference between two neurons: {spread}")
 print(f"test accuracy: {twins_run[-1].test_accuracy[0]:.1%}")
 
+# %% [asserts]
 assert spread < 1e-9  # rounding: the same sums may be added in another order
 assert f"{100 * twins_run[-1].test_accuracy[0]:.1f}" == "22.0"
 
@@ -72,6 +70,8 @@ assert f"{100 * twins_run[-1].test_accuracy[0]:.1f}" == "22.0"
 # bring neurons nearer to each other, or does it part them?*
 
 # %%
+from tinydiv.diversity import measure
+
 NAMES = ["weight_cosine", "correlation", "participation_ratio", "dead_fraction"]
 
 
@@ -89,6 +89,9 @@ for name in NAMES:
     print(f"{name:20} before training {before[name]:.3f}   after {after[name]:.3f}")
 
 # %% mystnb={"image": {"alt": "Matrix of correlations between the sixteen hidden neurons of the trained network, blue for opposite and red for alike. Many cells are clearly coloured, most of them red. The rows and columns of the dead neurons are grey, as is the diagonal."}}
+from tinydiv import plots
+from tinydiv.similarity import correlations
+
 fig, ax = plt.subplots(figsize=(6, 5), layout="constrained")
 plots.similarity_matrix(ax, correlations(net.forward(probe).A[1], eps=1e-12).R)
 plt.show()
@@ -104,6 +107,7 @@ dealt = np.stack([deal(pixel) for pixel in probe.T], axis=1)
 apart = float(measure(net, net.forward(dealt), ["correlation"])["correlation"])
 print(f"correlation of the trained network's neurons on such inputs {apart:.3f}")
 
+# %% [asserts]
 assert f"{before['correlation']:.2f}" == "0.14"
 assert f"{after['correlation']:.2f}" == "0.32"
 assert f"{after['weight_cosine']:.2f}" == "0.07"
@@ -142,8 +146,12 @@ assert f"{apart:.2f}" == "0.09"
 #
 # In tinydiv a penalty is a class whose call returns the value and the gradient with respect to $A$:
 
-
 # %%
+from tinydiv.backend import xp
+from tinydiv.check.suite import check_technique
+from tinydiv.techniques import ActivationPenalty
+
+
 class MyDeCov(ActivationPenalty):
     """Covariance between neurons (Cogswell et al., 2016)."""
 
@@ -156,6 +164,8 @@ class MyDeCov(ActivationPenalty):
 
 report = check_technique(MyDeCov)
 print(report)
+
+# %% [asserts]
 assert report.right
 
 # %% [markdown]
@@ -171,6 +181,8 @@ assert report.right
 # *Predict: will the neurons agree less? Will the accuracy rise?*
 
 # %%
+from tinydiv.techniques import Techniques
+
 STRENGTHS, SEEDS = (0.0, 0.01, 0.1, 1.0, 10.0), 3
 
 
@@ -218,7 +230,7 @@ axes[1].set_title("test accuracy")
 axes[1].legend()
 plt.show()
 
-# %%
+# %% [asserts]
 assert [f"{r:.2f}" for r in agreement] == ["0.34", "0.18", "0.14", "0.13", "0.08"]
 assert [f"{100 * r:.1f}" for r in right] == ["82.1", "81.3", "80.7", "79.4", "64.0"]
 assert STRENGTHS[2] == 0.1
@@ -257,6 +269,7 @@ same_agreement = abs(look(cheat)["correlation"] - look(net)["correlation"])
 print(f"DeCov is {ratio:.1f} times smaller")
 print(f"answers differ by {same_answers:.0e}, the correlation by {same_agreement:.0e}")
 
+# %% [asserts]
 assert f"{ratio:.0f}" == "16"
 assert same_answers < 1e-9
 assert same_agreement < 1e-9
@@ -285,24 +298,96 @@ class Broken(ActivationPenalty):
 
 report = check_technique(Broken)
 print(report.faults[0].words)
+
+# %% [asserts]
 assert report.faults[0].worst.finding.code == "n-minus-one"
 
 # %% [markdown]
 # ## Exercises
 #
-# Ours are in `tutorials/solutions/03_measure_diversity.py`.
+# Put your answer in the place of the dots. Ours are in `tutorials/solutions/03_measure_diversity.py`.
 #
 # 1. **Break the symmetry.** Start from the twins and add noise of size $\sigma$ to their incoming weights.
 #    *Done when* you have a $\sigma$ of a hundredth of the weights' own size or less for which the network,
 #    after five epochs, is more than twice as accurate as the twins.
+
+# %%
+answer_1 = ...  # (sigma / standard deviation of the weights, test accuracy after five epochs)
+
+check(
+    answer_1,
+    (lambda a: 0 < a[0] <= 0.01, "sigma is at most a hundredth of net.W[0].std()"),
+    (
+        lambda a: 2 * twins_run[-1].test_accuracy[0] < a[1] <= 1,
+        "not twice the twins' accuracy: is the noise another number for every weight?",
+    ),
+)
+
+# %% [markdown]
 # 2. **A penalty without the cheat.** Write the mean squared correlation as a penalty. `correlations(A)` of
 #    `tinydiv.similarity` gives $R$, and its `backward(M)` carries $M = \partial L/\partial R$ to
 #    $A$. *Done when* `check_technique` says "all right", and halving the activations changes your penalty
 #    by less than a per cent.
+
+# %%
+answer_2 = ...  # your class, an ActivationPenalty
+
+check(
+    answer_2,
+    (lambda c: issubclass(c, ActivationPenalty), "answer_2 is the class, not an object of it"),
+    (
+        lambda c: (
+            abs(
+                c()(net.forward(probe).A[1] / 2, None)[0] / c()(net.forward(probe).A[1], None)[0]
+                - 1
+            )
+            < 0.01
+        ),
+        "the value depends on the size of A: does it use correlations(A).R?",
+    ),
+    (
+        lambda c: check_technique(c).right,
+        "M is the derivative of your value by R: leave its diagonal out, and mind the 2 of the square",
+    ),
+)
+
+# %% [markdown]
 # 3. **A neuron too many.** Copy a neuron $i$ of the trained network over another neuron $j$ (incoming weights
 #    and bias). Then do without $j$: give $i$ the outgoing weights with which the network answers exactly as
 #    before, and set those of $j$ to zero. *Done when* no logit changes by more than rounding.
-#
+
+
+# %%
+def copied(i, j):
+    """The trained network with neuron i copied over neuron j."""
+    twin = MLP([784, 16, 10], dtype="float64")
+    twin.theta[...] = net.theta
+    twin.W[0][:, j], twin.b[0][:, j] = twin.W[0][:, i], twin.b[0][:, i]
+    return twin
+
+
+answer_3 = ...  # your function (net, i, j): it changes net.W[1] in place
+
+
+def logits_after(f):
+    twin = copied(3, 5)
+    f(twin, 3, 5)
+    return twin
+
+
+check(
+    answer_3,
+    (callable, "answer_3 is a function"),
+    (lambda f: not logits_after(f).W[1][5].any(), "row j of W[1] is not zero"),
+    (
+        lambda f: np.allclose(
+            logits_after(f).forward(probe).logits, copied(3, 5).forward(probe).logits
+        ),
+        "i and j answer the same; what did both together add to each logit?",
+    ),
+)
+
+# %% [markdown]
 # ## What you have now
 #
 # Neurons agree mostly because their inputs do, and in our run training made it worse. Agreement is measured on

@@ -81,6 +81,17 @@ if importlib.util.find_spec("tinydiv") is None:
     importlib.invalidate_caches()"""
 
 
+CHECKS = """\
+{source}
+
+import sys
+
+sys.modules["checks"] = sys.modules[__name__]  # wherever the notebook lies""".replace(
+    "{source}", (HERE / "checks.py").read_text(encoding="utf-8").rstrip()
+)
+"""The helper that the exercises import, for notebooks."""
+
+
 def repository() -> str:
     """The project's public address; empty while pyproject.toml, its only place, states none."""
     with open(ROOT / "pyproject.toml", "rb") as file:
@@ -97,7 +108,8 @@ def opening(script: Path, address: str) -> list[Cell]:
     hidden: dict[str, object] = {"tags": ["remove-cell"]}
     text = HINT.replace("{badge}", badge).replace(" {dialog}", dialog and f" {dialog}")
     code = INSTALL.replace("{address}", address)
-    return [Cell("markdown", text, dict(hidden)), Cell("code", code, dict(hidden))]
+    sources = [("markdown", text), ("code", code), ("code", CHECKS)]
+    return [Cell(kind, source, dict(hidden)) for kind, source in sources]
 
 
 def executed(script: Path) -> list[Cell]:

@@ -2,6 +2,7 @@
 
     # %% [markdown]          a cell of text; every line begins with "# "
     # %%                     a cell of code, until the next mark
+    # %% [asserts]           code that holds the text to its numbers: folded in notebooks, not on the site
     # %% mystnb={"image": {"alt": "what the picture shows"}}       the same, with metadata
 
 A script is run here much as a notebook would run it, but in this process and without timing, so the
@@ -29,6 +30,8 @@ import matplotlib
 import matplotlib.pyplot as plt
 
 MARK = "# %%"
+FOLDED = {"tags": ["remove-cell"], "jupyter": {"source_hidden": True}}
+"""Metadata of the cells with asserts: they would tell the answer before it is seen."""
 DPI = 110
 SECONDS = re.compile(r"\b\d+(\.\d+)? (s|ms|us)\b(?=[),;]|$)", re.MULTILINE)
 """A measured time in printed text: different in every run, so it is not kept."""
@@ -44,6 +47,11 @@ class Cell:
     line: int = 0
     """The line of the script at which its source begins."""
     outputs: list[dict[str, object]] = field(default_factory=list)
+
+    @property
+    def folded(self) -> bool:
+        """Whether it holds the text to its numbers, and is not for reading."""
+        return self.metadata == FOLDED
 
     @property
     def pictures(self) -> int:
@@ -64,11 +72,10 @@ def read(path: Path) -> list[Cell]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if line.startswith(MARK):
             rest = line.removeprefix(MARK).strip()
-            text = rest.startswith("[markdown]")
+            text, asserts = rest.startswith("[markdown]"), rest == "[asserts]"
             rest = rest.removeprefix("[markdown]").strip()
-            cells.append(
-                Cell("markdown" if text else "code", "", metadata(rest, path, number), number + 1)
-            )
+            about = dict(FOLDED) if asserts else metadata(rest, path, number)
+            cells.append(Cell("markdown" if text else "code", "", about, number + 1))
         elif not cells:
             raise TutorialError(f"{path.name}, line {number}: a script begins with {MARK}")
         elif cells[-1].kind == "markdown" and line.strip():
@@ -96,10 +103,11 @@ def metadata(text: str, path: Path, number: int) -> dict[str, object]:
 # Running -----------------------------------------------------------------------------------------
 
 
-def run(cells: list[Cell], name: str) -> None:
+def run(cells: list[Cell], name: str) -> dict[str, object]:
     """Run the code cells in order, in a namespace and a folder of their own, and keep what they show.
 
-    Raises TutorialError with the cell and the line where one fails; warnings count as failures.
+    Returns the namespace. Raises TutorialError with the cell and the line where one fails; warnings count
+    as failures.
     """
     space: dict[str, object] = {"__name__": "__main__"}
     began = Path.cwd()
@@ -120,6 +128,7 @@ def run(cells: list[Cell], name: str) -> None:
             os.chdir(began)
             plt.show = shown
             plt.close("all")
+    return space
 
 
 def run_cell(cell: Cell, name: str, space: dict[str, object]) -> Iterator[dict[str, object]]:

@@ -85,3 +85,5 @@ report = check_function(relu_neuron, {"w": w, "b": at_zero}, samples=1)
 print(report)
 assert [row.array for row in report.faults] == ["dw", "db"]
 assert {row.worst.status for row in report.faults} == {"kink"}  # neither right nor wrong
+
+answer_1, answer_2, answer_3 = logistic_neuron, best, (relu_neuron, at_zero)

@@ -69,13 +69,21 @@ assert abs(ratio - 1) < 0.01
 # What j said, i can say: V_i <- V_i + V_j, V_j <- 0. This is how networks are condensed, and why a copied
 # neuron adds nothing.
 
+
+def without(net, i, j):
+    """Neuron i takes over what j, its copy, has passed on."""
+    net.W[1][i] += net.W[1][j]
+    net.W[1][j] = 0
+
+
 i, j = 3, 5
 net.W[0][:, j] = net.W[0][:, i]
 net.b[0][:, j] = net.b[0][:, i]
 before = net.forward(probe).logits
-net.W[1][i] += net.W[1][j]
-net.W[1][j] = 0
+without(net, i, j)
 after = net.forward(probe).logits
 print(f"largest change of a logit: {np.abs(after - before).max():.0e}")
 assert np.abs(after - before).max() < 1e-9
 assert np.abs(before).max() > 1
+
+answer_1, answer_2, answer_3 = (0.01, parted), MeanSquaredCorrelation, without

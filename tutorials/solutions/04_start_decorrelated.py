@@ -42,7 +42,7 @@ def study(arms, seeds=10, first_seed=0, **train):
     return {one.place.arm: one for one in compared}, each_seed
 
 
-# Exercise 1: what is left at a better rate? ---------------------------------------------------------
+# Exercise 1: between the rates ----------------------------------------------------------------------
 
 left, _ = study(
     {
@@ -50,19 +50,21 @@ left, _ = study(
         "decorrelated, paired": {"init": "response-zca@pytorch"},
         "decorrelated on both sides": {"init": "decorrelated@pytorch"},
     },
-    lr=0.1,
+    lr=0.03,
 )
-print("at a rate of 0.1:")
+print("at a rate of 0.03:")
 for one in left.values():
     print("  " + one.sentence)
-    assert 0 in one.paired.interval  # nothing is left that ten seeds could show
+shown = {name for name, one in left.items() if 0 not in one.paired.interval}
+assert shown == {"decorrelated, paired", "decorrelated on both sides"}
 
 # Exercise 2: scale against decorrelation ------------------------------------------------------------
 
+START = "scaled:inner=0.25,outer=3@glorot-uniform"
 found, _ = study(
     {
         "decorrelated on both sides": {"init": "decorrelated@pytorch"},
-        "scale alone": {"init": "scaled:inner=0.25,outer=3@glorot-uniform"},
+        "scale alone": {"init": START},
     },
     first_seed=100,
 )
@@ -89,3 +91,5 @@ unpaired = np.mean([width(arm, np.roll(base, shift)) for shift in range(1, len(b
 times = unpaired / width(arm, base)
 print(f"\nwithout its pairing the interval is {times:.1f} times as wide")
 assert times > 1.2
+
+answer_1, answer_2, answer_3 = shown, START, times
