@@ -142,8 +142,8 @@ def study(arms, seeds=10, first_seed=0, **train):
     results = report.results
     early = results.readout("all", "early")  # mean test accuracy over the epochs
     compared = compare_all(results, "all", "default", early)
-    each_seed = {place.arm: results.numbers(place, early) for place in results.cells}
-    return {one.place.arm: one for one in compared}, each_seed
+    each_seed = {cell.arm: results.numbers(cell, early) for cell in results.cells}
+    return {one.cell.arm: one for one in compared}, each_seed
 
 
 ARMS = {
