@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from tinydiv.bench import command as bench
 from tinydiv.bench import peers as peers_module
+from tinydiv.bench.in_torch import NAMES
 from tinydiv.bench.job import Job
 from tinydiv.bench.ours import Ours, ours
 from tinydiv.bench.peers import peers
@@ -65,6 +67,19 @@ def test_every_contender_gives_the_same_fifty_losses(replicas, hidden, optimizer
         getattr(one, "close", int)()
     with pytest.raises(RunError, match="mine and tinydiv compute different losses in 50 steps"):
         bench.agree("mine", first * 1.001, first)
+
+
+@pytest.mark.parametrize("technique", NAMES)
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_technique_gives_the_same_fifty_losses_in_pytorch(replicas, technique):
+    pytest.importorskip("torch")
+    job = Job(replicas, (20, 6, 5, 4), batch=32, optimizer="sgd", technique=technique)
+    first, plain = (Ours(one).steps(bench.AGREE) for one in (job, replace(job, technique="")))
+    assert abs(first - plain).max() > 1e-3
+    makers = peers(job, gpu=False, quick=False)
+    assert set(makers) == {"PyTorch eager", "PyTorch fused"}
+    for name, make in makers.items():
+        bench.agree(name, make().steps(bench.AGREE), first)
 
 
 def test_a_run_prints_and_keeps_every_contender_beside_the_floor(

@@ -30,6 +30,7 @@ EXAMPLES = """examples:
   python -m tinydiv.bench --quick                    1 and 32 networks beside what is installed, a minute
   python -m tinydiv.bench --replicas 1 32 256 --hidden 64 --out bench
   python -m tinydiv.bench --optimizer sgd --batch-size 256
+  python -m tinydiv.bench --technique decov
   python -m tinydiv.bench --backend cupy --replicas 1000
   python -m tinydiv.bench --techniques               a step with each technique; no contender is needed
 
@@ -254,6 +255,13 @@ def parser() -> cli.Parser:
     found.add_argument(
         "--quick", action="store_true", help="shorter rounds, nothing that compiles for long"
     )
+    found.add_argument(
+        "--technique",
+        default="",
+        metavar="NAME",
+        help="one that acts in every step, beside the same in PyTorch: decov, pearson, cosine, iter-norm "
+        "or muon",
+    )
     found.add_argument("--techniques", action="store_true", help="time every technique instead")
     found.add_argument(
         "--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)"
@@ -297,9 +305,15 @@ def read(options: Namespace) -> "tuple[Callable[[], list[Job]], int]":
     hidden = sizes(64, 65_536)("--hidden", options.hidden)
     optimizer = choice("adam", "sgd")("--optimizer", options.optimizer)
 
+    technique = options.technique
+    if technique:
+        from tinydiv.bench.in_torch import NAMES
+
+        technique = choice(*NAMES)("--technique", technique)
+
     def jobs() -> "list[Job]":
         from tinydiv.bench.job import Job
 
-        return [Job(R, (784, *hidden, 10), batch, optimizer) for R in replicas]
+        return [Job(R, (784, *hidden, 10), batch, optimizer, technique) for R in replicas]
 
     return jobs, rounds

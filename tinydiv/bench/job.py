@@ -28,6 +28,8 @@ class Job:
     sizes: tuple[int, ...] = (784, 16, 10)
     batch: int = 64
     optimizer: str = "adam"
+    technique: str = ""
+    """One that acts in every step, at its usual settings; "" for none."""
 
     @property
     def rate(self) -> float:

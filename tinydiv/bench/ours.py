@@ -23,6 +23,7 @@ class Ours:
 
     def __init__(self, job: Job, networks: range | None = None, specs: Sequence[str] = ()) -> None:
         self.job, self.at = job, 0
+        specs = specs or [job.technique] * bool(job.technique)
         rows = networks or range(job.replicas)
         alone = job.replicas == 1
         self.net = MLP(job.sizes, replicas=None if alone else len(rows), layers=layers_of(specs))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinydiv.bench import in_torch
 from tinydiv.bench.job import Floats, Job
 from tinydiv.errors import RunError
 
@@ -32,12 +33,20 @@ class Torch:
         self.labels = torch.from_numpy(job.labels).to(device)
         self.order = torch.from_numpy(job.order).to(device)
         W, b = ([torch.tensor(a, device=device) for a in arrays] for arrays in job.start)
-        if job.replicas == 1 and kind != "vmap":
+        if job.replicas == 1 and kind != "vmap" and not job.technique:
             W, b = [w[0] for w in W], [v[0, 0] for v in b]
         self.W, self.b = ([p.requires_grad_() for p in group] for group in (W, b))
         make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[job.optimizer]
-        self.optimizer = make([*self.W, *self.b], lr=job.rate, fused=kind == "fused")
-        self.loss: Callable[..., Any] = self.one if job.replicas == 1 else self.many
+        self.layers, self.muon = [], in_torch.Muon(torch, [])
+        if job.technique == "iter-norm":
+            self.layers = [in_torch.IterNorm(torch, v) for v in self.b[:-1]]
+        if job.technique == "muon":
+            self.muon = in_torch.Muon(torch, self.W[:-1])
+        moved = self.W[-1:] if self.muon.W else self.W
+        moved = [*moved, *self.b, *(p for layer in self.layers for p in (layer.gamma, layer.beta))]
+        self.optimizer = make(moved, lr=job.rate, fused=kind == "fused")
+        self.extra: Any = 0.0
+        self.loss: Callable[..., Any] = self.one if W[0].ndim == 2 else self.many
         if kind == "vmap":
             self.loss = torch.func.vmap(self.one, in_dims=(None, None, 0, 0))
         if kind == "compiled":
@@ -54,12 +63,17 @@ class Torch:
 
     def many(self, X: Any, Y: Any, W: list[Any], b: list[Any]) -> Any:
         """The losses (R,) of all networks."""
-        R, N = self.job.replicas, len(Y)
+        R, N, self.extra = self.job.replicas, len(Y), 0.0
+        of_A, of_W = in_torch.OF_ACTIVATIONS, in_torch.OF_WEIGHTS
         A = X.expand(R, *X.shape)
         for l, (w, v) in enumerate(zip(W, b, strict=True)):
             A = self.torch.baddbmm(v, A, w)
             if l < len(W) - 1:
-                A = A.relu()
+                A = (self.layers[l](A) if self.layers else A).relu()
+                for known, looked_at in ((of_A, A), (of_W, w)):
+                    if self.job.technique in known:
+                        strength, value = known[self.job.technique]
+                        self.extra = self.extra + strength * value(looked_at)
         each = self.torch.nn.functional.cross_entropy(
             A.reshape(R * N, -1), Y.repeat(R), reduction="none"
         )
@@ -73,8 +87,9 @@ class Torch:
             X, Y = self.images[rows].float() / 255, self.labels[rows]
             self.optimizer.zero_grad()
             loss = self.loss(X, Y, self.W, self.b)
-            loss.sum().backward()
+            (loss + self.extra).sum().backward()
             self.optimizer.step()
+            self.muon.step()
             losses.append(loss.detach())
         found: Floats = self.torch.stack(losses).reshape(n, -1).cpu().numpy()
         return found
@@ -177,13 +192,17 @@ def peers(job: Job, gpu: bool, quick: bool) -> dict[str, Callable[[], Any]]:
     """Whatever is installed and can do the job, by name. quick: without what compiles for long."""
     found: dict[str, Callable[[], Any]] = {}
     if find_spec("torch"):
-        kinds = ["eager", "fused", *(["compiled"] * (not quick)), *(["vmap"] * (job.replicas > 1))]
+        kinds = ["eager", "fused"]
+        if not job.technique:
+            kinds += ["compiled"] * (not quick) + ["vmap"] * (job.replicas > 1)
         if gpu and not _torch_sees_a_gpu():
             raise RunError(
                 "PyTorch sees no GPU, and a comparison with it on the CPU would mean nothing"
             )
         for kind in kinds:
             found[f"PyTorch {kind}"] = lambda kind=kind: Torch(job, kind, gpu)  # type: ignore[misc]
+    if job.technique:
+        return found
     if find_spec("jax"):
         found["JAX jit + scan" + " + vmap" * (job.replicas > 1)] = lambda: Jax(job)
     if find_spec("sklearn") and job.replicas == 1 and not gpu:
