@@ -157,3 +157,25 @@ def test_what_is_said_of_growing_on_images(width):
     gained = difference(last["decorrelated"]["accuracy"], last["random"]["accuracy"])
     assert gained.low < 0 < gained.high
     assert 100 * gained.estimate == pytest.approx(0.1, abs=0.05)
+
+
+def test_what_is_said_of_condensing():
+    def piece(name, tau):
+        with np.load(HERE / name / "pieces" / f"tau-{tau}.npz") as file:
+            return {key: file[key].mean() for key in file.files}
+
+    small, ordinary = piece("condense-0.01", 0.5), piece("condense-1", 0.7)
+    half = piece("condense-0.01", 0.7)
+    assert (round(half["neurons"]), round(small["neurons"]), ordinary["neurons"]) == (39, 21, 64)
+    assert round(piece("condense-0.01", 0.9)["neurons"]) == 61
+    assert round(piece("condense-1", 0.5)["neurons"]) == 63
+    assert piece("condense-1", 0.9)["neurons"] == 64
+    for found, raw in ((half, (0.846, 0.824, 0.830)), (small, (0.820, 0.737, 0.635))):
+        at_once = [found[f"{way}-raw"] for way in ("merge", "condense", "prune")]
+        assert at_once == pytest.approx(raw, abs=6e-4)
+    for way in ("merge", "condense"):
+        assert abs(small[f"{way}-retrained"] - small["full"]) < 0.002
+    for way in ("prune", "scratch"):
+        assert 0.015 < small["full"] - small[f"{way}-retrained"] < 0.025
+    assert ordinary["full"] - ordinary["condense-retrained"] == pytest.approx(0.009, abs=1e-4)
+    assert ordinary["full"] - small["full"] == pytest.approx(0.0095, abs=1e-4)
