@@ -196,3 +196,15 @@ def test_the_picture_has_a_line_for_the_validation_part():
     net, data = network([2, 6, 2]), moons()
     records = train(net, data, SGD(net), epochs=2, validation=0.2)
     assert "validation part" in alt_text(run_picture(records, net, data))
+
+
+def test_a_second_training_draws_masks_that_follow(backend):
+    """Dropout's masks of the second call are those of the steps after the first, not the same again."""
+    net = network([2, 6, 2], layers=layers_of(["dropout:p=0.5"]))
+    (dropout,) = net.layers
+    train(net, moons(), SGD(net, 0.0), ["dropout:p=0.5"], epochs=1, batch_size=50, metrics=())
+    assert net.steps == 4
+    wanted = dropout.draws.keep(0.5, (5, 6), 4, 1)
+    train(net, moons(), SGD(net, 0.0), ["dropout:p=0.5"], epochs=1, batch_size=50, metrics=())
+    np.testing.assert_array_equal(to_host(dropout.draws.keep(0.5, (5, 6), 0, 1)), to_host(wanted))
+    assert net.steps == 8

@@ -271,6 +271,8 @@ class Loop:
     epoch: int = 0
     first_epoch: int = 0
     """How many epochs the network had learned before this run: the shuffles go on from there."""
+    first_step: int = 0
+    """The same in steps: masks and other random numbers go on from there."""
     step: int = 0
     seconds: float = 0.0
     """Time spent in the loop, over all the times that the run was taken up."""
@@ -367,7 +369,7 @@ def train(
     """Train for some epochs and return one record per epoch; record 0 is the untrained network.
 
     seed: one number, all networks see the same batches in the same order; or one per network. A second
-    call on the same network goes on with the shuffles of the epochs that follow.
+    call on the same network goes on with the shuffles, masks and draws that follow.
     techniques: Techniques, or a list of specs such as ["decov:strength=0.1"].
     loss: None is cross-entropy for classes and squared-error for numbers to learn.
     schedule: a factor on the rate over all planned steps. metrics: names of diversity metrics, measured
@@ -424,7 +426,9 @@ def train(
     techniques.total, techniques.loss = max(total, 1), loss_function
     if techniques.probe_inputs is None:
         techniques.probe_inputs = probe
-    loop, guard = loop or Loop(first_epoch=net.epochs), guard or Guard(net)
+    loop = loop or Loop(first_epoch=net.epochs, first_step=net.steps)
+    guard = guard or Guard(net)
+    techniques.go_on_after(loop.first_step)
     began = time.perf_counter() - loop.seconds
 
     def record(train_loss: Array, sums: dict[str, Array], steps: int, rate: float) -> Record:
@@ -507,7 +511,7 @@ def train(
                 if on_step is not None:
                     on_step(loop.step, total)
             loop.epoch += 1
-            net.epochs = loop.first_epoch + loop.epoch
+            net.epochs, net.steps = loop.first_epoch + loop.epoch, loop.first_step + loop.step
             sum_loss, sums = loop.sum_loss, loop.sums
             loop.sum_loss, loop.sums = None, {}
             if loop.epoch % every == 0 or loop.epoch == epochs:

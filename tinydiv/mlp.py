@@ -148,7 +148,7 @@ class MLP(Parameters):
             raise UsageError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
         self.activation = activations.get(activation)
         self.dtype = dtype
-        self.epochs = 0  # that it was trained for: a second train() draws the shuffles that follow
+        self.epochs = self.steps = 0  # trained so far: a second train() draws what follows
         if isinstance(layers, str) or not all(isinstance(layer, Layer) for layer in layers):
             raise UsageError(
                 f"layers are objects: write layers=layers_of(['batch-norm']), got {layers!r}"

@@ -43,6 +43,7 @@ class Draws:
         keys = to_device([[int(w) for w in pair] for pair in words], dtype="uint64")
         self.key0, self.key1 = keys[:, :1], keys[:, 1:]  # (R, 1): one key per network
         self.replicated = replicated
+        self.first = 0  # steps of earlier trainings, after which these numbers go on
 
     def bits(self, shape: tuple[int, ...], step: int, layer: int = 0) -> Array:
         """Random 32-bit words (as uint32)."""
@@ -52,7 +53,9 @@ class Draws:
         blocks = -(-size // 4)
         element = xp.arange(blocks, dtype="uint64")[None, :]
         zero = element * 0
-        words = ten_rounds(element, zero + step, zero + layer, zero, self.key0, self.key1)
+        words = ten_rounds(
+            element, zero + (self.first + step), zero + layer, zero, self.key0, self.key1
+        )
         flat = xp.stack(words, axis=-1).astype("uint32")  # (R, blocks, 4)
         flat = flat.reshape(flat.shape[0], 4 * blocks)[:, :size]
         return flat.reshape((flat.shape[0], *shape) if self.replicated else shape)

@@ -69,6 +69,7 @@ def save_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
         "format": FORMAT,
         "epoch": loop.epoch,
         "first_epoch": loop.first_epoch,
+        "first_step": loop.first_step,
         "step": loop.step,
         "seconds": loop.seconds,
         "between_steps": loop.between_steps,
@@ -108,6 +109,7 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
         loop.epoch, loop.step = operator.index(facts["epoch"]), operator.index(facts["step"])
         loop.seconds = float(facts["seconds"])
         loop.first_epoch = facts.get("first_epoch", 0)
+        loop.first_step = facts.get("first_step", 0)
         loop.records[:] = [Record(**r) for r in json.loads(arrays["records"].tobytes())]
         loop.sum_loss = to_device(arrays["loop.sum_loss"]) if "loop.sum_loss" in arrays else None
         loop.sums = {name: to_device(value) for name, value in part("loop.sums").items()}

@@ -93,6 +93,13 @@ class Techniques:
                     f"them, and the batch size is {samples}"
                 )
 
+    def go_on_after(self, steps: int) -> None:
+        """Draw random numbers that follow those of so many steps before, in layers such as dropout too."""
+        drawn = [getattr(layer, "draws", None) for layer in self.net.layers]
+        for draws in (self.draws, self.noise, *drawn):
+            if draws is not None:
+                draws.first = steps
+
     def _layers(self, placed: Placed) -> tuple[int, ...]:
         """Which hidden layers one technique acts on."""
         technique, hidden = placed.technique, tuple(range(1, self.net.depth))
