@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from tinydiv.files.table import Row
 from tinydiv.study.comparing import compare_all
 from tinydiv.study.cost import start_key
-from tinydiv.study.results import Results
+from tinydiv.study.plan import Trial
+from tinydiv.study.results import Cell, Results
 from tinydiv.study.store import Curve
 
 RUN_COLUMNS = ("setting", "regime", "arm", "seed")
@@ -25,25 +26,25 @@ RUN_COLUMNS = ("setting", "regime", "arm", "seed")
 # Rows ----------------------------------------------------------------------------------------------
 
 
-def each_trial(results: Results) -> Iterator[tuple[dict[str, object], Curve]]:
-    """Every finished network of the comparison with its first columns."""
-    for cell in results.cells:
-        for trial, curve in zip(results.trials(cell) or [], results.found(cell), strict=False):
-            if curve is not None:
-                first = (cell.setting, cell.regime, cell.arm, trial.seed)
-                yield dict(zip(RUN_COLUMNS, first, strict=True)), curve
+def each_trial(cell: Cell, results: Results) -> Iterator[tuple[dict[str, object], Trial, Curve]]:
+    """Every finished network of a cell, with its first columns."""
+    for trial, curve in zip(results.trials(cell) or [], results.found(cell), strict=False):
+        if curve is not None:
+            first = (cell.setting, cell.regime, cell.arm, trial.seed)
+            yield dict(zip(RUN_COLUMNS, first, strict=True)), trial, curve
 
 
 def curve_rows(results: Results) -> Iterator[Row]:
     """One row per network and moment."""
-    for first, curve in each_trial(results):
-        for m, (step, epoch) in enumerate(zip(curve.step, curve.epoch, strict=True)):
-            yield {
-                **first,
-                "step": int(step),
-                "epoch": int(epoch) if epoch >= 0 else None,
-                **{name: float(values[m]) for name, values in curve.values.items()},
-            }
+    for cell in results.cells:
+        for first, _, curve in each_trial(cell, results):
+            for m, (step, epoch) in enumerate(zip(curve.step, curve.epoch, strict=True)):
+                yield {
+                    **first,
+                    "step": int(step),
+                    "epoch": int(epoch) if epoch >= 0 else None,
+                    **{name: float(values[m]) for name, values in curve.values.items()},
+                }
 
 
 def trial_rows(results: Results) -> Iterator[Row]:
@@ -51,12 +52,9 @@ def trial_rows(results: Results) -> Iterator[Row]:
     for cell in results.cells:
         readouts = results.readouts(cell.setting)
         here = results.circumstances(cell)
-        for trial, curve in zip(results.trials(cell) or [], results.found(cell), strict=False):
-            if curve is None:
-                continue
-            first = (cell.setting, cell.regime, cell.arm, trial.seed)
+        for first, trial, curve in each_trial(cell, results):
             yield {
-                **dict(zip(RUN_COLUMNS, first, strict=True)),
+                **first,
                 "init": trial.training.init,
                 "lr": trial.training.lr,
                 "strength": trial.training.strength,
