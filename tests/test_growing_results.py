@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tinydiv.growing import auxiliary_study, condense_study, fashion, mask_study
-from tinydiv.growing.comparing import difference
+from tinydiv.growing.comparing import difference, ratio
 
 HERE = Path(__file__).parent.parent / "results" / "growing"
 README = (HERE / "README.md").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def geometric(values):
 def test_every_table_is_in_the_readme(name):
     lines = (HERE / name / "table.md").read_text().strip().splitlines()
     assert len(lines) > 3
-    if name == "sweep":  # 41 values and more comparisons: the README has them by band
+    if name == "sweep":  # many values: the README has them by band
         return
     for line in lines:
         assert line in README
@@ -179,3 +179,35 @@ def test_what_is_said_of_condensing():
         assert 0.015 < small["full"] - small[f"{way}-retrained"] < 0.025
     assert ordinary["full"] - ordinary["condense-retrained"] == pytest.approx(0.009, abs=1e-4)
     assert ordinary["full"] - small["full"] == pytest.approx(0.0095, abs=1e-4)
+
+
+@pytest.mark.skipif("mask-rates" not in SEEDS, reason="rates are not collected")
+def test_what_is_said_of_tuned_rates():
+    lines = (HERE / "mask-rates" / "table.md").read_text().splitlines()
+    best = {line.split("|")[4].strip(): line for line in lines if "0.01, best of 3" in line}
+    assert list(best) == ["static", "gate", "mask"]
+    assert "0.231 [" in best["gate"]
+    assert "0.399 [" in best["mask"]
+    seeds = mask_study.read_seeds(HERE / "mask-rates" / "seeds.csv.gz")
+    for lr in (0.003, 0.01):
+        static, gate, mask = (seeds["bessel", 10, lr, arm] for arm in ("static", "gate", "mask"))
+        assert (geometric(mask["test"]) < geometric(gate["test"])) == (lr < 0.01)
+        assert difference(gate["rank"], static["rank"]).high < 0
+
+
+@pytest.mark.skipif("sweep" not in TRIALS, reason="the sweep is not collected")
+def test_what_is_said_of_the_sweep():
+    trials = auxiliary_study.read_trials(HERE / "sweep" / "trials.csv.gz")
+
+    def over(lam, a, b):
+        arms = (trials["bessel-window", lam, arm]["test"] for arm in (a, b))
+        return ratio(*arms).geometric
+
+    lams = sorted({lam for _, lam, _ in trials}, key=float)
+    for lam in lams:
+        assert over(lam, "growing", "grown-input-1").estimate > 1
+        plain, paper = over(lam, "growing-plain", "grown-plain"), over(lam, "growing", "grown")
+        assert plain.high > 1
+        assert (plain.low > 1) == (float(lam) <= 0.04)
+        assert (paper.low > 1) == (float(lam) <= 0.02)
+        assert (paper.high < 1) == (0.1 < float(lam) <= 16)
