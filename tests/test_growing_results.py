@@ -211,3 +211,10 @@ def test_what_is_said_of_the_sweep():
         assert (plain.low > 1) == (float(lam) <= 0.04)
         assert (paper.low > 1) == (float(lam) <= 0.02)
         assert (paper.high < 1) == (0.09 < float(lam) <= 16)
+
+
+def test_what_is_said_of_decov_beside_growth():
+    for name, lost in (("fashion-decov", 1.9), ("fashion-he", 0.17)):
+        looks = fashion.read_seeds(HERE / name / "seeds.csv.gz")
+        full, grown = (looks[32, 200, arm]["accuracy"][-1] for arm in ("full", "random"))
+        assert 100 * (full - grown).mean() == pytest.approx(lost, abs=0.05)
