@@ -63,8 +63,8 @@ def test_arms_on_the_command_line_make_a_study(tmp_path, monkeypatch, capsys):
     assert study.main([*arms, *SHORT]) == 0
     printed = capsys.readouterr().out
     assert "base arm: glorot-normal" in printed
-    assert "orthogonal (sgd" in printed
-    assert "decov:strength=0.1 (sgd" in printed
+    assert "orthogonal (adam" in printed
+    assert "decov:strength=0.1 (adam" in printed
     kept = json.loads((tmp_path / "runs/study-arms/study.json").read_text())["study"]
     assert kept["train"] == {"data": "moons:n_train=256,n_test=200", "hidden": [6], "epochs": 2}
     assert [arm["changes"].get("init") for arm in kept["arms"]] == [

@@ -260,7 +260,7 @@ def parser() -> cli.Parser:
         default="",
         metavar="NAME",
         help="one that acts in every step, beside the same in PyTorch: decov, pearson, cosine, iter-norm "
-        "or muon",
+        "or muon (default: none)",
     )
     found.add_argument("--techniques", action="store_true", help="time every technique instead")
     found.add_argument(
