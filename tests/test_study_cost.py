@@ -1,4 +1,4 @@
-"""Counted work: exact where arithmetic says what it must be, untouched numbers, amortised rare deeds."""
+"""Counted work: exact where arithmetic says what it must be, untouched numbers, amortised rare actions."""
 
 from itertools import pairwise
 

@@ -14,7 +14,7 @@ from tinydiv.activations import ACTIVATIONS
 from tinydiv.backend import to_device, to_host, xp
 from tinydiv.diversity import METRICS
 from tinydiv.errors import UsageError
-from tinydiv.initializers import SCHEMES, initialize
+from tinydiv.initializers import BASES, SCHEMES, initialize
 from tinydiv.layers import Context
 from tinydiv.loop import train
 from tinydiv.losses import LOSSES, cross_entropy
@@ -500,7 +500,8 @@ def test_every_technique_says_what_it_is():
 
 
 def test_every_name_has_a_line_and_a_paper_in_its_docstring():
-    things = [*TECHNIQUES.values(), *SCHEMES.values(), *OPTIMIZERS.values(), *LOSSES.values()]
+    things = [*TECHNIQUES.values(), *SCHEMES.values(), *(b.draw for b in BASES.values())]
+    things += [*OPTIMIZERS.values(), *LOSSES.values()]
     things += [m.measure for m in METRICS.values()] + [type(a) for a in ACTIVATIONS.values()]
     for thing in [*things, *SHAPES.values()]:
         line, paper = in_a_line(thing)

@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (--help shows what is allowed)")
 
     def _print_message(self, message: str, file: object = None) -> None:
-        """Called by argparse for --help and --version; its own way says nothing of a full disk."""
+        """Called by argparse for --help and --version; its own function ignores a full disk."""
         say(message.removesuffix("\n"))
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
@@ -92,11 +92,11 @@ class Parser(argparse.ArgumentParser):
             default = field.default
             if isinstance(default, tuple):
                 default = ",".join(map(str, default)) or "none"
-            said = "" if default is None else f" (default: {default})"
+            shown = "" if default is None else f" (default: {default})"
             group.add_argument(
                 flag_of(field.name),
                 metavar=field.metadata["metavar"],
-                help=(field.metadata["help"] + said).replace("%", "%%"),
+                help=(field.metadata["help"] + shown).replace("%", "%%"),
                 action="append" if field.metadata["repeat"] else "store",
                 default=argparse.SUPPRESS,
             )
@@ -141,9 +141,7 @@ def main(prog: str) -> Callable[[Command], Callable[..., int]]:
 def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
     """Run a command and turn whatever happens into an exit code, with one sentence on stderr."""
     one_blas_thread()
-    if (
-        sys.stderr is None
-    ):  # started without one: what is said there goes nowhere, and not to stdout
+    if sys.stderr is None:  # started without one: messages are dropped, not sent to stdout
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     with interrupts() as seen:
         return carry_out(prog, command, sys.argv[1:] if argv is None else argv, seen)
@@ -161,14 +159,14 @@ def carry_out(prog: str, command: Command, argv: Sequence[str], seen: list[int])
         complain(prog, str(stop) or "stopped")
         return 130
     except BrokenPipeError:  # the reader of the output has ended, as in `| head`
-        let_go_of_stdout()
+        close_stdout()
         return 1
     except BaseException as error:
         if not isinstance(error, Exception) and not line_in_own_file(error):
             if isinstance(error, SystemExit):  # --help and --version
                 return error.code if isinstance(error.code, int) else 0
             raise
-        if seen:  # an import that was interrupted says something else
+        if seen:  # an interrupted import raises another error
             complain(prog, "stopped")
             return 130
         if os.environ.get("TINYDIV_TRACEBACK", "") not in ("", "0"):
@@ -206,7 +204,7 @@ def needs_matplotlib(what: str, otherwise: str = "") -> None:
 
 
 def one_blas_thread() -> None:
-    """Let products run on one thread, unless the user's environment says how many.
+    """Let products run on one thread, unless the user's environment sets how many.
 
     For networks of this size one thread is several times faster than two, and equal seeds then give
     equal bits on machines with another number of cores. It works only before NumPy is loaded.
@@ -215,62 +213,62 @@ def one_blas_thread() -> None:
         os.environ.update(dict.fromkeys(THREADS, "1"))
 
 
-def complain(prog: str, said: str) -> None:
+def complain(prog: str, text: str) -> None:
     """One line on stderr."""
     with suppress(OSError, ValueError):
-        line = " ".join(f"{prog}: {said}".split())
+        line = " ".join(f"{prog}: {text}".split())
         print(printable(line, sys.stderr), file=sys.stderr, flush=True)
 
 
-def say(said: str) -> None:
+def say(text: str) -> None:
     """One result on stdout. Raises RunError where it cannot be written."""
     with writing():
-        print(printable(said, sys.stdout), flush=True)
+        print(printable(text, sys.stdout), flush=True)
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """What is written to stdout meanwhile: a full disk is a RunError that says where it struck."""
+    """What is written to stdout meanwhile: a full disk is a RunError that names it."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        let_go_of_stdout()
+        close_stdout()
         raise RunError(
             f"the result could not be written to standard output: {error.strerror or error}"
         ) from None
 
 
-def let_go_of_stdout() -> None:
+def close_stdout() -> None:
     """Nothing more can be written there: or Python would try again when it ends, with a traceback."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def printable(said: str, stream: TextIO) -> str:
+def printable(text: str, stream: TextIO) -> str:
     """Text in the characters that a stream can take: a file's name may hold any, control codes too."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    said = CONTROL.sub(lambda found: ascii(found[0])[1:-1], said)
-    return said.encode(encoding, "backslashreplace").decode(encoding)
+    text = CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def sentence(error: BaseException) -> str:
     """What went wrong, in one sentence that a reader can act on."""
-    said = " ".join(str(error).split())
-    if len(said) > LONGEST:  # a name in it that goes on and on
-        said = f"{said[: LONGEST // 2]} ... {said[-LONGEST // 2 :]}"
+    text = " ".join(str(error).split())
+    if len(text) > LONGEST:  # a name in it that goes on and on
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
     if isinstance(error, UsageError | RunError):
-        return said
+        return text
     if isinstance(error, MemoryError):
-        return f"there is not enough memory ({said or 'no more is given'}): use fewer --replicas"
-    named = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        return f"there is not enough memory ({text or 'no more is given'}): use fewer --replicas"
+    named = f"{type(error).__name__}: {text}" if text else type(error).__name__
     line = line_in_own_file(error)
     if line:
         return f"{line}: {named}"
     if type(error).__name__ == "LinAlgError":
         return (
-            f"a decomposition failed ({said}): numbers have grown beyond what their type can hold; "
+            f"a decomposition failed ({text}): numbers have grown beyond what their type can hold; "
             "a smaller --lr, milder settings or --dtype float64 may help"
         )
     if isinstance(error, OSError) and error.strerror:
@@ -279,10 +277,10 @@ def sentence(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "tinydiv"
     notes = "; ".join(getattr(error, "__notes__", []))
-    return f"{named}, in {place}: {notes or too_old() or whose_fault(frames)}"
+    return f"{named}, in {place}: {notes or too_old() or likely_cause(frames)}"
 
 
-def whose_fault(frames: traceback.StackSummary) -> str:
+def likely_cause(frames: traceback.StackSummary) -> str:
     """Where an unexpected error came from: another package in this environment, or tinydiv."""
     report = "please report it with what TINYDIV_TRACEBACK=1 shows"
     _, inside, rest = frames[-1].filename.rpartition("site-packages") if frames else ("", "", "")
@@ -317,7 +315,7 @@ def too_old() -> str:
 
 @contextmanager
 def suspecting(own: list[str]) -> Iterator[None]:
-    """Whatever fails inside is laid at the door of a reader's own files, if there are any in `own`."""
+    """Add to an error raised inside which own files of the reader were in use, and how to check them."""
     try:
         yield
     except Exception as error:

@@ -1,6 +1,6 @@
 """Every name that a command takes, with one line and its paper: --list, as text or as data.
 
-Of a single name (--list decov) all is shown: what it can be told, within which limits, and its docstring.
+Of a single name (--list decov) all is shown: its settings, their limits, and its docstring.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ def initializers() -> list[Entry]:
     schemes = [
         one | {"settings": own_settings(SCHEMES[str(one["name"])])} for one in described(SCHEMES)
     ]
-    bases = [entry(b.name, b.summary, b.paper) | {"settings": {}} for b in BASES.values()]
+    bases = [entry(b.name, *in_a_line(b.draw)) | {"settings": {}} for b in BASES.values()]
     return schemes + bases
 
 
@@ -59,11 +59,11 @@ def own_settings(cls: type[Technique | Scheme]) -> dict[str, Setting]:
     return found
 
 
-def limits_of(told: Mapping[str, Any]) -> Setting:
+def limits_of(metadata: Mapping[str, Any]) -> Setting:
     """What a setting may be and does, from what was declared with it."""
-    limits = {key: told.get(key) for key in ("low", "high", "above", "help")}
-    limits["choices"] = told.get("choices") or None
-    if only := told.get("only"):
+    limits = {key: metadata.get(key) for key in ("low", "high", "above", "help")}
+    limits["choices"] = metadata.get("choices") or None
+    if only := metadata.get("only"):
         limits["only"] = f"{only[0]}={only[1]}"
     return given(limits)
 
@@ -89,9 +89,9 @@ def common_settings(cls: type[Technique]) -> dict[str, Setting]:
         if alias := getattr(cls, "strength_alias", None):
             ends = sorted((end - alias.offset) / alias.sign + 0.0 for end in (low, high))  # no -0
             value = (cls.default_strength - alias.offset) / alias.sign
-            said = f"strength = {alias.offset:g} {'-' if alias.sign < 0 else '+'} {alias.key}"
+            text = f"strength = {alias.offset:g} {'-' if alias.sign < 0 else '+'} {alias.key}"
             limits = {"default": value, "low": ends[0], "high": ends[1]}
-            found[alias.key] = given(limits) | {"help": f"in place of strength: {said}"}
+            found[alias.key] = given(limits) | {"help": f"in place of strength: {text}"}
         found["patience"]["only"] = "schedule=plateau"
     if issubclass(cls, Intervention):
         if cls.in_every_step:
@@ -129,21 +129,21 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
 """What can be listed, and how."""
 
 
-def entries(asked: str = "all") -> dict[str, list[Entry]]:
+def entries(wanted: str = "all") -> dict[str, list[Entry]]:
     """The names of one kind, or of all, by kind; or one name, in whichever kinds it stands.
 
     Raises UsageError for what is neither.
     """
-    if asked in ("all", *KINDS):
-        return {kind: make() for kind, make in KINDS.items() if asked in ("all", kind)}
+    if wanted in ("all", *KINDS):
+        return {kind: make() for kind, make in KINDS.items() if wanted in ("all", kind)}
     every = {kind: make() for kind, make in KINDS.items()}
-    found = {kind: [one for one in all if one["name"] == asked] for kind, all in every.items()}
+    found = {kind: [one for one in all if one["name"] == wanted] for kind, all in every.items()}
     if not any(found.values()):
         names = [str(one["name"]) for all in every.values() for one in all]
-        close = near(asked, ["all", *KINDS]) or near(asked, names)
+        close = near(wanted, ["all", *KINDS]) or near(wanted, names)
         meant = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
         raise UsageError(
-            f"there is no list of {asked!r} and no such name: {meant}Lists: all, {', '.join(KINDS)}"
+            f"there is no list of {wanted!r} and no such name: {meant}Lists: all, {', '.join(KINDS)}"
         )
     return {kind: ones for kind, ones in found.items() if ones}
 
@@ -156,10 +156,10 @@ def as_text(found: dict[str, list[Entry]]) -> str:
     )
 
 
-def wrapped(said: str, name: str, width: int) -> list[str]:
-    """A name, and at its right what is said of it, in lines of 100 characters."""
+def wrapped(text: str, name: str, width: int) -> list[str]:
+    """A name, and at its right what is written of it, in lines of 100 characters."""
     left = f"  {name:{width}}  "
-    return textwrap.wrap(said, 100, initial_indent=left, subsequent_indent=" " * len(left))
+    return textwrap.wrap(text, 100, initial_indent=left, subsequent_indent=" " * len(left))
 
 
 def section(kind: str, names: list[Entry]) -> str:
@@ -168,10 +168,10 @@ def section(kind: str, names: list[Entry]) -> str:
     lines = [kind]
     for one in names:
         settings = defaults(one)
-        said = line(kind, one) + (f"; settings {', '.join(settings)}" if settings else "")
+        text = line(kind, one) + (f"; settings {', '.join(settings)}" if settings else "")
         if one["paper"]:
-            said += f" ({one['paper']})"
-        lines += wrapped(said, str(one["name"]), width)
+            text += f" ({one['paper']})"
+        lines += wrapped(text, str(one["name"]), width)
     if kind == "initializers":
         lines.append(
             "  schemes stand on base draws and on each other: lowdin:mix=0.5@glorot-uniform"
@@ -185,7 +185,7 @@ def section(kind: str, names: list[Entry]) -> str:
 
 
 def line(kind: str, one: Entry) -> str:
-    """The summary, and before it what else can be said of a technique."""
+    """The summary, and before it more about a technique."""
     if kind != "techniques":
         return str(one["summary"])
     cls = TECHNIQUES[str(one["name"])]
@@ -203,7 +203,7 @@ def defaults(one: Entry) -> list[str]:
     """ "key=default" of its own settings, and of the strength or trigger that is its own, too."""
     short = [key for key in SHARED if key not in ("strength", "every")]
     return [
-        f"{key}={tell(limits['default'])}"
+        f"{key}={as_written(limits['default'])}"
         for key, limits in settings_of(one).items()
         if key not in short
     ]
@@ -214,7 +214,7 @@ def detail(kind: str, one: Entry) -> str:
     paper = f" ({one['paper']})" if one["paper"] else ""
     lines = textwrap.wrap(f"{kind}: {one['name']}  {line(kind, one)}{paper}", 100)
     settings = settings_of(one)
-    names = {key: f"{key}={tell(limits['default'])}" for key, limits in settings.items()}
+    names = {key: f"{key}={as_written(limits['default'])}" for key, limits in settings.items()}
     width = max(map(len, names.values()), default=0)
     for key, limits in settings.items():
         lines += wrapped("; ".join(filter(None, in_words(limits))), names[key], width)
@@ -237,7 +237,7 @@ def in_words(limits: Setting) -> list[str]:
     return [str(limits.get("help", "")), " ".join(allowed), only]
 
 
-def tell(value: object) -> str:
+def as_written(value: object) -> str:
     """A default as one writes it, true or 0.1; dots where it is not written at all."""
     if value is None:
         return "..."

@@ -13,7 +13,7 @@ import numpy as np
 from tinydiv.backend import Array, to_device, to_host
 from tinydiv.errors import UsageError
 from tinydiv.initializers.classic import BASES, Base
-from tinydiv.initializers.scheme import Inputs, Place, Scheme
+from tinydiv.initializers.scheme import Inputs, LayerInfo, Scheme
 from tinydiv.initializers.specs import SCHEMES, Start, needs_data, parse
 from tinydiv.mlp import MLP
 from tinydiv.randomness import generator, replica_seeds
@@ -96,7 +96,7 @@ def begun(
         W = np.stack([layers[l][0] for layers in drawn])
         b = np.stack([layers[l][1] for layers in drawn])
         for i, scheme in enumerate(start.schemes):
-            at = Place(rngs, start.bare and i == 0, l, net.depth, net.sizes[-1], inputs, first)
+            at = LayerInfo(rngs, start.bare and i == 0, l, net.depth, net.sizes[-1], inputs, first)
             W, b = (scheme.output if l == net.depth - 1 else scheme.hidden)(W, b, at)
         filled[f"W{l}"], filled[f"b{l}"] = W, b
         if inputs is not None and l < net.depth - 1:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinydiv.initializers.scheme import (
     Inputs,
-    Place,
+    LayerInfo,
     Scheme,
     directions,
     inverse_root,
@@ -59,7 +59,7 @@ class Centring(DataScheme):
 
     name = "centring"
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         return W, centring_bias(W, at.seen)
 
 
@@ -76,7 +76,7 @@ class ResponseZCA(DataScheme):
 
     name = "response-zca"
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         W = uncorrelated(W, at.seen)
         return W, centring_bias(W, at.seen)
 
@@ -96,7 +96,7 @@ class PCAWhite(DataScheme):
     name = "pca-white"
     white: bool = setting(True, help="whiten before rotating")
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         inputs, n_out = at.seen, W.shape[-1]
         variances, P = inputs.principal
         r = min(n_out, inputs.rank)
@@ -122,7 +122,7 @@ class LSUV(DataScheme):
     name = "lsuv"
     base = "orthogonal"
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         s = layer_deviation(W, b, at.seen)
         s = np.where(s > 0, s, 1)
         return W / s, b / s
@@ -155,7 +155,7 @@ class Greedy(Scheme):
     def needs_data(self) -> bool:
         return self.by == "responses"
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         rows = None
         if self.by == "responses":
             rows = (at.seen.A[:, :GREEDY_ROWS] - at.seen.mean).astype(np.float64)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinydiv.initializers.scheme import (
-    Place,
+    LayerInfo,
     Scheme,
     directions,
     norms,
@@ -35,11 +35,11 @@ class Orthogonal(Scheme):
     name = "orthogonal"
     gain: float = setting(1.0, above=0, help="norm of a hidden neuron where no base is named")
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         wanted = np.full((1, 1, 1), self.gain) if at.bare else norms(W)
         return orthogonal_blocks(W) * wanted, b
 
-    def output(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def output(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         return (orthogonal_blocks(W) if at.bare else W), b
 
 
@@ -66,7 +66,7 @@ class Lowdin(Scheme):
     name = "lowdin"
     mix: float = setting(1.0, low=0, high=1, help="share of the frame; the rest is the draw")
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         U = directions(W)
         Q, R = reduced(U)
         return with_norms(self.mix * (Q @ polar(R)) + (1 - self.mix) * U, norms(W), W), b
@@ -87,7 +87,7 @@ class CosineDescent(Scheme):
     steps: int = setting(60, low=0, high=100_000, help="how many steps")
     rate: float = setting(0.2, above=0, high=0.5, help="length of a step")
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         Q, R = reduced(directions(W))
         n_in, n_out = R.shape[-2:]
         rate, eye = self.rate / max(1.0, n_out / n_in), np.eye(n_out)
@@ -111,7 +111,7 @@ class Simplex(Scheme):
     name = "simplex"
     rounds: int = setting(100, low=1, high=10_000, help="alternations towards the tight frame")
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         n_in, n_out = W.shape[-2:]
         if n_out == 1:
             return W, b
@@ -145,7 +145,7 @@ class Adversarial(Scheme):
         0.99, low=0, high=1, help="cosine of each neuron to the shared direction"
     )
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         n_in = W.shape[-2]
         u = directions(np.stack([rng.standard_normal((n_in, 1)) for rng in at.rngs]))
         own = directions(W - u @ (u.mT @ W))

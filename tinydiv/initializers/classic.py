@@ -15,78 +15,74 @@ Draw = Callable[[np.random.Generator, int, int], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Base:
-    """A base draw with its name, one line and its paper."""
+    """A base draw with its name; its line and its paper stand in the docstring of `draw`."""
 
     name: str
-    summary: str
-    paper: str
     draw: Draw
 
 
-def normal(variance: Callable[[int, int], float]) -> Draw:
-    """W ~ N(0, variance(n_in, n_out)), b = 0."""
-
-    def draw(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
-        W = rng.standard_normal((n_in, n_out)) * variance(n_in, n_out) ** 0.5
-        return W, np.zeros((1, n_out))
-
-    return draw
+def normal(
+    rng: np.random.Generator, n_in: int, n_out: int, variance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """W ~ N(0, variance), b = 0."""
+    return rng.standard_normal((n_in, n_out)) * variance**0.5, np.zeros((1, n_out))
 
 
-def uniform(variance: Callable[[int, int], float]) -> Draw:
-    """W ~ U(-a, a) with a^2 / 3 = variance(n_in, n_out), b = 0."""
-
-    def draw(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
-        a = (3 * variance(n_in, n_out)) ** 0.5
-        return rng.uniform(-a, a, (n_in, n_out)), np.zeros((1, n_out))
-
-    return draw
+def uniform(
+    rng: np.random.Generator, n_in: int, n_out: int, variance: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """W ~ U(-a, a) with a^2 / 3 = variance, b = 0."""
+    a = (3 * variance) ** 0.5
+    return rng.uniform(-a, a, (n_in, n_out)), np.zeros((1, n_out))
 
 
-def pytorch_linear(
+def he_normal(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """N(0, 2/n_in), biases 0 (He, Zhang, Ren and Sun, ICCV 2015)."""
+    return normal(rng, n_in, n_out, 2 / n_in)
+
+
+def he_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """Uniform of variance 2/n_in, biases 0 (He, Zhang, Ren and Sun, ICCV 2015)."""
+    return uniform(rng, n_in, n_out, 2 / n_in)
+
+
+def glorot_normal(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """N(0, 2/(n_in + n_out)), biases 0 (Glorot and Bengio, AISTATS 2010)."""
+    return normal(rng, n_in, n_out, 2 / (n_in + n_out))
+
+
+def glorot_uniform(
     rng: np.random.Generator, n_in: int, n_out: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """torch.nn.Linear's default: W and b ~ U(-1/sqrt(n_in), 1/sqrt(n_in)), a variance of 1/(3 n_in)."""
+    """Uniform of variance 2/(n_in + n_out), biases 0 (Glorot and Bengio, AISTATS 2010)."""
+    return uniform(rng, n_in, n_out, 2 / (n_in + n_out))
+
+
+def lecun_normal(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """N(0, 1/n_in), biases 0 (LeCun, Bottou, Orr and Mueller, 1998)."""
+    return normal(rng, n_in, n_out, 1 / n_in)
+
+
+def lecun_uniform(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """Uniform of variance 1/n_in, biases 0 (LeCun, Bottou, Orr and Mueller, 1998)."""
+    return uniform(rng, n_in, n_out, 1 / n_in)
+
+
+def pytorch(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and biases uniform within 1/sqrt(n_in): torch.nn.Linear's default (PyTorch, torch.nn.Linear).
+
+    Their variance is 1/(3 n_in).
+    """
     a = n_in**-0.5
     return rng.uniform(-a, a, (n_in, n_out)), rng.uniform(-a, a, (1, n_out))
 
 
-def he(n_in: int, n_out: int) -> float:
-    return 2 / n_in
-
-
-def glorot(n_in: int, n_out: int) -> float:
-    return 2 / (n_in + n_out)
-
-
-def lecun(n_in: int, n_out: int) -> float:
-    return 1 / n_in
-
-
-HE = "He, Zhang, Ren and Sun, ICCV 2015"
-GLOROT = "Glorot and Bengio, AISTATS 2010"
-LECUN = "LeCun, Bottou, Orr and Mueller, 1998"
-
 BASES: dict[str, Base] = {
-    base.name: base
-    for base in (
-        Base("he-normal", "N(0, 2/n_in), biases 0", HE, normal(he)),
-        Base("he-uniform", "uniform of variance 2/n_in, biases 0", HE, uniform(he)),
-        Base("glorot-normal", "N(0, 2/(n_in + n_out)), biases 0", GLOROT, normal(glorot)),
-        Base(
-            "glorot-uniform",
-            "uniform of variance 2/(n_in + n_out), biases 0",
-            GLOROT,
-            uniform(glorot),
-        ),
-        Base("lecun-normal", "N(0, 1/n_in), biases 0", LECUN, normal(lecun)),
-        Base("lecun-uniform", "uniform of variance 1/n_in, biases 0", LECUN, uniform(lecun)),
-        Base(
-            "pytorch",
-            "weights and biases uniform within 1/sqrt(n_in): torch.nn.Linear's default",
-            "PyTorch, torch.nn.Linear",
-            pytorch_linear,
-        ),
+    name: Base(name, draw)
+    for draw in (
+        *(he_normal, he_uniform, glorot_normal, glorot_uniform, lecun_normal, lecun_uniform),
+        pytorch,
     )
+    for name in [draw.__name__.replace("_", "-")]
 }
 """Every base draw by name."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinydiv.initializers.by_responses import DataScheme, centring_bias
-from tinydiv.initializers.scheme import Place, inverse_root, norms, polar, rescaled, with_norms
+from tinydiv.initializers.scheme import LayerInfo, inverse_root, norms, polar, rescaled, with_norms
 from tinydiv.settings import setting
 
 
@@ -61,7 +61,7 @@ class Decorrelated(DataScheme):
         4.0, above=0, help="upper limit of what a layer gains; only without a base"
     )
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         if not (self.incoming or at.bare):  # the weights stay: no directions are needed
             return W, centring_bias(W, at.seen) if self.centre else b
         L, P = at.seen.principal[0][..., :, None], at.seen.principal[1]
@@ -80,7 +80,7 @@ class Decorrelated(DataScheme):
                 b = b + self.margin * deviation_of(Y, L)
         return W, b
 
-    def output(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def output(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         if at.depth == 1:  # no hidden neurons: nothing to tell apart
             return W, b
         V = separated(W) if self.outgoing else W
@@ -96,7 +96,7 @@ class Decorrelated(DataScheme):
         white = Y / np.sqrt(np.where(L + floor > 0, L + floor, 1))
         return with_norms(white @ inverse_root((L * white).mT @ white), norms(Y), Y)
 
-    def gain_at(self, at: Place) -> np.ndarray:
+    def gain_at(self, at: LayerInfo) -> np.ndarray:
         """g (., 1, 1): what every layer beyond the first multiplies by."""
         assert at.first is not None
         lam = np.where(at.first.peak > 0, at.first.peak, 1)

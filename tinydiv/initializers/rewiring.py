@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinydiv.initializers.scheme import Place, Scheme
+from tinydiv.initializers.scheme import LayerInfo, Scheme
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class PreferentialAttachment(Scheme):
     name = "preferential-attachment"
     base = "orthogonal"
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         return rewired(W, at.rngs), b
 
-    def output(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def output(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         return (rewired(W, at.rngs) if at.bare else W), b
 
 

@@ -1,10 +1,10 @@
-"""Factors on any start: the control that tells scale from everything else."""
+"""Factors on any start: the control that separates scale from everything else."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from tinydiv.initializers.scheme import Place, Scheme
+from tinydiv.initializers.scheme import LayerInfo, Scheme
 from tinydiv.settings import setting
 
 
@@ -22,8 +22,8 @@ class Scaled(Scheme):
     inner: float = setting(1.0, above=0, help="factor on the hidden layers")
     outer: float = setting(1.0, above=0, help="factor on the output layer")
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         return W * self.inner, b * self.inner
 
-    def output(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def output(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         return W * self.outer, b * self.outer

@@ -30,7 +30,7 @@ class Inputs:
 
     @cached_property
     def A(self) -> np.ndarray:
-        """The inputs themselves, computed when somebody asks."""
+        """The inputs themselves, computed on first use."""
         return self.rows()
 
     @cached_property
@@ -69,8 +69,8 @@ class Inputs:
 
 
 @dataclass
-class Place:
-    """Where a scheme works: one layer of some networks."""
+class LayerInfo:
+    """One layer of some networks: what a scheme reads of it."""
 
     rngs: list[np.random.Generator]
     """One per network, each already past the base draw of the whole network."""
@@ -89,7 +89,7 @@ class Place:
 
     @property
     def seen(self) -> Inputs:
-        """The inputs, where a scheme has said that it needs them."""
+        """The inputs, for schemes whose needs_data is true."""
         assert self.inputs is not None
         return self.inputs
 
@@ -109,12 +109,12 @@ class Scheme:
         """Whether it reads a probe batch."""
         return False
 
-    def hidden(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
+    def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
         """New weights and biases of a hidden layer."""
         return W, b
 
-    def output(self, W: np.ndarray, b: np.ndarray, at: Place) -> tuple[np.ndarray, np.ndarray]:
-        """New weights and biases of the output layer: the base's own, unless a scheme says otherwise."""
+    def output(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
+        """New weights and biases of the output layer: the base's own, unless a scheme changes them."""
         return W, b
 
 

@@ -2,7 +2,7 @@
 
     penalty        a function at *unit* strength: its value per network and its gradients
     layer          a piece of the network with forward and backward of its own (layers.py)
-    intervention   a deed during training: edits gradients, owns an update, moves weights
+    intervention   an action during training: edits gradients, owns an update, moves weights
 
 The framework (framework.py) owns everything else: strength, one number or one per network; which
 hidden layers; schedules and triggers; the replica axis; logging; checkpoints. A penalty acts on hidden
@@ -94,7 +94,7 @@ class Step:
         return self._probe
 
     def weights_moved(self) -> None:
-        """Say that weights changed: the probe's trace is no longer true."""
+        """Call this after weights changed: the probe's trace is dropped."""
         self._probe = None
 
     def add_dA(self, layer: int, dA: Array) -> None:
@@ -115,7 +115,7 @@ class Step:
         return self.views[deviation]
 
     def reset_moments(self, layer: int, chosen: Array) -> None:
-        """Forget the moments of chosen neurons of a hidden layer: chosen (..., H) is True for them.
+        """Set to zero the moments of chosen neurons of a hidden layer: chosen (..., H) is True for them.
 
         Incoming weights, bias, outgoing weights and what a layer before the activation learned about
         them; in the optimizer, and in every technique that keeps moments of its own. After surgery,
@@ -131,7 +131,7 @@ class Step:
                     xp.copyto(technique.moments[name], 0, where=mask)
 
     def neurons_replaced(self, layer: int, chosen: Array) -> None:
-        """Say that chosen neurons (..., H) of a hidden layer are new ones, after their weights changed.
+        """Call this after the weights of chosen neurons (..., H) were replaced.
 
         What batch norm and its like remember about a neuron, and what techniques do, is about the old
         one. The probe set says what the new one's pre-activations look like.
@@ -164,7 +164,7 @@ class Technique:
     name = ""
     family = "own"
     acts_on = "hidden layers"
-    """What else a technique acts on, it cannot be told by layers=."""
+    """Any other value: the technique takes no layers=."""
     fewest_networks = 1
     """How many networks must be trained together for it to mean anything."""
     fewest_samples = 1
@@ -370,7 +370,7 @@ class EnsemblePenalty(Penalty):
 
 
 class LayerTechnique(Technique, Layer):
-    """A layer that can be asked for by name: see layers.Layer for what to fill in."""
+    """A layer with a registered name: see layers.Layer for what to fill in."""
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -378,11 +378,11 @@ class LayerTechnique(Technique, Layer):
 
 
 class Intervention(Technique):
-    """A deed during training. Override any of the six moments; all get every network at once.
+    """An action during training. Override any of the six moments; all get every network at once.
 
     `layer` is a hidden layer's number (1 is the first), `mask` (...,) says which networks are meant
     (None: all): blend with xp.where, weights and moments alike. `invariant` names, in words, what
-    the deed keeps; a test holds it. One that acts_on the "whole network" is called once, with layer 1.
+    the action keeps; a test holds it. One that acts_on the "whole network" is called once, with layer 1.
     `edits_first`: its edit comes before those of all others.
     """
 

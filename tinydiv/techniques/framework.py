@@ -199,12 +199,14 @@ class Techniques:
         for view in step.views.values():
             nothing = xp.zeros_like(view.trace.logits)
             self.net.backward(view.trace, nothing, view.dA, accumulate=True)
-        deeds = [
+        interventions = [
             (p, p.technique, layers, plateau)
             for p, layers, _, plateau in self._all()
             if isinstance(p.technique, Intervention)
         ]
-        for p, technique, layers, plateau in sorted(deeds, key=lambda d: not d[1].edits_first):
+        for p, technique, layers, plateau in sorted(
+            interventions, key=lambda one: not one[1].edits_first
+        ):
             for layer in layers:
                 technique.watch(step, layer)
             if self._due(p, step):
@@ -226,7 +228,7 @@ class Techniques:
             for layer in layers:
                 p.technique.move(step, layer, mask)
                 step.weights_moved()
-            if plateau is not None:  # a deed was done, wait for the next; an edit goes on meanwhile
+            if plateau is not None:  # it has moved weights: wait for the next plateau; edits go on
                 plateau.restart(mask)
 
     def _due(self, placed: Placed, step: Step) -> bool:
