@@ -689,11 +689,11 @@ def test_the_limits_that_are_told_are_those_that_hold(name):
             taken(f"{limits['above'] + 1e-9:.9f}")
             refused_is(f"{limits['above']:g}")
         if only:
-            refused_is_alone = f"{name}:{key}={listing.tell(limits['default'])}"
+            refused_is_alone = f"{name}:{key}={listing.as_written(limits['default'])}"
             with pytest.raises(UsageError, match="alone"):
                 place(refused_is_alone)
         if limits["default"] is not None:
-            taken(listing.tell(limits["default"]))
+            taken(listing.as_written(limits["default"]))
 
 
 def test_lambda_is_told_beside_strength(command):
