@@ -257,6 +257,7 @@ def study(arms, first_seed=0):
         train={
             "data": "fashion-mini",
             "n_train": 1000,
+            "init": "he-normal",
             "batch_size": 32,
             "epochs": EPOCHS,
             "optimizer": "sgd",

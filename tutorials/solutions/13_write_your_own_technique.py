@@ -51,6 +51,7 @@ made = Study(
     train={
         "data": "fashion-mini",
         "n_train": 1000,
+        "init": "he-normal",
         "batch_size": 32,
         "epochs": 4,
         "optimizer": "sgd",
