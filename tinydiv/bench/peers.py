@@ -153,7 +153,7 @@ class ScikitLearn:
     """MLPClassifier.partial_fit, a batch a call: one network."""
 
     def __init__(self, job: Job) -> None:
-        from sklearn.neural_network import MLPClassifier  # type: ignore[import-untyped]
+        from sklearn.neural_network import MLPClassifier
 
         self.job, self.at = job, 0
         self.classes = np.arange(job.sizes[-1])
