@@ -146,6 +146,27 @@ def test_every_set_can_be_shown(data, kind):
     assert ("regions" in view["left"]) == (pair.facts()["inputs"] == 2)
 
 
+@pytest.mark.parametrize(
+    "setup", [replace(SMALL, technique="decov", strength=0.3), Setup(hidden=5)]
+)
+def test_the_page_works_on_the_stand_in_for_a_gpu(on_standin, monkeypatch, setup):
+    from tinydiv.runs import build
+
+    monkeypatch.setattr(
+        build.backend, "use", lambda name: "numpy"
+    )  # a run would choose NumPy again
+    pair = Pair(setup)
+    pair.advance(3)
+    for kind in ("answers", "weights", "change"):
+        json.dumps(pair.view(kind))  # plain numbers, whatever the backend
+    assert len(pair.gradient("right", 1)["whole"]) == pair.facts()["inputs"]
+    pair.remove("left", 0)
+    pair.scale("right", 2, 0.5)
+    assert pair.change(replace(pair.setup, lr=0.1)) is False
+    pair.advance(2)
+    assert pair.step == 5
+
+
 def test_like_neurons_stand_side_by_side():
     R = np.eye(5)
     R[0, 3] = R[3, 0] = 0.9
