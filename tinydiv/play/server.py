@@ -10,6 +10,7 @@ pair of networks of its own, which a thread trains; drawing asks for what there 
 
 import json
 import secrets
+import sys
 import threading
 import time
 from http import HTTPStatus
@@ -31,8 +32,8 @@ MOST_BYTES = 65_536
 MOST_PAGES = 8
 IDLE_SECONDS = 300
 """A page that has not been heard of for so long is closed."""
-TICK = 0.03
-"""So many seconds the training thread works before it lets others have the networks."""
+TICK, REST = 0.008, 0.004
+"""So many seconds the training thread works before it rests, so that drawing gets its turn."""
 
 
 class Session:
@@ -61,8 +62,8 @@ class Session:
                     self.pair.advance()
             except Exception as error:  # shown in the page, which goes on
                 self.running, self.failed = False, f"training stopped: {error}"
-            spare = 1 / self.speed - (time.monotonic() - began) if self.speed else 0.001
-            self.closed.wait(max(spare, 0.001))
+            spare = 1 / self.speed - (time.monotonic() - began) if self.speed else REST
+            self.closed.wait(max(spare, REST))
 
 
 class Server(ThreadingHTTPServer):
@@ -100,6 +101,11 @@ class Server(ThreadingHTTPServer):
         session = self.sessions.pop(key, None)
         if session is not None:
             session.closed.set()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that closes its connection in the middle of a request is no fault."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def server_close(self) -> None:
         """Stop all training, too."""
