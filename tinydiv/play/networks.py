@@ -32,7 +32,7 @@ from tinydiv.mlp import MLP
 from tinydiv.runs.build import Run, build
 from tinydiv.runs.config import TrainConfig
 from tinydiv.settings import from_table, made
-from tinydiv.techniques import LayerTechnique, Penalty, Techniques, place
+from tinydiv.techniques import LayerTechnique, Techniques, place
 
 SIDES = ("left", "right")
 PLAIN_START = "he-normal"
@@ -175,15 +175,19 @@ class Side:
         now.techniques.before_backward(step)
         net.backward(trace, step.dlogits, step.dA)
         now.techniques.after_backward(step)
-        for neuron, factor in self.factors.items():
-            net.dW[0][..., neuron] *= factor
-            net.db[0][..., neuron] *= factor
+        self.scale_gradients(net)
         now.guard.watch(trace, loss, number)
         now.optimizer.step()
         now.techniques.after_update(step)
         now.guard.hold()
         self.silence()
         self.penalties = {name: float(value) for name, value in step.penalties.items()}
+
+    def scale_gradients(self, net: MLP) -> None:
+        """Multiply the gradients of chosen neurons, of this side's network or of a copy of it."""
+        for neuron, factor in self.factors.items():
+            net.dW[0][..., neuron] *= factor
+            net.db[0][..., neuron] *= factor
 
     def silence(self) -> None:
         """A neuron that was removed sends nothing on."""
@@ -471,9 +475,7 @@ class Pair:
             techniques.after_backward(step)
             whole = to_host(net.dW[0])[:, neuron].astype("float64")
             before = to_host(net.W[0])[:, neuron].copy()
-            for h, factor in one.factors.items():
-                net.dW[0][:, h] *= factor
-                net.db[0][:, h] *= factor
+            one.scale_gradients(net)
             optimizer.step()
             techniques.after_update(step)
             update = to_host(net.W[0])[:, neuron] - before
@@ -496,7 +498,6 @@ class Pair:
                 "cosine": float(task @ technique) / size if size else None,
                 "name": placed[0].label if placed else "",
                 "formula": inspect.getdoc(type(placed[0].technique)) or "" if placed else "",
-                "penalty": bool(placed) and isinstance(placed[0].technique, Penalty),
                 "factor": one.factors.get(neuron, 1.0),
             }
 
