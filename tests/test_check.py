@@ -534,6 +534,14 @@ def test_code_that_fails_while_it_is_checked_is_a_failed_check(tmp_path, capsys,
     assert sentence in capsys.readouterr().out
 
 
+def test_a_folder_named_as_the_checker_s_own_hides_no_line(tmp_path, capsys):
+    (tmp_path / "check").mkdir()
+    source = "class Mine(ActivationPenalty):\n    def __call__(self, A, step):\n        raise OSError('no')"
+    file = write(tmp_path / "check", source)
+    assert checked(file) == 1
+    assert f"raised OSError: no ({file}, line" in capsys.readouterr().out
+
+
 def test_settings_may_be_named_in_the_file_s_spec(tmp_path, capsys):
     source = """
 from tinydiv.techniques import setting

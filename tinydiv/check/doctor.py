@@ -10,14 +10,16 @@ known fault that explains several arrays at once (variants.py computes what it w
 the patterns, which explain one array each.
 """
 
-import os
 import re
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from tinydiv.backend import Array
 from tinydiv.check.evidence import Evidence, Facts, Finding
 from tinydiv.check.patterns import PATTERNS, elsewhere
+
+OWN_ROOM = Path(__file__).parent  # the checker's own lines: never the place of a fault in checked code
 
 
 def diagnose(evidence: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
@@ -75,7 +77,7 @@ def shape_finding(name: str, analytic: Array, x: Array) -> Finding:
 def raised_finding(error: BaseException) -> Finding:
     """What the checked code raised, in which line, and what that often means."""
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if f"{os.sep}check{os.sep}" not in f.filename]
+    theirs = [f for f in frames if not Path(f.filename).is_relative_to(OWN_ROOM)]
     place = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
     said = " ".join(str(error).split())
     words = f"raised {type(error).__name__}: {said}{place}"
