@@ -19,7 +19,9 @@ from tinydiv.backend import Array
 from tinydiv.check.evidence import Evidence, Facts, Finding
 from tinydiv.check.patterns import PATTERNS, elsewhere
 
-OWN_ROOM = Path(__file__).parent  # the checker's own lines: never the place of a fault in checked code
+OWN_ROOM = Path(
+    __file__
+).parent  # the checker's own lines: never the place of a fault in checked code
 
 
 def diagnose(evidence: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
