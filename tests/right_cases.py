@@ -11,7 +11,7 @@ from tinydiv.backend import to_device, to_host
 from tinydiv.check import points
 from tinydiv.check.losses import loss_case
 from tinydiv.check.network import network_case
-from tinydiv.check.points import Memory, Shape
+from tinydiv.check.points import Dimensions, Memory
 from tinydiv.check.techniques import layer_case, settings_of, unit_cases
 from tinydiv.layers import Context
 from tinydiv.techniques import TECHNIQUES
@@ -38,7 +38,7 @@ def shape(rng, hidden, least=1):
     sizes = (*sizes[:-1], max(sizes[-1], 2))  # class numbers need two outputs
     replicas = pick(rng, [None, None, 1, 2, 3, sizes[1]])
     own = replicas is not None and bool(rng.integers(2))
-    return Shape(sizes, int(rng.integers(1, 8)), replicas, own)
+    return Dimensions(sizes, int(rng.integers(1, 8)), replicas, own)
 
 
 def of_network(rng, seed):

@@ -7,7 +7,7 @@ import pytest
 
 from tinydiv.backend import to_device, to_host
 from tinydiv.errors import UsageError
-from tinydiv.growing.auxiliary import ARMS, PUBLISHED, Setting, Trials, train
+from tinydiv.growing.auxiliary import ARMS, PUBLISHED, AuxiliarySetting, Trials, train
 from tinydiv.losses import binary_cross_entropy, squared_error
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import SGD
@@ -38,10 +38,7 @@ def general(arm, setting, seeds):
     for number in range(setting.epochs):
         trace = net.forward(X)
         value, dlogits = loss(trace.logits, Y)
-        step = techniques.step(trace, Y, value, dlogits, number)
-        techniques.before_backward(step)
-        net.backward(trace, step.dlogits, step.dA)
-        techniques.after_backward(step)
+        techniques.backward(trace, Y, value, dlogits, number)
         optimizer.step()
     return to_host(net.forward(test_x).logits[:, :, 0]).T, to_host(sized_at(net, 1).size).ravel()
 
@@ -66,7 +63,7 @@ def test_trials_are_the_general_networks(arm, task, backend):
 @pytest.mark.parametrize("arm", list(ARMS))
 def test_every_arms_gradient_is_the_losses(arm, backend):
     """One step of gradient descent, against numerical derivatives of the loss."""
-    setting = Setting("cubic", 1, 1e-3, 0.1, goal=2.3, room=4)
+    setting = AuxiliarySetting("cubic", 1, 1e-3, 0.1, goal=2.3, room=4)
     one = ARMS[arm]
     before = Trials(setting, [5])
 

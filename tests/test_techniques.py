@@ -55,10 +55,7 @@ def one_step(net, opt, techniques, X, Y, number=0, epoch=0):
     """What the training loop does, for one batch; returns the Step."""
     trace = net.forward(X, Context(training=True, step=number))
     loss, dlogits = cross_entropy(trace.logits, Y)
-    step = techniques.step(trace, Y, loss, dlogits, number, epoch)
-    techniques.before_backward(step)
-    net.backward(trace, step.dlogits, step.dA)
-    techniques.after_backward(step)
+    step = techniques.backward(trace, Y, loss, dlogits, number, epoch)
     opt.step()
     techniques.after_update(step)
     return step

@@ -488,11 +488,9 @@ def train(
                 factor = plan(loop.step, total)
                 trace = net.forward(X, Context(training=True, step=loop.step))
                 task_loss, dlogits = loss_function(trace.logits, Y)
-
-                step = techniques.step(trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor)
-                techniques.before_backward(step)
-                net.backward(trace, step.dlogits, step.dA)
-                techniques.after_backward(step)
+                step = techniques.backward(
+                    trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor
+                )
                 guard.watch(trace, task_loss, loop.step)
                 optimizer.step(factor)
                 techniques.after_update(step)

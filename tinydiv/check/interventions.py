@@ -7,7 +7,7 @@ networks get what it would get alone? What it says in `invariant` is words, whic
 from tinydiv.backend import Array, xp
 from tinydiv.check import points
 from tinydiv.check.doctor import raised_finding
-from tinydiv.check.points import Shape
+from tinydiv.check.points import Dimensions
 from tinydiv.errors import RunError, UsageError
 from tinydiv.layers import Context
 from tinydiv.mlp import MLP
@@ -15,7 +15,7 @@ from tinydiv.optimizers import SGD
 from tinydiv.techniques.base import Intervention
 from tinydiv.techniques.framework import Techniques
 
-SHAPE = Shape((6, 5, 4, 3), 8, replicas=3)
+SHAPE = Dimensions((6, 5, 4, 3), 8, replicas=3)
 STEPS = 6
 
 
@@ -54,10 +54,7 @@ def trained(technique: Intervention, seed: int, replicas: int | None, which: int
     for number in range(STEPS):
         trace = net.forward(X, Context(training=True, step=number))
         loss, dlogits = techniques.loss(trace.logits, Y)
-        step = techniques.step(trace, Y, loss, dlogits, number)
-        techniques.before_backward(step)
-        net.backward(trace, step.dlogits, step.dA)
-        techniques.after_backward(step)
+        step = techniques.backward(trace, Y, loss, dlogits, number)
         optimizer.step()
         techniques.after_update(step)
     return net.theta

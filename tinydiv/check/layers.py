@@ -6,14 +6,14 @@ never updated. Each promise is checked on a small network in which the layer sta
 
 from tinydiv.backend import Array, xp
 from tinydiv.check import points
-from tinydiv.check.points import Memory, Shape
+from tinydiv.check.points import Dimensions, Memory
 from tinydiv.errors import UsageError
 from tinydiv.layers import Context
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import LayerTechnique
 from tinydiv.techniques.placing import layers_of
 
-SHAPE = Shape((6, 5, 3), 40)
+SHAPE = Dimensions((6, 5, 3), 40)
 PASSES = 400
 """Training passes on one batch, after which running statistics are those of the batch."""
 

@@ -9,7 +9,7 @@ from tinydiv.check import points
 from tinydiv.check.evidence import Facts
 from tinydiv.check.judge import Case
 from tinydiv.check.numeric import Point
-from tinydiv.check.points import Memory, Shape
+from tinydiv.check.points import Dimensions, Memory
 from tinydiv.check.variants import parts, variants
 from tinydiv.layers import Context
 from tinydiv.mlp import MLP
@@ -32,7 +32,7 @@ def network_cases(
     names = list(activations.ACTIVATIONS)
     shapes = [points.LINEAR, points.SHALLOW, points.MANY, points.SQUARE, points.ONE_SAMPLE]
     shapes.append(points.LARGE)
-    plan: list[tuple[Shape, str]] = [(points.DEEP, name) for name in names]
+    plan: list[tuple[Dimensions, str]] = [(points.DEEP, name) for name in names]
     plan += [(shape, names[i % len(names)]) for i, shape in enumerate(shapes)]
     for shape, activation in plan:
         net = points.network(shape, activation, seed, kind=kind)
@@ -53,7 +53,7 @@ def network_cases(
 
 def network_case(
     net: MLP,
-    shape: Shape,
+    shape: Dimensions,
     seed: int,
     *,
     kind: str = "network",

@@ -19,7 +19,7 @@ from tinydiv.randomness import generator
 
 
 @dataclass(frozen=True)
-class Shape:
+class Dimensions:
     """One network's sizes, how many networks, the batch, and whether each has inputs of its own."""
 
     sizes: tuple[int, ...]
@@ -33,22 +33,22 @@ class Shape:
         return f"{'-'.join(map(str, self.sizes))}, N={self.samples}{many}{own}"
 
 
-LINEAR = Shape((4, 3), 7)
-SHALLOW = Shape((5, 4, 3), 7)
-DEEP = Shape((5, 4, 6, 3), 7)
-MANY = Shape((5, 4, 2, 3), 6, replicas=3)
-SQUARE = Shape((4, 4, 4, 4), 6, replicas=4, own_inputs=True)
+LINEAR = Dimensions((4, 3), 7)
+SHALLOW = Dimensions((5, 4, 3), 7)
+DEEP = Dimensions((5, 4, 6, 3), 7)
+MANY = Dimensions((5, 4, 2, 3), 6, replicas=3)
+SQUARE = Dimensions((4, 4, 4, 4), 6, replicas=4, own_inputs=True)
 """Everything is 4: networks, inputs, neurons, outputs. What met the wrong axis raises no error here."""
-ONE_SAMPLE = Shape((3, 4, 2), 1)
-WIDE = Shape((3, 5, 7, 2), 9, replicas=2)
+ONE_SAMPLE = Dimensions((3, 4, 2), 1)
+WIDE = Dimensions((3, 5, 7, 2), 9, replicas=2)
 """More neurons than inputs: their weights cannot all be orthogonal."""
 
-LARGE = Shape((6, 20, 9, 3), 40)
+LARGE = Dimensions((6, 20, 9, 3), 40)
 """Larger than any limit on samples or neurons that a small test would not reach."""
 
-SILENT = Shape((3, 3, 2), 5, replicas=3)
+SILENT = Dimensions((3, 3, 2), 5, replicas=3)
 """For dead neurons: one in the first network, all but one in the second, all in the third."""
-TWINS = Shape((3, 4, 2), 5)
+TWINS = Dimensions((3, 4, 2), 5)
 """For two neurons that are equal to the last bit."""
 
 
@@ -63,7 +63,7 @@ def labels(*shape: int, classes: int, seed: int) -> Array:
 
 
 def network(
-    shape: Shape,
+    shape: Dimensions,
     activation: str | Activation,
     seed: int,
     layers: Sequence[Layer] = (),
@@ -75,12 +75,12 @@ def network(
     return net
 
 
-def inputs(shape: Shape, seed: int) -> Array:
+def inputs(shape: Dimensions, seed: int) -> Array:
     lead = (shape.replicas,) if shape.own_inputs and shape.replicas else ()
     return numbers(*lead, shape.samples, shape.sizes[0], seed=seed + 1)
 
 
-def targets(shape: Shape, seed: int) -> Array:
+def targets(shape: Dimensions, seed: int) -> Array:
     """Class numbers, shared or one row per network as the inputs are."""
     lead = (shape.replicas,) if shape.own_inputs and shape.replicas else ()
     return labels(*lead, shape.samples, classes=shape.sizes[-1], seed=seed + 2)
@@ -145,7 +145,7 @@ def _copied(value: Array) -> Array:
     return value.copy() if hasattr(value, "copy") else value
 
 
-def warm_up(net: MLP, shape: Shape, seed: int) -> Memory:
+def warm_up(net: MLP, shape: Dimensions, seed: int) -> Memory:
     """Let the layers see a few batches, so that their running statistics are not the first ones."""
     for step in range(3):
         net.forward(2.0 * inputs(shape, seed + 10 * step) + 0.3, Context(training=True, step=step))

@@ -19,7 +19,7 @@ from tinydiv.check.evidence import Facts
 from tinydiv.check.judge import Case
 from tinydiv.check.network import network_case
 from tinydiv.check.numeric import Point
-from tinydiv.check.points import Memory, Shape
+from tinydiv.check.points import Dimensions, Memory
 from tinydiv.errors import UsageError
 from tinydiv.layers import Context, Layer
 from tinydiv.mlp import MLP
@@ -45,8 +45,8 @@ LARGE_SCALES = (15.0, *SCALES)
 """Of the large point: activations and weights beyond 30 come first."""
 
 UNIT_SHAPES = (
-    Shape((5, 4, 6, 3), 9),
-    Shape((5, 4, 3, 3), 7, replicas=3),
+    Dimensions((5, 4, 6, 3), 9),
+    Dimensions((5, 4, 3, 3), 7, replicas=3),
     points.SQUARE,
     points.WIDE,
 )
@@ -244,7 +244,7 @@ def specialised(given: Point, cls: type[Penalty]) -> Point:
 def unit_cases(
     penalty: Penalty,
     chosen: Settings,
-    shape: Shape,
+    shape: Dimensions,
     activation: str,
     seed: int,
     subject: str = "",
@@ -349,7 +349,7 @@ def strengths_for(penalty: Penalty, replicas: int | None) -> tuple[float, ...]:
 def objective_case(
     penalty: Penalty,
     chosen: Settings,
-    shape: Shape,
+    shape: Dimensions,
     activation: str,
     seed: int,
     subject: str = "",
@@ -418,7 +418,12 @@ def layer_cases(
     cls: type[LayerTechnique], seed: int, subject: str = "", settings: Settings | None = None
 ) -> Iterator[Case]:
     """A layer alone and inside a network; training and evaluation; one network and several."""
-    shapes = (Shape((5, 4, 3), 7), Shape((5, 4, 6, 3), 9, replicas=3), points.SQUARE, points.LARGE)
+    shapes = (
+        Dimensions((5, 4, 3), 7),
+        Dimensions((5, 4, 6, 3), 9, replicas=3),
+        points.SQUARE,
+        points.LARGE,
+    )
     usual = list(settings_of(cls)) if settings is None else [settings]
     more = list(second_values(cls)) if settings is None else []
     for i, chosen in enumerate(usual + more):
@@ -446,7 +451,7 @@ def layer_case(
     net: MLP,
     memory: Memory,
     chosen: Settings,
-    shape: Shape,
+    shape: Dimensions,
     context: Context,
     seed: int,
     subject: str = "",

@@ -9,7 +9,6 @@ Every comparison is paired over start and data, keeps each piece in its folder, 
 stopped when the same command is given again. Each has flags of its own: python -m tinydiv.grow NAME --help
 """
 
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tinydiv.command import cli
 from tinydiv.errors import UsageError, nearest
+from tinydiv.runs.processes import cores
 from tinydiv.settings import (
     from_flags,
     made,
@@ -174,15 +174,15 @@ def read(
     return options, made(settings, (small if options.quick else {}) | given)
 
 
-class Study(Protocol):
-    """A comparison that can say what it consists of."""
+class Comparison(Protocol):
+    """What every comparison has: its settings, checked, and the pieces that it consists of."""
 
     def settings(self) -> Sequence[object]: ...
 
     def pieces(self) -> list["Piece"]: ...
 
 
-def compute(name: str, options: Namespace, study: Study) -> Path:
+def compute(name: str, options: Namespace, study: Comparison) -> Path:
     """Compute the pieces of a comparison that are missing, and return its folder."""
     from tinydiv.growing import pieces
 
@@ -202,7 +202,7 @@ def folder_of(name: str, out: str | None, quick: bool) -> Path:
 def processes_of(given: str | None) -> int:
     if given is not None:
         return whole(1, 4096)("--processes", given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def bar() -> Callable[[int, int], None]:
@@ -211,12 +211,12 @@ def bar() -> Callable[[int, int], None]:
 
     shown = tqdm(unit="piece", file=sys.stderr, disable=None, leave=False)
 
-    def told(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         shown.total = total
         shown.n = done
         shown.refresh()
 
-    return told
+    return show
 
 
 def auxiliary(argv: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ CHUNK = 128
 
 
 @dataclass(frozen=True)
-class Arm:
+class AuxiliaryArm:
     """One way to let a size come in: where N starts, and what gates and input follow.
 
     gates, fed: "size" for N, "goal" for the goal; fed also "nothing" and "one".
@@ -43,20 +43,20 @@ class Arm:
     fed: str = "size"
 
 
-ARMS: dict[str, Arm] = {
-    "growing": Arm("the paper's growing arm: N from 0, which gates and is an input", "0"),
-    "grown": Arm("the paper's control: N starts at the goal", "goal"),
-    "growing-plain": Arm("growing without the input N", "0", fed="nothing"),
-    "grown-plain": Arm("grown without the input N", "goal", fed="nothing"),
-    "gate-ramps": Arm("only the gates grow; the input stays at the goal", "0", fed="goal"),
-    "input-ramps": Arm("only the input grows; all neurons are open", "0", gates="goal"),
-    "grown-input-1": Arm("grown, with an input of 1 in place of N", "goal", fed="one"),
+ARMS: dict[str, AuxiliaryArm] = {
+    "growing": AuxiliaryArm("the paper's growing arm: N from 0, which gates and is an input", "0"),
+    "grown": AuxiliaryArm("the paper's control: N starts at the goal", "goal"),
+    "growing-plain": AuxiliaryArm("growing without the input N", "0", fed="nothing"),
+    "grown-plain": AuxiliaryArm("grown without the input N", "goal", fed="nothing"),
+    "gate-ramps": AuxiliaryArm("only the gates grow; the input stays at the goal", "0", fed="goal"),
+    "input-ramps": AuxiliaryArm("only the input grows; all neurons are open", "0", gates="goal"),
+    "grown-input-1": AuxiliaryArm("grown, with an input of 1 in place of N", "goal", fed="one"),
 }
 """Every arm by name."""
 
 
 @dataclass(frozen=True)
-class Setting:
+class AuxiliarySetting:
     """What one comparison holds fixed."""
 
     task: str
@@ -84,14 +84,14 @@ class Setting:
             )
 
 
-PUBLISHED: dict[str, Setting] = {
-    "bessel-window": Setting("bessel-window", 40_000, 0.001, 0.1),
-    "bessel-sum": Setting("bessel-sum", 20_000, 0.001, 0.1),
-    "cubic": Setting("cubic", 20_000, 0.001, 0.1),
-    "quadratic": Setting("quadratic", 20_000, 0.001, 0.1),
-    "cubic-2": Setting("cubic-2", 20_000, 0.001, 0.1),
-    "quadratic-2": Setting("quadratic-2", 20_000, 0.001, 0.1),
-    "step": Setting("step", 10_000, 0.08, 0.01, n_train=40, n_test=10),
+PUBLISHED: dict[str, AuxiliarySetting] = {
+    "bessel-window": AuxiliarySetting("bessel-window", 40_000, 0.001, 0.1),
+    "bessel-sum": AuxiliarySetting("bessel-sum", 20_000, 0.001, 0.1),
+    "cubic": AuxiliarySetting("cubic", 20_000, 0.001, 0.1),
+    "quadratic": AuxiliarySetting("quadratic", 20_000, 0.001, 0.1),
+    "cubic-2": AuxiliarySetting("cubic-2", 20_000, 0.001, 0.1),
+    "quadratic-2": AuxiliarySetting("quadratic-2", 20_000, 0.001, 0.1),
+    "step": AuxiliarySetting("step", 10_000, 0.08, 0.01, n_train=40, n_test=10),
 }
 """The paper's settings of each task."""
 
@@ -99,7 +99,9 @@ PUBLISHED: dict[str, Setting] = {
 class Trials:
     """Networks and their points for a list of seeds: equal seeds start equal in every arm."""
 
-    def __init__(self, setting: Setting, seeds: Sequence[int], *, shared: bool = False) -> None:
+    def __init__(
+        self, setting: AuxiliarySetting, seeds: Sequence[int], *, shared: bool = False
+    ) -> None:
         setting.check()
         self.setting, H = setting, setting.room
         self.points = tasks.points(
@@ -127,7 +129,7 @@ def sigmoid(z: Array) -> Array:
 
 
 @dataclass
-class Outcome:
+class AuxiliaryResult:
     """What came of each trial, as plain arrays (T,); moments: see train."""
 
     test: Array
@@ -145,12 +147,12 @@ class Outcome:
 
 
 def train(
-    arm: Arm,
+    arm: AuxiliaryArm,
     trials: Trials,
     *,
     moments: int = 0,
     on_moment: Callable[[int, Trials], None] | None = None,
-) -> Outcome:
+) -> AuxiliaryResult:
     """Train all trials of one arm from where they stand; the trials' arrays are changed.
 
     moments: how many times, at equal distances, size and test loss are kept. on_moment(epoch, trials) is
@@ -210,7 +212,7 @@ def train(
     test, hidden = loss(arm, trials)
     inner, _ = loss(arm, trials, part="train")
     kept = [to_host(xp.stack([row[i] for row in seen])) if seen else None for i in (1, 2)]
-    return Outcome(
+    return AuxiliaryResult(
         test=to_host(test),
         train=to_host(inner),
         size=to_host(N).copy(),
@@ -221,7 +223,7 @@ def train(
     )
 
 
-def forward(arm: Arm, trials: Trials, x: Array) -> tuple[Array, Array]:
+def forward(arm: AuxiliaryArm, trials: Trials, x: Array) -> tuple[Array, Array]:
     """(outputs (P, T), gated activations (P, H, T)) at x (P, T) or (P, 1)."""
     s, N = trials.setting, trials.N
     neurons = xp.arange(s.room, dtype="float64")[:, None]
@@ -232,7 +234,7 @@ def forward(arm: Arm, trials: Trials, x: Array) -> tuple[Array, Array]:
     return xp.einsum("pht,ht->pt", S, trials.w3) + trials.b3, S
 
 
-def loss(arm: Arm, trials: Trials, part: str = "test") -> tuple[Array, Array]:
+def loss(arm: AuxiliaryArm, trials: Trials, part: str = "test") -> tuple[Array, Array]:
     """(loss (T,) without the size term, gated activations on 101 points of [-1, 1])."""
     x, y = trials.points[2:] if part == "test" else trials.points[:2]
     out, _ = forward(arm, trials, to_device(x))

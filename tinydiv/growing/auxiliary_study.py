@@ -11,8 +11,8 @@ import numpy as np
 
 from tinydiv.errors import UsageError, unknown
 from tinydiv.files import atomic
-from tinydiv.growing.auxiliary import ARMS, CHUNK, PUBLISHED, Setting, Trials, train
-from tinydiv.growing.comparing import difference, ratio, said
+from tinydiv.growing.auxiliary import ARMS, CHUNK, PUBLISHED, AuxiliarySetting, Trials, train
+from tinydiv.growing.comparing import bounded, difference, ratio
 from tinydiv.growing.pieces import Arrays, Piece, read
 
 MOMENTS = 40
@@ -57,7 +57,7 @@ class Auxiliary:
     shared: bool = False
     seed: int = 0
 
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[AuxiliarySetting]:
         """One per task and lambda. Raises UsageError for what makes no network."""
         found = []
         for task in self.tasks:
@@ -89,7 +89,7 @@ class Auxiliary:
         last = min(first + CHUNK, self.trials)
         return list(range(self.seed + first, self.seed + last))
 
-    def arm(self, folder: Path, setting: Setting, arm: str) -> Arrays:
+    def arm(self, folder: Path, setting: AuxiliarySetting, arm: str) -> Arrays:
         """What came of one arm: arrays over all trials, and (moments, trials)."""
         firsts = range(0, self.trials, CHUNK)
         found = [read(folder, Piece(name_of(setting, arm, first), work, ())) for first in firsts]
@@ -97,11 +97,11 @@ class Auxiliary:
         return together | {"epochs": found[0]["epochs"]}
 
 
-def name_of(setting: Setting, arm: str, first: int) -> str:
+def name_of(setting: AuxiliarySetting, arm: str, first: int) -> str:
     return f"{setting.task}-{setting.lam:g}-{arm}-{first}"
 
 
-def work(setting: Setting, arm: str, seeds: Sequence[int], shared: bool) -> Arrays:
+def work(setting: AuxiliarySetting, arm: str, seeds: Sequence[int], shared: bool) -> Arrays:
     """One piece: train, and keep a few numbers of each trial."""
     with np.errstate(over="ignore", invalid="ignore"):  # a trial that diverges is counted as such
         outcome = train(ARMS[arm], Trials(setting, seeds, shared=shared), moments=MOMENTS)
@@ -165,11 +165,11 @@ def table(losses: Losses) -> str:
             found = ratio(one["test"], other["test"])
             if found is None:
                 continue
-            ranks = difference(one["rank"], other["rank"])
+            ranks = bounded(difference(one["rank"], other["rank"]), 2, signed=True)
             known = published(task, float(lam)) if (a, b) == ("growing", "grown") else ""
             lines.append(
-                f"| {task} | {lam} | {a} / {b} | {what} | {found.trials} | {said(found.means)} | "
-                f"{said(found.geometric)} | {found.wins:.0%} | {said(ranks, 2, signed=True)} | {known} |"
+                f"| {task} | {lam} | {a} / {b} | {what} | {found.trials} | {bounded(found.means)} | "
+                f"{bounded(found.geometric)} | {found.wins:.0%} | {ranks} | {known} |"
             )
     return "\n".join(lines) + "\n"
 

@@ -53,7 +53,7 @@ def difference(a: ArrayLike, b: ArrayLike) -> Interval | None:
     return bca_interval(lambda x: x.mean(axis=-1), d, resamples=RESAMPLES)
 
 
-def said(interval: Interval | None, digits: int = 3, *, signed: bool = False) -> str:
+def bounded(interval: Interval | None, digits: int = 3, *, signed: bool = False) -> str:
     """ ".093 [.05, .27]" of an interval; a dash for none."""
     if interval is None:
         return "-"

@@ -9,7 +9,7 @@ from tinydiv import optimizers
 from tinydiv.errors import UsageError
 from tinydiv.files import atomic
 from tinydiv.files.model import NAME, load_model, save_model
-from tinydiv.growing.comparing import difference, said
+from tinydiv.growing.comparing import bounded, difference
 from tinydiv.growing.condense import BESIDE, asleep_from, compacted, condense, copied, counted
 from tinydiv.growing.pieces import Arrays, Piece, read
 from tinydiv.initializers import PROBE, initialize, needs_data
@@ -111,7 +111,9 @@ def table(study: Condense, folder: Path) -> str:
             raw, after = found[f"{name}-raw"], found[f"{name}-retrained"]
             change = difference(after, found["full"])
             shown = (
-                said(change, 3, signed=True) if change else f"{(after - found['full']).mean():+.4f}"
+                bounded(change, 3, signed=True)
+                if change
+                else f"{(after - found['full']).mean():+.4f}"
             )
             cells = [
                 f"{tau:g}",

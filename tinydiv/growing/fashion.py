@@ -18,7 +18,7 @@ from tinydiv.backend import to_host
 from tinydiv.diversity import measure
 from tinydiv.errors import UsageError, unknown
 from tinydiv.files import atomic
-from tinydiv.growing.comparing import difference, said
+from tinydiv.growing.comparing import bounded, difference
 from tinydiv.growing.pieces import Arrays, Piece, read
 from tinydiv.initializers import PROBE, initialize, needs_data
 from tinydiv.layers import Context
@@ -131,10 +131,7 @@ def work(study: Fashion, width: int, every: int, arm: str) -> Arrays:
             trace = net.forward(X, Context(training=True, step=number))
             value, dlogits = cross_entropy(trace.logits, Y)
             factor = plan(number, total)
-            step = techniques.step(trace, Y, value, dlogits, number, epoch, factor)
-            techniques.before_backward(step)
-            net.backward(trace, step.dlogits, step.dA)
-            techniques.after_backward(step)
+            step = techniques.backward(trace, Y, value, dlogits, number, epoch, factor)
             optimizer.step(factor)
             techniques.after_update(step)
             for _ in range(int((moments == number).sum())):
@@ -201,11 +198,11 @@ def table(study: Fashion, arms: Looks) -> str:
         full = arms.get((width, study.every[0], "full"))
         late = soon = rank = "-"
         if full is not None and arm != "full":
-            late = said(difference(found["accuracy"][-1], full["accuracy"][-1]), 2, signed=True)
-            soon = said(
+            late = bounded(difference(found["accuracy"][-1], full["accuracy"][-1]), 2, signed=True)
+            soon = bounded(
                 difference(found["accuracy"][early], full["accuracy"][early]), 2, signed=True
             )
-            rank = said(difference(found["rank"][-1], full["rank"][-1]), 2, signed=True)
+            rank = bounded(difference(found["rank"][-1], full["rank"][-1]), 2, signed=True)
         steps = len(study.cost(width, every, arm))
         cells = [str(width), str(every) if WAYS[arm] else "-", arm, str(steps)]
         cells += [f"{found['accuracy'][-1].mean():.4f}", late, soon]

@@ -11,7 +11,7 @@ import numpy as np
 
 from tinydiv.errors import UsageError, unknown
 from tinydiv.files import atomic
-from tinydiv.growing.comparing import difference, ratio, said
+from tinydiv.growing.comparing import bounded, difference, ratio
 from tinydiv.growing.mask import ARMS, PUBLISHED, MaskSetting, work
 from tinydiv.growing.pieces import Arrays, Piece, read
 
@@ -163,13 +163,13 @@ def row(
     """One line of the table."""
     means = beside = rank = "-"
     if static is not None and arm != "static":
-        rank = said(difference(found["rank"], static["rank"]), 2, signed=True)
+        rank = bounded(difference(found["rank"], static["rank"]), 2, signed=True)
         if task == "spirals":
-            beside = said(difference(found["test"], static["test"]), 2, signed=True)
+            beside = bounded(difference(found["test"], static["test"]), 2, signed=True)
         else:
             both = ratio(found["test"], static["test"])
             if both is not None:
-                means, beside = said(both.means), said(both.geometric)
+                means, beside = bounded(both.means), bounded(both.geometric)
     known = PUBLISHED[task].get(arm) if width == 10 else None
     cells = [task, str(width), lr, arm, str(len(found["seed"])), f"{found['test'].mean():.3g}"]
     cells += [means, beside, rank, "" if known is None else f"{known:g}"]

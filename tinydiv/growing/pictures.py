@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from tinydiv.files import atomic
-from tinydiv.growing.auxiliary import ARMS, Setting
+from tinydiv.growing.auxiliary import ARMS, AuxiliarySetting
 from tinydiv.growing.auxiliary_study import PUBLISHED_BANDS, Auxiliary, read_trials
 from tinydiv.growing.comparing import ratio
 from tinydiv.growing.fashion import COLUMNS, Fashion, arms_of
@@ -169,7 +169,7 @@ def band(ax: Axes, study: Auxiliary, folder: Path, task: str) -> Axes:
     return ax
 
 
-def curve_gif(path: Path, setting: Setting, arm: str = "growing", seed: int = 0) -> None:
+def curve_gif(path: Path, setting: AuxiliarySetting, arm: str = "growing", seed: int = 0) -> None:
     """An animation: one network's curve beside its task as neurons arrive, and the gates below."""
     from matplotlib.animation import FuncAnimation, PillowWriter
 

@@ -67,17 +67,17 @@ def run(
     folder: Path,
     pieces: Sequence[Piece],
     processes: int = 1,
-    told: Callable[[int, int], None] = lambda done, total: None,
+    on_piece: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Compute the pieces that are missing, some at a time. told(done, total) is called after each."""
+    """Compute the pieces that are missing, some at a time. on_piece(done, total) is called after each."""
     left = [piece for piece in pieces if not path_of(folder, piece).is_file()]
     done = len(pieces) - len(left)
-    told(done, len(pieces))
+    on_piece(done, len(pieces))
     if processes == 1 or len(left) < 2:
         for piece in left:
             keep(folder, piece, piece.work(*piece.arguments))
             done += 1
-            told(done, len(pieces))
+            on_piece(done, len(pieces))
         return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         waiting = {pool.submit(piece.work, *piece.arguments): piece for piece in left}
@@ -85,7 +85,7 @@ def run(
             for future in as_completed(waiting):
                 keep(folder, waiting[future], future.result())
                 done += 1
-                told(done, len(pieces))
+                on_piece(done, len(pieces))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

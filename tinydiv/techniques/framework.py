@@ -1,12 +1,11 @@
 """The framework around the techniques: when each acts, and where gradients go.
 
     techniques = Techniques(net, ["decov:strength=0.1", "muon:lr=0.02"], optimizer)
-    step = techniques.step(trace, targets, loss, dlogits, number, epoch)
-    techniques.before_backward(step)                   # penalties: values, and gradients for backward
-    net.backward(trace, step.dlogits, step.dA)
-    techniques.after_backward(step)                    # gradients of weights; edited gradients
+    trace = net.forward(X, Context(training=True, step=number))
+    loss, dlogits = cross_entropy(trace.logits, Y)
+    step = techniques.backward(trace, Y, loss, dlogits, number, epoch)   # net.backward, with its techniques
     optimizer.step()
-    techniques.after_update(step)                      # owned updates; moved weights
+    techniques.after_update(step)                                        # owned updates; moved weights
 
 What a user sets, and how it is read and held to its limits, is in placing.py.
 """
@@ -161,7 +160,7 @@ class Techniques:
         epoch: int = 0,
         factor: float = 1.0,
     ) -> Step:
-        """Gather what techniques may know about this step."""
+        """Gather what techniques read in this step."""
         return Step(
             *(self.net, trace, targets, self.loss, loss, dlogits, dlogits),
             number=number,
@@ -174,6 +173,27 @@ class Techniques:
             probe_inputs=self.probe_inputs,
             others=[p.technique for p in self.placed],
         )
+
+    def backward(
+        self,
+        trace: Trace,
+        targets: Array,
+        loss: Array,
+        dlogits: Array,
+        number: int = 0,
+        epoch: int = 0,
+        factor: float = 1.0,
+    ) -> Step:
+        """The backward pass of a step with all its techniques: fills net.dtheta.
+
+        Penalties add their gradients to those of activations and logits before the pass; gradients of
+        weights are added, and interventions edit gradients, after it.
+        """
+        step = self.step(trace, targets, loss, dlogits, number, epoch, factor)
+        self.before_backward(step)
+        self.net.backward(trace, step.dlogits, step.dA)
+        self.after_backward(step)
+        return step
 
     def before_backward(self, step: Step) -> None:
         """Evaluate every penalty; its gradients go into step.dA and step.dlogits."""
