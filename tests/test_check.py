@@ -324,7 +324,7 @@ def test_strength_per_network_is_part_of_the_objective():
 
     report = suite.check_technique(Bare)
     assert [row.right for row in report.rows if row.kind == "penalty"] == [True]
-    assert any("met the neuron axis" in row.words for row in report.faults)
+    assert any("was applied to the neuron axis" in row.words for row in report.faults)
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,11 @@ def test_strength_per_network_is_part_of_the_objective():
             "a running mean or variance is not updated",
         ),
         ("return W * scale, (b - self.mean)", "return W * scale, (b + self.mean)", "fold gives"),
-        ('return {"mean": self.mean, "', 'return {"mean": 0 * self.mean, "', "state() lacks"),
+        (
+            'return {"mean": self.mean, "',
+            'return {"mean": 0 * self.mean, "',
+            "state() leaves something out",
+        ),
     ],
 )
 def test_a_layer_that_breaks_a_promise_beside_its_gradient_fails(tmp_path, right, wrong, words):

@@ -111,7 +111,7 @@ def test_strength_scales_value_and_gradient(backend):
 
 @pytest.mark.parametrize("name", PENALTIES)
 def test_strength_per_network_is_each_network_alone(name, backend):
-    """R equal to the width of both hidden layers: a strength that met the neuron axis would show."""
+    """R equal to the width of both hidden layers: a strength that multiplies neurons would show."""
     R, sizes = 4, [6, 4, 4, 3]
     strengths = [0.0, 0.25, 0.5, 1.0]
     text = f"{name}:strength=" + "/".join(map(str, strengths))

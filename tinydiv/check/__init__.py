@@ -1,5 +1,5 @@
-"""The gradient checker and the doctor. Read judge.py for what is checked, patterns.py for what the doctor
-knows; `python -m tinydiv.check` is the command.
+"""The gradient checker and the doctor. Read judge.py for what is checked, patterns.py for the faults
+that the doctor recognises; `python -m tinydiv.check` is the command.
 
     from tinydiv.check import check_technique
     print(check_technique(Mine))

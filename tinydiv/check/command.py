@@ -1,7 +1,7 @@
 """Is every gradient right, and if not, how is it wrong? python -m tinydiv.check
 
 Every gradient of the network, of each activation, loss and technique is compared with numerical
-derivatives in float64. judge.py says what a verdict means, numeric.py how derivatives are measured.
+derivatives in float64. judge.py defines the verdicts, numeric.py measures the derivatives.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def check(options: argparse.Namespace, seed: int) -> int:
-    """Run the check that was asked for and show it. NumPy is loaded only here."""
+    """Run the check that the flags select and show it. NumPy is loaded only here."""
     from tinydiv import backend
     from tinydiv.check import suite
     from tinydiv.check.own import check_file
@@ -79,12 +79,12 @@ def check(options: argparse.Namespace, seed: int) -> int:
         raise UsageError(
             "--only chooses among what tinydiv offers: for one name in a file, write FILE.py:NAME"
         )
-    suite.chosen(options.only)  # complain before anything starts
+    suite.chosen(options.only)  # an unknown name is refused before the first check
     backend.use(options.backend)
 
-    heading = [HEADER]  # above the first result, not above a refusal
+    heading = [HEADER]  # printed above the first result, so not where all is refused
 
-    def told(subject: str, report: Report) -> None:
+    def show(subject: str, report: Report) -> None:
         if options.json:
             print(f"{subject} ({report.seconds:.1f} s)", file=sys.stderr)
         elif rows := report.of(subject):
@@ -92,10 +92,10 @@ def check(options: argparse.Namespace, seed: int) -> int:
             heading.clear()
 
     what = options.file
-    report = check_file(what, seed, told) if what else suite.run(options.only, seed, told)
+    report = check_file(what, seed, show) if what else suite.run(options.only, seed, show)
     if options.json:
-        asked = {"tinydiv": __version__, "file": options.file, "only": options.only}
-        cli.say(json.dumps({**asked, **report.data()}, allow_nan=False))
+        request = {"tinydiv": __version__, "file": options.file, "only": options.only}
+        cli.say(json.dumps({**request, **report.data()}, allow_nan=False))
     else:
         for text in (held_block(report.held) if report.held else "", *report.notes):
             if text:

@@ -19,9 +19,7 @@ from tinydiv.backend import Array
 from tinydiv.check.evidence import Evidence, Facts, Finding
 from tinydiv.check.patterns import PATTERNS, elsewhere
 
-OWN_ROOM = Path(
-    __file__
-).parent  # the checker's own lines: never the place of a fault in checked code
+OWN_ROOM = Path(__file__).parent  # lines of the checker itself: the fault lies in the checked code
 
 
 def diagnose(evidence: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
@@ -65,25 +63,25 @@ def shape_finding(name: str, analytic: Array, x: Array) -> Finding:
     shape = getattr(analytic, "shape", None)
     if shape is None:
         return Finding("shape", f"is a {type(analytic).__name__}, not an array of shape {x.shape}")
-    said = f"has shape {tuple(shape)}, but {name} has shape {tuple(x.shape)}"
+    message = f"has shape {tuple(shape)}, but {name} has shape {tuple(x.shape)}"
     if len(shape) >= 2 and (*shape[:-2], shape[-1], shape[-2]) == tuple(x.shape):
-        return Finding("transposed", f"transposed: {said}")
+        return Finding("transposed", f"transposed: {message}")
     rows = min(len(shape), x.ndim) >= 2
     if rows and x.shape[-2] == 1 < shape[-2] and shape[-1] == x.shape[-1]:
-        return Finding("bias-not-summed", f"not summed over the samples: {said}")
+        return Finding("bias-not-summed", f"not summed over the samples: {message}")
     if len(shape) < x.ndim and tuple(shape) == tuple(x.shape[x.ndim - len(shape) :]):
-        return Finding("summed-over-networks", f"the axis of the networks is missing: {said}")
-    return Finding("shape", said)
+        return Finding("summed-over-networks", f"the axis of the networks is missing: {message}")
+    return Finding("shape", message)
 
 
 def raised_finding(error: BaseException) -> Finding:
     """What the checked code raised, in which line, and what that often means."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [f for f in frames if not Path(f.filename).is_relative_to(OWN_ROOM)]
-    place = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
-    said = " ".join(str(error).split())
-    words = f"raised {type(error).__name__}: {said}{place}"
-    shapes = re.findall(r"shape \(([\d, ]+)\)", said)
+    where = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
+    message = " ".join(str(error).split())
+    words = f"raised {type(error).__name__}: {message}{where}"
+    shapes = re.findall(r"shape \(([\d, ]+)\)", message)
     if len(shapes) == 2:
         given, wanted = ([int(n) for n in re.findall(r"\d+", shape)] for shape in shapes)
         if min(len(given), len(wanted)) > 1 and wanted[-2] == 1 < given[-2]:
@@ -95,6 +93,6 @@ def raised_finding(error: BaseException) -> Finding:
     if isinstance(error, NotImplementedError):
         missing = theirs[-1].name if theirs else "a function"
         return Finding("raised", f"{missing} is not filled in")
-    if "matmul" in said and "mismatch" in said:
+    if "matmul" in message and "mismatch" in message:
         words += ": is a transpose missing, or one too many?"
     return Finding("raised", words)

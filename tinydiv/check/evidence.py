@@ -1,4 +1,4 @@
-"""What the doctor looks at: an array as it was derived and as it was measured, and what is known.
+"""What the doctor compares: a gradient as it was derived and as it was measured, and facts about it.
 
 NumPy arrays on the host: nothing here is part of a training step.
 """
@@ -33,7 +33,7 @@ class Facts:
     columns: Mapping[str, str] = field(default_factory=dict)
     """What one column (axis -1) of an array is: "neuron", "output", "input"."""
     upstream: bool = False
-    """Do the gradients belong to random upstream gradients, which nobody else has?"""
+    """Do the gradients belong to random upstream gradients, made for this check?"""
     lead: bool = False
     """Do the arrays carry a leading axis of networks?"""
     strengths: np.ndarray | None = None
@@ -41,7 +41,7 @@ class Facts:
     off: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Where neurons are off, for arrays that are laid out as activations."""
     extras: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    """Other arrays of the same shape that may have got in, by array and by what they are."""
+    """Other arrays of the same shape that may have been added by mistake, by array and by what they are."""
     task: Mapping[str, np.ndarray] = field(default_factory=dict)
     """The part of each gradient that is not in question: the task's own, beside a penalty's."""
     before: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -89,6 +89,6 @@ class Evidence:
 
 
 def part(e: Evidence, index: tuple[slice | np.ndarray, ...]) -> Evidence:
-    """The same question about a part of the arrays; what fits the whole only is left behind."""
+    """The evidence for a part of the arrays, without the facts that hold for whole arrays only."""
     kept = replace(e.facts, extras={}, off={}, strengths=None, before={}, parts={}, variants=())
     return Evidence(e.name, e.a[index], e.n[index], e.kinks[index], e.x[index], kept)

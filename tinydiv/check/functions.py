@@ -1,4 +1,4 @@
-"""Any function that gives its gradients too, checked where it stands: in a script, in a notebook.
+"""Check any function that also returns its gradients, from a script or a notebook.
 
     report = check_function(neuron, {"w": w, "b": b})
     print(report)
@@ -27,7 +27,7 @@ def check_function(
 
     function: called with the arrays of `at` by name; returns its value, one number, and a dict with a
     gradient for each of them. samples: N, if the value is a mean over N samples: the doctor then
-    knows that factor.
+    recognises that factor.
 
     Raises UsageError for arrays that are empty or not float64, for anything else than (value, gradients),
     and for a value that is more than one number.

@@ -1,7 +1,7 @@
 """A reader's own intervention has no gradient to compare. It is run for a few steps of training instead.
 
-Asked: does it raise, do all numbers stay finite, do the arrays keep their shapes, and does each of several
-networks get what it would get alone? What it says in `invariant` is words, which nothing here can test.
+Checked: does it raise, do all numbers stay finite, do the arrays keep their shapes, and does each of
+several networks get what it would get alone? The text in `invariant` cannot be tested here.
 """
 
 from tinydiv.backend import Array, xp
@@ -26,7 +26,7 @@ def failure_in_training(cls: type[Intervention], seed: int, settings: dict[str, 
         if not bool(xp.all(xp.isfinite(together))):
             return "the weights are not finite after a few steps"
         if cls.acts_on == "whole network" or cls.fewest_networks > 1:
-            return ""  # it may bring networks together
+            return ""  # such a technique may couple networks
         alone = [trained(cls(**settings), seed, None, r) for r in range(SHAPE.replicas or 0)]
     except (UsageError, RunError):
         raise

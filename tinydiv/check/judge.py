@@ -5,7 +5,7 @@ Verdicts about one array:
     right       agrees with the numerical derivative
     no effect   zero, and rightly so: moving the array far does not change the value (a bias before
                 batch norm); accepted only beside other arrays that are right
-    wrong       disagrees; the doctor says how (doctor.py)
+    wrong       disagrees; doctor.py describes how
     zero        all zeros on both sides: proves nothing (an inactive hinge, dead neurons), and fails
     kink        every entry lies at a kink: proves nothing, and fails
     nan         not finite
@@ -61,7 +61,7 @@ class Case:
     function: Function
     gradients: Gradients
     facts: Callable[[Point, Sequence[Array]], Facts] = lambda point, weights: Facts()
-    """What the doctor may know; computed only where something is wrong."""
+    """Facts for the doctor; computed only where something is wrong."""
     divided: bool = False
     """Can the cotangents be divided out of the gradients? They can where the output is one value, or one
     per network, or one per entry of the array. The doctor then shows the numbers of the code itself."""
@@ -106,11 +106,11 @@ def judge(
 ) -> list[Verdict]:
     """Check every array of a case. Never raises for what the checked code does wrong.
 
-    known: arrays whose fault has a name from another point: here it is only noted that they are wrong.
+    known: arrays whose fault was named at another point: here they are only reported as wrong.
     doctor: whether to find out *how* a gradient is wrong.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a NaN gets a verdict, not a warning
+        warnings.simplefilter("ignore")  # a NaN is reported by a verdict, not by a warning
         return _judge(case, seed, known, doctor)
 
 
@@ -129,8 +129,8 @@ def _judge(case: Case, seed: int, known: Container[str], doctor: bool) -> list[V
         return []
 
     try:
-        # The same code at another point first, and once more in between: a gradient that is kept from
-        # an earlier call is then a wrong one.
+        # The code runs at another point first, and once more in between: a gradient that was kept from
+        # an earlier call is then found to be wrong.
         _at_another_point(case, seed)
         before = {name: x.copy() for name, x in case.point.items()}
         outputs = case.function(case.point)
@@ -212,8 +212,8 @@ def _single_precision(
     Moved by 1e-7, a smooth gradient in float64 is a straight line to about 1e-14: what is left of
     g(x + d) - 2 g(x) + g(x - d) is curvature, d^2, and rounding. float32 rounds to 6e-8 of the numbers.
     """
-    asked = [v for v in verdicts if v.status in ("right", "wrong") and v.finding is None]
-    if not asked:
+    candidates = [v for v in verdicts if v.status in ("right", "wrong") and v.finding is None]
+    if not candidates:
         return
     rng = generator(1, "redraw")
     ways = {name: x * to_device(rng.uniform(0.5, 1.5, x.shape)) for name, x in case.point.items()}
@@ -225,18 +225,20 @@ def _single_precision(
         )
         return {
             v.array: float(xp.max(abs(up[n] - 2 * gradients[n] + down[n])))
-            for v in asked
+            for v in candidates
             for n in [v.array[1:]]
         }
 
     try:
         near = jumps(1e-7)
-        size = {v.array: float(xp.max(abs(gradients[v.array[1:]]))) for v in asked}
-        rough = [v for v in asked if SMOOTH * size[v.array] < near[v.array] < 1e-4 * size[v.array]]
+        size = {v.array: float(xp.max(abs(gradients[v.array[1:]]))) for v in candidates}
+        rough = [
+            v for v in candidates if SMOOTH * size[v.array] < near[v.array] < 1e-4 * size[v.array]
+        ]
         far = jumps(1e-5) if rough else {}
-    except Exception:  # the code fails at a neighbour: nothing is known
+    except Exception:  # the code raises at a nearby point: nothing can be concluded
         return
-    for v in asked:
+    for v in candidates:
         # At a kink the jump grows with d.
         single = v in rough and far[v.array] < 20 * near[v.array]
         if gradients[v.array[1:]].dtype == "float32" or (single and (v.error or 0.0) < 1e-4):
@@ -299,7 +301,7 @@ def _measured(
         )
         if (
             verdict.status != "right" and f"d{probe.name}" not in known
-        ):  # a kink on the way may excuse some entries: which?
+        ):  # some entries may lie at a kink: measure every entry
             verdict = _compared(case, probe, analytic, directions(probe.x)[:LARGEST])
     verdict.entries = size
     return verdict
@@ -317,7 +319,7 @@ def _compared(
     elif found.stopped:
         return Verdict(case, name, "wrong", ratio=_ratio(expected, found))
     verdict = _of_slopes(case, probe, expected, found, probe.floor)
-    if verdict.status in ("wrong", "noisy"):  # or is it rounding? then it is larger than usual
+    if verdict.status in ("wrong", "noisy"):  # unless rounding is larger than the usual floor
         verdict = _of_slopes(case, probe, expected, found, probe.rounding())
     if verdict.status == "right":
         _against_complex_step(verdict, probe, expected, found, ways)
@@ -365,7 +367,7 @@ def _against_complex_step(
     verdict: Verdict, probe: Probe, expected: list[float], found: Slopes, ways: list[Array]
 ) -> None:
     """A right gradient must also agree with the complex step, to the last digits, where there is one:
-    where the code takes complex numbers and means the same by them (abs does not)."""
+    where the code takes complex numbers and computes an analytic function of them (abs is none)."""
     smooth = [i for i, kink in enumerate(found.kinks) if not kink]
     exact = complex_step(probe, [ways[i] for i in smooth])
     if exact is None:
@@ -420,7 +422,7 @@ def _has_no_effect(probe: Probe) -> bool:
 
 
 def facts_of(case: Case, seed: int) -> Facts:
-    """What is known at a case's point."""
+    """The facts about a case at its point."""
     return case.facts(case.point, cotangents(case.function(case.point), seed))
 
 

@@ -1,7 +1,7 @@
-"""What a layer promises beside its gradient: evaluation, folding, running statistics, its state.
+"""What a layer must do beside its gradient: evaluation, folding, running statistics, its state.
 
 A gradient can be right while evaluation uses the statistics of the batch, or while a running variance is
-never updated. Each promise is checked on a small network in which the layer stands.
+never updated. Each requirement is checked on a small network with the layer in it.
 """
 
 from tinydiv.backend import Array, xp
@@ -19,7 +19,7 @@ PASSES = 400
 
 
 def broken_promise(cls: type[LayerTechnique], seed: int, settings: dict[str, object]) -> str:
-    """The first promise that a layer breaks, in words; "" if it keeps them all."""
+    """The first requirement that a layer does not meet, in words; "" if it meets them all."""
     net, x = network(cls, seed, settings), points.inputs(SHAPE, seed)
     points.warm_up(net, SHAPE, seed)
     evaluated = net.forward(x).logits
@@ -30,7 +30,7 @@ def broken_promise(cls: type[LayerTechnique], seed: int, settings: dict[str, obj
         )
     try:
         folded = net.folded().forward(x).logits
-    except UsageError:  # it cannot be folded, and says so
+    except UsageError:  # this layer cannot be folded
         folded = evaluated
     if far(folded, evaluated):
         return "fold gives other outputs than evaluation"
@@ -38,14 +38,12 @@ def broken_promise(cls: type[LayerTechnique], seed: int, settings: dict[str, obj
     for one, kept in zip(other.layers, net.layers, strict=True):
         one.load_state(kept.state())
     if far(other.forward(x).logits, evaluated):
-        return (
-            "a layer that takes back the kept state evaluates differently: state() lacks something"
-        )
+        return "a layer that loads the saved state computes other outputs: state() leaves something out"
     return statistics(net, x)
 
 
 def statistics(net: MLP, x: Array) -> str:
-    """Do running statistics become those of a batch that comes again and again?"""
+    """Do running statistics converge to those of a batch that is repeated?"""
     memory = Memory(*net.layers)
     if not memory.kept:
         return ""

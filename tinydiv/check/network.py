@@ -77,7 +77,7 @@ def network_case(
     to_inputs = points.takes(back, "to_inputs")
     point = points.parameters(net)
     X = scale * points.inputs(shape, seed)
-    # dA[0] too, where dX is asked for; inputs that the networks share would take in R of them.
+    # dA[0] too, where dX is wanted; of shared inputs, dX would be the sum over R networks.
     at_inputs = to_inputs and (not shape.replicas or shape.own_inputs)
     layers = range(0 if at_inputs else 1, net.depth) if extra else range(0)
     if to_inputs:
@@ -143,14 +143,14 @@ def network_case(
             variants=list(variants(net, trace, dlogits, dA)) if simple else (),
         )
 
-    said = [f"{net.activation}, {shape}"]
+    words = [f"{net.activation}, {shape}"]
     if net.depth > 1 and upstream != UPSTREAM[0]:
-        said.append(f"upstream gradients {upstream}")
+        words.append(f"upstream gradients {upstream}")
     if accumulate:
-        said.append("accumulate")
+        words.append("accumulate")
     if context is not None:
-        said.append("training" if context.training else "evaluation")
-    return Case(kind, subject, ", ".join(said), point, forward, gradients, facts)
+        words.append("training" if context.training else "evaluation")
+    return Case(kind, subject, ", ".join(words), point, forward, gradients, facts)
 
 
 def activation_cases(activation: Activation, seed: int, subject: str = "") -> Iterator[Case]:

@@ -1,20 +1,20 @@
-"""Numerical derivatives in float64: what every gradient that was derived by hand is held against.
+"""Numerical derivatives in float64, with which every gradient that was derived by hand is compared.
 
 A function takes named arrays and gives one or several arrays. Its outputs are weighted by random
 cotangents and summed to one number,
 
     F(x) = sum_k <cotangent_k, output_k(x)>
 
-Plain sums would not do: the sum of a softmax, or of centred activations, is constant, and a backward
+Plain sums would prove nothing: the sum of a softmax, or of centred activations, is constant, and a backward
 pass of zeros would be right. The derivative of F along v is measured by central differences of fourth
 order,
 
     D(h) = [8 (F(x+hv) - F(x-hv)) - (F(x+2hv) - F(x-2hv))] / 12h          error O(h^4) + O(eps / h)
 
 with h = 2e-4 of the size of x: for a smooth function both errors are then near 1e-12. Where D disagrees
-with what is expected, a ladder of steps decides, by its own agreement and without a look at what is
-expected: two steps on the same side of a kink agree, across a kink they do not. At a kink itself the
-slopes to the left and to the right stay apart however small the step.
+with what is expected, a sequence of smaller steps decides, by how far its own results agree and not by
+what is expected: two steps on the same side of a kink agree, across a kink they do not. At a kink itself
+the slopes to the left and to the right stay apart however small the step.
 """
 
 import math
@@ -72,8 +72,8 @@ class Probe:
         self.middle = function(point)
         size = sum(float(xp.sum(abs(w * f))) for w, f in zip(weights, self.middle, strict=True))
         self.floor = 5e-11 * size / self.unit
-        """What rounding can pretend to be a derivative: 50 times eps |F| / h. It is more where F comes from
-        much larger numbers that cancel: `rounding` measures it."""
+        """The derivative that rounding alone can produce: 50 times eps |F| / h. It is more where F comes
+        from much larger numbers that cancel: `rounding` measures it."""
         self._rounding: float | None = None
 
     def _unit(self) -> float:
@@ -115,8 +115,8 @@ class Probe:
         return left, right
 
     def settled(self, v: Array) -> tuple[float, float]:
-        """The derivative where two neighbours on the ladder agree best, and how unsure it is: their
-        gap, and what rounding does at that step."""
+        """The derivative where two neighbouring steps agree best, and its uncertainty: their difference,
+        and what rounding does at that step."""
         found = [self.central(v, step) for step in LADDER]
         best = (found[0], math.inf)
         for (one, other), step in zip(pairwise(found), LADDER[1:], strict=True):
@@ -171,7 +171,7 @@ def random_directions(x: Array, count: int, seed: int) -> list[Array]:
 
 
 def along(gradient: Array, directions: Sequence[Array]) -> list[float]:
-    """What a gradient says about the derivative along each direction: <gradient, v>."""
+    """The derivative along each direction that follows from a gradient: <gradient, v>."""
     return [float(xp.sum(gradient * v)) for v in directions]
 
 
@@ -203,7 +203,7 @@ def complex_step(probe: Probe, directions: Sequence[Array]) -> list[float] | Non
     """Im F(x + i h v) / h with h = 1e-20: no subtraction, so exact to the last digits.
 
     None where the code does not take complex numbers (eigenvectors, stacked comparisons, float()), which
-    says nothing about its gradient.
+    is no fault.
     """
     h = 1e-20
     found = []

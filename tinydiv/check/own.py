@@ -20,7 +20,7 @@ from tinydiv.activations import Activation
 from tinydiv.check.losses import loss_cases
 from tinydiv.check.network import activation_cases, network_cases
 from tinydiv.check.report import Report
-from tinydiv.check.suite import Told, examine, technique_into
+from tinydiv.check.suite import OnSubject, examine, technique_into
 from tinydiv.errors import UsageError, nearest
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Technique
@@ -46,7 +46,7 @@ def taken_apart(text: str) -> tuple[str, str, str]:
     return file + ".py", name, settings
 
 
-def check_file(text: str, seed: int = 0, told: Told | None = None) -> Report:
+def check_file(text: str, seed: int = 0, on_subject: OnSubject | None = None) -> Report:
     """Check what a file defines, or one name in it: "mine.py", "mine.py:Mine".
 
     Raises UsageError if the file cannot be imported, or defines nothing that has a gradient.
@@ -61,8 +61,8 @@ def check_file(text: str, seed: int = 0, told: Told | None = None) -> Report:
     for own in [name] if name else list(found):
         found[own](report, seed)
         report.seconds = time.perf_counter() - began
-        if told is not None:
-            told(own, report)
+        if on_subject is not None:
+            on_subject(own, report)
     report.note_limits()
     return report
 
@@ -83,7 +83,7 @@ def checks_in(module: ModuleType, spec: str = "") -> dict[str, Check]:
 
 
 def without_annotation(cls: type[Technique]) -> list[str]:
-    """Numbers, words and yes or no in a class's body that look like settings and are none."""
+    """Numbers, texts and booleans in a class's body that look like settings and are none."""
     known = {name for base in Technique.__mro__ for name in vars(base)}
     known |= {name for kind in cls.__mro__[1:] for name in vars(kind)}
     return [

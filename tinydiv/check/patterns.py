@@ -169,7 +169,7 @@ def networks_mixed(e: Evidence) -> Finding | None:
 
 
 def strength_on_neurons(e: Evidence) -> Finding | None:
-    """Strengths (R,) that met the last axis where they belong to the first: possible where R = H."""
+    """Strengths (R,) that were broadcast along the last axis, not the first: possible where R = H."""
     s = e.facts.strengths
     if s is None or e.n.ndim != 3 or len(s) != e.n.shape[0] or len(s) != e.n.shape[-1]:
         return None
@@ -177,7 +177,7 @@ def strength_on_neurons(e: Evidence) -> Finding | None:
         return None
     return Finding(
         "strength-on-neurons",
-        "the strength per network met the neuron axis: with as many networks as neurons, (R,) "
+        "the strength per network was applied to the neuron axis: with as many networks as neurons, (R,) "
         "multiplies columns; it must have shape (R, 1, 1)",
     )
 
@@ -289,11 +289,11 @@ def own_pair_counted(e: Evidence) -> Finding | None:
         return None
     rows = tuple(range(e.n.ndim - 1))
     if not (e.wrong.any(axis=rows) >= (e.n != 0).any(axis=rows)).all():
-        return None  # a diagonal holds every neuron: what is wrong in some is another fault
+        return None  # the diagonal has every neuron: a fault in some of them is another one
     for columns in (C, e.x):
         if small(without(e.a - e.n, columns), e.a - e.n):
             if small(without(e.n, columns), e.n):
-                return None  # a factor per neuron: no neuron meets another one here
+                return None  # a factor per neuron: pairs of neurons play no part
             words = (
                 "differs by a multiple of each neuron's own column: pairs of a neuron with itself (the "
                 "diagonal) are counted in one place and not in the other, or a term in the neuron's own "
@@ -319,7 +319,7 @@ def half_of_pairs(e: Evidence) -> Finding | None:
 
 
 def half(C: np.ndarray, a: np.ndarray, n: np.ndarray) -> bool | None:
-    """The same for one network; None if it cannot be told there."""
+    """The same for one network; None if this network does not decide it."""
     alive = (C**2).sum(axis=0) > 0
     C, a, n = C[:, alive], a[:, alive], n[:, alive]
     H = C.shape[1]
@@ -403,8 +403,8 @@ def upstream_factor(e: Evidence) -> Finding | None:
         if abs(factor) < 1e-6:
             return Finding("upstream-left-out", f"the part that comes from {name} is missing")
         if not near(factor, 1):
-            said = name_factor(factor, e.facts).words
-            return Finding("upstream-factor", f"the part that comes from {name} is wrong: {said}")
+            words = name_factor(factor, e.facts).words
+            return Finding("upstream-factor", f"the part that comes from {name} is wrong: {words}")
     return None
 
 

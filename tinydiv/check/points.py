@@ -1,8 +1,8 @@
 """Points to check at: small float64 networks with random weights, inputs and labels.
 
-Sizes are chosen so that a factor tells its name (7 samples, 4 neurons, 3 classes), and so that a
-transpose changes the shape; except where everything is square on purpose, because there a wrong order is
-no shape error. One case has as many networks as neurons.
+Sizes are chosen so that a wrong factor shows where it comes from (7 samples, 4 neurons, 3 classes), and
+so that a transpose changes the shape; one case is square on purpose, because there a wrong order of axes
+raises no error. One case has as many networks as neurons.
 """
 
 import inspect
@@ -38,13 +38,13 @@ SHALLOW = Dimensions((5, 4, 3), 7)
 DEEP = Dimensions((5, 4, 6, 3), 7)
 MANY = Dimensions((5, 4, 2, 3), 6, replicas=3)
 SQUARE = Dimensions((4, 4, 4, 4), 6, replicas=4, own_inputs=True)
-"""Everything is 4: networks, inputs, neurons, outputs. What met the wrong axis raises no error here."""
+"""Everything is 4: networks, inputs, neurons, outputs. Broadcasting along a wrong axis raises no error."""
 ONE_SAMPLE = Dimensions((3, 4, 2), 1)
 WIDE = Dimensions((3, 5, 7, 2), 9, replicas=2)
 """More neurons than inputs: their weights cannot all be orthogonal."""
 
 LARGE = Dimensions((6, 20, 9, 3), 40)
-"""Larger than any limit on samples or neurons that a small test would not reach."""
+"""Large enough for faults that begin at some number of samples or neurons."""
 
 SILENT = Dimensions((3, 3, 2), 5, replicas=3)
 """For dead neurons: one in the first network, all but one in the second, all in the third."""
@@ -109,7 +109,7 @@ def gradients(net: MLP) -> Point:
 
 
 def names(net: MLP) -> list[str]:
-    """The blocks of theta as readers know them: W[0] for W0."""
+    """The blocks of theta by the names in a report: W[0] for W0."""
     plain = [block.name[0] in "Wb" and block.name[1:].isdigit() for block in net.blocks]
     return [
         f"{block.name[0]}[{block.name[1:]}]" if is_plain else block.name
@@ -117,8 +117,8 @@ def names(net: MLP) -> list[str]:
     ]
 
 
-class Remembers(Protocol):
-    """Whatever has a state that changes as it is used: layers, techniques."""
+class Stateful(Protocol):
+    """Objects whose state changes as they are used: layers, techniques."""
 
     def state(self) -> dict[str, Array]: ...
     def load_state(self, state: dict[str, Array], /) -> None: ...
@@ -128,7 +128,7 @@ class Memory:
     """What layers or techniques remember (running statistics), put back before every evaluation: only
     then is the same point the same function twice."""
 
-    def __init__(self, *owners: Remembers) -> None:
+    def __init__(self, *owners: Stateful) -> None:
         kept = [(owner, owner.state()) for owner in owners]
         self.kept = [
             (owner, {key: _copied(value) for key, value in state.items()})
@@ -146,7 +146,7 @@ def _copied(value: Array) -> Array:
 
 
 def warm_up(net: MLP, shape: Dimensions, seed: int) -> Memory:
-    """Let the layers see a few batches, so that their running statistics are not the first ones."""
+    """Run a few training passes, so that running statistics are not those of a new layer."""
     for step in range(3):
         net.forward(2.0 * inputs(shape, seed + 10 * step) + 0.3, Context(training=True, step=step))
     return Memory(*net.layers)

@@ -125,7 +125,7 @@ def sizes(facts: Facts) -> tuple[int, ...]:
 @dataclass(frozen=True)
 class Held:
     """An intervention has no gradient. tinydiv's own keep an invariant, which tests/test_interventions.py
-    tests. One from a reader's file was run for a few steps; `fault` says what went wrong there."""
+    tests. One from a reader's file was run for a few steps; `fault` is what went wrong there."""
 
     subject: str
     invariant: str
@@ -201,7 +201,7 @@ class Report:
         return [r for r in self.rows if r.subject == subject and not (failed and r.right)]
 
     def note_limits(self) -> None:
-        """Say what was not tried, where all that was tried is right."""
+        """Note what was not tried, where all that was tried is right."""
         if self.right and self.rows:
             network = {"network", "objective", "layer"} & {row.kind for row in self.rows}
             depth = f"{len(points.DEEP.sizes) - 1} layers of weights, " if network else ""

@@ -25,7 +25,7 @@ from tinydiv.mlp import MLP
 from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
 from tinydiv.techniques.registry import TECHNIQUES
 
-Told = Callable[[str, Report], None]
+OnSubject = Callable[[str, Report], None]
 """Called with (subject, report) once a subject is done."""
 
 Cases = Iterable[Case | Sequence[Case]]
@@ -63,7 +63,7 @@ def chosen(only: Sequence[str]) -> list[str]:
     return [n for n, group in known.items() if not only or n in only or group in only]
 
 
-def run(only: Sequence[str] = (), seed: int = 0, told: Told | None = None) -> Report:
+def run(only: Sequence[str] = (), seed: int = 0, on_subject: OnSubject | None = None) -> Report:
     """Check what the package offers: everything, or some names and groups.
 
     Raises UsageError for a name that does not exist.
@@ -72,8 +72,8 @@ def run(only: Sequence[str] = (), seed: int = 0, told: Told | None = None) -> Re
     for name in chosen(only):
         check_into(report, name, seed)
         report.seconds = time.perf_counter() - began
-        if told is not None:
-            told(name, report)
+        if on_subject is not None:
+            on_subject(name, report)
     return report
 
 
@@ -168,7 +168,7 @@ def active(item: Case | Sequence[Case], judged: Callable[[Case], list[Verdict]])
 
 
 def judge_after(report: Report, case: Case, seed: int) -> list[Verdict]:
-    """Judge one case; faults that have a name already are not looked at as closely again."""
+    """Judge one case; the doctor does not name a fault again that was named at another point."""
     if case.kind != "objective" or not report.named("penalty", case.subject):
         return judge(case, seed, report.named(case.kind, case.subject))
     verdicts = judge(case, seed, known=[f"d{name}" for name in case.point])

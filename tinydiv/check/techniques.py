@@ -42,7 +42,7 @@ NUMBERS, EPOCH = (3, 0, 1, 40), 1
 
 SCALES = (1.0, 0.3, 3.0, 0.1, 10.0)
 LARGE_SCALES = (15.0, *SCALES)
-"""Of the large point: activations and weights beyond 30 come first."""
+"""Of the large point: first with activations and weights beyond 30."""
 
 UNIT_SHAPES = (
     Dimensions((5, 4, 6, 3), 9),
@@ -56,8 +56,8 @@ UNIT_SHAPES = (
 
 
 def settings_of(cls: type[Technique]) -> Iterator[Settings]:
-    """The settings that change what is computed: every choice, both of yes and no, whole numbers from
-    few. All combinations if they are not too many, else one change at a time."""
+    """The settings that change what is computed: every choice, true and false, whole numbers of a short
+    range. All combinations if they are not too many, else one change at a time."""
     options: dict[str, list[object]] = {}
     types = get_type_hints(cls)
     for field in cls.__dataclass_fields__.values():  # type: ignore[attr-defined]
@@ -122,7 +122,7 @@ def second_value(field: "dataclasses.Field[object]") -> object:
     return None
 
 
-def said(chosen: Settings) -> str:
+def in_words(chosen: Settings) -> str:
     return ",".join(f"{key}={str(value).lower()}" for key, value in chosen.items())
 
 
@@ -141,7 +141,7 @@ def penalty_cases(
     for i, chosen in enumerate(usual + more):
         penalty, few = cls(**chosen), i >= len(usual)
         for k, shape in enumerate(UNIT_SHAPES[: 2 if few else None] if takes else ()):
-            # As defaults, every activation gets its turn; other settings see one for each shape.
+            # The defaults are checked with every activation in turn, other settings with one per shape.
             for a in (i + k, i + k + 3)[: 2 if i == 0 else 1]:
                 kind = kinds[a % len(kinds)]
                 yield unit_cases(penalty, chosen, shape, kind, seed + k, subject)
@@ -187,14 +187,14 @@ def arguments(penalty: Penalty, step: Step, layer: int) -> dict[str, Array]:
     class StopError(Exception):
         """The arguments are known: the rest of `apply` is not needed."""
 
-    def listen(self: Penalty, *given: Array) -> object:
+    def record(self: Penalty, *given: Array) -> object:
         seen.append(given)
         raise StopError
 
-    listening = copy.copy(penalty)
-    listening.__class__ = type(cls.__name__, (cls,), {"__call__": listen, "name": cls.name})
+    recording = copy.copy(penalty)
+    recording.__class__ = type(cls.__name__, (cls,), {"__call__": record, "name": cls.name})
     with suppress(StopError):
-        listening.apply(step, layer, Strength(1.0, 1.0))
+        recording.apply(step, layer, Strength(1.0, 1.0))
     if not seen:
         return {}  # its `apply` does everything itself: the objective shows whether it is right
     names = list(inspect.signature(cls.__call__).parameters)[1:]
@@ -257,7 +257,7 @@ def unit_cases(
     """
     net = points.network(shape, activation, seed)
     X, Y = points.inputs(shape, seed), points.targets(shape, seed)
-    setting = ", ".join(filter(None, [said(chosen), activation, str(shape)]))
+    setting = ", ".join(filter(None, [in_words(chosen), activation, str(shape)]))
     name = subject or penalty.name
 
     def broken(error: Exception) -> list[Case]:
@@ -322,7 +322,7 @@ def unit_cases(
     cases = []
     for scale in scales:
         point = {key: scale * array for key, array in given.items()}
-        # The value on its own: gradients that are of no use are the judge's to name.
+        # Only the value: gradients that cannot be used are reported by judge.py.
         cases.append(
             Case(
                 "penalty",
@@ -333,7 +333,7 @@ def unit_cases(
                 gradients,
                 facts,
                 divided=True,
-                variant=said(chosen),
+                variant=in_words(chosen),
             )
         )
     return cases
@@ -397,7 +397,7 @@ def objective_case(
     many = "strength per network" if shape.replicas else "one strength"
     where = "layers " + " and ".join(map(str, layers)) if layers else ""
     when = f"step {number}" if number != NUMBERS[0] else ""
-    setting = ", ".join(filter(None, [said(chosen), activation, str(shape), many, where, when]))
+    setting = ", ".join(filter(None, [in_words(chosen), activation, str(shape), many, where, when]))
     return Case(
         "objective",
         subject or penalty.name,
@@ -407,7 +407,7 @@ def objective_case(
         gradients,
         facts,
         divided=True,
-        variant=said(chosen),
+        variant=in_words(chosen),
     )
 
 
@@ -443,7 +443,9 @@ def layer_cases(
                     context=context,
                     memory=memory,
                 )
-                case.setting = ", ".join(filter(None, ["in a network", said(chosen), case.setting]))
+                case.setting = ", ".join(
+                    filter(None, ["in a network", in_words(chosen), case.setting])
+                )
                 yield case
 
 
@@ -476,7 +478,7 @@ def layer_case(
         return Facts(samples=shape.samples, rows={"x": "samples"}, lead=net.replicas is not None)
 
     mode = "training" if context.training else "evaluation"
-    setting = ", ".join(filter(None, ["alone", said(chosen), str(shape), mode]))
+    setting = ", ".join(filter(None, ["alone", in_words(chosen), str(shape), mode]))
     return Case(
         "layer",
         subject or layer.label,
@@ -485,5 +487,5 @@ def layer_case(
         lambda at: [forward(at)[0]],
         gradients,
         facts,
-        variant=said(chosen),
+        variant=in_words(chosen),
     )
