@@ -176,7 +176,7 @@ def test_blocks_are_even_small_enough_and_cover_all():
             blocks = workers.split(replicas, count)
             assert [r for block in blocks for r in block] == list(range(replicas))
             sizes = [len(block) for block in blocks]
-            assert max(sizes) <= workers.BLOCK
+            assert max(sizes) <= workers.GROUP
             assert max(sizes) - min(sizes) <= 1
 
 

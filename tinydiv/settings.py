@@ -54,19 +54,19 @@ def setting(
 ) -> Any:
     """A setting with its default, how it is read, what is allowed, and one line of help.
 
-    read: takes the text of a flag or the value of a TOML or JSON key; a technique's settings need none,
-    for their type says it. low <= value <= high, value > above, choices. only: another setting and the
+    read: takes the text of a flag or the value of a TOML or JSON key; a technique's settings need none:
+    they are read by their type. low <= value <= high, value > above, choices. only: another setting and the
     value of it with which this one has a meaning. checked: False where the gradient is exact at the
     default alone; tinydiv.check then keeps to it. repeat: the flag may be given several times.
     """
     limits = {"low": low, "high": high, "above": above, "choices": choices, "only": only}
     limits["checked"] = checked
-    told = {"read": read, "metavar": metavar, "help": help, "repeat": repeat}
-    return dataclasses.field(default=default, metadata=limits | told)
+    described = {"read": read, "metavar": metavar, "help": help, "repeat": repeat}
+    return dataclasses.field(default=default, metadata=limits | described)
 
 
 def in_a_line(thing: object) -> tuple[str, str]:
-    """What a docstring's first sentence says of a function or class, and the paper in its parentheses.
+    """The first sentence of the docstring of a function or class, and the paper in its parentheses.
 
     "Covariance between hidden neurons (Cogswell et al., ICLR 2016)." gives the sentence without its full
     stop and "Cogswell et al., ICLR 2016". The paper is "" where no year stands at the end.
@@ -144,15 +144,15 @@ def no_setting(owner: str, cls: type, key: str, declared: Iterable[str]) -> Usag
 
 
 def check_fields(owner: str, made: object) -> None:
-    """Hold the settings of something that was made in Python to what text is held to.
+    """Check the settings of something that was made in Python as those that are read from text.
 
-    Raises UsageError with the same sentences. Fields that are no setting (a list, say) are its own.
+    Raises UsageError with the same sentences. Other fields (such as a list) are left to the class.
     """
     cls = type(made)
     declared = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     try:
         types = get_type_hints(cls)
-    except NameError:  # a type that is known only while types are checked
+    except NameError:  # a type that is imported only for type checking
         types = {}
     values = {key: getattr(made, key) for key in declared}
     for key, value in values.items():
@@ -329,7 +329,7 @@ def words(separator: str) -> Reader[tuple[str, ...]]:
 
 
 def maybe(read: Reader[T]) -> Reader[T | None]:
-    """A reader that lets None pass: a setting whose default is found out later."""
+    """A reader that accepts None: a setting whose default is computed later."""
     return lambda what, value: None if value is None else read(what, value)
 
 
@@ -390,8 +390,8 @@ def from_toml(settings: type, file: str) -> dict[str, object]:
     except UsageError:
         raise
     except (OSError, ValueError, RecursionError) as error:  # TOML's and UTF-8's are ValueErrors
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"the config file {file} cannot be read: {said}") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(f"the config file {file} cannot be read: {reason}") from None
     return from_table(settings, table, file)
 
 

@@ -5,11 +5,11 @@
 
     exit code 0    done
               1    this machine could not do it (RunError): no GPU, no such file, a full disk
-              2    what was asked for cannot be right (UsageError)
+              2    the command line or a file is wrong (UsageError)
               130  stopped by Ctrl-C
 
-Results go to stdout, everything else to stderr. Nobody meets a traceback by a mistake of their own;
-TINYDIV_TRACEBACK=1 shows it before the sentence. Nothing here imports NumPy: --help is quick.
+Results go to stdout, everything else to stderr. A user's mistake gives one sentence and no traceback;
+TINYDIV_TRACEBACK=1 prints the traceback too. Nothing here imports NumPy: --help is quick.
 """
 
 import argparse
@@ -37,7 +37,7 @@ Command = Callable[[Sequence[str]], int | None]
 """Does the work; returns an exit code, or None for 0."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that would steer a terminal, or turn the order of what is read."""
+"""Characters that control a terminal, or change the direction of text."""
 
 LONGEST = 1500
 """Characters of a sentence: the longest list of names has half of them."""
@@ -115,7 +115,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def listed(options: argparse.Namespace) -> bool:
-    """Show what --list asks for; False if it was not given. Raises UsageError for an unknown name."""
+    """Print what --list names; False if it was not given. Raises UsageError for an unknown name."""
     if options.list is None:
         return False
     from tinydiv.command import listing
@@ -148,7 +148,7 @@ def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
 
 
 def carry_out(prog: str, command: Command, argv: Sequence[str], seen: list[int]) -> int:
-    """The same, where `seen` fills when Ctrl-C was pressed."""
+    """The same; `seen` is not empty once Ctrl-C was pressed."""
     try:
         code = command(argv)
         with writing():
@@ -177,7 +177,7 @@ def carry_out(prog: str, command: Command, argv: Sequence[str], seen: list[int])
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """Ctrl-C raises KeyboardInterrupt as ever, and leaves a mark: NumPy's import turns it into others."""
+    """Ctrl-C raises KeyboardInterrupt as usual and is noted: NumPy's import turns it into other errors."""
     seen: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -241,7 +241,7 @@ def writing() -> Iterator[None]:
 
 
 def close_stdout() -> None:
-    """Nothing more can be written there: or Python would try again when it ends, with a traceback."""
+    """Nothing more can be written there; else Python would try again at its end, with a traceback."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -256,7 +256,7 @@ def printable(text: str, stream: TextIO) -> str:
 def sentence(error: BaseException) -> str:
     """What went wrong, in one sentence that a reader can act on."""
     text = " ".join(str(error).split())
-    if len(text) > LONGEST:  # a name in it that goes on and on
+    if len(text) > LONGEST:  # it may hold a very long name
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
     if isinstance(error, UsageError | RunError):
         return text

@@ -60,7 +60,7 @@ def own_settings(cls: type[Technique | Scheme]) -> dict[str, Setting]:
 
 
 def limits_of(metadata: Mapping[str, Any]) -> Setting:
-    """What a setting may be and does, from what was declared with it."""
+    """The limits and help of a setting, from its declaration."""
     limits = {key: metadata.get(key) for key in ("low", "high", "above", "help")}
     limits["choices"] = metadata.get("choices") or None
     if only := metadata.get("only"):
@@ -69,12 +69,12 @@ def limits_of(metadata: Mapping[str, Any]) -> Setting:
 
 
 def given(limits: Setting) -> Setting:
-    """Limits without those that are none."""
+    """The limits without those that are None."""
     return {key: value for key, value in limits.items() if value not in (None, "", INFINITE)}
 
 
 def common_settings(cls: type[Technique]) -> dict[str, Setting]:
-    """What the framework understands for a technique: strength, layers, schedule, trigger."""
+    """The framework's settings of a technique: strength, layers, schedule, trigger."""
     kind = kind_of(cls)
     keys = [key for key in COMMON[kind] if key != "layers" or cls.acts_on == "hidden layers"]
     usual = {field.name: field.default for field in dataclasses.fields(Placed)}
@@ -224,7 +224,7 @@ def detail(kind: str, one: Entry) -> str:
 
 
 def in_words(limits: Setting) -> list[str]:
-    """What a setting does, what it may be, and when it has a meaning."""
+    """A setting's help, its limits, and when it has an effect."""
     allowed: list[str] = []
     if isinstance(choices := limits.get("choices"), tuple):
         allowed = [" or ".join(choices)]

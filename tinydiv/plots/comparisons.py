@@ -89,7 +89,7 @@ def forest(
 
 
 def spread_out(n: int) -> Floats:
-    """n places in [-1, 1] that look random and are not: multiples of the golden ratio, modulo 1."""
+    """n positions in [-1, 1] that look random: multiples of the golden ratio, modulo 1."""
     return np.array([2 * (k * 0.6180339887498949 % 1) - 1 for k in range(n)])
 
 
@@ -156,10 +156,10 @@ def heat_map(
     label: str = "",
     digits: int = 2,
 ) -> Axes:
-    """A table whose cells are coloured by their number, and say it.
+    """A table whose cells are coloured by their number, which is written in them.
 
     signed: blue below zero, red above, limits symmetric; otherwise dark to light. marked: cells with
-    an underlined number in a frame (say, those whose interval leaves zero out). NaN cells are grey.
+    an underlined number in a frame (for example those whose interval leaves zero out). NaN cells are grey.
     Returns the axis. Raises UsageError if the table does not fit its names.
     """
     table = np.asarray(values, dtype=float)

@@ -50,7 +50,7 @@ WORDS = {
 MOST_INSIDE = 3
 """Entries of a legend that an axis has room for."""
 MANY = 20
-"""From so many networks on, quantiles say more than the smallest and the largest."""
+"""From so many networks on, quantiles are drawn in place of the smallest and the largest."""
 MOST_POINTS = 250
 """More points than that would hide each other."""
 MOST_MARKS = 12

@@ -238,12 +238,12 @@ def similarity_matrix(
 ) -> Axes:
     """How alike each two neurons are: white for not at all, red for alike, blue for opposite.
 
-    M (H, H) correlations or cosines, or (R, H, H) of which network 0 is shown. The diagonal, where a
-    neuron meets itself, is grey and not counted; so are dead neurons (dead (H,), by default those
-    with a zero on the diagonal): they must not pass for independent ones. Those of them whose weights
+    M (H, H) correlations or cosines, or (R, H, H) of which network 0 is shown. The diagonal (a neuron
+    with itself) is grey and not counted; so are dead neurons (dead (H,), by default those with a zero on
+    the diagonal): they must not look like independent ones. Those of them whose weights
     are all zero (asleep (H,)) are counted as asleep. Negative cells carry a minus
-    while there is room, so a greyscale print keeps the sign. The title says the mean size over pairs
-    of living neurons. limit: colours run from -limit to limit; None takes the largest entry. order:
+    while there is room, so a greyscale print keeps the sign. The title has the mean size over pairs of
+    living neurons. limit: colours run from -limit to limit; None takes the largest entry. order:
     the neurons in the order in which they are drawn. Returns the axis.
     """
     matrix = one(M, 2)

@@ -23,8 +23,8 @@ def correlation_spectrum(
 
     Independent neurons would all lie on the line at 1; one large value and a steep fall mean that
     many neurons respond alike. matrices: R (H, H), or (R, H, H) with a band over networks, or several
-    by name. Dead neurons (a zero on the diagonal) are left out. The legend says how many directions
-    carry the variance (participation ratio) out of the neurons alive. Returns the axis.
+    by name. Dead neurons (a zero on the diagonal) are left out. The legend has the number of directions
+    that carry the variance (participation ratio), out of the neurons alive. Returns the axis.
     """
     named = matrices if isinstance(matrices, Mapping) else {"": matrices}
     summary, most = [], 1

@@ -8,8 +8,8 @@ Signed numbers are drawn from blue (negative) over white (zero) to red (positive
 reversed, with limits symmetric about zero; sizes and shares in cividis, dark to light.
 
 A function that draws takes an axis, writes in the axis's own ink (so it fits a page that is already
-dark) and returns the axis. It leaves behind a sentence with what can be seen, for readers who cannot:
-`alt_text(figure)` collects them, and `save` writes them into the file.
+dark) and returns the axis. It also stores a sentence that describes the picture for readers who cannot
+see it: `alt_text(figure)` collects them, and `save` writes them into the file.
 """
 
 import functools
@@ -49,7 +49,7 @@ PAGES: dict[str, dict[str, str]] = {
     "light": {"face": "#ffffff", "ink": "#1a1a1a", "faint": "#d9d9d9"},
     "dark": {"face": "#15181d", "ink": "#e8e8e8", "faint": "#3a3f47"},
 }
-"""Opaque on purpose: the words stay readable wherever the picture is put."""
+"""Opaque, so that the text stays readable on any page."""
 
 
 def colour(place: int) -> str:
@@ -199,7 +199,7 @@ def one(a: Array, axes: int, replica: int = 0) -> Floats:
 
 
 def flags(marked: Array | Sequence[bool] | None, n: int) -> npt.NDArray[np.bool_]:
-    """Which of n neurons are marked (dead, say): (n,), a list, or None for none of them."""
+    """Which of n neurons are marked (for example dead): (n,), a list, or None for none of them."""
     if marked is None:
         return np.zeros(n, bool)
     found = np.asarray(marked if isinstance(marked, list | tuple) else to_host(marked), bool)

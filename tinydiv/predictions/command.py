@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that -
 PROG = "tinydiv.predictions"
 PICTURE = "predictions.png"
 METRIC = "correlation"
-"""The measure of diversity that words and picture hold against test accuracy."""
+"""The measure of diversity that text and picture compare with test accuracy."""
 
 HELD = f"which diversity is held against accuracy: correlation, effective_rank, ... (default: {METRIC})"
 

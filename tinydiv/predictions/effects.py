@@ -92,7 +92,7 @@ def effects(
 ) -> Effects:
     """Measure how diversity affects predictions, on the test part.
 
-    networks: which ones to take (those that did not diverge, say); all by default.
+    networks: which ones to take (for example those that did not diverge); all by default.
     Raises UsageError where there is no hidden layer, no network left, or a layer cannot be folded.
     """
     if net.depth < 2:

@@ -4,7 +4,7 @@
     run.train()
     run.records[-1].test_accuracy
 
-What it leaves on the disk is in run_folder.py.
+Its folder is written by folder.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,19 +34,19 @@ from tinydiv.schedules import parse
 from tinydiv.settings import flag, shown, split
 from tinydiv.techniques import Placed, Techniques, layers_of, place
 
-BLOCK = 32
+GROUP = 32
 """The most networks that are trained together where a run is split (workers.py)."""
 
 
 @dataclass
 class Run:
-    """Everything that a run needs, ready for training.train."""
+    """Everything that a run needs, ready for loop.train."""
 
     config: TrainConfig
     data: DeviceData
     standing: Standing
     networks: range
-    """Which networks of the run these are: all, or a block of them (workers.py)."""
+    """Which networks of the run these are: all, or a group of them (workers.py)."""
     at_once: bool = True
     """Whether there is memory to train all of them at once."""
 
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def shuffle_seed(self) -> int | list[int]:
-        """What training.train takes as its seed: one order of samples, or one per network."""
+        """What loop.train takes as its seed: one order of samples, or one per network."""
         if self.config.shuffle != "own" or self.net.replicas is None:
             return self.config.seed
         return replica_seeds(self.config.seed, self.config.replicas)[slice_of(self.networks)]
@@ -114,7 +114,7 @@ class Run:
         on_step: Callable[[int, int], None] | None = None,
         on_epoch: Callable[[Record], None] | None = None,
     ) -> list[Record]:
-        """Train from where the run stands to its end; see training.train."""
+        """Train from the run's present state to its end; see loop.train."""
         config, now = self.config, self.standing
         assert config.batch_size is not None
         return training.train(
@@ -134,11 +134,11 @@ class Run:
         )
 
 
-def build(config: TrainConfig, budget: float | None = None, blocks: bool = False) -> Run:
+def build(config: TrainConfig, budget: float | None = None, split: bool = False) -> Run:
     """Load the data, make the networks and all that trains them. Nothing is written.
 
     The run's config has every default filled in. budget: GiB that the run may take (None: a share of the
-    machine's). blocks: whether it may be trained in blocks (workers.py) if it does not fit at once.
+    machine's). split: whether it may be trained in groups (workers.py) if it does not fit at once.
     Raises UsageError for settings that do not fit, and RunError for what this machine lacks.
     """
     config = replace(config, backend=backend.use(config.backend))
@@ -164,8 +164,8 @@ def build(config: TrainConfig, budget: float | None = None, blocks: bool = False
     config = filled_in(config, dataset)
 
     sizes = [dataset.n_inputs, *config.hidden, dataset.n_outputs]
-    block = BLOCK if blocks and separable(config) else None
-    at_once = memory.fits_at_once(config, sizes, dataset.nbytes, budget, block)
+    group = GROUP if split and separable(config) else None
+    at_once = memory.fits_at_once(config, sizes, dataset.nbytes, budget, group)
     if config.keep == "best" and not config.validation:
         raise UsageError("--keep best needs a validation part: --validation 0.1 draws one")
     on_device = DeviceData(dataset, config.dtype, config.validation, config.seed)
@@ -193,8 +193,8 @@ def together(config: TrainConfig) -> str | None:
 
 
 def separable(config: TrainConfig) -> bool:
-    """Whether a run may be split unless its reader says so: a technique of the reader's own may look at all
-    networks."""
+    """Whether a run may be split without --workers: a technique in the user's own file may use all networks
+    at once."""
     return together(config) is None and not any(".py" in spec for spec in config.technique)
 
 
@@ -274,7 +274,7 @@ def assemble(
     seeds: Sequence[int],
     clip: float | list[float] | None = None,
 ) -> tuple[MLP, optimizers.Optimizer, Techniques]:
-    """Networks that `start` fills, with their optimizer and techniques: for a run and for a study's block.
+    """Networks that `start` fills, with their optimizer and techniques: for a run and for a study's stack.
 
     lr, weight_decay, clip: one number, or one per network (None: the optimizer's own, no clip). seeds: one
     per network.
@@ -323,7 +323,7 @@ def load_data(spec: str, inputs: str) -> Dataset:
 
 
 def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
-    """The settings with every None replaced by what it stands for, and own files by full paths."""
+    """The settings with every None replaced by its value, and own files by full paths."""
     optimizer = optimizers.get(config.optimizer)
     metrics = config.metrics
     if metrics is None or metrics == ("all",):

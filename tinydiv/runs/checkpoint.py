@@ -2,7 +2,7 @@
 
     theta                     all weights, (P,) or (R, P)
     optimizer.m, .v, .steps   moments and the step count
-    techniques.*              what techniques, plateaus and layers remember
+    techniques.*              the state of techniques, plateaus and layers
     guard.*                   which networks diverged, and where
     loop.sum_loss, loop.sums.*    losses and penalties of the epoch in progress, summed
     loop.between.*            metrics measured since the last record, a row per moment
@@ -10,7 +10,7 @@
     records                   the records so far, as JSON in bytes
     metadata                  a JSON string: epoch, step, seconds, and the settings of the run
 
-Random numbers need no place here: shuffles are drawn from (seed, epoch), masks from (seed, step).
+No state of random numbers is kept: shuffles are drawn from (seed, epoch), masks from (seed, step).
 """
 
 import json
@@ -38,7 +38,7 @@ FORMAT = "tinydiv checkpoint 1"
 
 @dataclass
 class Standing:
-    """All that moves while a run goes on."""
+    """All that changes while a run is trained."""
 
     net: MLP
     optimizer: Optimizer
@@ -79,7 +79,7 @@ def save_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
 
 
 def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> None:
-    """Bring a freshly built run to where the file says that it stood.
+    """Bring a freshly built run to the state in the file.
 
     Raises UsageError if the file belongs to other settings, RunError if it is damaged.
     """

@@ -4,7 +4,7 @@
         config.json       every setting, and the environment that results may depend on
         checkpoint.npz    where the run stands (checkpoint.py): --resume goes on from it
         metrics.csv       one row per epoch (or moment, --metrics-every) and network
-        model.npz         the trained network (model_file.py): tinydiv.load reads it
+        model.npz         the trained network (files/model.py): tinydiv.load reads it
         picture.png       learning curve, neurons' weights, their similarity
         confusion.png     which class is taken for which, of the test part
         neurons.gif       the hidden neurons while they learn, and frames.npz: with --animate
@@ -205,7 +205,7 @@ def reopen(folder: Path, given: Mapping[str, object], budget: float | None = Non
     checkpoint.refuse_changes(kept, asked, f"the run in {folder} was begun")
     own.refuse_changes(facts["own_files"], f"the run in {folder}")
     atomic.sweep(folder)
-    run = build(config, budget, blocks=True)
+    run = build(config, budget, split=True)
     if (folder / checkpoint.NAME).is_file():
         checkpoint.load_checkpoint(folder / checkpoint.NAME, run.standing, asdict(run.config))
     if longer:
@@ -258,7 +258,7 @@ def as_json(record: Record) -> dict[str, object]:
 
 
 def finite(value: float | list[float]) -> float | list[float | None] | None:
-    """NaN and infinity as None, which JSON can say."""
+    """NaN and infinity as None, which JSON can hold."""
     if isinstance(value, list):
         return [v if math.isfinite(v) else None for v in value]
     return value if math.isfinite(value) else None

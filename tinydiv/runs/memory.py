@@ -1,8 +1,8 @@
-"""How much memory a run needs, said before it begins; what does not fit at once is trained in blocks.
+"""How much memory a run needs, computed before it begins; what does not fit at once is trained in groups.
 
 Beside the data, a network needs room for its weights and moments as long as the run lasts; for its gradient
 and its weights before the step (divergence.py) while it is trained; and for what the layers compute on
-EVALUATION_ROWS samples while it is evaluated. In blocks (workers.py) the last two are needed for a few
+EVALUATION_ROWS samples while it is evaluated. In groups (workers.py) the last two are needed for a few
 networks at a time.
 """
 
@@ -19,7 +19,7 @@ from tinydiv.errors import RunError
 from tinydiv.runs.config import TrainConfig
 
 SHARE = 0.8
-"""Of the machine's memory: what a run takes unless --memory says otherwise."""
+"""Share of the machine's memory that a run may take without --memory."""
 BASE = 150 * 2**20
 """Bytes of Python, NumPy and the small things of one process."""
 
@@ -35,16 +35,16 @@ def machine() -> int | None:
 
 
 def needed(
-    config: TrainConfig, sizes: Sequence[int], data: int, in_blocks: int | None = None
+    config: TrainConfig, sizes: Sequence[int], data: int, in_groups: int | None = None
 ) -> int:
-    """Bytes of a run on `data` bytes of samples; in_blocks: how many networks are worked on at a time, None
+    """Bytes of a run on `data` bytes of samples; in_groups: how many networks are worked on at a time, None
     for all."""
     number = np.dtype(config.dtype).itemsize
     parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
     lasting = 1 + len(optimizers.get(config.optimizer).moment_names)
     if config.keep == "best":
         lasting += 2  # the best weights so far, and a copy of them on its way into a checkpoint
-    some = config.replicas if in_blocks is None else min(in_blocks, config.replicas)
+    some = config.replicas if in_groups is None else min(in_groups, config.replicas)
     shown = min(some, loop.evaluated_at_once(sizes))
     # Z and A of every hidden layer; outputs, targets as rows, and what a loss makes of them.
     row = sizes[0] / max(shown, 1) + 2 * sum(sizes[1:-1]) + 6 * sizes[-1]
@@ -54,11 +54,11 @@ def needed(
 
 
 def fits_at_once(
-    config: TrainConfig, sizes: Sequence[int], data: int, budget: float | None, block: int | None
+    config: TrainConfig, sizes: Sequence[int], data: int, budget: float | None, group: int | None
 ) -> bool:
-    """Whether a run fits when all its networks are trained at once, not in blocks.
+    """Whether a run fits when all its networks are trained at once, not in groups.
 
-    budget: GiB (--memory), None for a share of the machine's. block: networks in a block, None where they
+    budget: GiB (--memory), None for a share of the machine's. group: networks in a group, None where they
     must be trained at once. Raises RunError if it fits neither way.
     """
     has = machine()
@@ -67,7 +67,7 @@ def fits_at_once(
         limit = budget * 2**30
     if limit is None or needed(config, sizes, data) <= limit:
         return True
-    least = needed(config, sizes, data, block)
+    least = needed(config, sizes, data, group)
     if least <= limit:
         return False
     allowed = f"this machine has {(has or 0) / 2**30:,.1f}, of which a run takes {SHARE:.0%}"

@@ -102,7 +102,7 @@ class OwnData:
 
 
 def load(own: OwnData, inputs: str = "raw") -> tuple[Dataset, str]:
-    """The data set, and the spec that says in full how it was made.
+    """The data set, and the full spec of how it was made.
 
     Raises UsageError if the arrays do not fit together, RunError if a file is damaged.
     """

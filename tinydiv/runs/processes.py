@@ -70,7 +70,7 @@ class Interrupt:
             ...
             if interrupt.why: raise KeyboardInterrupt(interrupt.why)
 
-    when: what the notice on stderr says; None for no notice. Raises KeyboardInterrupt at the second signal.
+    when: a part of the notice on stderr; None for no notice. Raises KeyboardInterrupt at the second signal.
     """
 
     def __init__(self, when: str | None) -> None:
@@ -84,7 +84,7 @@ class Interrupt:
         return self
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        """What a signal calls."""
+        """The handler of the signals."""
         if self.why:
             raise KeyboardInterrupt(f"{self.why} at once; what was saved last is kept")
         self.why = "stopped" + (

@@ -1,16 +1,16 @@
-"""A run's networks in blocks, each block trained by one of several processes.
+"""A run's networks in groups, each group trained by one of several processes.
 
     with Workers(run, count=2) as workers:
         workers.train(on_step, on_epoch, stop_after)
 
-Networks do not see each other, so a block of them takes the same steps as among all, to the bit. Blocks of
-16 to 32 networks keep a step's arrays in a core's cache, and one BLAS thread per process scales with the
-cores, where threads in one process wait for the interpreter.
+Networks do not depend on each other, so a group of them takes the same steps as among all, to the bit.
+Groups of 16 to 32 networks keep a step's arrays in a core's cache, and one BLAS thread per process
+scales with the cores, where threads in one process wait for the interpreter.
 
-The data, the weights and the moments lie in memory that all processes share: nothing large is sent, and the
-first process sees the weights as they move. Everything else that a checkpoint needs (what techniques
-remember, sums of the epoch in progress) is fetched when it is asked for: `sync`. All blocks are at the same
-step whenever the first process acts: it sends the step up to which to train, and waits for all.
+The data, the weights and the moments lie in memory that all processes share: nothing large is sent, and
+the first process reads the weights as they change. Everything else that a checkpoint needs (the state of
+techniques, sums of the epoch in progress) is fetched by `sync`. All groups are at the same step whenever
+the first process acts: it sends the step up to which to train, and waits for all.
 """
 
 import contextlib
@@ -35,23 +35,23 @@ from tinydiv.backend import Array
 from tinydiv.errors import RunError, UsageError
 from tinydiv.loop import Loop, Record
 from tinydiv.mlp import MLP
-from tinydiv.runs.build import BLOCK, Run, run_of, separable, slice_of, together
+from tinydiv.runs.build import GROUP, Run, run_of, separable, slice_of, together
 from tinydiv.runs.processes import cores, follow_parent, spawning
 
 FEWEST = 16
-"""A process with fewer networks than this is not worth its start."""
+"""With fewer networks than this a process takes longer to start than it saves."""
 PAYS = 3.0
-"""Seconds of work below which one process is as quick, because others have to start first."""
+"""Seconds of work below which one process is as fast, because others have to start first."""
 SECONDS = 1e-10
 """Of one core, for one sample of one step and one weight (Adam): 784-16-10, batch 64: 80 us."""
 PAUSE = 0.5
-"""Seconds between two moments at which all blocks stand at the same step: so soon Ctrl-C is heard."""
+"""Seconds between two moments at which all groups are at the same step: Ctrl-C acts within this time."""
 SHARED = 100_000
 """Bytes from which an array is shared and not sent."""
 
 
 def usual(run: Run) -> int:
-    """How many processes pay: one for a short run, for few networks, and where blocks cannot be apart."""
+    """How many processes to use: one for a short run, for few networks, or where a run cannot be split."""
     config = run.config
     if not separable(config):
         return 1
@@ -61,17 +61,17 @@ def usual(run: Run) -> int:
 
 
 def split(replicas: int, count: int) -> list[range]:
-    """Blocks of at most BLOCK networks, as many for each of `count` processes, of nearly equal size."""
-    blocks = count * -(-replicas // (count * BLOCK))
-    ends = [replicas * i // blocks for i in range(blocks + 1)]
+    """Blocks of at most GROUP networks, as many for each of `count` processes, of nearly equal size."""
+    groups = count * -(-replicas // (count * GROUP))
+    ends = [replicas * i // groups for i in range(groups + 1)]
     return [range(a, b) for a, b in pairwise(ends) if a < b]
 
 
 class Workers:
-    """Processes that train a run's networks; the run's own weights and moments are theirs, shared.
+    """Processes that train a run's networks; they share the run's weights and moments.
 
-    Raises UsageError if the networks cannot be apart, RunError if there is no memory to share or if a
-    process ends before its time.
+    Raises UsageError if the networks cannot be split, RunError if there is no memory to share or if a
+    process ends too early.
     """
 
     def __init__(self, run: Run, count: int) -> None:
@@ -79,7 +79,7 @@ class Workers:
         if reason:
             raise UsageError(f"--workers {count} cannot split these networks: {reason}")
         self.run, self.shared = run, Shared()
-        self.blocks = split(run.config.replicas, count)
+        self.groups = split(run.config.replicas, count)
         net, moments = run.net, run.standing.optimizer.moments
         try:
             theta = self.shared.array(net.theta)
@@ -87,14 +87,14 @@ class Workers:
             for key, moment in moments.items():
                 moments[key] = self.shared.array(moment)
             common = self.shared.dumps((run.config, run.data, theta, moments))
-            states = [state_of(run, block) for block in self.blocks]
+            states = [state_of(run, group) for group in self.groups]
             self.processes = []
             for w in range(count):
-                mine = list(zip(self.blocks, states, strict=True))[w::count]
+                mine = list(zip(self.groups, states, strict=True))[w::count]
                 if mine:
                     self.processes.append(started(common, mine))
             self.connections = [connection for _, connection in self.processes]
-            self.ask("ready")
+            self.request("ready")
         except BaseException:
             self.close()
             raise
@@ -105,7 +105,7 @@ class Workers:
         on_epoch: Callable[[Record], None],
         stop_after: Callable[[int], int],
     ) -> None:
-        """Train to the end. on_step(step, total) is called whenever all blocks have come to a step, at
+        """Train to the end. on_step(step, total) is called whenever all groups have reached a step, at
         the latest at stop_after(the last of these)."""
         run, loop = self.run, self.run.standing.loop
         began, at_once = time.perf_counter() - loop.seconds, 1
@@ -123,9 +123,9 @@ class Workers:
                 on_epoch(loop.records[-1])
 
     def reached(self, step: int, began: float) -> bool:
-        """Let all blocks come to a step; whether that made a record."""
+        """Train all groups up to a step; True if that made a record."""
         loop = self.run.standing.loop
-        records = [record for made in self.ask("train", step) for record in made]
+        records = [record for made in self.request("train", step) for record in made]
         loop.step, loop.seconds = step, time.perf_counter() - began
         if records:
             record = merged_records(records)
@@ -134,17 +134,17 @@ class Workers:
         return bool(records)
 
     def sync(self) -> None:
-        """Bring the first process's run to where the blocks are."""
+        """Copy the state of all groups into the first process's run."""
         now = self.run.standing
-        whole = merged(self.ask("state"), [len(block) for block in self.blocks])
+        whole = merged(self.request("state"), [len(group) for group in self.groups])
         now.optimizer.steps = whole["steps"]
         now.guard.load_state(whole["guard"])
         now.techniques.load_state(whole["techniques"])
         for key, value in whole["loop"].items():
             setattr(now.loop, key, value)
 
-    def ask(self, *question: Any) -> list[Any]:
-        """Ask all processes; their answers in the order of the blocks."""
+    def request(self, *question: Any) -> list[Any]:
+        """Send a request to all processes; their replies in the order of the groups."""
         for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.send(question)
@@ -162,10 +162,10 @@ class Workers:
                 if isinstance(answers[ready], BaseException):
                     raise answers[ready]
         each = [answers[connection] for connection in self.connections]
-        return [each[i % len(each)][i // len(each)] for i in range(len(self.blocks))]
+        return [each[i % len(each)][i // len(each)] for i in range(len(self.groups))]
 
     def close(self) -> None:
-        """End the processes; the weights stay where they are until the run is forgotten."""
+        """End the processes; the weights stay in shared memory as long as the run exists."""
         for process, connection in getattr(self, "processes", []):
             connection.close()
             process.terminate()
@@ -184,11 +184,11 @@ class Workers:
 
 
 KEPT = ("records", "seconds")
-"""What of a Loop is the first process's alone."""
+"""The fields of a Loop that only the first process has."""
 
 
-def state_of(run: Run, block: range) -> dict[str, Any]:
-    """What a block of networks needs to go on where all of them stand."""
+def state_of(run: Run, group: range) -> dict[str, Any]:
+    """What a group of networks needs to continue from the state of the run."""
     now, loop = run.standing, run.standing.loop
     R = run.config.replicas
 
@@ -198,7 +198,7 @@ def state_of(run: Run, block: range) -> dict[str, Any]:
         if isinstance(value, list):
             return [part(one) for one in value]
         if isinstance(value, np.ndarray) and value.ndim and value.shape[0] == R:
-            return value[block.start : block.stop]
+            return value[group.start : group.stop]
         return value
 
     found: dict[str, Any] = part(
@@ -214,7 +214,7 @@ def state_of(run: Run, block: range) -> dict[str, Any]:
 
 
 def merged(parts: Sequence[Any], sizes: Sequence[int]) -> Any:
-    """The same of all networks from that of blocks: arrays of one row per network are put together."""
+    """The state of all networks from that of groups: arrays with a row per network are joined."""
     first = parts[0]
     if isinstance(first, dict):
         return {key: merged([part[key] for part in parts], sizes) for key in first}
@@ -225,7 +225,7 @@ def merged(parts: Sequence[Any], sizes: Sequence[int]) -> Any:
 
 
 def merged_records(records: Sequence[Record]) -> Record:
-    """One record of all networks from those of blocks: lists of one number per network are put together."""
+    """One record of all networks from those of groups: lists with a number per network are joined."""
 
     def whole(values: list[Any]) -> Any:
         first = values[0]
@@ -243,13 +243,13 @@ def merged_records(records: Sequence[Record]) -> Record:
 
 
 class ReachedError(Exception):
-    """The step up to which a block was to be trained."""
+    """Raised at the step up to which a group is trained."""
 
 
 def advance(run: Run, step: int) -> list[Record]:
-    """Train a block up to a step, and give the records made on the way."""
+    """Train a group up to a step, and return the records made on the way."""
     before = len(run.records)
-    run.standing.guard.before[...] = run.net.theta  # another block was at work there
+    run.standing.guard.before[...] = run.net.theta  # another group used this buffer
 
     def on_step(now: int, total: int) -> None:
         if now >= step and now % run.per_epoch:  # after the last step of an epoch comes its record
@@ -265,24 +265,24 @@ def advance(run: Run, step: int) -> list[Record]:
 
 
 def work(connection: Connection, common: bytes, mine: list[tuple[range, dict[str, Any]]]) -> None:
-    """The work of a worker: build its blocks, then answer each request until the connection is closed."""
+    """The work of a worker: build its groups, then reply to each request until the connection is closed."""
     follow_parent()
-    sys.stdout = sys.stderr  # whatever an own technique prints is no result
+    sys.stdout = sys.stderr  # a user's technique may print, and stdout is for results
     backend.use("numpy")
     attached: list[Memory] = []
     try:
         config, data, theta, moments = loads(common, attached)
         runs: list[Run] = []
-        for block, state in mine:
-            rows = slice_of(block)
-            run = run_of(config, data, block, partial(fill, values=theta[rows]))
+        for group, state in mine:
+            rows = slice_of(group)
+            run = run_of(config, data, group, partial(fill, values=theta[rows]))
             run.net.lie_in(theta[rows])
             for key, moment in moments.items():
                 run.standing.optimizer.moments[key] = moment[rows]
-            # Blocks take turns, so one gradient and one copy of the weights serve several.
-            if runs and len(block) <= len(runs[0].networks):
-                run.net.lie_in(theta[rows], runs[0].net.dtheta[: len(block)])
-                run.standing.guard.before = runs[0].standing.guard.before[: len(block)]
+            # Groups are trained in turn, so all of them use one gradient and one copy of the weights.
+            if runs and len(group) <= len(runs[0].networks):
+                run.net.lie_in(theta[rows], runs[0].net.dtheta[: len(group)])
+                run.standing.guard.before = runs[0].standing.guard.before[: len(group)]
             begin_at(run, state)
             runs.append(run)
         while True:
@@ -306,7 +306,7 @@ def fill(net: MLP, values: Array) -> None:
 
 
 def begin_at(run: Run, state: dict[str, Any]) -> None:
-    """Bring a freshly built block to where it stood."""
+    """Load the state into a freshly built group."""
     now = run.standing
     now.optimizer.steps = state["steps"]
     now.guard.load_state(state["guard"])
@@ -318,7 +318,7 @@ def begin_at(run: Run, state: dict[str, Any]) -> None:
 
 
 def sendable(error: BaseException) -> BaseException:
-    """The error itself where it can be sent, with what it was called; else its sentence."""
+    """The error itself where it can be pickled, with its class's name; else its message."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -329,7 +329,7 @@ def sendable(error: BaseException) -> BaseException:
 def started(
     common: bytes, mine: list[tuple[range, dict[str, Any]]]
 ) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-    """A new process with its blocks, and the line to it."""
+    """A new process with its groups, and the connection to it."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=work, args=(there, common, mine), daemon=True)
@@ -346,7 +346,7 @@ class Memory(SharedMemory):
     """Shared memory whose map stays until the last array that lies in it is forgotten."""
 
     def close(self) -> None:
-        """Let go of all but the map."""
+        """Close all but the map."""
         self._buf = self._mmap = None
         super().close()
 
@@ -391,7 +391,7 @@ class Shared:
         return file.getvalue()
 
     def unlink(self) -> None:
-        """Let the system take the memory back when the last process lets go of it."""
+        """Let the system free the memory when the last process has closed it."""
         for memory in self.kept:
             with contextlib.suppress(FileNotFoundError):
                 memory.unlink()

@@ -2,8 +2,8 @@
 
 Three panels per start: cosines between the neurons' incoming weights, correlations of their responses
 (pre-activations) on images the start has not read, and test accuracy over the first steps, beside plain
-draws and draws with a centring bias. With 784 inputs random weights are orthogonal already, and yet their
-responses are correlated: it is the inputs that are.
+draws and draws with a centring bias. With 784 inputs random weights are nearly orthogonal, but their
+responses are correlated, because the inputs are.
 """
 
 from collections.abc import Sequence
@@ -120,7 +120,7 @@ def file_name(spec: str) -> str:
 
 
 def look(spec: str, config: StartsConfig, data: "DeviceData") -> Seen:
-    """Start some networks, look at their first layer, and train them a little."""
+    """Initialise some networks, measure their first layer, and train them for a few steps."""
     import numpy as np
 
     from tinydiv import losses, optimizers

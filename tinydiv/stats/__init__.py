@@ -6,7 +6,7 @@ differences d = a - b are what is averaged, resampled and flipped. The order of 
     comparison.py    compare                     one arm against its base, with a sentence in words
     intervals.py     mean_difference_interval    how large is the effect? (it inverts the sign-flip test)
                      relative_gain_interval      ... in percent? (by bootstrap, bca_interval)
-    p_values.py      sign_flip_test              could chance alone have done it?
+    p_values.py      sign_flip_test              could chance alone explain it?
                      holm                        ... among all the arms of one table?
                      uniformity_check            are the p values of A/A arms what they claim to be?
     power.py         minimum_detectable_effect   how small an effect would these seeds have shown?

@@ -12,7 +12,7 @@ from tinydiv.stats.given import check_share, generator_of, pairs
 from tinydiv.stats.intervals import Interval, relative_gain, sign_flip_interval
 from tinydiv.stats.p_values import ROUNDING, holm, sign_flip_test
 
-MIN_SEEDS = 10  # fewer pairs than this say nothing: see PairedComparison.sentence
+MIN_SEEDS = 10  # fewer pairs than this support no claim: see PairedComparison.sentence
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class PairedComparison:
     ) -> str:
         """The comparison in plain words, with its interval, seeds and p beside every claim.
 
-        The values are multiplied by scale: fractions correct become percentage points as it
-        stands; for anything else say so, as in unit="steps", scale=1, lower_is_better=True.
+        The values are multiplied by scale: by default fractions correct become percentage points; for
+        other values give unit and scale, as in unit="steps", scale=1, lower_is_better=True.
         "beats" and "loses to" appear only where the difference is shown, and below 10 seeds no
         claim is made at all. Raises UsageError for points of values that are not fractions.
         """
@@ -131,7 +131,7 @@ def compare(
 
 
 def agreeing(interval: Interval, p: float) -> Interval:
-    """The same interval, with 0 in it exactly where p says that 0 is not rejected.
+    """The same interval, with 0 in it exactly where p does not reject 0.
 
     With 17 to 32 pairs p counts all flips while the ends are read from drawn ones, so an end may lie
     on the wrong side of 0 by the noise of the draw; it then moves to 0, or just beyond it.

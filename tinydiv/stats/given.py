@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 
 def finite(values: ArrayLike, what: str) -> Floats:
-    """The values as one float64 row, or one sentence that says what is wrong with them."""
+    """The values as one float64 row. Raises UsageError for anything else."""
     try:
         row = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Could chance alone have done it? p values by sign flips, corrected for a table's size, and checked."""
+"""Could chance alone explain it? p values by sign flips, corrected for a table's size, and checked."""
 
 import math
 from dataclasses import dataclass
@@ -122,7 +122,7 @@ def uniformity_check(p_values: ArrayLike, *, spacing: float = 0.0) -> Uniformity
         p    = 2 sum_{k >= 1} (-1)^(k-1) exp(-2 k^2 K'^2)
 
     An arm against itself under other seeds has no effect, so its p values must be uniform: a
-    small p here means that the study's own tests cannot be believed. Within .008 of the exact p
+    small p here means that the study's own tests cannot be trusted. Within .008 of the exact p
     for n = 5 and .003 from n = 10 on.
 
     spacing: the step between attainable p values (2 / 2^n for exact sign flips of n pairs, of

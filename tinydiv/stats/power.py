@@ -1,4 +1,4 @@
-"""How small an effect would so many seeds have shown? Asked before a study, and of every null result."""
+"""The smallest effect that so many seeds can show: computed before a study, and for every null result."""
 
 import math
 from collections.abc import Callable
@@ -16,11 +16,11 @@ def minimum_detectable_effect(
         T ~ noncentral t with n - 1 degrees of freedom and centre effect sqrt(n) / sd
         effect solves  P(|T| > t_crit) = power,   t_crit from  P(|T| > t_crit) = alpha  at effect 0
 
-    sd: the standard deviation of the paired differences (ddof = 1), best from pilot seeds. Say
-    this number beside every null result: it is the effect that could have stayed hidden. With m
+    sd: the standard deviation of the paired differences (ddof = 1), best from pilot seeds. Give this
+    number beside every null result: it is the effect that could have stayed hidden. With m
     arms in a table, alpha / m is a safe stand-in for Holm.
     Approximation: the power is that of the paired t test on normal differences, exact for it.
-    The sign-flip test reaches 79 % where 80 % is asked for at 10 pairs, and only 62 % at 6. Where
+    The sign-flip test reaches 79 % where 80 % is wanted at 10 pairs, and only 62 % at 6. Where
     alpha is below 2 / 2^n it can find no effect whatever, and the answer is infinity.
     Misleads when sd comes from the very differences that are judged, or from a few pairs only.
 

@@ -1,7 +1,7 @@
 """Techniques that keep hidden neurons diverse: one file each, registered by name.
 
-base.py says what a technique is; framework.py what surrounds it; cost.py counts what a technique costs
-beside a plain step. The gradients that most penalties share stand in tinydiv/similarity.py.
+base.py defines what a technique is; framework.py runs them; cost.py counts what a technique costs beside
+a plain step. The gradients that most penalties share stand in tinydiv/similarity.py.
 """
 
 from tinydiv.settings import setting

@@ -6,8 +6,8 @@
 
 The framework (framework.py) owns everything else: strength, one number or one per network; which
 hidden layers; schedules and triggers; the replica axis; logging; checkpoints. A penalty acts on hidden
-layers only, unless told otherwise: the columns of the output layer are classes, and classes are not
-meant to be diverse.
+layers only, unless its settings name others: the columns of the output layer are classes, and classes
+are not meant to be diverse.
 
 A reader's own technique is a subclass in a file of theirs, with settings as annotated attributes:
 
@@ -37,8 +37,8 @@ from tinydiv.settings import check_fields, setting
 class View:
     """A second forward pass of a step, on changed inputs, with upstream gradients of its own.
 
-    Backward is linear in what is sent down and can add to dtheta, so what a technique computes from
-    two passes is sent down both.
+    Backward is linear in the upstream gradients and can add to dtheta, so the gradient of a value of two
+    passes is the sum of two backward passes.
     """
 
     trace: Trace
@@ -51,7 +51,7 @@ class View:
 
 @dataclass
 class Step:
-    """All that a technique may know about the training step in progress, and where its gradients go."""
+    """All that a technique can read of the training step in progress, and where its gradients go."""
 
     net: MLP
     trace: Trace
@@ -103,7 +103,7 @@ class Step:
 
     def noisy_view(self, deviation: float) -> View:
         """The network's pass on inputs with noise of that standard deviation: made once per step, so
-        that techniques that ask for the same noise share it. Layers take it for a pass in training:
+        that techniques with the same noise share it. For layers it is a pass in training:
         the same masks, and running statistics that see both passes."""
         if deviation not in self.views:
             assert self.noise is not None
@@ -133,8 +133,8 @@ class Step:
     def neurons_replaced(self, layer: int, chosen: Array) -> None:
         """Call this after the weights of chosen neurons (..., H) were replaced.
 
-        What batch norm and its like remember about a neuron, and what techniques do, is about the old
-        one. The probe set says what the new one's pre-activations look like.
+        The state that batch norm and techniques keep of a neuron belongs to the old one. The statistics
+        of the new one are computed on the probe set.
         """
         for technique in self.others:
             technique.forget(layer, chosen)
@@ -191,7 +191,7 @@ class Technique:
         return {}
 
     def forget(self, layer: int, chosen: Array) -> None:
-        """Chosen neurons (..., H) of a hidden layer were replaced: what is known of them is no more."""
+        """Chosen neurons (..., H) of a hidden layer were replaced: discard the state kept of them."""
 
     def state(self) -> dict[str, Array]:
         """What a checkpoint must keep, by name; {} if nothing is remembered between steps."""
@@ -219,7 +219,7 @@ class Penalty(Technique):
     def fitting(self, step: Step, layer: int, found: object, **arrays: Array) -> tuple[Array, ...]:
         """What __call__ gave, if it is (value, a gradient of the shape of each array).
 
-        Arrays of other shapes often add up all the same, to something that nobody meant.
+        Arrays of other shapes are often broadcast without an error, to a wrong result.
         Raises UsageError that names the technique, the layer, the array and both shapes.
         """
         wanted = f"(value, {', '.join(f'd{name}' for name in arrays)})"
@@ -348,8 +348,8 @@ class EnsemblePenalty(Penalty):
     outgoing weights, c (..., 1, K) biases. The neurons are read as an ensemble whose member h
     answers o_h = H a_h V_h + c, so that f is the members' mean.
 
-    One that needs no targets makes sense at every hidden layer, where f is what the next layer hears:
-    it says acts_on = "hidden layers", and layers= chooses; without that it is the last one still.
+    One that needs no targets makes sense at every hidden layer, where f is the next layer's input: it
+    sets acts_on = "hidden layers", and layers= chooses; without layers= it is the last one.
     """
 
     acts_on = "last hidden layer"
@@ -380,7 +380,7 @@ class LayerTechnique(Technique, Layer):
 class Intervention(Technique):
     """An action during training. Override any of the six moments; all get every network at once.
 
-    `layer` is a hidden layer's number (1 is the first), `mask` (...,) says which networks are meant
+    `layer` is a hidden layer's number (1 is the first), `mask` (...,) is True for the networks to act on
     (None: all): blend with xp.where, weights and moments alike. `invariant` names, in words, what
     the action keeps; a test holds it. One that acts_on the "whole network" is called once, with layer 1.
     `edits_first`: its edit comes before those of all others.
@@ -400,13 +400,13 @@ class Intervention(Technique):
         return []
 
     def watch(self, step: Step, layer: int) -> None:
-        """In every step, after backward: take in what has to be remembered."""
+        """In every step, after backward: keep what later steps need."""
 
     def edit(self, step: Step, layer: int, mask: Array | None) -> None:
-        """After backward, before the optimizer, when the trigger says so: change dtheta."""
+        """After backward, before the optimizer, in steps that the trigger allows: change dtheta."""
 
     def update(self, step: Step, layer: int) -> None:
         """In the optimizer's place, for the blocks that are owned."""
 
     def move(self, step: Step, layer: int, mask: Array | None) -> None:
-        """After the optimizer's step, when the trigger says so: change weights."""
+        """After the optimizer's step, in steps that the trigger allows: change weights."""

@@ -1,4 +1,4 @@
-"""Which techniques exclude each other, and why: asking for both is one clear sentence."""
+"""Which techniques exclude each other, and why: naming both is refused with the reason."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def meet(first: Placed, second: Placed) -> bool:
 
 
 def reached(one: Placed, other: Placed) -> set[int]:
-    """The hidden layers whose weights one technique changes, as far as the other one minds.
+    """The hidden layers whose weights one technique changes, as far as that excludes the other one.
 
     A recycler silences a neuron's outgoing weights: those are the next layer's incoming ones.
     """

@@ -19,7 +19,7 @@ class ContinualBackprop(Intervention):
             c <- c + mean_p(a_h) V_h;   V_h <- 0;   w_h, b_h <- new;   u_h, age_h <- 0;   moments <- 0
 
     V (..., H, K); mean_n runs over the step's batch, which is at hand, mean_p over the probe set: the
-    next biases c take over what the neuron said there on average. A new neuron is safe until it is
+    next biases c take over the neuron's mean contribution there. A new neuron is safe until it is
     mature, whoever replaced the old one: at first its outgoing weights are zero, and so is its utility.
     Cost: passes over A and V in every step, and a forward pass on the probe set.
     """
@@ -65,8 +65,8 @@ class ContinualBackprop(Intervention):
         chosen = (xp.arange(u.shape[-1]) == lowest) & act  # (..., H)
 
         V, c = step.net.W[layer], step.net.b[layer]
-        said = xp.mean(step.probe().A[layer], axis=-2, keepdims=True)  # (..., 1, H)
-        c += matmul(xp.where(chosen[..., None, :], said, xp.zeros_like(said)), V)
+        means = xp.mean(step.probe().A[layer], axis=-2, keepdims=True)  # (..., 1, H)
+        c += matmul(xp.where(chosen[..., None, :], means, xp.zeros_like(means)), V)
         recycle(step, layer, chosen, STREAM)
         due -= act
 

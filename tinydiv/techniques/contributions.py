@@ -1,6 +1,6 @@
 """Two views of the neurons as an ensemble: how much their contributions agree.
 
-A neuron contributes to what the next layer hears as it does to the outputs, so both make sense at every
+A neuron contributes to the next layer's inputs as it does to the outputs, so both make sense at every
 hidden layer: V are its outgoing weights there. Without layers= it is the last one.
 """
 
@@ -22,8 +22,8 @@ class ContributionCoherence(EnsemblePenalty):
     cancel.
 
     What it teaches: a bounded form of "disagree" that cannot be had by scale: <A, dA> = 0. How a network
-    cheats it: by cancelling. The smallest q is a network that says nothing (the bias c answers for all),
-    so the task must hold against it. Cost: as the output layer's forward and backward, and as much again.
+    cheats it: by cancelling. The smallest q is a network whose neurons contribute nothing (only the bias c
+    does), so the task must prevent it. Cost: as the output layer's forward and backward, and as much again.
     """
 
     name = "contribution-coherence"
@@ -39,7 +39,7 @@ class ContributionCoherence(EnsemblePenalty):
         energy = squares * lengths
         n = xp.sum((energy > 0).astype(A.dtype), axis=(-2, -1))
         total = n * xp.sum(energy, axis=(-2, -1))
-        total = xp.where(total > 0, total, 1)  # nobody contributes: q is 0
+        total = xp.where(total > 0, total, 1)  # no neuron contributes: q is 0
         together = matmul(A, V)  # (..., N, K)
         q = xp.sum(together**2, axis=(-2, -1)) / total
         scale, qn = as_matrix(2 / total), as_matrix(q * n)
@@ -55,14 +55,14 @@ class ContributionGram(EnsemblePenalty):
         Gamma = (A'A / N) * (V V');   L = 1/2 |off Gamma|^2 >= 0
         dA = 2/N A (off(Gamma) * V V'),   dV = 2 (off(Gamma) * A'A / N) V,   dc = 0
 
-    A (..., N, H), V (..., H, K); Gamma_ij is the mean over samples of <a_i V_i, a_j V_j>. DeCov looks at
-    what neurons hear, cosine at how they listen; this looks at what they *say*.
+    A (..., N, H), V (..., H, K); Gamma_ij is the mean over samples of <a_i V_i, a_j V_j>. DeCov compares
+    the neurons' activations, cosine their incoming weights; this compares their contributions.
 
-    What it teaches: two neurons may fire together if they speak of different classes, and speak of the
-    same class if they never fire together; either factor near zero is enough. How a network cheats it:
-    by scale, it is of degree 4 in A and in V; a neuron that says nothing overlaps with nobody; and
-    A is not centred, so activations that are never negative always overlap. Cost: three products of N H^2
-    or fewer.
+    What it teaches: two neurons may be active together if they contribute to different classes, and
+    contribute to the same class if they are never active together; either factor near zero is enough. How
+    a network cheats it: by scale, it is of degree 4 in A and in V; a neuron with no contribution overlaps
+    with no other; and A is not centred, so activations that are never negative always overlap. Cost: three
+    products of N H^2 or fewer.
     """
 
     name = "contribution-gram"

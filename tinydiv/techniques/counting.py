@@ -71,7 +71,7 @@ def counting() -> Iterator[Counts]:
 
 
 class CountingModule(types.ModuleType):
-    """NumPy whose functions hand out counted arrays."""
+    """NumPy whose functions return counted arrays."""
 
     def __init__(self, counts: Counts, module: types.ModuleType) -> None:
         super().__init__("counting")
@@ -80,7 +80,7 @@ class CountingModule(types.ModuleType):
     def __getattr__(self, name: str) -> Array:
         found = getattr(
             self._numpy, name
-        )  # AttributeError as from NumPy itself (backend.fuse asks)
+        )  # AttributeError as from NumPy itself: backend.fuse tests for it
         if isinstance(found, types.ModuleType):
             return CountingModule(self._counts, found)
         if isinstance(found, type) or not callable(found):
@@ -98,7 +98,7 @@ class CountingModule(types.ModuleType):
 
 
 class CountedArray(np.ndarray):
-    """An array that tells its Counts about every operation on it."""
+    """An array that adds every operation on it to its Counts."""
 
     counts: Counts
 

@@ -1,4 +1,4 @@
-"""Dropout: the other baseline, noise that asks every neuron to do without its neighbours."""
+"""Dropout: the other baseline, noise under which no neuron can depend on its neighbours."""
 
 from collections.abc import Sequence
 

@@ -83,7 +83,7 @@ class Techniques:
                 self._bind(p.technique, layers)
 
     def refuse_batch(self, samples: int) -> None:
-        """Raise UsageError where batches of so many samples make a technique meaningless."""
+        """Raise UsageError where a technique needs more samples per batch."""
         for placed in self.placed:
             fewest = placed.technique.fewest_samples
             if samples < fewest:
@@ -235,7 +235,7 @@ class Techniques:
                     technique.edit(step, layer, mask)
 
     def after_update(self, step: Step) -> None:
-        """Run owned updates; let interventions move weights when their trigger says so."""
+        """Run owned updates; let interventions move weights where their trigger allows it."""
         step.weights_moved()
         for p, layers, _, plateau in self._all():
             if not isinstance(p.technique, Intervention):
@@ -277,10 +277,12 @@ class Techniques:
     # Checkpoints ---------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Array]:
-        """What all techniques remember, flat: "0.decov.key" by position and name."""
+        """The state of all techniques, flat: "0.decov.key" by position and name."""
         flat: dict[str, Array] = {}
         for i, (p, _, _, plateau) in enumerate(self._all()):
-            if not isinstance(p.technique, LayerTechnique):  # its copies in the network speak below
+            if not isinstance(
+                p.technique, LayerTechnique
+            ):  # its copies in the network are saved below
                 for key, value in p.technique.state().items():
                     flat[f"{i}.{p.label}.{key}"] = value
             if plateau is not None:

@@ -61,7 +61,7 @@ class Grow(Intervention):
                                 moments of both <- 0
 
     W (..., D, H), V (..., H, K). incoming=random draws directions; incoming=decorrelated then takes out
-    of them what the awake neurons answer already, so that the new pre-activations on the probe set are
+    of them what the awake neurons respond to already, so that the new pre-activations on the probe set are
     uncorrelated with theirs and with each other (up to D neurons). All get the usual length of the awake.
     With zero outgoing weights a waking neuron changes no output. The trigger is every=K steps or
     when=plateau, under which networks trained together come to have different sizes.
@@ -132,22 +132,24 @@ class Grow(Intervention):
         step.neurons_replaced(layer, chosen)
 
     def lull(self, step: Step, layer: int, now: Array, here: Array) -> Array:
-        """Put the neurons to sleep that contribute least, and say which; one stays awake in any case."""
+        """Put the neurons to sleep that contribute least, and return which; one stays awake in any case."""
         net, A = step.net, step.probe().A[layer]
         mean = xp.mean(A, axis=-2, keepdims=True)
-        says = xp.sqrt(xp.mean((A - mean) ** 2, axis=-2) * xp.sum(net.W[layer] ** 2, axis=-1))
-        order = xp.argsort(xp.argsort(xp.where(now, says, xp.inf), axis=-1), axis=-1)
+        contributes = xp.sqrt(
+            xp.mean((A - mean) ** 2, axis=-2) * xp.sum(net.W[layer] ** 2, axis=-1)
+        )
+        order = xp.argsort(xp.argsort(xp.where(now, contributes, xp.inf), axis=-1), axis=-1)
         others = xp.sum(now, axis=-1, keepdims=True) - 1
         chosen = now & (order < self.drop) & (order < others) & here
-        said = xp.where(chosen[..., None, :], mean, xp.zeros_like(mean))
-        net.b[layer][...] += matmul(said, net.W[layer])
+        means = xp.where(chosen[..., None, :], mean, xp.zeros_like(mean))
+        net.b[layer][...] += matmul(means, net.W[layer])
         put_to_sleep(net, layer, chosen)
         step.reset_moments(layer, chosen)
         step.weights_moved()
         return chosen
 
     def wake(self, step: Step, layer: int, chosen: Array, now: Array) -> Array:
-        """Give chosen neurons (..., H) weights, and return who got some; now (..., H): who is awake."""
+        """Give chosen neurons (..., H) weights, return which got some; now (..., H): those awake."""
         net, X = step.net, step.probe().A[layer - 1]
         W, b = net.W[layer - 1], net.b[layer - 1]
         fresh = self.directions(step, layer, X, chosen, now)
@@ -270,7 +272,7 @@ class Net2Net(Grow):
 
 
 class ResidualFitting(Grow):
-    """Wake neurons that fit what the others leave, while the others rest (Ford et al., 2023).
+    """Wake neurons that fit what the others leave, while the others are held fixed (Ford et al., 2023).
 
         f <- f + g,   g(x) = sum over the newest neurons of a_h V_h
         dw_h = db_h = dV_h = 0 for all neurons but the newest

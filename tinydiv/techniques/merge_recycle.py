@@ -1,4 +1,4 @@
-"""Merge and recycle: two neurons that say the same become one, and the other starts anew."""
+"""Merge and recycle: of two neurons with the same responses one is kept, the other starts anew."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
@@ -20,7 +20,7 @@ class MergeRecycle(Intervention):
         w_j <- a new draw, its responses uncorrelated with all others', its old length kept
         b_j <- - mean(X w_j);     moments of i's and j's weights <- 0
 
-    j is the neuron of the pair that says less (smaller standard deviation times outgoing length).
+    j is the neuron of the pair that contributes less (smaller standard deviation times outgoing length).
     Outgoing weights of zero and fresh incoming ones: never both zero, or the neuron could not learn.
 
     A (..., N, H) on the probe set, V (..., H, K). The part of a_j that a_i does not explain is lost:
@@ -80,12 +80,12 @@ class MergeRecycle(Intervention):
         best = xp.argmax(flat, axis=-1)[..., None]  # (..., 1)
         neurons = xp.arange(H)
         first, second = (neurons == best // H), (neurons == best % H)  # (..., H)
-        # Who says less? Standard deviation times outgoing length, a bound on the contribution.
-        says = found.s[..., 0, :] * xp.sqrt(xp.sum(V**2, axis=-1))
-        zero = xp.zeros_like(says)
-        first_says = xp.sum(xp.where(first, says, zero), axis=-1, keepdims=True)
-        second_says = xp.sum(xp.where(second, says, zero), axis=-1, keepdims=True)
-        first_stays = first_says >= second_says
+        # Which contributes less? Standard deviation times outgoing length bounds the contribution.
+        contributes = found.s[..., 0, :] * xp.sqrt(xp.sum(V**2, axis=-1))
+        zero = xp.zeros_like(contributes)
+        of_first = xp.sum(xp.where(first, contributes, zero), axis=-1, keepdims=True)
+        of_second = xp.sum(xp.where(second, contributes, zero), axis=-1, keepdims=True)
+        first_stays = of_first >= of_second
         keep = xp.where(first_stays, first, second).astype(A.dtype)[..., None]
         drop = xp.where(first_stays, second, first).astype(A.dtype)[..., None]
         return keep, drop, xp.max(flat, axis=-1)[..., None]

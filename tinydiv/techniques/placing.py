@@ -6,7 +6,7 @@ Settings that every technique of a kind understands:
     layer          layers
     intervention   layers, every, after, when, patience
 
-They are declared in `Placed`, which says what each may be and does.
+They are declared in `Placed`, each with its limits and its help.
 """
 
 from collections.abc import Sequence
@@ -92,7 +92,7 @@ def place(spec: "str | Technique | Placed") -> Placed:
 
 
 def _read(spec: str) -> tuple[Placed, set[str]]:
-    """What a text says, and which of the framework's settings it names."""
+    """A spec as a Placed, and which of the framework's settings it names."""
     parts = split(spec)
     cls = technique_class(parts.name, parts.file)
     kind = kind_of(cls)
@@ -136,7 +136,7 @@ def _numbers(name: str, key: str, text: str) -> tuple[float, ...]:
 
 
 def _read_common(placed: Placed, common: dict[str, str]) -> None:
-    """Fill in what the framework owns; _check says whether it is allowed."""
+    """Fill in the framework's settings; _check refuses what is not allowed."""
     name = placed.label
     for key, text in common.items():
         if key == "strength":
@@ -157,7 +157,7 @@ def _read_common(placed: Placed, common: dict[str, str]) -> None:
 
 SHARED = {field.name: dict(field.metadata) for field in fields(Placed) if field.metadata}
 """What is allowed of the framework's settings, and what they do, by name."""
-WHOLE = {key: told["low"] for key, told in SHARED.items() if told["low"] is not None}
+WHOLE = {key: declared["low"] for key, declared in SHARED.items() if declared["low"] is not None}
 """Those that are whole numbers, and where each begins."""
 
 

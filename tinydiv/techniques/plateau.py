@@ -1,4 +1,4 @@
-"""Has learning stalled? One answer per network, on the device, without a stop at the host.
+"""Has learning stalled? Computed per network, on the device, without waiting for it.
 
 The loss of one batch is noisy, so it is smoothed: m <- 0.98 m + 0.02 loss. A network is on a plateau
 once `patience` steps have passed in which m did not fall below (1 - 0.01) times its best.

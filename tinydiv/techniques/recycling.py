@@ -1,4 +1,4 @@
-"""What all recyclers of neurons share: fresh incoming weights, silent outgoing ones, a clean slate.
+"""What all recyclers of neurons share: new incoming weights, outgoing weights of zero, moments of zero.
 
 A recycled neuron gets new incoming weights and outgoing weights of zero. Never may both be zero: the
 gradient of the incoming weights is a product with the outgoing ones and the other way round, so such a

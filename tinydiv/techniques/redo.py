@@ -18,14 +18,14 @@ class ReDo(Intervention):
 
     A (..., N, H) on the probe set. New weights are as long as the layer's usually are; the bias is
     ours (theirs starts at zero): with it no recycled ReLU neuron is born dead. At tau = 0 only silent
-    neurons are dormant and no output changes; above, outputs lose what dormant neurons had said.
+    neurons are dormant and no output changes; above, outputs lose what dormant neurons contributed.
     Cost, every `every` steps: a forward pass on the probe set.
     """
 
     name = "redo"
     family = "interventions"
     invariant = (
-        "the outputs on the probe set, but for what dormant neurons had said: exactly at tau = 0; "
+        "the outputs on the probe set, but for what dormant neurons contributed: exactly at tau = 0; "
         "afterwards no neuron of the layer is dormant for good"
     )
     default_every = 100

@@ -118,7 +118,7 @@ def module_of_file(file: str) -> ModuleType:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise UsageError(f"{file} cannot be imported: {error.strerror or error}") from error
-    # A module name of its own per path, so that two files called mine.py do not meet.
+    # A module name of its own per path, so that two files called mine.py are two modules.
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     module_name = f"tinydiv_own_{path.stem}_{key}"
     if IMPORTED.get(module_name) == digest and module_name in sys.modules:
@@ -132,7 +132,7 @@ def module_of_file(file: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        said = getattr(error, "strerror", None) or error  # no [Errno 13]
-        raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {said}") from error
+        reason = getattr(error, "strerror", None) or error  # no [Errno 13]
+        raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {reason}") from error
     IMPORTED[module_name] = digest
     return module

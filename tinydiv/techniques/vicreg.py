@@ -18,7 +18,7 @@ class VICReg(ActivationPenalty):
     variance and 1 for the covariance. H counts all neurons in L_v and the alive ones in L_c (standard
     deviation at least 1e-3), so that dying dilutes nothing.
 
-    What it teaches: DeCov with the door shut through which networks leave it, because the hinge holds
+    What it teaches: DeCov without the way in which networks cheat it, because the hinge holds
     every neuron's deviation up to the target. How a network cheats it: with outgoing weights free, the
     target is a choice of scale and no more; a ReLU neuron that is off for every sample costs
     target - .01 but gets no gradient, so the hinge wakes no dead neuron. With variance=0 it is DeCov.

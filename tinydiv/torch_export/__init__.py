@@ -191,8 +191,8 @@ def linear_layers(model: Iterable[Any]) -> tuple[list[Any], list[str]]:
 def from_state_dict(state: Mapping[str, Array], activation: str = "relu") -> MLP:
     """A network from the state dict of a Sequential of Linear, BatchNorm1d and activations.
 
-    state: tensors or NumPy arrays by name. activation: for all hidden layers, since a state dict does
-    not tell; nor does it tell the eps of a batch norm, taken to be the usual 1e-5. Modules without
+    state: tensors or NumPy arrays by name. activation: for all hidden layers, since a state dict has
+    none; nor has it the eps of a batch norm, taken to be the usual 1e-5. Modules without
     weights (Dropout, Flatten) leave only gaps in the numbers, and are taken to do nothing.
     Raises UsageError for a name, an order or a shape that no such Sequential has.
     """

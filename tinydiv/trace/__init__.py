@@ -1,7 +1,7 @@
 """One training step with every array kept: names, formulas, numbers. The command is tinydiv.trace.
 
-entries.py holds what is kept, watch.py how it is seen, shares.py what each technique adds,
-updates.py what each optimizer does, step.py the step itself, text.py how it is printed.
+entries.py defines what is kept, watch.py reads it off the layers, shares.py computes what each technique
+adds, updates.py has each optimizer's formulas, step.py is the step, text.py prints it.
 """
 
 from typing import TYPE_CHECKING

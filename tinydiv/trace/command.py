@@ -1,7 +1,7 @@
 """python -m tinydiv.trace: one training step of a small network, printed array by array.
 
-What happens in a step is in tracing/; here are the flags, the steps before the one that is shown, and
-where the result goes.
+The step is in step.py; here are the flags, the steps before the one that is shown, and where the result
+goes.
 """
 
 import json

@@ -6,7 +6,7 @@ The formulas can be worked out as they are written (a test does):
     A * B        entry by entry                f'(Z)       the derivative of f at each entry of Z
     sum_n A      added up over samples         x <- ...    the new x, from what stands before it
 
-Entries that no formula can give (the data, the start, a technique's own gradient) say what they are.
+Entries without a formula (the data, the start, a technique's own gradient) have a description instead.
 """
 
 from dataclasses import dataclass, field
@@ -61,7 +61,7 @@ class Entry:
 class StepTrace:
     """A training step in its order: all entries, and remarks on what did not show.
 
-    number counts steps from 0; network says which of several the numbers belong to.
+    number counts steps from 0; network is the one of several whose numbers are kept.
     """
 
     sizes: list[int]

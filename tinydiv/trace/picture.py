@@ -1,7 +1,7 @@
 """One training step as one picture: every array a small heat map, in the order of the flow.
 
 The forward pass runs along the top from left to right; below each array stands its gradient, and the
-backward pass runs from right to left; below that what techniques put in, and last the new weights. A
+backward pass runs from right to left; below that what techniques add, and last the new weights. A
 long network goes on in a second band, below the first.
 """
 

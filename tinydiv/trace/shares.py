@@ -1,4 +1,4 @@
-"""What each penalty alone adds to a step: upstream gradients for backward, and gradients past it."""
+"""What each penalty alone adds to a step: upstream gradients for backward, and gradients of weights."""
 
 import copy
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tinydiv.techniques import Penalty, Step, Techniques
 
 @dataclass
 class Share:
-    """One penalty's contributions. Backward is linear in what is sent down, so the shares of all add up."""
+    """One penalty's contributions. Backward is linear in the upstream gradients, so all shares add up."""
 
     label: str
     values: dict[str, Array]
@@ -17,7 +17,7 @@ class Share:
     dA: dict[int, Array]
     dlogits: Array | None
     blocks: dict[str, Array]
-    """Gradients that reach the weights past the backward pass, by block of theta."""
+    """Gradients that are added to those of weights after the backward pass, by block of theta."""
 
 
 def shares_of(techniques: Techniques, steps: list[Step]) -> list[Share]:

@@ -1,8 +1,7 @@
 """The step itself: the training loop's own lines, with every array kept on the way.
 
-The same batch, the same forward and backward, the same techniques and optimizer: what is shown is what
-was computed, not what somebody computed beside it. A test holds that the networks move exactly as they
-do in training.
+The same batch, the same forward and backward, the same techniques and optimizer: the arrays shown are
+those of the step itself. A test checks that the networks move exactly as they do in training.
 """
 
 from collections.abc import Sequence
@@ -53,10 +52,10 @@ def trace_step(
     guard: Guard | None = None,
     network: int = 0,
 ) -> StepTrace:
-    """Do one training step, exactly as training.train does it, and keep every array.
+    """Do one training step, exactly as loop.train does it, and keep every array.
 
-    X (N, n_0) or (R, N, n_0), Y class numbers. number, epoch and factor are what the training loop
-    says at that step; guard is its guard. Of several networks, `network` is shown. The networks have
+    X (N, n_0) or (R, N, n_0), Y class numbers. number, epoch and factor are those of the training loop
+    at that step; guard is its guard. Of several networks, `network` is shown. The networks have
     moved when this returns. Raises UsageError for an unknown loss.
     """
     loss_function = losses.get(loss)
@@ -101,7 +100,7 @@ def trace_step(
         add_moves(shown, net, techniques, owned, before)
         if guard is not None:
             guard.hold()
-    if not net.layers:  # a layer's batch statistics would change with every look
+    if not net.layers:  # another forward pass would change a layer's batch statistics
         with quiet():
             after = loss_function(net.forward(X).logits, Y)[0]
         words = "L of the same samples with the new weights"
@@ -228,7 +227,7 @@ def add_backward(
 ) -> None:
     """From dZ of the outputs to dW, db of the first layer, in the order in which they are computed.
 
-    plain: dtheta as the backward pass left it, before gradients were added past it.
+    plain: dtheta as the backward pass left it, before gradients of weights were added.
     """
     added = plain.copy()
     for share in shares:

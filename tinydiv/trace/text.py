@@ -122,7 +122,7 @@ def as_json(trace: StepTrace) -> dict[str, object]:
 
 
 def finite(value: float) -> float | None:
-    """JSON knows no NaN and no infinity."""
+    """The value; None where it is not finite, because JSON has no NaN and no infinity."""
     return value if np.isfinite(value) else None
 
 

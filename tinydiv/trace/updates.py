@@ -36,7 +36,7 @@ def update_formulas(
         counts: list[tuple[str, str]] = []
         if (
             optimizer.counts[0] in optimizer.moments
-        ):  # entries were reset: each has a count of its own
+        ):  # entries were reset: each has its own step count
             c1, c2 = f"c1.{name}", f"c2.{name}"
             mhat, vhat = f"{m} / {c1}", f"{v} / {c2}"
             counts = [(c1, f"{b1} {c1} + (1 - {b1})"), (c2, f"{b2} {c2} + (1 - {b2})")]

@@ -1,4 +1,4 @@
-"""Seeing what passes through a network: layers that change nothing, and remember."""
+"""Recording what passes through a network: layers that change nothing, and keep copies."""
 
 from tinydiv.backend import Array
 from tinydiv.layers import Context, Layer
@@ -6,9 +6,9 @@ from tinydiv.mlp import MLP, Trace
 
 
 class Watch(Layer):
-    """Hands on what it gets and keeps a copy: x on the way forward, dx on the way back.
+    """Passes its input on and keeps a copy: x in the forward pass, dx in the backward pass.
 
-    The copies lie in its cache, and that lies in the trace of the pass: two passes do not mix.
+    The copies are in its cache, which is part of the trace of that pass: two passes do not mix.
     """
 
     label = "watch"
@@ -60,9 +60,9 @@ class Watched:
         ]
 
     def entering(self, trace: Trace, place: str, depth: int) -> Array:
-        """What was seen before the layers at a place: {"x": ..., "dx": ...}."""
+        """What entered the layers at a place: {"x": ..., "dx": ...}."""
         return trace.caches[place, depth, 0]
 
     def leaving(self, trace: Trace, place: str, depth: int) -> Array:
-        """What was seen behind them."""
+        """What left them."""
         return trace.caches[place, depth, 1 + len(self.at(place, depth))]

@@ -94,7 +94,7 @@ def parser() -> cli.Parser:
     group.add_argument(
         "--memory",
         metavar="GIB",
-        help="memory that the run may take; networks that do not fit at once are trained in blocks, to the "
+        help="memory that the run may take; networks that do not fit at once are trained in groups, to the "
         "same bits (default: four fifths of the machine's)",
     )
     group.add_argument("--no-plot", action="store_true", help="leave out the picture")
@@ -165,7 +165,7 @@ def main(argv: Sequence[str]) -> None:
 
 def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tuple[Path, Run, int]":
     """A new run in a folder of its own, or the one that --resume names, where it stood; and how many
-    other processes will train its networks, in blocks (0: none, all at once in this one).
+    other processes will train its networks, in groups (0: none, all at once in this one).
 
     held: keeps the folder from other processes until the run is done.
     """
@@ -178,7 +178,7 @@ def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tup
         held.enter_context(run_folder.locked(folder))
         run = run_folder.reopen(folder, given, options.memory)
     else:
-        run = build(made(TrainConfig, given), options.memory, blocks=True)
+        run = build(made(TrainConfig, given), options.memory, split=True)
     workers = usual(run) if options.workers is None else options.workers
     workers = 0 if workers == 1 and run.at_once else workers
     if options.resume is None:
