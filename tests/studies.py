@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 TABLES = ("curves.csv", "runs.csv", "comparisons.csv", "tuning.csv")
 
 SMALL = {"data": "moons:n_train=256,n_test=200", "hidden": [6], "epochs": 3, "batch_size": 32}
-SMALL |= {"init": "he-normal", "optimizer": "sgd"}
+SMALL |= {"init": "he-normal", "optimizer": "sgd", "lr": 0.1}
 
 TOML = """
 title = "Moons"
@@ -23,6 +23,7 @@ data = "moons:n_train=256,n_test=200"
 hidden = [6]
 init = "he-normal"
 optimizer = "sgd"
+lr = 0.1
 batch_size = 32
 epochs = 3
 [measure]

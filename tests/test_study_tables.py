@@ -307,7 +307,7 @@ def test_a_planted_effect_that_is_too_small_for_the_seeds_is_reported_as_lost(co
     checks = check_controls(results)
     assert len(checks.lost) == 1
     assert "**Planted effect NOT found**" in page.markdown(results)
-    assert "**Fewer than 10 seeds say nothing:**" in page.markdown(results)
+    assert "**Fewer than 10 seeds support no claim:**" in page.markdown(results)
 
 
 def test_randomised_p_values_are_uniform_even_where_everything_ties():

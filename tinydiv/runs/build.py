@@ -23,13 +23,7 @@ from tinydiv.mlp import MLP
 from tinydiv.randomness import replica_seeds
 from tinydiv.runs import memory, own_data
 from tinydiv.runs.checkpoint import Standing
-from tinydiv.runs.config import (
-    TOY_RATE,
-    USUAL_BATCH,
-    USUAL_EPOCHS,
-    TrainConfig,
-    usual_epochs,
-)
+from tinydiv.runs.config import USUAL_BATCH, TrainConfig, usual_epochs, usual_rate
 from tinydiv.schedules import parse
 from tinydiv.settings import flag, shown, split
 from tinydiv.techniques import Placed, Techniques, layers_of, place
@@ -331,7 +325,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     for name in metrics:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)
-    n, toy = len(dataset.train_x), config.data.partition(":")[0]
+    n = len(dataset.train_x)
     if config.validation:
         n -= training.validation_size(dataset, config.validation)
     if config.batch_size is not None and config.batch_size > n:
@@ -341,7 +335,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     return replace(
         config,
         loss=config.loss or ("cross-entropy" if dataset.classes else "squared-error"),
-        lr=config.lr or (optimizer.default_lr * (TOY_RATE if toy in USUAL_EPOCHS else 1),),
+        lr=config.lr or (usual_rate(config.data, optimizer.default_lr),),
         epochs=usual_epochs(config.data) if config.epochs is None else config.epochs,
         weight_decay=config.weight_decay or (optimizer.default_weight_decay,),
         batch_size=config.batch_size or min(USUAL_BATCH, n),

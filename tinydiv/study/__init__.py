@@ -7,7 +7,7 @@
     print(report.markdown())
 
 Read in this order: specification.py (what a study is), plan.py (which networks it needs), running.py
-(how a stack of them is trained), engine.py (from beginning to end), comparing.py (what it says).
+(how a stack of them is trained), engine.py (from beginning to end), comparing.py (the comparisons).
 """
 
 from typing import TYPE_CHECKING

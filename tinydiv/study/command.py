@@ -92,14 +92,14 @@ def parser() -> cli.Parser:
     p.add_argument(
         "--tables", action="store_true", help="only make tables and figures of what is finished"
     )
-    p.add_argument("--plan", action="store_true", help="only say what would be trained")
+    p.add_argument("--plan", action="store_true", help="only print what would be trained")
     p.add_argument("--no-figures", action="store_true", help="tables without figures")
     return p
 
 
 @cli.main("tinydiv.study")
 def main(argv: Sequence[str]) -> int:
-    """Do what the flags say; the Markdown tables go to stdout."""
+    """Run the study that the flags describe; the Markdown tables go to stdout."""
     options = parser().parse(argv)
     from tinydiv.study import engine, reading, tables  # here, so that --help is quick
 

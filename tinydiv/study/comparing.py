@@ -1,7 +1,7 @@
-"""Arms against their partners, seed by seed: the differences, how sure they are, what could hide.
+"""Arms against their partners, seed by seed: the differences, their intervals, what could stay hidden.
 
 One table is one readout in one setting and one regime; Holm's correction runs over all of its arms, but
-not over the controls, whose answers are known beforehand and are reported as checks of the study itself.
+not over the controls, whose results are known beforehand and are reported as checks of the study.
 """
 
 import functools
@@ -24,7 +24,7 @@ AA_GROUP = 5
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm against its partner in one readout. pairs: the differences that were there.
+    """One arm against its partner in one readout. pairs: the differences of the seeds that both have.
 
     missing: seeds left out because a number lacks on one side (not trained yet, diverged, a target
     not reached). detectable: the smallest true difference that so many pairs would have shown with
@@ -102,7 +102,7 @@ def detectable_sds(n: int, alpha: float) -> float:
 
 
 def share(results: Results, cell: Cell, readout: Readout) -> Interval | None:
-    """How many seeds say yes, with Wilson's interval; None before there are any."""
+    """The share of seeds that succeed, with Wilson's interval; None before there are any."""
     numbers = results.numbers(cell, readout)
     seen = numbers[np.isfinite(numbers)]
     return stats.wilson_interval(int(seen.sum()), len(seen)) if seen.size else None
@@ -113,7 +113,7 @@ def share(results: Results, cell: Cell, readout: Readout) -> Interval | None:
 
 def relations(results: Results, cell: Cell) -> dict[str, Interval]:
     """Over the seeds of one arm: the rank correlation of each diversity metric with the accuracy, both
-    at the end, by metric. One arm at a time: arms thrown together can show a relation that none has.
+    at the end, by metric. One arm at a time: pooled arms can show a relation that none of them has.
     Empty below stats.MIN_SEEDS seeds; a metric that is the same for all seeds is left out."""
     final = results.numbers(cell, Readout("final", ""))
     found = {}
@@ -132,7 +132,7 @@ def relations(results: Results, cell: Cell) -> dict[str, Interval]:
 
 @dataclass(frozen=True)
 class Checks:
-    """What the controls say. aa: are A/A p values uniform? None below 5 of them. aa_p: those values.
+    """The results of the controls. aa: are A/A p values uniform? None below 5 of them. aa_p: those values.
     planted: found or not, by setting and regime, with the comparison."""
 
     aa: Uniformity | None

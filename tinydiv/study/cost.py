@@ -55,7 +55,7 @@ def step_seconds(trial: Trial, source: Source) -> float:
     """Measured time of one training step of one network, among TIMED_NETWORKS that share batches.
 
     The same number of networks for every arm, one process, the best of TIMED_ROUNDS rounds: what the
-    pool of workers takes per step depends on who else is at work.
+    pool of workers takes per step depends on what else runs.
     """
     many = GPU_TIMED_NETWORKS if backend_name() == "cupy" else TIMED_NETWORKS
     trials = [replace(trial, seed=trial.seed + r) for r in range(many)]
@@ -79,7 +79,7 @@ def round_seconds(trials: Sequence[Trial], source: Source) -> float:
 
 
 def start_key(trial: Trial) -> str:
-    """Under which costs.json keeps the time of a start."""
+    """The key in costs.json for the time of a start."""
     return f"{trial.shape} {trial.training.init}"
 
 

@@ -1,11 +1,11 @@
-"""Energy, where a counter of the hardware counts it, and nothing where none does.
+"""Energy, where the hardware has a counter for it, and None where it has none.
 
-RAPL     Intel's and AMD's counters of the processor packages, /sys/class/powercap on Linux; reading
-         them often needs a right that an ordinary user lacks
+RAPL     Intel's and AMD's counters of the processor packages, /sys/class/powercap on Linux; reading them
+         often needs a permission that an ordinary user lacks
 NVML     NVIDIA's counter of the whole board, through the package nvidia-ml-py if it is installed
 
-Both count whatever runs on the machine meanwhile, so they are read only while a study has one stack at
-work (executor serial), and on a shared server they count the others, too. A stack must not last longer
+Both count whatever runs on the machine, so they are read only while a study trains one stack (executor
+serial), and on a shared server they include other users' work. A stack must not last longer
 than RAPL's counter takes to go round (a quarter of an hour at 300 W).
 
 No figure is ever made from a time and a wattage: where there is no counter, the answer is None.
@@ -51,7 +51,7 @@ def nvml() -> list[Counter]:
             found.append(
                 (lambda h=handle: pynvml.nvmlDeviceGetTotalEnergyConsumption(h) / 1e3, float("inf"))  # type: ignore[misc]
             )
-    except Exception:  # no package, no driver, a board without the counter: then nothing is known
+    except Exception:  # no package, no driver, or a board without the counter
         return []
     return found
 

@@ -73,8 +73,8 @@ def run_study(
 
     out: the folder. backend: "numpy", "cupy" or "auto" (None: the current one). executor: see
     executors.py; None takes processes on a CPU and this process on a GPU. workers: processes, one per
-    usable core unless said otherwise. resume: go on with what lies in the folder. show: progress on
-    stderr. stack_size: networks per stack, chosen by itself unless said otherwise.
+    usable core by default. resume: go on with what is in the folder. show: progress on stderr.
+    stack_size: networks per stack, by default as many as suit this machine.
 
     Raises UsageError for a study that cannot be trained or is not the one in the folder, RunError for
     what this machine cannot do, KeyboardInterrupt with a sentence; finished stacks are kept always.
@@ -165,7 +165,7 @@ def own_files(study: Study) -> dict[str, str]:
 def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset]]) -> None:
     """Try every arm of every setting: build it and take one step.
 
-    Raises UsageError that names the arm, so that a long study does not end on its last arm's mistake.
+    Raises UsageError that names the arm, so that a long study does not fail at its last arm.
     """
     study, tried = results.study, set[str]()
     for name in study.measure.metrics:
@@ -219,7 +219,7 @@ def check_candidates(results: Results) -> None:
 
 
 def check_independent(training: Training) -> None:
-    """Raises UsageError for a technique under which networks depend on those beside them."""
+    """Raises UsageError for a technique under which networks depend on the others in their stack."""
     for spec in training.technique:
         name = spec.partition(":")[0]
         if name == Consensus.name:
@@ -283,7 +283,7 @@ def read_costs(path: Path) -> dict[str, dict[str, float]]:
 
 
 class Worker:
-    """Gets the missing trials done, keeps them, and shows the progress."""
+    """Trains the missing trials, keeps them, and shows the progress."""
 
     def __init__(
         self, results: Results, store: Store, backend: str, show: bool, stack_size: int | None
@@ -370,7 +370,7 @@ class Worker:
         return unknown_ * self.results.study.seeds
 
     def work_of(self, trial: Trial) -> float:
-        """Roughly the seconds of one trial: for the estimate of the time left, and for nothing else."""
+        """Roughly the seconds of one trial: only for the estimate of the time left."""
         t = trial.training
         facts = self.results.data[data_key(t.data, t.n_train, t.n_test)]
         batch = min(t.batch_size, facts.n_train)
@@ -379,7 +379,7 @@ class Worker:
         return steps * (3e-5 + 2e-10 * batch * size * (1 + 0.2 * len(t.technique)))
 
     def stacks(self, trials: Sequence[Trial], workers: int) -> list[Stack]:
-        """Trials cut as suits this machine."""
+        """Trials cut into stacks whose size suits this machine."""
         free = free_gpu_bytes()
 
         def size_of(trial: Trial) -> int:
@@ -397,7 +397,7 @@ class Worker:
     # What is done --------------------------------------------------------------------------------
 
     def keep(self, stack: Stack, outcome: Outcome) -> None:
-        """Put a finished stack away, and make the tables again if that is due."""
+        """Save a finished stack, and write the tables again if that is due."""
         self.store.keep(stack, outcome)
         self.progress.step(len(stack.trials), sum(map(self.work_of, stack.trials)))
         if time.monotonic() - self.tables_made > max(TABLES_EVERY, 20 * self.tables_took):

@@ -132,7 +132,7 @@ def dask(address: str) -> Iterator[Pool]:
         raise RunError(
             'the executor dask needs Dask: python -m pip install "tinydiv[dask]"'
         ) from None
-    check_address(address)  # a Client that cannot connect lives on, half made
+    check_address(address)  # a Client that cannot connect would keep trying
     try:
         client = distributed.Client(address, timeout=30, set_as_default=False)
     except (OSError, ValueError, TypeError, TimeoutError) as error:
@@ -148,7 +148,7 @@ def dask(address: str) -> Iterator[Pool]:
 
 
 def check_address(address: str) -> None:
-    """Find out whether anything listens at a scheduler's address, SCHEME://HOST:PORT or HOST:PORT.
+    """Test whether a scheduler can be reached at an address, SCHEME://HOST:PORT or HOST:PORT.
 
     Raises UsageError if it is no such address, RunError if there is no answer.
     """

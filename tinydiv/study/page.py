@@ -46,7 +46,7 @@ def markdown(results: Results) -> str:
         "All readouts: comparisons.csv; every seed: runs.csv and curves.csv."
     )
     if study.seeds < 10:
-        parts.append("**Fewer than 10 seeds say nothing:** read this as a trial run.")
+        parts.append("**Fewer than 10 seeds support no claim:** read this as a trial run.")
     parts.append(controls_text(results, check_controls(results)))
     for setting, regime in tables_of(results):
         parts += table_text(results, setting, regime)
@@ -61,7 +61,7 @@ def markdown(results: Results) -> str:
 
 
 def controls_text(results: Results, checks: Checks) -> str:
-    """What the A/A arm and the planted effects say about the study itself."""
+    """The results of the A/A arm and of the planted effects, as checks of the study itself."""
     lines = []
     if results.study.controls.aa:
         if checks.aa is None:
@@ -240,7 +240,7 @@ def divergences(results: Results, cell: Cell) -> list[str]:
 
 
 def hiding(one: Comparison) -> str:
-    """What a null could hide."""
+    """The smallest effect that would have been shown, where none is."""
     if one.paired.shown or not 0 < one.detectable < math.inf:
         return ""
     r = one.readout

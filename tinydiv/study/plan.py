@@ -4,7 +4,7 @@ A trial is one network: a way to train, a seed, and what is looked at. Its key s
 for nothing else, so a trial that two arms or two regimes have in common is trained once.
 
 Seeds: the study's own (first_seed, first_seed + 1, ...) for what is compared; AA_SEEDS + the same for
-the A/A arm; TUNING_SEEDS + 0, 1, ... for the choice of rates and strengths. They never meet.
+the A/A arm; TUNING_SEEDS + 0, 1, ... for the choice of rates and strengths. They never overlap.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class Trial:
 
 
 def looks(measure: Measure) -> list[object]:
-    """What a trial records; the rest of [measure] says how that is read afterwards."""
+    """What a trial records; the rest of [measure] decides how that is read afterwards."""
     return [measure.steps, measure.every, measure.metrics]
 
 
@@ -151,7 +151,7 @@ def final_trials(study: Study, setting: Setting, arm: Arm, chosen: Candidate) ->
 
 
 def tuned_as(study: Study, arm: Arm) -> Arm:
-    """Whose choice an arm trains with: its own, or for the built-in controls the base's."""
+    """The arm whose tuning an arm uses: its own, or for the built-in controls the base's."""
     return arm if arm in study.arms else study.base_arm
 
 
@@ -191,7 +191,7 @@ def tuning_trials(
 
 
 def check_parts(study: Study, n_train: int, setting: Setting) -> None:
-    """Raises UsageError if the validation part would eat the training part."""
+    """Raises UsageError if the validation part would leave no training part."""
     if "tuned" in study.regimes and study.tuning.validation >= n_train:
         raise UsageError(
             f"tuning holds out {study.tuning.validation} samples, but {setting.name!r} trains on "

@@ -68,7 +68,7 @@ class Progress:
             )
 
     def say(self, sentence: str) -> None:
-        """One line that does not tear the bar."""
+        """Print one line above the bar."""
         if not self.show:
             return
         if self.bar is not None:
@@ -83,7 +83,7 @@ class Progress:
 
 
 def in_words(seconds: float) -> str:
-    """A time that a person reads: "45 s", "3 min 20 s", "2 h 5 min", "?"."""
+    """A time in words: "45 s", "3 min 20 s", "2 h 5 min", "?"."""
     if not seconds < float("inf"):
         return "?"
     whole = round(seconds)

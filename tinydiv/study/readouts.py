@@ -12,7 +12,7 @@
     plateau           steps until the test loss is a tenth below the best constant answer's
     METRIC@step100    a diversity metric at that moment; METRIC@epoch1, METRIC@final
 
-A network that diverged has no numbers, but for success and reached: it did neither.
+A network that diverged has no numbers, except 0 for success and reached.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Readout:
-    """A readout's name, how tables say it, and the unit of a difference: scale * value."""
+    """A readout's name, its title in tables, and the unit of a difference: scale * value."""
 
     name: str
     title: str
@@ -55,7 +55,7 @@ class Readout:
 
     @property
     def is_count(self) -> bool:
-        """Whether each trial answers yes or no."""
+        """Whether the value of each trial is 0 or 1."""
         return self.name in ("success", "reached")
 
     def read(self, curve: Curve, here: Circumstances) -> float:

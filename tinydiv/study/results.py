@@ -1,7 +1,7 @@
 """What is known of a study so far: curves put in their places, choices made from them, numbers read.
 
 Made from the study and the finished stacks alone, so it can be made at any time: while the study runs,
-after a crash, on another machine. A place without its curve is simply not there yet.
+after a crash, on another machine. A cell without its curve is not finished yet.
 """
 
 from collections.abc import Mapping, Sequence
@@ -110,7 +110,7 @@ class Results:
         }
 
     def trials(self, cell: Cell) -> list[Trial] | None:
-        """The trials of a place, one per seed; None while its rate is not chosen, or cannot be."""
+        """The trials of a cell, one per seed; None while its rate is not chosen, or cannot be."""
         if cell not in self._trials:
             trials = self._find_trials(cell)
             if trials is None:
@@ -130,7 +130,7 @@ class Results:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """Every place of the study, in the order of tables."""
+        """Every cell of the study, in the order of tables."""
         return [
             Cell(setting.name, regime, arm.name)
             for setting in self.study.all_settings
@@ -179,7 +179,7 @@ class Results:
     # Numbers -------------------------------------------------------------------------------------
 
     def found(self, cell: Cell) -> list[Curve | None]:
-        """The curves of a place in the order of seeds, None for those that are not there."""
+        """The curves of a cell in the order of seeds, None for those that are not finished."""
         trials = self.trials(cell)
         if trials is None:
             return [None] * self.study.seeds
@@ -213,7 +213,7 @@ class Results:
         return read_all(self.found(cell), readout, self.circumstances(cell))
 
     def circumstances(self, cell: Cell) -> Circumstances:
-        """Target, constant loss and speed at a place."""
+        """Target, constant loss and speed of a cell."""
         return Circumstances(
             self.study.measure,
             self.target(cell),
@@ -241,7 +241,7 @@ class Results:
         return cost.get("step_seconds", NAN)
 
     def joules_per_step(self, cell: Cell) -> float:
-        """The same for energy; NaN where no counter counted it for this arm alone."""
+        """The same for energy; NaN where it was not measured for this arm alone."""
         per_step = []
         for curve in self.found(cell):
             joules = None if curve is None else curve.facts.get("joules")

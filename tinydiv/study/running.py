@@ -1,7 +1,7 @@
 """What a worker does: train one stack of networks from start to end, and look at them on the way.
 
 `carry_out` is a plain function of plain data, so that any executor can run it anywhere. Everything that
-a network needs comes from its own trial: where it stands in the stack, and beside whom, changes
+a network needs comes from its own trial: its position in the stack and the other networks there change
 nothing about it.
 """
 
@@ -70,7 +70,7 @@ def carry_out(task: Task) -> Outcome:
     batch_size = min(shared.batch_size, data.n_train)
     order: int | list[int] = [trial.seed for trial in trials]
     if batch_size == data.n_train:
-        order = 0  # every batch is the whole set: its order means nothing, and one serves all
+        order = 0  # every batch is the whole set: all networks can share it
     elif task.stack.one_seed:
         order = trials[0].seed
     net, optimizer, techniques = build(trials, data)

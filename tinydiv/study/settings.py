@@ -1,9 +1,9 @@
-"""What a study's tables may say, each setting with its default, its bounds and one line.
+"""The settings of a study's tables, each with its default, its bounds and one line.
 
     [train]     Training    how networks are trained; arms and settings change single keys of it
     [measure]   Measure     what is read off, and when
     [tuning]    Tuning      how rates and strengths are chosen in the tuned regime
-    [controls]  Controls    comparisons whose answer is known beforehand
+    [controls]  Controls    comparisons whose result is known beforehand
 
 The keys of [train] are the flags of python -m tinydiv.train, with a few that only comparisons need.
 """
@@ -123,7 +123,7 @@ class Training:
         (), words(""), "SPEC", "techniques, as for train; {strength} stands for the tuned number"
     )
     strength: float | None = setting(None, maybe(number(0, 1e9)), "X", "the number for {strength}")
-    loss: str = setting("cross-entropy", text, "NAME", "loss of the outputs")
+    loss: str = setting("cross-entropy", text, "NAME", "loss of the outputs, which are classes")
     optimizer: str = setting(TrainConfig.optimizer, text, "NAME", "what turns gradients into steps")
     lr: float | ByOptimizer | None = setting(  # noqa: RUF009
         None, maybe(rate), "RATE", "learning rate, one number or a table by optimizer"
@@ -187,7 +187,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Controls:
-    """Comparisons whose answer is known: if the study does not find it, its other results are void."""
+    """Comparisons whose result is known: if the study does not find it, its other results are void."""
 
     aa: bool = setting(True, truth, "", "the base arm against itself under other seeds: no effect")
     planted: bool = setting(

@@ -1,6 +1,6 @@
-"""Data that many processes read and none copies: written once as .npy files, mapped by everybody.
+"""Data that many processes read without a copy: written once as .npy files, mapped by all of them.
 
-The operating system keeps one copy of a mapped file in memory, however many workers look at it. A
+The operating system keeps one copy of a mapped file in memory, however many workers read it. A
 worker on another machine, which does not see the folder, loads the same set by name and compares its
 fingerprint, so that other data under the same name are refused.
 """

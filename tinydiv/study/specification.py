@@ -27,7 +27,7 @@ from itertools import product
 
 from tinydiv import optimizers
 from tinydiv.errors import UsageError, nearest, unknown
-from tinydiv.runs.config import usual_epochs
+from tinydiv.runs.config import usual_epochs, usual_rate
 from tinydiv.settings import from_table, shown, whole
 from tinydiv.study.settings import PLACEHOLDER, ByOptimizer, Controls, Measure, Training, Tuning
 
@@ -64,7 +64,7 @@ class Setting:
 @dataclass(frozen=True)
 class Study:
     """A whole comparison, checked when it is made. Raises UsageError with one sentence if it is not
-    one: a name that stands twice or does not exist, an arm that cannot be trained.
+    one: a name that is used twice or does not exist, an arm that cannot be trained.
 
     base: the arm that others are compared with (the first if empty). primary: the readout that rates
     are chosen by and that heads the table. first_seed: seeds are first_seed, first_seed + 1, ...
@@ -222,8 +222,9 @@ def resolve(layers: Sequence[tuple[str, Mapping[str, object]]]) -> Training:
     rate = merged.get("lr")
     if isinstance(rate, ByOptimizer):
         rate = rate.rates.get(optimizer.name)
-    merged["lr"] = optimizer.default_lr if rate is None else rate
-    merged.setdefault("epochs", usual_epochs(str(merged.get("data", Training.data))))
+    data = str(merged.get("data", Training.data))
+    merged["lr"] = usual_rate(data, optimizer.default_lr) if rate is None else rate
+    merged.setdefault("epochs", usual_epochs(data))
     training = Training(**merged)  # type: ignore[arg-type]
     placed = sum(spec.count(PLACEHOLDER) for spec in training.technique)
     if placed and training.strength is None:
@@ -256,7 +257,7 @@ def in_words(value: object) -> str:
 
 
 def plain(value: object) -> object:
-    """Dataclasses, tuples and mappings as dicts and lists that JSON knows."""
+    """Dataclasses, tuples and mappings as dicts and lists, for JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

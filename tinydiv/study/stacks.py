@@ -31,9 +31,9 @@ FEWEST, MOST = 4, 512
 GPU_SHARE = 0.8
 """Share of a GPU's free memory that a stack may take."""
 GPU_MOST = 4096
-"""Networks of a stack on a GPU: its launches are long paid for by then, and a stack lasts long."""
+"""Networks of a stack on a GPU: with more, launches save no more time, and a stack takes longer."""
 STACKS_PER_WORKER = 4
-"""At least so many stacks per worker, so that none waits long for the last."""
+"""At least so many stacks per worker, so that no worker waits long for the last stack."""
 
 
 @dataclass(frozen=True)

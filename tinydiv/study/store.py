@@ -1,4 +1,4 @@
-"""The folder of a study: what is finished stays, whatever happens to the process that made it.
+"""The folder of a study: what is finished is kept, whatever happens to the process.
 
     OUT/study.json       the study as it was understood, and what must not change under it
     OUT/blocks/*.npz     one file per finished stack of networks: every curve, as measured
@@ -24,6 +24,7 @@ from tinydiv import __version__
 from tinydiv.backend import Array
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic, locking, npz, read
+from tinydiv.optimizers import OPTIMIZERS
 from tinydiv.settings import shown
 from tinydiv.stats import Floats
 from tinydiv.study.plan import shared
@@ -33,7 +34,12 @@ from tinydiv.study.stacks import Stack
 
 STUDY_FILE = "study.json"
 FORMAT = 2
-FORMER = {"init": "he-normal", "optimizer": "sgd", "epochs": 5}
+FORMER = {
+    "init": "he-normal",
+    "optimizer": "sgd",
+    "epochs": 5,
+    "lr": {name: optimizer.default_lr for name, optimizer in OPTIMIZERS.items()},
+}
 """What a study.json of format 1 means where its [train] names no other."""
 SAME = (
     ("backend", "another backend"),
@@ -47,7 +53,7 @@ SAME = (
 
 @dataclass(frozen=True)
 class Curve:
-    """What one network showed: values[name] (M,) at the moments step, epoch (M,), see Outcome."""
+    """What was measured of one network: values[name] (M,) at the moments step, epoch (M,), see Outcome."""
 
     step: Floats
     epoch: Floats
@@ -58,7 +64,7 @@ class Curve:
 
     @property
     def diverged(self) -> bool:
-        """Whether its numbers stop making sense somewhere."""
+        """Whether this network diverged."""
         return self.diverged_step >= 0
 
 
@@ -132,11 +138,11 @@ class Store:
             return found
 
     def visible(self) -> Iterator[Path]:
-        """What lies in the folder, but for the lock and what killed writers left."""
+        """The files in the folder, without the lock and what killed processes left."""
         return (path for path in self.folder.iterdir() if not path.name.startswith("."))
 
     def _same(self, found: dict[str, object], now: dict[str, object]) -> None:
-        """Raises UsageError unless a study on the disk is the one that was asked for."""
+        """Raises UsageError unless a study on the disk is the one that is to be run."""
         where = difference(found.get("study"), plain(now["study"]), "")
         if where is not None:
             raise UsageError(
@@ -241,7 +247,7 @@ def digest(facts: Mapping[str, object]) -> str:
 
 
 def own_settings(training: object) -> dict[str, object]:
-    """What one network of a stack has for itself."""
+    """The settings in which networks of one stack may differ."""
     assert isinstance(training, dict)
     return {key: training[key] for key in ("init", "lr", "strength")}
 

@@ -2,7 +2,7 @@
 
     curves.csv        one row per network and moment: every measured number, nothing averaged
     runs.csv          one row per network: its rate and strength, every readout, where it diverged
-    comparisons.csv   one row per arm and readout: difference, interval, p, p after Holm, what could hide
+    comparisons.csv   one row per arm and readout: difference, interval, p, p after Holm, detectable effect
     tuning.csv        one row per candidate: how it did on the tuning seeds, and which was chosen
     costs.csv         one row per arm: counted work and measured time per training step
 
