@@ -70,7 +70,7 @@ def test_every_gradient_has_mutants(mutants):
     known = {name for name, group in suite.subjects().items() if group != "interventions"}
     assert subjects == known
     functions = {mutant.target.name for mutant in mutants.values()}
-    assert {"mlp.MLP.forward", "mlp.MLP.backward", "optimizers.Adam._adam"} <= functions
+    assert {"mlp.MLP.forward", "mlp.MLP.backward", "optimizers.Adam.rule"} <= functions
     for name, cls in TECHNIQUES.items():
         file = cls.__module__.removeprefix("tinydiv.")
         if kind_of(cls) == "penalty" and name != "merge-recycle":

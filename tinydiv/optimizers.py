@@ -95,7 +95,14 @@ class Optimizer:
         decay: Array | None,
         factor: float,
     ) -> None:
-        """Change theta and the moments, or one piece of them all, in place."""
+        """Change theta and the moments, or one piece of them all; decay is added to the gradient."""
+        g = dtheta if decay is None else dtheta + decay * theta
+        self.rule(theta, g, moments, lr, factor)
+
+    def rule(
+        self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
+    ) -> None:
+        """The optimizer's own lines, with the gradient g."""
         raise NotImplementedError
 
     def forget(self, block: str, mask: Array) -> None:
@@ -285,16 +292,9 @@ class SGD(Optimizer):
     name = "sgd"
     default_lr = 0.1
 
-    def update(
-        self,
-        theta: Array,
-        dtheta: Array,
-        moments: list[Array],
-        lr: float | Array,
-        decay: Array | None,
-        factor: float,
+    def rule(
+        self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
     ) -> None:
-        g = dtheta if decay is None else dtheta + decay * theta
         sgd_update(theta, g, lr * factor)
 
 
@@ -309,16 +309,9 @@ class Momentum(Optimizer):
     moment_names = ("m",)
     beta = 0.9
 
-    def update(
-        self,
-        theta: Array,
-        dtheta: Array,
-        moments: list[Array],
-        lr: float | Array,
-        decay: Array | None,
-        factor: float,
+    def rule(
+        self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
     ) -> None:
-        g = dtheta if decay is None else dtheta + decay * theta
         momentum_update(theta, g, moments[0], lr * factor, self.beta)
 
 
@@ -331,16 +324,9 @@ class Nesterov(Momentum):
 
     name = "nesterov"
 
-    def update(
-        self,
-        theta: Array,
-        dtheta: Array,
-        moments: list[Array],
-        lr: float | Array,
-        decay: Array | None,
-        factor: float,
+    def rule(
+        self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
     ) -> None:
-        g = dtheta if decay is None else dtheta + decay * theta
         nesterov_update(theta, g, moments[0], lr * factor, self.beta)
 
 
@@ -374,19 +360,7 @@ class Adam(Optimizer):
                 self.moments[key] = xp.full_like(self.net.theta, 1 - beta**self.steps)
         super().forget(block, mask)
 
-    def update(
-        self,
-        theta: Array,
-        dtheta: Array,
-        moments: list[Array],
-        lr: float | Array,
-        decay: Array | None,
-        factor: float,
-    ) -> None:
-        g = dtheta if decay is None else dtheta + decay * theta
-        self._adam(theta, g, moments, lr, factor)
-
-    def _adam(
+    def rule(
         self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
     ) -> None:
         new1, new2 = 1 - self.beta1, 1 - self.beta2
@@ -418,7 +392,7 @@ class AdamW(Adam):
     ) -> None:
         if decay is not None:
             theta *= 1 - lr * factor * decay
-        self._adam(theta, dtheta, moments, lr, factor)
+        self.rule(theta, dtheta, moments, lr, factor)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {o.name: o for o in (SGD, Momentum, Nesterov, Adam, AdamW)}

@@ -106,8 +106,8 @@ def _holds_maths(name):
 def optimizer_codes():
     """The updates of all optimizers."""
     functions = [f.plain for f in vars(optimizers).values() if hasattr(f, "plain")]
-    for cls in optimizers.OPTIMIZERS.values():
-        functions += [f for key, f in vars(cls).items() if key in ("update", "_adam")]
+    for cls in (optimizers.Optimizer, *optimizers.OPTIMIZERS.values()):
+        functions += [f for key, f in vars(cls).items() if key in ("update", "rule")]
     return [function.__code__ for function in functions]
 
 

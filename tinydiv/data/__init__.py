@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from tinydiv.data.catalogue import FASHION_MINI, FULL_SETS, ImageSet, cache_folder, search_folders
 from tinydiv.data.dataset import INPUTS, STD_FLOOR, Dataset, InputTransform, check_inputs_name
-from tinydiv.data.files import read_images
-from tinydiv.data.toys import TOYS, make_toy, settings_of
+from tinydiv.data.files import ImageParts, read_images
+from tinydiv.data.toys import TOYS, ToyParts, make_toy, settings_of
 from tinydiv.errors import UsageError, unknown
 
 __all__ = [
@@ -64,34 +64,28 @@ def load(
     if name not in NAMES:
         raise unknown("data set", name, NAMES)
     check_inputs_name(inputs)
-    if name in TOYS:
-        seed = 0 if seed is None else seed
-        toy = make_toy(name, seed, settings)
-        return Dataset(
-            name=name,
-            train_x=toy.train_x,
-            train_y=toy.train_y,
-            test_x=toy.test_x,
-            test_y=toy.test_y,
-            classes=toy.classes,
-            image_shape=toy.image_shape,
-            inputs=inputs,
-            source=f"made by tinydiv, seed {seed}; {TOYS[name].source}",
-            licence="that of tinydiv",
-        )
-    if settings or seed is not None:
+    if name not in TOYS and (settings or seed is not None):
         got = next(iter(settings), "seed")
         raise UsageError(f"the data set {name!r} takes no settings, got {got!r}")
-    image_set, images = _IMAGE_SETS[name], read_images(name)
+    parts: ToyParts | ImageParts
+    if name in TOYS:
+        seed = 0 if seed is None else seed
+        parts = make_toy(name, seed, settings)
+        classes, image_shape = parts.classes, parts.image_shape
+        source, licence = f"made by tinydiv, seed {seed}; {TOYS[name].source}", "that of tinydiv"
+    else:
+        image_set, parts = _IMAGE_SETS[name], read_images(name)
+        classes, image_shape = image_set.classes, (28, 28)
+        source, licence = f"{image_set.paper}; read from {parts.folder}", image_set.licence
     return Dataset(
         name=name,
-        train_x=images.train_x,
-        train_y=images.train_y,
-        test_x=images.test_x,
-        test_y=images.test_y,
-        classes=image_set.classes,
-        image_shape=(28, 28),
+        train_x=parts.train_x,
+        train_y=parts.train_y,
+        test_x=parts.test_x,
+        test_y=parts.test_y,
+        classes=classes,
+        image_shape=image_shape,
         inputs=inputs,
-        source=f"{image_set.paper}; read from {images.folder}",
-        licence=image_set.licence,
+        source=source,
+        licence=licence,
     )
