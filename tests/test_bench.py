@@ -53,33 +53,33 @@ def test_the_table_has_a_row_per_contender(briefly, capsys):
 @pytest.mark.parametrize(("replicas", "hidden"), [(1, (5,)), (3, (5,)), (3, (5, 4))])
 def test_every_contender_gives_the_same_fifty_losses(replicas, hidden, optimizer):
     pytest.importorskip("torch")
-    job = Job(replicas, (20, *hidden, 4), batch=8, optimizer=optimizer)
+    job = Job(replicas, (20, *hidden, 4), batch=8, optimizer=optimizer, dtype="float64")
     makers = ours(job, 2) | {
         name: make for name, make in peers(job, gpu=False, quick=True).items() if "JAX" not in name
     }
     wanted = {"tinydiv", "PyTorch eager", "PyTorch fused"}
     assert wanted <= set(makers)
-    first = Ours(job).steps(bench.AGREE)
-    assert first.shape == (bench.AGREE, replicas)
+    first = Ours(job).steps(50)
+    assert first.shape == (50, replicas)
     for name, make in makers.items():
         one = make()
-        bench.agree(name, one.steps(bench.AGREE), first)
+        bench.agree(name, one.steps(50), first)
         getattr(one, "close", int)()
     with pytest.raises(RunError, match="mine and tinydiv compute different losses in 50 steps"):
-        bench.agree("mine", first * 1.001, first)
+        bench.agree("mine", first * (1 + 1e-8), first)
 
 
 @pytest.mark.parametrize("technique", NAMES)
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_a_technique_gives_the_same_fifty_losses_in_pytorch(replicas, technique):
     pytest.importorskip("torch")
-    job = Job(replicas, (20, 6, 5, 4), batch=32, optimizer="sgd", technique=technique)
-    first, plain = (Ours(one).steps(bench.AGREE) for one in (job, replace(job, technique="")))
+    job = Job(replicas, (20, 6, 5, 4), 32, "sgd", technique, dtype="float64")
+    first, plain = (Ours(one).steps(50) for one in (job, replace(job, technique="")))
     assert abs(first - plain).max() > 1e-3
     makers = peers(job, gpu=False, quick=False)
     assert set(makers) == {"PyTorch eager", "PyTorch fused"}
     for name, make in makers.items():
-        bench.agree(name, make().steps(bench.AGREE), first)
+        bench.agree(name, make().steps(50), first)
 
 
 def test_a_run_prints_and_keeps_every_contender_beside_the_floor(
@@ -97,6 +97,17 @@ def test_a_run_prints_and_keeps_every_contender_beside_the_floor(
     assert rows[0] == "name,replicas,median_us,low_us,high_us,ratio"
     assert len(rows) == len(said.out.splitlines()) - 2
     assert (tmp_path / "out" / "bench.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_who_does_other_work_is_not_timed(dtype, monkeypatch):
+    class Slower(Ours):
+        def steps(self, n):
+            return super().steps(n) if self.job.dtype != dtype else super().steps(n) + 0.01
+
+    monkeypatch.setattr(peers_module, "peers", lambda *args: {"slower": lambda: Slower(args[0])})
+    with pytest.raises(RunError, match="slower and tinydiv compute different losses"):
+        bench.compare(Job(1, (20, 5, 4), batch=8), rounds=3, gpu=False, quick=True)
 
 
 def test_on_a_gpu_nothing_is_compared_with_a_cpu(monkeypatch):

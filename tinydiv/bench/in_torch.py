@@ -49,10 +49,11 @@ class IterNorm:
 
     def __init__(self, torch: Any, like: Any) -> None:
         R, H = like.shape[0], like.shape[-1]
-        self.identity = torch.eye(H, device=like.device)
-        self.gamma = torch.ones(R, 1, H, device=like.device, requires_grad=True)
-        self.beta = torch.zeros(R, 1, H, device=like.device, requires_grad=True)
-        self.mean = torch.zeros(R, 1, H, device=like.device)
+        same = {"device": like.device, "dtype": like.dtype}
+        self.identity = torch.eye(H, **same)
+        self.gamma = torch.ones(R, 1, H, **same, requires_grad=True)
+        self.beta = torch.zeros(R, 1, H, **same, requires_grad=True)
+        self.mean = torch.zeros(R, 1, H, **same)
         self.covariance = self.identity.repeat(R, 1, 1)
         self.torch = torch
 

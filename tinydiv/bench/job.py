@@ -1,4 +1,4 @@
-"""The work that every contender does: the same start, batches, loss and update, in float32.
+"""The work that every contender does: the same start, batches, loss and update.
 
 Images of bytes are gathered by the order of an epoch and scaled to [0, 1], batch after batch, as in
 training; R networks see the same batches. A contender is a class with steps(n), which takes the next n
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tinydiv.initializers import initialize
 from tinydiv.mlp import MLP
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating]
 IMAGES = 4096
 """How many images the set has: so many that a step's are not in the cache any more when they come again."""
 RATES = {"adam": 1e-3, "sgd": 0.1}
@@ -30,6 +30,8 @@ class Job:
     optimizer: str = "adam"
     technique: str = ""
     """One that acts in every step, at its usual settings; "" for none."""
+    dtype: str = "float32"
+    """Of the arithmetic. What is timed is float32; float64 is for proving that the work is the same."""
 
     @property
     def rate(self) -> float:
@@ -58,7 +60,7 @@ class Job:
     @cached_property
     def start(self) -> tuple[list[Floats], list[Floats]]:
         """W (R, n_in, n_out) and b (R, 1, n_out) of every layer, drawn by he-normal."""
-        net = MLP(self.sizes, replicas=self.replicas)
+        net = MLP(self.sizes, replicas=self.replicas, dtype=self.dtype)
         initialize(net, "he-normal", seed=0)
         return [np.array(W) for W in net.W], [np.array(b) for b in net.b]
 

@@ -26,14 +26,15 @@ class Ours:
         specs = specs or [job.technique] * bool(job.technique)
         rows = networks or range(job.replicas)
         alone = job.replicas == 1
-        self.net = MLP(job.sizes, replicas=None if alone else len(rows), layers=layers_of(specs))
+        many = None if alone else len(rows)
+        self.net = MLP(job.sizes, replicas=many, dtype=job.dtype, layers=layers_of(specs))
         for l, (W, b) in enumerate(zip(*job.start, strict=True)):
             some = 0 if alone else slice(rows.start, rows.stop)
             self.net.W[l], self.net.b[l] = W[some], b[some]
         self.images, self.order = to_device(job.images), to_device(job.order)
         self.labels = to_device(job.labels.astype("int32"))
         self.optimizer = optimizers.get(job.optimizer)(self.net, lr=job.rate)
-        probe = self.images[:512].astype("float32") / 255
+        probe = self.images[:512].astype(job.dtype) / 255
         self.techniques = (
             Techniques(self.net, specs, self.optimizer, probe_inputs=probe, total=1000)
             if specs
@@ -45,7 +46,7 @@ class Ours:
         net, techniques, losses = self.net, self.techniques, []
         for _ in range(n):
             rows = self.order[self.at % len(self.order)]
-            X = xp.multiply(xp.take(self.images, rows, axis=0), 1 / 255, dtype="float32")
+            X = xp.multiply(xp.take(self.images, rows, axis=0), 1 / 255, dtype=self.job.dtype)
             Y = xp.take(self.labels, rows, axis=0)
             trace = net.forward(X, Context(training=True, step=self.at))
             loss, dlogits = cross_entropy(trace.logits, Y)
