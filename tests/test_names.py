@@ -6,6 +6,7 @@ These tests read the code and run nothing of it, so they see the lines that no o
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import cupy_names
@@ -236,6 +237,15 @@ def test_no_imports_run_in_a_circle():
     """Neither files of one room, nor imports inside functions, nor those for types alone."""
     files = {name: {MODULES[f"tinydiv.{m}"] for m in arrows(name)} for name in MODULES.values()}
     assert [name for name in files if name in reached_from(name, files)] == []
+
+
+def test_a_class_s_name_has_one_meaning():
+    """No two classes share a name, but for PyTorch's versions of techniques in the benchmark."""
+    files = [name for name in FILES if name != "bench/in_torch.py"]
+    classes = [
+        node.name for name in files for node in tree(name).body if isinstance(node, ast.ClassDef)
+    ]
+    assert [name for name, count in Counter(classes).items() if count > 1] == []
 
 
 def test_importing_the_core_loads_no_matplotlib_tqdm_or_argparse():

@@ -60,7 +60,7 @@ def bessel_sum(x: Floats) -> Floats:
     return bessel(0, 2 * np.pi * x) + bessel(1, 2 * np.pi * x) + bessel(2, 2 * np.pi * x)
 
 
-class Curve(NamedTuple):
+class TargetCurve(NamedTuple):
     """A function on [-1, 1], and whether its values are the classes 0 and 1."""
 
     line: str
@@ -68,14 +68,16 @@ class Curve(NamedTuple):
     classes: bool = False
 
 
-CURVES: dict[str, Curve] = {
-    "bessel-window": Curve("J0 on [0.1, 0.2], rescaled", bessel_window),
-    "bessel-sum": Curve("J0 + J1 + J2 on [-2 pi, 2 pi]", bessel_sum),
-    "cubic": Curve("a cubic", lambda x: (45 * x**3 + 45 * x**2 - 45 * x - 13) / 32),
-    "quadratic": Curve("a quadratic, nearly a line", lambda x: x**2 / 5 - x - 1 / 5),
-    "cubic-2": Curve("minus the cubic", lambda x: (13 + 45 * x - 45 * x**2 - 45 * x**3) / 32),
-    "quadratic-2": Curve("a quadratic with a minimum", lambda x: 0.75 * x**2 - 0.75 * x - 0.5),
-    "step": Curve(
+CURVES: dict[str, TargetCurve] = {
+    "bessel-window": TargetCurve("J0 on [0.1, 0.2], rescaled", bessel_window),
+    "bessel-sum": TargetCurve("J0 + J1 + J2 on [-2 pi, 2 pi]", bessel_sum),
+    "cubic": TargetCurve("a cubic", lambda x: (45 * x**3 + 45 * x**2 - 45 * x - 13) / 32),
+    "quadratic": TargetCurve("a quadratic, nearly a line", lambda x: x**2 / 5 - x - 1 / 5),
+    "cubic-2": TargetCurve("minus the cubic", lambda x: (13 + 45 * x - 45 * x**2 - 45 * x**3) / 32),
+    "quadratic-2": TargetCurve(
+        "a quadratic with a minimum", lambda x: 0.75 * x**2 - 0.75 * x - 0.5
+    ),
+    "step": TargetCurve(
         "two classes in four stripes", lambda x: np.floor(1 + np.sin(2 * np.pi * x)), True
     ),
 }
@@ -91,7 +93,7 @@ class Points(NamedTuple):
     test_y: Floats
 
 
-def curve(name: str) -> Curve:
+def curve(name: str) -> TargetCurve:
     """The curve of that name. Raises UsageError for one that does not exist."""
     if name not in CURVES:
         raise unknown("task", name, CURVES)

@@ -174,7 +174,7 @@ def read(
     return options, made(settings, (small if options.quick else {}) | given)
 
 
-class Comparison(Protocol):
+class GrowthComparison(Protocol):
     """What every comparison has: its settings, checked, and the pieces that it consists of."""
 
     def settings(self) -> Sequence[object]: ...
@@ -182,7 +182,7 @@ class Comparison(Protocol):
     def pieces(self) -> list["Piece"]: ...
 
 
-def compute(name: str, options: Namespace, study: Comparison) -> Path:
+def compute(name: str, options: Namespace, study: GrowthComparison) -> Path:
     """Compute the pieces of a comparison that are missing, and return its folder."""
     from tinydiv.growing import pieces
 

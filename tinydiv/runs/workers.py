@@ -269,7 +269,7 @@ def work(connection: Connection, common: bytes, mine: list[tuple[range, dict[str
     follow_parent()
     sys.stdout = sys.stderr  # a user's technique may print, and stdout is for results
     backend.use("numpy")
-    attached: list[Memory] = []
+    attached: list[LastingMemory] = []
     try:
         config, data, theta, moments = loads(common, attached)
         runs: list[Run] = []
@@ -342,7 +342,7 @@ def started(
 # Memory that processes share -----------------------------------------------------------------------
 
 
-class Memory(SharedMemory):
+class LastingMemory(SharedMemory):
     """Shared memory whose map stays until the last array that lies in it is forgotten."""
 
     def close(self) -> None:
@@ -355,7 +355,7 @@ class Shared:
     """Arrays in memory that other processes see; a pickler that sends large arrays as such."""
 
     def __init__(self) -> None:
-        self.kept: list[Memory] = []
+        self.kept: list[LastingMemory] = []
         self.names: dict[int, tuple[np.ndarray, str]] = {}
 
     def array(self, like: Array) -> np.ndarray:
@@ -366,7 +366,7 @@ class Shared:
         self.names[id(found)] = (found, memory.name)
         return found
 
-    def memory(self, size: int) -> "Memory":
+    def memory(self, size: int) -> "LastingMemory":
         """So many bytes. Raises RunError where the system shares no more."""
         try:
             if os.path.isdir(
@@ -375,7 +375,7 @@ class Shared:
                 free = os.statvfs("/dev/shm")
                 if free.f_bavail * free.f_frsize < size:
                     raise OSError("/dev/shm is full")
-            memory = Memory(create=True, size=max(size, 1))
+            memory = LastingMemory(create=True, size=max(size, 1))
         except OSError as error:
             raise RunError(
                 f"{size / 2**20:,.0f} MiB of memory cannot be shared between processes ({error}): "
@@ -418,13 +418,13 @@ class SharingPickler(pickle.Pickler):
         return name, thing.shape, thing.dtype.str
 
 
-def loads(pickled: bytes, attached: list[Memory]) -> Any:
+def loads(pickled: bytes, attached: list[LastingMemory]) -> Any:
     """What Shared.dumps wrote, its large arrays shared; `attached` keeps their memory."""
     reader = pickle.Unpickler(io.BytesIO(pickled))
 
     def persistent_load(where: tuple[str, tuple[int, ...], str]) -> np.ndarray:
         name, shape, dtype = where
-        memory = Memory(name)
+        memory = LastingMemory(name)
         attached.append(memory)
         return np.ndarray(shape, dtype, memory.buf)
 
