@@ -298,7 +298,7 @@ def test_a_study_whose_seeds_are_not_worth_anything_is_found_out(controlled):
         other.curves[one.key] = dataclasses.replace(before, values=better)
     checks = check_controls(other)
     assert checks.aa.p < 1e-4
-    assert "do not believe this study" in page.markdown(other)
+    assert "do not rely on this study" in page.markdown(other)
 
 
 def test_a_planted_effect_that_is_too_small_for_the_seeds_is_reported_as_lost(controlled):

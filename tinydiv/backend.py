@@ -26,7 +26,7 @@ NAMES = ("numpy", "cupy", "auto")
 class ArrayModule:
     """Hands every attribute on to the chosen module and remembers it, so the detour costs nothing.
 
-    A found name becomes an attribute of this object: Python asks `__getattr__` only the first time.
+    A found name becomes an attribute of this object: Python calls `__getattr__` only the first time.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ def name() -> str:
 
 
 def _working_cupy() -> types.ModuleType:
-    """Import CuPy and try a tiny kernel, product and eigenvalue, or say in one sentence what is missing.
+    """Import CuPy and try a tiny kernel, product and eigenvalue, or raise an error about what is missing.
 
     Importing is no proof: `import cupy` succeeds without a driver, and a driver without the toolkit's
     libraries (a compiler, cuBLAS, cuSOLVER) fails only at the first kernel, product or eigenvalue.
@@ -227,7 +227,7 @@ def on_cpu() -> bool:
 
 
 def synchronize() -> None:
-    """Wait until the device has done all that was asked: for timing, never inside a step."""
+    """Wait until the device has finished all its work: for timing, never inside a step."""
     cuda = getattr(xp.__dict__["_module"], "cuda", None)
     if cuda is not None:
         cuda.get_current_stream().synchronize()

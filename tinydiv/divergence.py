@@ -23,7 +23,7 @@ IN_RECORD = -3
 
 
 def where_diverged(layer: int) -> str:
-    """In words where a network diverged, from what Guard.layer says."""
+    """In words where a network diverged, from Guard.layer."""
     words = {
         IN_GRADIENT: "in its gradient",
         IN_UPDATE: "in its update",
@@ -109,5 +109,5 @@ class Guard:
 
 
 def surely_all(mask: Array) -> bool:
-    """Whether every entry is true, where that costs nothing to know: on a GPU it would, and it is False."""
+    """Whether every entry is true; always False on a GPU, where the host would have to wait for it."""
     return on_cpu() and bool(mask.all())

@@ -1,6 +1,6 @@
 """The two kinds of failure that a user meets, and how each ends a command.
 
-A UsageError is a mistake in what was asked (exit code 2); a RunError is something that the
+A UsageError is a mistake in the request (exit code 2); a RunError is something that the
 machine could not do (exit code 1). Both carry one clear sentence, and no command shows a traceback
 for either.
 """
@@ -10,11 +10,11 @@ from difflib import get_close_matches
 
 
 class UsageError(ValueError):
-    """What was asked for cannot be right: says what was wrong and what is allowed."""
+    """The request is wrong: the message names what was wrong and what is allowed."""
 
 
 class RunError(RuntimeError):
-    """The request was fine but could not be carried out here: says why and what to do."""
+    """The request was right but failed here: the message names the cause and what to do."""
 
 
 def whole(what: str, value: object, low: int = 1) -> int:
@@ -36,7 +36,7 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     >>> nearest("zzz", ["relu", "tanh"])
     'allowed: relu, tanh'
     """
-    names = list(dict.fromkeys(allowed))  # a name of two kinds is said once
+    names = list(dict.fromkeys(allowed))  # a name of two kinds is listed once
     close, listed = " or ".join(map(repr, near(name, names))), ", ".join(names)
     return f"did you mean {close}? Allowed: {listed}" if close else f"allowed: {listed}"
 

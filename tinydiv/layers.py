@@ -21,7 +21,7 @@ from tinydiv.errors import UsageError
 
 @dataclass(frozen=True)
 class Context:
-    """What a layer may know about the pass: is it training, and which step (for masks)?"""
+    """What a layer can read about the pass: is it training, and which step (for masks)?"""
 
     training: bool = False
     step: int = 0

@@ -4,7 +4,7 @@
 
 The data lie on the device as they are stored (bytes for images) and become floats batch by batch. The
 order of an epoch is drawn on the host and uploaded once. Nothing inside a step waits for the device;
-the host asks for numbers once per epoch.
+the host fetches numbers once per epoch.
 """
 
 import time
@@ -159,8 +159,8 @@ class Record:
     """The step at which each network diverged, -1 where it did not (see divergence.py)."""
     diverged_layer: list[int] = field(default_factory=list)
     between: list[dict[str, float | list[float]]] = field(default_factory=list)
-    """Diversity within the epochs since the last record, if it was asked for: step, epoch (a broken
-    number), and metrics by name."""
+    """Diversity within the epochs since the last record, with metrics_every: step, epoch (a fraction),
+    and metrics by name."""
     test_error: list[float] = field(default_factory=list)
     """The mean squared error, where the targets are numbers; [] where they are classes."""
     validation_loss: list[float] = field(default_factory=list)
@@ -382,7 +382,7 @@ def train(
     on_step(step, total) and on_epoch(record) are called along the way. loop and guard: where to go on, at
     any step (checkpoints).
 
-    A network that diverges is frozen, its records are NaN, and diverged_step and diverged_layer say
+    A network that diverges is frozen, its records are NaN, and diverged_step and diverged_layer hold
     where it happened; the others go on.
 
     Raises UsageError for numbers that cannot be, and where network, data, optimizer, techniques and

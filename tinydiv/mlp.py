@@ -62,7 +62,7 @@ class MLP(Parameters):
     def forward(self, X: Array, context: Context | None = None) -> Trace:
         """From inputs to outputs. X (N, n_0) or (R, N, n_0); the trace holds every array on the way.
 
-        `context` says whether this is training (batch statistics, masks) and which step it is;
+        `context` holds whether this is training (batch statistics, masks) and which step it is;
         without it the network is evaluated. Raises UsageError if X does not fit.
         """
         if not hasattr(X, "shape"):  # a list of rows
@@ -201,7 +201,7 @@ class MLP(Parameters):
         """The class with the largest output, (..., N).
 
         Bytes are taken for images as they are stored and scaled as in training, where the network comes
-        from tinydiv.load, which knows how.
+        from tinydiv.load, which converts them.
         """
         if self.transform is not None and X.dtype == "uint8":
             X = self.transform(X)

@@ -7,7 +7,7 @@ pointers when one side is shared by all replicas. cuBLAS needs none of that: for
 a transpose flag, a leading dimension and a stride from one matrix to the next (0 for a shared one).
 
 cuBLAS counts columns first. Read column by column, a row-major matrix is its own transpose, so the
-row-major product C = A B is asked for as C' = B' A', and no operand has to move.
+row-major product C = A B is computed as C' = B' A', and no operand has to move.
 
 `plan` is pure arithmetic on shapes and strides. It is proven on machines without a GPU: the tests run
 its plans through a column-major product written out in loops.
@@ -51,7 +51,7 @@ class Plan:
 def operand(shape: tuple[int, ...], strides: tuple[int, ...], batch: int) -> Operand | None:
     """Describe an array (rows, cols) or (batch, rows, cols), strides in entries; None: copy it first.
 
-    A row-major matrix needs no flag (column-major, it is the transpose that C' = B' A' asks for); a
+    A row-major matrix needs no flag (column-major, it is the transpose that C' = B' A' needs); a
     transposed view needs the flag. Anything else has no leading dimension and must be copied.
     """
     rows, cols = shape[-2:]
@@ -81,9 +81,9 @@ Gemm: TypeAlias = Callable[[Plan, Array, Array, Array], None]
 class StridedBatchedProduct:
     """matmul(a, b, out=None) for an array module, by its strided-batched product.
 
-    Falls back to the module's own matmul for what cuBLAS cannot say in one call: several leading
+    Falls back to the module's own matmul for what cuBLAS cannot compute in one call: several leading
     axes, integer types, empty arrays. Copies only operands whose entries lie in no matrix order.
-    How operands lie is worked out once for each layout: a step of training asks for the same few products
+    How operands lie is worked out once for each layout: a step of training computes the same few products
     over and over, and on a GPU the host's time is what a small network's step takes.
     """
 
@@ -111,7 +111,7 @@ class StridedBatchedProduct:
         batches = [x.shape[0] for x in (a, b) if x.ndim == 3]
         batch = max(batches, default=1)
         if inner != inner_b or any(size not in (1, batch) for size in batches):
-            return self._plain(a, b, out)  # which says how the shapes do not fit
+            return self._plain(a, b, out)  # it raises an error about the shapes
         shape = (batch, rows, cols) if batches else (rows, cols)
         result = self.module.empty(shape, dtype=a.dtype) if out is None else out
         if result.shape != shape or result.dtype != a.dtype:
@@ -158,7 +158,7 @@ def cublas_gemm(cupy: Array) -> Gemm:
     numbers = {t: numpy.array([0, 1], dtype=t) for t in ("float32", "float64")}
     zero = {
         t: a.ctypes.data for t, a in numbers.items()
-    }  # their places, found once: to ask takes 1 us
+    }  # their positions, found once: a look-up takes 1 us
     one = {t: a[1:].ctypes.data for t, a in numbers.items()}
     calls = {"float32": cublas.sgemmStridedBatched, "float64": cublas.dgemmStridedBatched}
 

@@ -102,7 +102,7 @@ def correlations(A: Array, eps: float = 1e-4) -> Correlations:
 
 
 def correlations_of_centred(C: Array, N: int | Array, eps: float) -> Correlations:
-    """The same of C (..., N, H) that is centred already, by whatever means (of each class, say).
+    """The same of C (..., N, H) that is centred already, by whatever means (such as those of each class).
 
     N: how many samples count; rows of zeros (samples of other classes) may stand among them.
     """
@@ -146,7 +146,7 @@ class Cosines:
 def cosines(W: Array) -> Cosines:
     """Cosines between neurons' incoming weights W (..., D, H): U = W / |w|, G = U'U.
 
-    A column of zeros has no direction: its cosines are zero and its gradient too, and `alive` says so.
+    A column of zeros has no direction: its cosines are zero and its gradient too, and `alive` is 0 for it.
     """
     n = xp.sqrt(xp.sum(W**2, axis=-2, keepdims=True))
     alive = (n > 0).astype(W.dtype)
@@ -188,7 +188,7 @@ def minimum_spanning_tree(distance: Array, alive: Array) -> Array:
     """The edges of the shortest tree that joins all alive neurons, for every network at once.
 
     Prim's way: begin at one neuron and add, H - 1 times, the neuron that is nearest to the tree. Each
-    addition is a handful of whole-array operations, and nothing asks the host which neuron it was.
+    addition is a handful of whole-array operations, and the host need not know which neuron it was.
 
     distance (..., H, H) symmetric, alive (..., 1, H). Returns (..., H, H) with a one per edge, in one
     order of its two ends only: row, the neuron that joined; column, the one that it joined to.

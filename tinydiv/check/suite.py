@@ -133,7 +133,7 @@ def technique_into(
             words = broken_promise(cls, seed, settings or {})
             case = Case("layer", name, "in a small network", {}, lambda at: [], lambda at, w: {})
             if words:
-                finding = Finding("promise", words)
+                finding = Finding("requirement", words)
                 report.add([Verdict(case, "evaluation", "error", finding=finding)])
     except (UsageError, RunError):
         raise

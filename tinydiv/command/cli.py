@@ -314,7 +314,7 @@ def too_old() -> str:
 
 
 @contextmanager
-def suspecting(own: list[str]) -> Iterator[None]:
+def naming_own_files(own: list[str]) -> Iterator[None]:
     """Add to an error raised inside which own files of the reader were in use, and how to check them."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""What there is to know about the image sets: files, sizes, checksums, mirrors, licences.
+"""Facts about the image sets: files, sizes, checksums, mirrors, licences.
 
 Only facts, and the folders where full sets are looked for. The reader (files.py) and the scripts in
 data_scripts/ all take them from here, so there is one truth about each set.
@@ -145,7 +145,7 @@ def cache_folder() -> Path:
     Raises RunError if the user has no home folder.
     """
     chosen = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(chosen):  # the XDG rules say: ignore a relative one
+    if os.path.isabs(chosen):  # by the XDG rules a relative one is ignored
         return Path(chosen) / "tinydiv"
     if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
         return Path(os.environ["LOCALAPPDATA"]) / "tinydiv"

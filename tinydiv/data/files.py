@@ -31,7 +31,7 @@ GZIP_MAGIC = b"\x1f\x8b"
 
 
 class DamagedFileError(RunError):
-    """A data file whose bytes are not the ones that its checksum promises."""
+    """A data file whose bytes do not have its checksum."""
 
 
 class ImageParts(NamedTuple):
@@ -126,7 +126,7 @@ def _holds_another_set(folder: Path, image_set: ImageSet) -> bool:
 def find(image_set: ImageSet, bases: list[Path] | None = None) -> Path:
     """The first folder that holds all four files, of those that set_folders names for each base.
 
-    bases: search_folders() if None. Raises RunError that says how to get a missing set.
+    bases: search_folders() if None. Raises RunError that names how to get a missing set.
     """
     bases = search_folders() if bases is None else bases
     remarks = []

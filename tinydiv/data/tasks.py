@@ -157,7 +157,7 @@ def mixture(
 
     x = centre + spread * N(0, 1);   classes and their clusters are equally likely
 
-    The paper does not say what its mixture is: this definition is ours.
+    The paper does not define its mixture: this definition is ours.
     Raises UsageError for fewer than two classes, no inputs, no clusters, or a part without points.
     """
     for what, value, least in (

@@ -2,7 +2,7 @@
 
 Each toy is a function of a seed and its own settings. Training and test noise come from separate
 streams. Where every case is listed (xor, life, parity of up to 16 bits), test and training part are
-the same: what is asked there is whether a network finds the rule at all, not whether it generalises.
+the same: the question there is whether a network finds the rule at all, not whether it generalises.
 """
 
 import inspect

@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure of one layer, `measure`(neurons) -> (...,); its first sentence says what it measures."""
+    """A measure of one layer, `measure`(neurons) -> (...,); its docstring's first sentence describes it."""
 
     measure: Callable[[Neurons], Array]
     needs_labels: bool = False

@@ -1,4 +1,4 @@
-"""What does a neuron answer to? Its activations say it better than its weights, which keep their start.
+"""What does a neuron answer to? Its activations show it better than its weights, which keep their start.
 
 found = answers(net, X, labels, layer=1)
 found.inputs        (..., D, H)   one image per neuron, where inputs are images

@@ -35,7 +35,7 @@ def participation_ratio(n: Neurons) -> Array:
 
     (tr S)^2 / |S|^2 of the activations' covariance: how many directions carry the variance.
 
-    1 if all neurons say the same, H if they are uncorrelated with equal variance; 0 if all are constant.
+    1 if all neurons are equal up to scale, H if uncorrelated with equal variance; 0 if all are constant.
     """
     S = n.S
     trace = xp.sum(S * xp.eye(n.H, dtype=S.dtype), axis=(-2, -1))
@@ -75,18 +75,18 @@ def share(marked: Array, n: Neurons) -> Array:
 
 
 def dormant_fraction(n: Neurons) -> Array:
-    """Share of neurons that hardly speak, by ReDo's score (Sokar et al., ICML 2023).
+    """Share of neurons with small activations, by ReDo's score (Sokar et al., ICML 2023).
 
     These are neurons with mean |a_h| at most 0.025 of the layer's mean. Sleeping ones do not count.
 
-    Not the same as dead: a neuron that always says 5 is dead and not dormant.
+    Not the same as dead: a neuron whose activation is always 5 is dead and not dormant.
     """
     usual = (n.count / n.H)[..., None]  # the mean is that of awake neurons
     return share((dormancy(n.A) * usual <= DORMANT).astype(n.A.dtype), n)
 
 
 CLEAR = 100
-"""HSIC is at least so many rounding errors, or a half has nothing to say (group_cka)."""
+"""HSIC is at least so many rounding errors, or a half counts as constant (group_cka)."""
 
 
 def group_cka(n: Neurons) -> Array:
@@ -101,7 +101,7 @@ def group_cka(n: Neurons) -> Array:
     1 if each half spans what the other does, about 0 for independent halves, where the plain form gives
     .20 for 16 neurons each at N = 64. Sorting makes the halves the same however neurons are numbered.
     In [-1, 1]: h is an inner product (of kernels without their row means; Szekely and Rizzo, 2014), and
-    independent halves fall as often below zero as above. 0 where a half has nothing to say: fewer than
+    independent halves fall as often below zero as above. 0 where a half counts as constant: fewer than
     two neurons are alive, or those of a half answer to a single sample, of which h sees nothing.
     """
     C = n.C * n.correlations.alive
@@ -141,7 +141,7 @@ def places(C: Array) -> Array:
 
 
 def unit(C: Array) -> Array:
-    """C (..., N, p) with entries whose squares sum to 1, as CKA knows no scale; zeros stay zeros."""
+    """C (..., N, p) with entries whose squares sum to 1: CKA does not depend on scale. Zeros stay zeros."""
     return C / safe(xp.sqrt(xp.sum(C**2, axis=(-2, -1), keepdims=True)))
 
 
@@ -171,12 +171,12 @@ def codes(n: Neurons) -> Array:
     """
     belongs = (n.labels[:, None] == xp.arange(n.classes)[None, :]).astype(n.A.dtype)  # (N, K)
     size = xp.sum(belongs, axis=0)[:, None]  # (K, 1)
-    seen = (size > 0).astype(n.A.dtype)  # a class without samples says nothing
+    seen = (size > 0).astype(n.A.dtype)  # a class without samples does not count
     means = matmul(belongs.mT, n.A) / xp.maximum(size, 1)  # (..., K, H)
     middle = xp.sum(means, axis=-2, keepdims=True) / xp.maximum(xp.sum(seen), 1)
     code = seen * (means - middle)
     c = cosines(code)
     loudness = xp.sqrt(xp.mean(n.A**2, axis=-2, keepdims=True))
-    speaks = c.alive * (c.n > 1e-5 * loudness)  # rounding errors are no code
-    linked = pair_mask(speaks) * (c.G > SAME)
-    return count_groups(linked, speaks[..., 0, :]) / n.count
+    counted = c.alive * (c.n > 1e-5 * loudness)  # rounding errors are no code
+    linked = pair_mask(counted) * (c.G > SAME)
+    return count_groups(linked, counted[..., 0, :]) / n.count

@@ -4,7 +4,7 @@ from tinydiv.backend import Array, matmul, xp
 from tinydiv.diversity.neurons import Neurons, safe
 
 
-def spoken(n: Neurons) -> tuple[Array, Array]:
+def mean_squares(n: Neurons) -> tuple[Array, Array]:
     """(mean_h |o_h|^2, |mean_h o_h|^2) summed over outputs, averaged over samples: each (...,)."""
     sizes = xp.sum(n.V**2, axis=-1)[..., None, :]  # (..., 1, H)
     apart = n.count * xp.mean(xp.sum(n.A**2 * sizes, axis=-1), axis=-1)
@@ -20,7 +20,7 @@ def ambiguity(n: Neurons) -> Array:
     H sum_h a_h^2 |V_h|^2 - |sum_h a_h V_h|^2 (Krogh and Vedelsby, 1995). It grows with the outputs'
     scale: compare networks of like scale, or look at coherence.
     """
-    apart, together = spoken(n)
+    apart, together = mean_squares(n)
     return apart - together
 
 
@@ -31,5 +31,5 @@ def coherence(n: Neurons) -> Array:
 
     Ambiguity on a scale of its own: ambiguity = (1 - coherence) mean_h |o_h|^2.
     """
-    apart, together = spoken(n)
+    apart, together = mean_squares(n)
     return together / safe(apart)

@@ -1,4 +1,4 @@
-"""Neural persistence: what the strongest tree of connections says about a layer."""
+"""Neural persistence: a measure of a layer from its strongest tree of connections."""
 
 from tinydiv.backend import Array, xp
 from tinydiv.diversity.neurons import Neurons, safe

@@ -61,6 +61,6 @@ def sweep(folder: Path) -> None:
 
 
 def reason(error: OSError) -> str:
-    """What the system said, as half a sentence: "no space left on device"."""
+    """The system's message, as half a sentence: "no space left on device"."""
     said = error.strerror or str(error) or type(error).__name__
     return said[:1].lower() + said[1:]

@@ -1,7 +1,7 @@
 """Arrays in one .npz file, readable with NumPy alone: no pickles, the same bytes on every save.
 
 arrays = numpy.load("model.npz")               arrays["W0"], arrays["b0"], ...
-facts = json.loads(str(arrays["metadata"]))    what a number alone cannot say
+facts = json.loads(str(arrays["metadata"]))    texts and settings
 """
 
 import json

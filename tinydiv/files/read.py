@@ -5,7 +5,7 @@
         rows = read.csv_rows(path)                a CSV table, one dictionary per row
         arrays, metadata = read.npz_arrays(path)  arrays of numbers, and a JSON object
 
-Sizes that a file announces are compared with its length before memory is asked for, and nothing in a
+Sizes that a file announces are compared with its length before memory is allocated, and nothing in a
 file is run: no pickle, no name that is imported.
 """
 

@@ -41,7 +41,7 @@ measures:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What is trained and measured for a family unless flags say otherwise."""
+    """What is trained and measured for a family by default."""
 
     measure: str
     data: str

@@ -34,7 +34,7 @@ def initialize(
     """Fill W and b of every layer by a spec such as "response-zca@glorot-uniform" (specs.py).
 
     seed: one number (network r uses seed + r) or one per network. X (N, n_0): a probe batch of training
-    inputs, for starts that read data; needs_data(spec) says whether it does. Layers are filled in
+    inputs, for starts that read data; needs_data(spec) is True for those. Layers are filled in
     order, each by what it sees after those before it; what stands between them (batch norm, dropout)
     counts as not there. Parameters of such layers get their first values.
 
@@ -51,7 +51,7 @@ def initialize(
     for begin in range(0, len(seeds), AT_ONCE):
         some = seeds[begin : begin + AT_ONCE]
         drawn = np.zeros((len(some), net.n_parameters), dtype=net.dtype)
-        for name, values in begun(net, start, some, inputs).items():
+        for name, values in initialized(net, start, some, inputs).items():
             block = net.block(name)
             drawn[:, block.start : block.stop] = values.reshape(len(values), -1)
         theta[begin : begin + AT_ONCE] = to_device(drawn)
@@ -78,7 +78,7 @@ def probe_inputs(net: MLP, spec: str, X: Array | None) -> Inputs:
     return Inputs(lambda: rows[None])
 
 
-def begun(
+def initialized(
     net: MLP, start: Start, seeds: Sequence[int], first: Inputs | None
 ) -> dict[str, np.ndarray]:
     """W0, b0, W1, ... of some networks (R, ., .): all base draws, then the schemes, layer by layer."""

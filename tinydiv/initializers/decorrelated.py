@@ -40,7 +40,7 @@ class Decorrelated(DataScheme):
     `curvature` is thereby the scale of the loss's second derivative along the first layer's weights,
     which bounds a gradient step: one rule for data of any scaling. 48 suits rates near 0.01 and still
     trains at 0.1, where it costs neurons; 24 is safe there, 160 breaks (study initializers_rates). Inputs
-    that hardly vary would ask for huge outgoing weights: `gain` is where that ends. `margin` keeps ReLU
+    that hardly vary would need huge outgoing weights: `gain` is where that ends. `margin` keeps ReLU
     neurons on for more than half of the samples, so that fewer are pushed off by the first steps.
 
     Chosen on tuning seeds and a validation split of the training sets of Fashion-MNIST and MNIST, and on
@@ -68,7 +68,7 @@ class Decorrelated(DataScheme):
         # In principal directions S is diagonal: only the ways there and back are long.
         Y = P.mT @ W
         if self.incoming:
-            Y = self.answering_apart(Y, L)
+            Y = self.decorrelated_responses(Y, L)
         if at.bare and at.layer == 0:
             Y = rescaled(Y, deviation_of(Y, L), self.deviation, Y)
         elif at.bare:
@@ -81,7 +81,7 @@ class Decorrelated(DataScheme):
         return W, b
 
     def output(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
-        if at.depth == 1:  # no hidden neurons: nothing to tell apart
+        if at.depth == 1:  # no hidden neurons to decorrelate
             return W, b
         V = separated(W) if self.outgoing else W
         if not at.bare:
@@ -90,7 +90,7 @@ class Decorrelated(DataScheme):
         V *= self.gain_at(at) / np.where(largest > 0, largest, 1)
         return V, np.zeros_like(b)
 
-    def answering_apart(self, Y: np.ndarray, L: np.ndarray) -> np.ndarray:
+    def decorrelated_responses(self, Y: np.ndarray, L: np.ndarray) -> np.ndarray:
         """Weights Y in principal directions of variances L: whitened, then decorrelated, at their norms."""
         floor = self.shrink * L.mean(axis=-2, keepdims=True)
         white = Y / np.sqrt(np.where(L + floor > 0, L + floor, 1))

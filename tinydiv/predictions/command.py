@@ -141,7 +141,7 @@ def relation(interval: "Interval") -> str:
     return sentence + f"{interval.high:+.2f}"
 
 
-def sure(interval: "Interval") -> bool:
+def excludes_zero(interval: "Interval") -> bool:
     """Whether zero lies outside the interval."""
     return 0 not in interval
 
@@ -170,7 +170,7 @@ def about_ablation(found: "Effects") -> list[str]:
     if one.relation is None:
         return sentence
     numbers = relation(one.relation)
-    if not sure(one.relation):
+    if not excludes_zero(one.relation):
         end = (
             f"What is lost without a neuron shows no clear relation to its largest correlation with "
             f"another one ({numbers})."
@@ -230,7 +230,7 @@ def about_accuracy(found: "Effects", metric: str) -> list[str]:
         why = "fewer than four networks" if few else "numbers that do not vary"
         return [f"Whether {name} goes with accuracy cannot be judged from {why}."]
     one = found.relations[metric]
-    if not sure(one):
+    if not excludes_zero(one):
         return [
             f"Over networks, {name} and test accuracy show no clear relation ({relation(one)})."
         ]

@@ -18,7 +18,7 @@ from tinydiv.backend import Array, to_device, to_host, xp
 from tinydiv.data.dataset import Dataset
 from tinydiv.diversity import METRICS, TINY_EPS, measure
 from tinydiv.errors import UsageError
-from tinydiv.loop import DeviceData
+from tinydiv.loop import DeviceData, listed
 from tinydiv.losses import accuracy, one_hot
 from tinydiv.mlp import MLP
 from tinydiv.similarity import correlations, off_diagonal
@@ -105,7 +105,7 @@ def effects(
     last = plain.depth - 1
     keys = {name: name if plain.depth == 2 else f"{name}.{last}" for name in METRICS}
     found = measure(plain, probe, labels=data.probe_labels())
-    diversity = {name: floats(found[key]) for name, key in keys.items()}
+    diversity = {name: listed(found[key]) for name, key in keys.items()}
     right = accuracies(plain, data)
     return Effects(
         right,
@@ -132,11 +132,6 @@ def chosen(net: MLP, networks: Sequence[int] | None) -> MLP:
     return some
 
 
-def floats(a: Array) -> list[float]:
-    """Numbers per network."""
-    return [float(v) for v in to_host(a).reshape(-1)]
-
-
 def parts(data: DeviceData) -> list[tuple[Array, Array]]:
     """The test part in pieces of ROWS samples: inputs (n, n_0) and labels (n,)."""
     starts = range(0, len(data.test_y), ROWS)
@@ -148,7 +143,7 @@ def accuracies(net: MLP, data: DeviceData) -> list[float]:
     right = xp.zeros(net.lead, dtype=net.dtype)
     for X, y in parts(data):
         right += accuracy(net.forward(X).logits, y) * len(y)
-    return floats(right / len(data.test_y))
+    return listed(right / len(data.test_y))
 
 
 def ablation(net: MLP, data: DeviceData, A: Array) -> Ablation:
@@ -214,7 +209,7 @@ def ambiguity(net: MLP, data: DeviceData) -> Ambiguity:
             single += sum_of_squares(o - target) / H
             apart += sum_of_squares(o - trace.logits) / H
     N = len(data.test_y)
-    return Ambiguity(*(floats(total / N) for total in (error, single, apart)))
+    return Ambiguity(*(listed(total / N) for total in (error, single, apart)))
 
 
 def sum_of_squares(x: Array) -> Array:

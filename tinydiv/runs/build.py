@@ -173,14 +173,14 @@ def build(config: TrainConfig, budget: float | None = None, split: bool = False)
     return replace(run, at_once=at_once)
 
 
-def together(config: TrainConfig) -> str | None:
+def reason_against_split(config: TrainConfig) -> str | None:
     """Why the networks of a run must be trained in one process; None if they need not be."""
     if config.backend != "numpy":
         return f"the backend is {config.backend}"
     for spec in config.technique:
         technique = place(spec).technique
         if getattr(technique, "fewest_networks", 1) > 1:
-            return f"{technique.name} lets networks see each other"
+            return f"{technique.name} lets networks depend on each other"
         if getattr(technique, "place", None) == "inputs":
             return f"{technique.name} learns from inputs that networks share"
     return None
@@ -189,7 +189,9 @@ def together(config: TrainConfig) -> str | None:
 def separable(config: TrainConfig) -> bool:
     """Whether a run may be split without --workers: a technique in the user's own file may use all networks
     at once."""
-    return together(config) is None and not any(".py" in spec for spec in config.technique)
+    return reason_against_split(config) is None and not any(
+        ".py" in spec for spec in config.technique
+    )
 
 
 def run_of(

@@ -140,11 +140,11 @@ def of_network(value: float | list[float] | None, network: int) -> float | None:
 
 def replace_given(config: TrainConfig, given: Mapping[str, object]) -> TrainConfig:
     """A run's settings with those that a command line names, written as config.json writes them."""
-    asked = made(TrainConfig, asdict(config) | dict(given))
-    data = OwnData.named(asked.data) if "data" in given else None
+    wanted = made(TrainConfig, asdict(config) | dict(given))
+    data = OwnData.named(wanted.data) if "data" in given else None
     if data is not None and data.agrees(config.data):
-        asked = replace(asked, data=config.data)
-    return replace(asked, technique=tuple(map(with_full_path, asked.technique)))
+        wanted = replace(wanted, data=config.data)
+    return replace(wanted, technique=tuple(map(with_full_path, wanted.technique)))
 
 
 @contextmanager
@@ -191,18 +191,18 @@ def reopen(folder: Path, given: Mapping[str, object], budget: float | None = Non
     RunError if a file is damaged.
     """
     config, facts = settings_of(folder)
-    kept, asked = asdict(config), asdict(replace_given(config, given))
-    longer = checkpoint.goes_on(kept, asked)
+    kept, wanted = asdict(config), asdict(replace_given(config, given))
+    longer = checkpoint.goes_on(kept, wanted)
     if longer:
-        kept["epochs"] = asked["epochs"]
-        config = replace(config, epochs=asked["epochs"])
-    elif (asked["epochs"] or 0) > (kept["epochs"] or 0):
+        kept["epochs"] = wanted["epochs"]
+        config = replace(config, epochs=wanted["epochs"])
+    elif (wanted["epochs"] or 0) > (kept["epochs"] or 0):
         raise UsageError(
             f"the run in {folder} was begun with epochs = {kept['epochs']}, and its "
             f"{checkpoint.horizon(kept)} depends on that number: a run goes on with more epochs only where "
             "every schedule is constant"
         )
-    checkpoint.refuse_changes(kept, asked, f"the run in {folder} was begun")
+    checkpoint.refuse_changes(kept, wanted, f"the run in {folder} was begun")
     own.refuse_changes(facts["own_files"], f"the run in {folder}")
     atomic.sweep(folder)
     run = build(config, budget, split=True)

@@ -35,7 +35,7 @@ from tinydiv.backend import Array
 from tinydiv.errors import RunError, UsageError
 from tinydiv.loop import Loop, Record
 from tinydiv.mlp import MLP
-from tinydiv.runs.build import GROUP, Run, run_of, separable, slice_of, together
+from tinydiv.runs.build import GROUP, Run, reason_against_split, run_of, separable, slice_of
 from tinydiv.runs.processes import cores, follow_parent, spawning
 
 FEWEST = 16
@@ -75,7 +75,7 @@ class Workers:
     """
 
     def __init__(self, run: Run, count: int) -> None:
-        reason = together(run.config)
+        reason = reason_against_split(run.config)
         if reason:
             raise UsageError(f"--workers {count} cannot split these networks: {reason}")
         self.run, self.shared = run, Shared()
@@ -114,9 +114,9 @@ class Workers:
             on_epoch(loop.records[-1])
         while not run.finished:
             end = (loop.epoch + 1) * run.per_epoch
-            now, asked = loop.step, time.perf_counter()
+            now, sent_at = loop.step, time.perf_counter()
             recorded = self.reached(min(now + at_once, end, stop_after(now)), began)
-            took = max(time.perf_counter() - asked, 1e-6) / (loop.step - now)
+            took = max(time.perf_counter() - sent_at, 1e-6) / (loop.step - now)
             at_once = max(1, min(int(PAUSE / took), 8 * at_once))
             on_step(loop.step, run.steps)
             if recorded:

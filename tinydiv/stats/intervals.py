@@ -57,7 +57,7 @@ def bca_interval(
     n = 10 and 93 % at n = 20 for normal differences, 82 % and 87 % for lognormal ones. For the
     median the leave-one-out values are only two, so the acceleration is rough; and extremes
     (max, min) do not bootstrap.
-    Where all resamples agree (say, all differences equal) the interval shrinks to the estimate:
+    Where all resamples agree (for example all differences equal) the interval shrinks to the estimate:
     nothing was seen to vary, which is not proof that nothing does. Where the u are all zero
     acc = 0; where every t* lies on one side, half a resample is counted on the other.
 

@@ -73,7 +73,7 @@ def controls_text(results: Results, checks: Checks) -> str:
             words = (
                 "no sign that they are not uniform"
                 if checks.aa.p >= 0.01
-                else ("**they are not uniform: do not believe this study**")
+                else ("**they are not uniform: do not rely on this study**")
             )
             lines.append(
                 f"- A/A: {checks.aa.n} independent p values of the base against itself under other "
@@ -112,7 +112,7 @@ def table_text(results: Results, setting: str, regime: str) -> list[str]:
         f"## {title(setting, regime)}",
         target_text(results, cells[0]),
         grid([name for name, _ in columns], [[text(p) for _, text in columns] for p in cells]),
-        "\n".join(f"- {one.sentence}{hiding(one)}." for one in rows.values()),
+        "\n".join(f"- {one.sentence}{detectable_text(one)}." for one in rows.values()),
         grid([name for name, _ in more], [[text(p) for _, text in more] for p in cells]),
         "Diverged, and left out on both sides:\n\n" + "\n".join(where) if where else "",
     ]
@@ -239,7 +239,7 @@ def divergences(results: Results, cell: Cell) -> list[str]:
     return lines
 
 
-def hiding(one: Comparison) -> str:
+def detectable_text(one: Comparison) -> str:
     """The smallest effect that would have been shown, where none is."""
     if one.paired.shown or not 0 < one.detectable < math.inf:
         return ""

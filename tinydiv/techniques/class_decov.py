@@ -28,7 +28,7 @@ class ClassDeCov(ActivationPenalty):
     What it teaches: neurons that serve one task must share signal. DeCov and Pearson punish that; here
     only what is left within a class counts (Fisher's within-class scatter, 1936). How a network
     cheats it: by activations that are constant within each class, the collapse at the end of training,
-    where neurons may all say the same. conditional asks for the most, and needs n_c well above H: a
+    where neurons may all respond alike. conditional requires the most, and needs n_c well above H: a
     batch of 64 has 6 samples of each of 10 classes, and correlations of 6 samples are mostly chance.
     Cost: pooled as DeCov, and the class means; conditional K times as much.
     """

@@ -15,8 +15,8 @@ class Consensus(Intervention):
 
     theta (R, P). peers=all: the mean over all networks; peers=ring: over the two neighbours r - 1 and
     r + 1. A is doubly stochastic, so the networks' mean stays what it was while their differences
-    shrink: by 1 - gamma with peers=all. Who diverged, or does not act (when=plateau), is nobody's peer.
-    The one technique under which a network's path depends on the networks beside it.
+    shrink: by 1 - gamma with peers=all. A network that diverged, or does not act (when=plateau), is no
+    peer. The one technique under which a network's path depends on the networks beside it.
     """
 
     name = "consensus"

@@ -74,10 +74,10 @@ class ContributionGram(EnsemblePenalty):
         self, A: Array, V: Array, c: Array, step: Step
     ) -> tuple[Array, Array, Array, Array]:
         N = A.shape[-2]
-        heard = matmul(A.mT, A) / N
-        said = matmul(V, V.mT)
-        overlap = off_diagonal(heard * said)
+        of_activations = matmul(A.mT, A) / N
+        of_weights = matmul(V, V.mT)
+        overlap = off_diagonal(of_activations * of_weights)
         value = xp.sum(overlap**2, axis=(-2, -1)) / 2
-        dA = (2 / N) * matmul(A, overlap * said)
-        dV = 2 * matmul(overlap * heard, V)
+        dA = (2 / N) * matmul(A, overlap * of_weights)
+        dV = 2 * matmul(overlap * of_activations, V)
         return value, dA, dV, xp.zeros_like(c)

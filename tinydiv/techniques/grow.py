@@ -36,7 +36,7 @@ def put_to_sleep(net: MLP, layer: int, chosen: Array) -> None:
         block[...] = xp.where(mask, xp.zeros_like(block), block)
 
 
-def refuse_restless(name: str, activation: Activation) -> None:
+def refuse_activation(name: str, activation: Activation) -> None:
     """Raise UsageError for an activation function under which no neuron can sleep."""
     if activation.name == "sigmoid":
         raise UsageError(
@@ -82,7 +82,7 @@ class Grow(Intervention):
     )
 
     def refuse(self, net: MLP, layers: Sequence[int]) -> None:
-        refuse_restless(self.name, net.activation)
+        refuse_activation(self.name, net.activation)
         if self.number == 0 and self.drop == 0:
             raise UsageError(
                 f"{self.name} with number=0 and drop=0 changes nothing: set one of them"
@@ -122,7 +122,9 @@ class Grow(Intervention):
         key = f"awake{layer}"
         here = xp.ones_like(self.kept[key]) if mask is None else mask[..., None]
         if self.drop:
-            self.kept[key] = self.kept[key] & ~self.lull(step, layer, self.kept[key], here)
+            self.kept[key] = self.kept[key] & ~self.put_least_to_sleep(
+                step, layer, self.kept[key], here
+            )
         now = self.kept[key]
         free = (self.most or step.net.sizes[layer]) - xp.sum(now, axis=-1, keepdims=True)
         chosen = first_of(~now, self.number) & (xp.cumsum(~now, axis=-1) <= free) & here
@@ -131,7 +133,7 @@ class Grow(Intervention):
         step.reset_moments(layer, chosen)
         step.neurons_replaced(layer, chosen)
 
-    def lull(self, step: Step, layer: int, now: Array, here: Array) -> Array:
+    def put_least_to_sleep(self, step: Step, layer: int, now: Array, here: Array) -> Array:
         """Put the neurons to sleep that contribute least, and return which; one stays awake in any case."""
         net, A = step.net, step.probe().A[layer]
         mean = xp.mean(A, axis=-2, keepdims=True)

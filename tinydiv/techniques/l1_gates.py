@@ -20,7 +20,7 @@ class L1Gates(NeuronPenalty):
     new parameters, the group lasso on outgoing weights (Yuan and Lin, 2006).
 
     What it teaches: the opposite of diversification, and its baseline. Redundancy can be pruned as well
-    as repaired: of two neurons that say the same, one is closed. How a network cheats it: with
+    as repaired: of two neurons with the same responses, one is closed. How a network cheats it: with
     outgoing, a ReLU network moves its scale into the incoming weights, which cost nothing; path is
     unchanged by that. Plain descent never rests at zero: a closed gate trembles by about the rate times
     the strength, so prune below that. Cost: a few passes over the weights.

@@ -17,7 +17,7 @@ class LogdetCorrelation(ActivationPenalty):
         dL/dA from M as in Correlations.backward
 
     A (..., N, H), R as in Pearson. With delta = 0, H L / 2 is the total correlation of Gaussian neurons
-    (Watanabe, 1960): how many nats they tell twice. Neurons that hardly move are left out, H counts the
+    (Watanabe, 1960): how many nats they share. Neurons that hardly move are left out, H counts the
     others.
 
     What it teaches: redundancy of the whole set and not of pairs: three neurons with c = a + b have

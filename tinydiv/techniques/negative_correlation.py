@@ -27,7 +27,7 @@ class NegativeCorrelation(EnsemblePenalty):
 
     What it teaches: backpropagation through a hidden layer *is* negative correlation learning at its
     far end: to train an ensemble's members as one is already to trade their agreement for their
-    accuracy, and every strength above 0 asks for less diversity, not for more. How a network cheats it:
+    accuracy, and every strength above 0 rewards less diversity, not more. How a network cheats it:
     members that agree because all but the bias c is small. Cost: H losses of the outputs, N H K each.
     """
 

@@ -30,7 +30,7 @@ class OrthogonalGradient(Intervention):
 
     dW (..., D, H), of the hidden layers. All singular values become equal, so the step moves every
     direction of weight space alike, where the plain gradient moves mostly along the mean input.
-    scale=unit: size 1, as in the paper, so the rate alone says how far a step goes; scale=kept: the
+    scale=unit: size 1, as in the paper, so the rate alone sets how far a step goes; scale=kept: the
     size that keeps |dW|, so that it stays small where the gradient is small. Whatever optimizer follows
     sees the new gradient; Adam's own normalisation undoes part of it, so sgd is its partner.
     Cost: 8 Newton-Schulz steps of two products D H^2 and one H^3, and 5 of two.

@@ -49,7 +49,7 @@ class Reorthogonalise(Intervention):
 
     W (..., D, H), H <= D. At kappa = 1 the neurons are orthogonal afterwards; below, each moves a part
     of the way. Q is the frame nearest to U, so no neuron moves farther than it must.
-    After Loewdin (1950); Bansal et al. (NeurIPS 2018) ask for the same by a penalty.
+    After Loewdin (1950); Bansal et al. (NeurIPS 2018) aim at the same by a penalty.
     Cost, every `every` steps: 2 * iterations products of D H^2.
     """
 

@@ -22,7 +22,7 @@ class SoftOrthogonality(WeightPenalty):
     W (..., D, H). a's own derivative drops out: trace E is zero when a is the mean of the diagonal.
 
     What it teaches: orthogonality and equal lengths are two wishes. With a = 1 the penalty first drags
-    all lengths to 1, which for 784 inputs is far from where networks live; scaled asks only that they
+    all lengths to 1, which for 784 inputs is far from where networks live; scaled requires only that they
     be equal. The paper's "double" form |W'W - I|^2 + |WW' - I|^2 is 2 L + (D - H) exactly and says
     nothing new. How a network cheats it: scaled, L is of degree 4 in W (<W, dW> = 4 L), so shorter weights
     lower it. Where H > D the minimum is not zero but, scaled, |W|^4 (1/D - 1/H).

@@ -22,7 +22,7 @@ class SpanningTree(ActivationPenalty):
 
     What it teaches: H - 1 of the H (H - 1) / 2 pairs carry the gradient, the ones that matter for
     connectedness. How a network cheats it: pairs off the tree may stay correlated, just less than
-    those on it; t2 with much balance is pleased by ties that are equally *short*. Which edges form the
+    those on it; t2 with much balance is lowered by ties that are equally *short*. Which edges form the
     tree changes in jumps: kinks. Cost: two products of N H^2, and H rounds of small operations that a
     GPU feels as launches.
     """

@@ -13,9 +13,9 @@ class SpectralDecoupling(OutputPenalty):
     weaker features are never learned: gradient starvation. This keeps the outputs small, and the
     gradient alive, until all features had their turn.
 
-    What it teaches: diversity need not be asked of neurons; it may follow from not being finished too
+    What it teaches: diversity need not be a penalty on neurons; it may follow from not being finished too
     soon. How a network cheats it: it cannot, but it pays: outputs are shrunk, so confidence is too, and a
-    large strength is label smoothing by another name. It says nothing of *which* neurons differ, and
+    large strength is label smoothing by another name. It does not choose *which* neurons differ, and
     with squared error it only biases the fit. Cost: two passes over the outputs.
     """
 

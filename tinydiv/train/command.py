@@ -119,7 +119,7 @@ def parser() -> cli.Parser:
 
 @cli.main(PROG)
 def main(argv: Sequence[str]) -> None:
-    """Do what the flags say: list names, or train and report."""
+    """Run what the flags describe: list names, or train and report."""
     options = parser().parse(argv)
     if cli.listed(options):
         return
@@ -146,7 +146,7 @@ def main(argv: Sequence[str]) -> None:
     files: list[str] = []
     # Whatever an own technique prints is no result, and what fails may be its fault.
     # NumPy's warnings of overflow are off: the guard finds such networks, and the report names them.
-    with redirect_stdout(sys.stderr), cli.suspecting(files), quiet(), ExitStack() as held:
+    with redirect_stdout(sys.stderr), cli.naming_own_files(files), quiet(), ExitStack() as held:
         files += own.paths(made(TrainConfig, given).technique)
         made_here = options.out is None or not os.path.isdir(options.out)
         folder, run, workers = begin(options, given, held)
@@ -271,7 +271,7 @@ def train(
             if kept is not None:
                 kept.save(folder)
 
-    def stop_if_asked() -> None:
+    def stop_if_interrupted() -> None:
         if interrupt.why:
             keep()
             raise KeyboardInterrupt(
@@ -286,7 +286,7 @@ def train(
             frames.look(step)
         if every is not None and step % every == 0:
             keep()
-        stop_if_asked()
+        stop_if_interrupted()
 
     def on_epoch(record: "Record") -> None:
         if seen is not None:
@@ -298,7 +298,7 @@ def train(
         if record.epoch == last or (record.epoch > 0 and pace.allows()):
             with pace:
                 keep()
-        stop_if_asked()
+        stop_if_interrupted()
 
     def stop_after(step: int) -> int:
         """The next step at which something is to be done here."""
