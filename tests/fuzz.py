@@ -345,9 +345,9 @@ def try_file(good, name, dice):
             warnings.simplefilter("error")
             how(path)
     except (UsageError, RunError) as error:
-        said = cli.sentence(error)
-        if len(said) > 2000 or "not enough memory" in said or str(error).count("\n") > 1:
-            return f"says {said[:300]!r}"
+        printed = cli.sentence(error)
+        if len(printed) > 2000 or "not enough memory" in printed or str(error).count("\n") > 1:
+            return f"says {printed[:300]!r}"
     except Exception as error:
         return f"raises {type(error).__name__}: {str(error)[:200]}"
     finally:
@@ -380,12 +380,12 @@ def try_command(dice):
         began = time.process_time()
         code = main(words)
         seconds = time.process_time() - began
-    said = err.getvalue()
-    wrong = code not in (0, 1, 2) or "Traceback" in said or "fault of tinydiv" in said
+    printed = err.getvalue()
+    wrong = code not in (0, 1, 2) or "Traceback" in printed or "fault of tinydiv" in printed
     wrong = wrong or seconds > SECONDS
-    if wrong or (code and not said.splitlines()[-1].startswith(f"tinydiv.{name}: ")):
+    if wrong or (code and not printed.splitlines()[-1].startswith(f"tinydiv.{name}: ")):
         typed = f"{name} {' '.join(word[:60] for word in words)!r}"
-        return f"{typed} ends with {code} after {seconds:.1f} s: {said[-400:]!r}"
+        return f"{typed} ends with {code} after {seconds:.1f} s: {printed[-400:]!r}"
     return None
 
 

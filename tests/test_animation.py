@@ -268,8 +268,8 @@ def test_a_stopped_run_goes_on_with_its_snapshots(tmp_path, monkeypatch, capsys)
         resume = ["--resume", str(folder), "--snapshots", "3,0,1", "--no-plot", "--quiet"]
         assert train.main(resume) == 0
         assert (folder / "neurons.png").stat().st_size > 10_000
-    said = capsys.readouterr().err
-    assert said.count("no snapshot of epoch 0, 1: it was over before") == 1
+    printed = capsys.readouterr().err
+    assert printed.count("no snapshot of epoch 0, 1: it was over before") == 1
     with np.load(whole / snapshots.KEPT) as a, np.load(stopped / snapshots.KEPT) as b:
         assert a["epochs"].tolist() == [0, 1, 3]
         for key in ("epochs", "correlations", "weights"):
@@ -289,7 +289,7 @@ def test_a_stopped_run_goes_on_with_its_snapshots(tmp_path, monkeypatch, capsys)
 )
 def test_snapshots_that_cannot_be_are_one_sentence(flags, sentence, tmp_path, capsys):
     assert train.main([*RUN, "--out", str(tmp_path / "run"), *flags]) == 2
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert sentence in printed
+    assert printed.count("\n") == 1
     assert not (tmp_path / "run").exists()

@@ -26,14 +26,14 @@ def test_the_proxy_follows_a_switch_made_after_its_import():
     assert backend.name() == "numpy"
 
 
-def test_the_proxy_asks_its_module_once_per_name():
-    asked = []
+def test_the_proxy_looks_a_name_up_in_its_module_once():
+    names = []
     module = types.ModuleType("counted")
     module.matmul = np.matmul
-    module.__getattr__ = lambda name: asked.append(name) or getattr(np, name)
+    module.__getattr__ = lambda name: names.append(name) or getattr(np, name)
     use(module)
     assert [float(xp.sqrt(4.0)) for _ in range(3)] == [2.0, 2.0, 2.0]
-    assert asked.count("sqrt") == 1
+    assert names.count("sqrt") == 1
 
 
 def test_a_module_without_a_strided_batched_product_is_used_with_its_own():
@@ -160,7 +160,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("failure", FAILURES)
-def test_where_cupy_cannot_work_one_sentence_says_which_part_and_what_to_do(monkeypatch, failure):
+def test_where_cupy_cannot_work_one_sentence_names_the_part_and_what_to_do(monkeypatch, failure):
     arrange, sentence = FAILURES[failure]
     arrange(monkeypatch)
     with pytest.raises(RunError, match=sentence) as raised:
@@ -171,7 +171,9 @@ def test_where_cupy_cannot_work_one_sentence_says_which_part_and_what_to_do(monk
     assert use("auto") == "numpy"
 
 
-def test_a_cupy_whose_import_fails_is_told_from_one_that_is_missing(monkeypatch, tmp_path):
+def test_a_cupy_whose_import_fails_gives_another_sentence_than_one_that_is_missing(
+    monkeypatch, tmp_path
+):
     (tmp_path / "cupy.py").write_text("raise ImportError('libcudart.so.13: no such file.\\nmore')")
     fake_cupy.forget(monkeypatch)
     monkeypatch.syspath_prepend(tmp_path)

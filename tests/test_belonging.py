@@ -22,12 +22,12 @@ def three_classes(K=3):
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "binary-cross-entropy", "squared-error"])
 @pytest.mark.parametrize(
-    ("K", "outputs", "said"),
+    ("K", "outputs", "sentence"),
     [(2, 1, r"1 output, .*classes=\(\)"), (3, 1, "1 output"), (3, 2, "2 outputs")],
 )
-def test_fewer_outputs_than_classes_are_refused(loss, K, outputs, said):
+def test_fewer_outputs_than_classes_are_refused(loss, K, outputs, sentence):
     net = network([4, 5, outputs])
-    with pytest.raises(UsageError, match=rf"{K} classes and the network {said}"):
+    with pytest.raises(UsageError, match=rf"{K} classes and the network {sentence}"):
         loop.train(net, three_classes(K), SGD(net), loss=loss, epochs=1, batch_size=10)
 
 
@@ -51,7 +51,7 @@ def test_parts_of_another_network_are_refused_and_nothing_is_trained(other):
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "sentence"),
     [
         ({"epochs": 1.5}, "epochs must be a whole number from 0 up, got 1.5"),
         ({"epochs": "3"}, "epochs must be a whole number from 0 up, got '3'"),
@@ -59,9 +59,9 @@ def test_parts_of_another_network_are_refused_and_nothing_is_trained(other):
         ({"every": 0}, "every must be a whole number from 1 up, got 0"),
     ],
 )
-def test_numbers_that_cannot_be_are_one_sentence(settings, said):
+def test_numbers_that_cannot_be_are_one_sentence(settings, sentence):
     net = network([4, 5, 3])
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=sentence):
         loop.train(net, three_classes(), SGD(net), **settings)
 
 

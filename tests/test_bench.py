@@ -27,16 +27,16 @@ def briefly(monkeypatch):
 
 def test_every_technique_is_timed_that_one_network_can_have(briefly, capsys):
     assert bench.main(["--techniques", "--rounds", "3", "--json"]) == 0
-    said = capsys.readouterr()
-    rows = json.loads(said.out)
-    left = re.findall(r"^tinydiv.bench: (\S+) is left out: ", said.err, re.MULTILINE)
+    printed = capsys.readouterr()
+    rows = json.loads(printed.out)
+    left = re.findall(r"^tinydiv.bench: (\S+) is left out: ", printed.err, re.MULTILINE)
     assert [row["name"] for row in rows] == ["plain", *(n for n in TECHNIQUES if n not in left)]
     assert "consensus" in left
     assert len(left) < 5
     assert all(row["median_us"] > 0 and row["replicas"] == 1 for row in rows)
     assert rows[0]["ratio"] == 1
-    assert "consensus is left out: consensus averages over" in said.err
-    assert said.err.count("\n") == len(left)
+    assert "consensus is left out: consensus averages over" in printed.err
+    assert printed.err.count("\n") == len(left)
 
 
 def test_the_table_has_a_row_per_contender(briefly, capsys):
@@ -89,13 +89,13 @@ def test_a_run_prints_and_keeps_every_contender_beside_the_floor(
     pytest.importorskip("torch")
     words = ["--replicas", "2", "--hidden", "3", "--batch-size", "4", "--quick", "--rounds", "3"]
     assert bench.main([*words, "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     for name in ("tinydiv ", "PyTorch eager", "PyTorch fused", "PyTorch vmap", "floor"):
-        assert f"\n{name}" in said.out
-    assert said.err == ""
+        assert f"\n{name}" in printed.out
+    assert printed.err == ""
     rows = (tmp_path / "out" / "bench.csv").read_text().splitlines()
     assert rows[0] == "name,replicas,median_us,low_us,high_us,ratio"
-    assert len(rows) == len(said.out.splitlines()) - 2
+    assert len(rows) == len(printed.out.splitlines()) - 2
     assert (tmp_path / "out" / "bench.png").stat().st_size > 5000
 
 
@@ -127,7 +127,7 @@ def test_on_a_gpu_nothing_is_compared_with_a_cpu(monkeypatch):
 )
 def test_a_mistake_is_one_sentence_before_anything_is_timed(words, sentence, capsys):
     assert bench.main(words) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert sentence in said.err
-    assert said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert sentence in printed.err
+    assert printed.err.count("\n") == 1

@@ -136,7 +136,7 @@ def test_what_a_layer_learns_is_assigned_too(backend):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "sentence"),
     [
         (lambda net: net.dW.__setitem__(0, np.ones((3, 4))), r"dW\[0\] has shape \(4, 3\) and"),
         (lambda net: net.W.__setitem__(0, "much"), r"W\[0\] has shape .* from a str"),
@@ -147,10 +147,10 @@ def test_what_a_layer_learns_is_assigned_too(backend):
         (lambda net: setattr(net, "W", [np.ones((4, 3))]), "W has 2 arrays there, got 1"),
     ],
 )
-def test_what_does_not_fit_is_one_sentence_and_changes_nothing(change, said):
+def test_what_does_not_fit_is_one_sentence_and_changes_nothing(change, sentence):
     net = network([4, 3, 2])
     before = net.theta.copy()
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=sentence):
         change(net)
     np.testing.assert_array_equal(net.theta, before)
 
@@ -232,7 +232,7 @@ def test_the_usual_kinds_of_numbers_and_names_are_taken():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "sentence"),
     [
         ({"sizes": "784"}, "sizes need at least inputs and outputs"),
         ({"sizes": [4, 2.5]}, "every size must be a whole number from 1 up, got 2.5"),
@@ -244,8 +244,8 @@ def test_the_usual_kinds_of_numbers_and_names_are_taken():
         ({"sizes": [4, 2], "activation": np.sin}, "no activation called 'sin'"),
     ],
 )
-def test_what_makes_no_network(arguments, said):
-    with pytest.raises(UsageError, match=said):
+def test_what_makes_no_network(arguments, sentence):
+    with pytest.raises(UsageError, match=sentence):
         MLP(**arguments)
 
 

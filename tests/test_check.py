@@ -63,12 +63,12 @@ def test_smooth_functions_are_measured_to_eight_digits(function, derivative):
 
 
 @pytest.mark.parametrize("error", [1e-5, 1e-6, 3e-7])
-def test_an_error_in_the_seventh_digit_is_noticed(error):
+def test_an_error_in_the_seventh_digit_is_found(error):
     assert status(np.sin, lambda x: np.cos(x) * (1 + error), [0.3, 0.8]) == "wrong"
     assert status(np.sin, lambda x: np.cos(x), [0.3, 0.8]) == "right"
 
 
-def test_the_complex_step_notices_an_error_in_the_ninth():
+def test_the_complex_step_finds_an_error_in_the_ninth_digit():
     """Below what differences can see; np.sin takes complex numbers."""
     (verdict,) = judge(case_of(np.sin, lambda x: np.cos(x) * (1 + 5e-9), [0.3, 0.8]))
     assert verdict.error < 1e-7
@@ -76,7 +76,7 @@ def test_the_complex_step_notices_an_error_in_the_ninth():
     assert verdict.status == "wrong"
 
 
-def test_complex_steps_are_exact_and_not_asked_where_code_refuses_them():
+def test_complex_steps_are_exact_and_left_out_where_code_refuses_them():
     case = case_of(lambda x: x**3, lambda x: 3 * x**2, [0.7])
     weights = cotangents(case.function(case.point), 0)
     probe = Probe(case.function, weights, case.point, "x")
@@ -216,7 +216,7 @@ def test_a_right_intervention_without_an_invariant_passes_with_a_note():
     assert "note: `invariant` can say in words what it keeps" in str(report)
 
 
-def test_an_invariant_of_ones_own_is_not_said_to_be_tested():
+def test_an_own_invariant_is_reported_as_not_checked():
     class Named(Halved):
         invariant = "the direction of the gradient"
 
@@ -394,7 +394,7 @@ def test_a_report_sums_up_points_and_shows_the_first_failure():
     assert not report.right
 
 
-def test_the_report_says_where_to_begin():
+def test_the_report_names_the_array_to_begin_with():
     def backward(net, trace, dlogits, dA=None):
         MLP.backward(net, trace, 2 * dlogits, dA)
 
@@ -460,7 +460,7 @@ class Mine(MLP):
     assert "the extra gradient" in capsys.readouterr().out
 
 
-def test_json_says_everything_a_marker_needs(tmp_path, capsys):
+def test_json_has_everything_that_a_grading_script_needs(tmp_path, capsys):
     file = write(tmp_path, planted.PENALTY.replace("(2 / N)", "(1 / N)"))
     assert checked(file, "--json") == 1
     shown = capsys.readouterr()

@@ -33,9 +33,9 @@ def test_every_gradient_of_the_package_is_right(capsys):
 
 
 def test_a_right_technique_of_the_readers_passes(tmp_path, capsys):
-    code, said = outcome(tmp_path, capsys, RIGHT)
+    code, printed = outcome(tmp_path, capsys, RIGHT)
     assert code == 0
-    assert "right" in said.out
+    assert "right" in printed.out
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,9 @@ def test_a_right_technique_of_the_readers_passes(tmp_path, capsys):
     ],
 )
 def test_a_wrong_one_is_named_in_words(tmp_path, capsys, right, wrong, words):
-    code, said = outcome(tmp_path, capsys, RIGHT.replace(right, wrong))
+    code, printed = outcome(tmp_path, capsys, RIGHT.replace(right, wrong))
     assert code == 1
-    assert words in said.out + said.err
+    assert words in printed.out + printed.err
 
 
 def test_a_gradient_that_is_all_zero_proves_nothing(tmp_path, capsys):
@@ -59,9 +59,9 @@ def test_a_gradient_that_is_all_zero_proves_nothing(tmp_path, capsys):
         "        over = xp.maximum(A - 1e6, 0)\n"
         "        return xp.sum(over, axis=(-2, -1)) / N, (A > 1e6).astype(A.dtype) / N\n"
     )
-    code, said = outcome(tmp_path, capsys, hinge)
+    code, printed = outcome(tmp_path, capsys, hinge)
     assert code == 1
-    assert "zero" in said.out + said.err
+    assert "zero" in printed.out + printed.err
 
 
 def test_a_gradient_that_is_not_a_number_fails(tmp_path, capsys):

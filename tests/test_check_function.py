@@ -37,14 +37,14 @@ def test_float32_and_more_than_one_number_are_refused():
         check_function(lambda w: (X @ w, {"w": w}), {"w": np.ones(3)})
 
 
-@pytest.mark.parametrize(("zeros", "said"), [(1, "1 entry at"), (2, "2 entries at")])
-def test_entries_at_a_kink_are_counted_in_words(zeros, said):
+@pytest.mark.parametrize(("zeros", "sentence"), [(1, "1 entry at"), (2, "2 entries at")])
+def test_entries_at_a_kink_are_counted_in_words(zeros, sentence):
     z = np.concatenate([np.zeros(zeros), [1.0, -2.0]])
     report = check_function(
         lambda z: (np.sum(np.maximum(0, z)), {"z": 1.0 * (z > 0)}), {"z": z}, samples=1
     )
     assert report.right
-    assert report.rows[0].words == f"right; {said} a kink left out"
+    assert report.rows[0].words == f"right; {sentence} a kink left out"
 
 
 # The numbers, and what cannot be checked -----------------------------------------------------------
@@ -63,7 +63,7 @@ def neuron(w, factor=1.0):
 START = {"w": np.array([0.3, 0.2, -0.1])}
 
 
-def test_a_right_function_passes_and_the_report_says_what_was_not_tried():
+def test_a_right_function_passes_and_the_report_lists_what_was_not_tried():
     report = check_function(neuron, START)
     assert report.right
     assert "at this one point: other values and sizes were not tried" in str(report)
@@ -93,7 +93,7 @@ def test_n_minus_one_is_named_with_and_without_the_number_of_samples(samples, wo
     assert words in report.faults[0].words
 
 
-def test_a_function_that_changes_its_input_is_not_said_to_be_random():
+def test_a_function_that_changes_its_input_is_not_reported_as_random():
     def careless(w):
         w *= 2
         return np.sum(w**2), {"w": 2 * w}

@@ -127,11 +127,11 @@ def test_ctrl_c_loses_nothing(step, whole, tmp_path, monkeypatch, capfd):
     with monkeypatch.context() as patch:
         stop_at(patch, step, lambda: signal.raise_signal(signal.SIGINT))
         assert run(*MIXED, "--out", str(folder)) == 130
-    said = capfd.readouterr()
-    assert f"stopped after step {step} of {STEPS}; to go on" in said.err
-    assert f"--resume {folder}" in said.err
-    assert "Traceback" not in said.err
-    assert not said.out
+    printed = capfd.readouterr()
+    assert f"stopped after step {step} of {STEPS}; to go on" in printed.err
+    assert f"--resume {folder}" in printed.err
+    assert "Traceback" not in printed.err
+    assert not printed.out
     if step < STEPS:
         assert not (folder / "model.npz").exists()
         with np.load(folder / "checkpoint.npz") as found:
@@ -315,9 +315,9 @@ def test_equal_settings_may_be_repeated(whole):
 def test_a_changed_setting_is_refused(flags, key, whole, capsys):
     before = (whole / "checkpoint.npz").read_bytes()
     assert run("--resume", str(whole), *flags) == 2
-    said = capsys.readouterr().err
-    assert f"was begun with {key} = " in said
-    assert "keeps its settings" in said
+    printed = capsys.readouterr().err
+    assert f"was begun with {key} = " in printed
+    assert "keeps its settings" in printed
     assert (whole / "checkpoint.npz").read_bytes() == before
 
 
@@ -410,13 +410,13 @@ def test_damaged_files_are_one_sentence(name, damage, code, sentence, stopped, c
     path = stopped / name
     path.write_bytes(damage(path.read_bytes()))
     assert run("--resume", str(stopped)) == code
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert str(path) in said
-    assert sentence in said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert str(path) in printed
+    assert sentence in printed
 
 
-def test_another_environment_is_said(stopped, capsys):
+def test_another_environment_is_reported(stopped, capsys):
     path = stopped / "config.json"
     facts = json.loads(path.read_text())
     facts["environment"]["numpy"] = "2.0.0"
@@ -485,9 +485,9 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full_after(6))
         assert run(*MIXED, "--out", str(folder)) == 1
-    said = capsys.readouterr().err
-    assert "no space left on device" in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert "no space left on device" in printed
+    assert printed.count("\n") == 1
     assert not list(folder.glob(".*.part.*"))
     assert run("--resume", str(folder)) == 0
     assert_same(folder, whole)
@@ -541,8 +541,8 @@ def kill_at_random(folder, seconds, how):
         time.sleep(0.002)
     time.sleep(seconds)
     process.send_signal(how)
-    said = process.communicate(timeout=60)[1].decode()
-    assert "Traceback" not in said
+    printed = process.communicate(timeout=60)[1].decode()
+    assert "Traceback" not in printed
     return process.returncode
 
 

@@ -39,19 +39,19 @@ def outcome(*flags):
         flags = [word.replace("OUT", str(folder / "run")) for word in flags]
         with redirect_stdout(out), redirect_stderr(err):
             code = train.main([*flags])
-        said, told = out.getvalue(), err.getvalue()
-        assert "Traceback" not in told
-        assert "fault of tinydiv" not in told, told
-        assert code in (0, 1, 2), told
+        stdout, stderr = out.getvalue(), err.getvalue()
+        assert "Traceback" not in stderr
+        assert "fault of tinydiv" not in stderr, stderr
+        assert code in (0, 1, 2), stderr
         if code:
-            assert said == ""
-            assert told.splitlines()[-1].startswith("tinydiv.train: ")
-            assert len(told.splitlines()[-1]) > len("tinydiv.train: ") + 10
+            assert stdout == ""
+            assert stderr.splitlines()[-1].startswith("tinydiv.train: ")
+            assert len(stderr.splitlines()[-1]) > len("tinydiv.train: ") + 10
         if code == 0 and (folder / "run").exists() and "--help" not in flags:
             names = {path.name for path in (folder / "run").iterdir()}
             assert {"config.json", "checkpoint.npz", "metrics.csv", "model.npz"} <= names
             assert not any(name.startswith(".") for name in names - {".lock"})
-        return code, told
+        return code, stderr
     finally:
         shutil.rmtree(folder)
 
@@ -318,13 +318,13 @@ def test_a_reader_gives_a_value_within_bounds_or_one_sentence(value):
         try:
             found = read("--flag", value)
         except UsageError as refusal:
-            said = str(refusal)
+            stdout = str(refusal)
         else:
             assert fits(found)
             continue
-        assert "--flag" in said
-        assert "\n" not in said
-        assert len(said) < 300
+        assert "--flag" in stdout
+        assert "\n" not in stdout
+        assert len(stdout) < 300
 
 
 @given(st.integers(-5, 15))
@@ -367,15 +367,15 @@ def test_settings_come_back_from_json_as_they_were(values):
 
 
 @given(st.sampled_from([field.name for field in fields(TrainConfig)]), st.data())
-def test_a_flag_with_a_letter_wrong_is_told_the_right_one(name, data):
+def test_a_flag_with_a_letter_wrong_is_refused_with_the_right_one(name, data):
     flag = declared.flag(name)
     place = data.draw(st.integers(2, len(flag) - 1))
     wrong = flag[:place] + flag[place + 1 :]
     if len(flag) < 6 or wrong in (declared.flag(field.name) for field in fields(TrainConfig)):
         return
-    code, told = outcome(wrong, "1")
+    code, stderr = outcome(wrong, "1")
     assert code == 2
-    assert f"there is no flag {wrong}: did you mean '--" in told
+    assert f"there is no flag {wrong}: did you mean '--" in stderr
 
 
 @given(st.text(max_size=200))

@@ -140,7 +140,7 @@ def test_mistakes_are_one_sentence(tmp_path, capsys):
             flags = [trained(tmp_path / "relu", "--hidden", "6"), *flags[1:]]
             capsys.readouterr()
         assert main(["condense", *flags, "--out", str(tmp_path / "o")]) == 2
-        said = capsys.readouterr().err.strip()
-        assert sentence in said
-        assert len(said.splitlines()) == 1
+        printed = capsys.readouterr().err.strip()
+        assert sentence in printed
+        assert len(printed.splitlines()) == 1
         assert not (tmp_path / "o").exists()

@@ -82,7 +82,7 @@ def test_a_readers_own_technique_is_counted_as_any_other(tmp_path):
     assert cost_text(f"{file}:Mine") == cost_text("decov")
 
 
-def test_the_gallery_counts_the_trigger_that_was_asked_for():
+def test_the_gallery_counts_with_the_trigger_of_the_spec():
     config = gallery.GalleryConfig(technique=("redo", "redo:every=1"))
     (_, seldom, often), _ = gallery.gallery(config)
     assert [seldom.cost, often.cost] == [cost_text("redo"), cost_text("redo:every=1")]

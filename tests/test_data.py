@@ -363,7 +363,7 @@ def test_fashion_mini_loads_in_less_than_a_third_of_a_second():
     assert min(seconds() for _ in range(3)) < 0.3
 
 
-def test_one_flipped_bit_in_the_embedded_set_is_noticed(tmp_path, monkeypatch):
+def test_one_flipped_bit_in_the_embedded_set_is_found(tmp_path, monkeypatch):
     folder = tmp_path / "fashion-mini"
     folder.mkdir()
     for file in catalogue.FASHION_MINI.files:
@@ -453,7 +453,7 @@ def test_each_system_has_its_own_cache_folder(
     assert data.cache_folder() == Path(expected.replace("HOME", str(tmp_path)))
 
 
-def test_a_missing_set_says_how_to_get_it_and_is_not_replaced(tmp_path, monkeypatch):
+def test_a_missing_set_is_refused_with_how_to_get_it_and_not_replaced(tmp_path, monkeypatch):
     look_in(monkeypatch, tmp_path)
     with pytest.raises(RunError) as caught:
         data.load("mnist")
@@ -490,9 +490,9 @@ def test_good_files_of_another_set_are_not_called_damaged(made, tmp_path, monkey
     put(tmp_path / "first", *an_image_set("second", 2))
     with pytest.raises(
         RunError, match="is a good file, but not this one: it is of 'second'"
-    ) as said:
+    ) as printed:
         files.read_image_set(made[0], tmp_path / "first")
-    assert "damaged" not in str(said.value)
+    assert "damaged" not in str(printed.value)
     put(tmp_path / "first", *an_image_set("third", 3))  # a set that is not known here
     with pytest.raises(RunError, match="or of a set that only --data FOLDER reads"):
         files.read_image_set(made[0], tmp_path / "first")
@@ -725,7 +725,7 @@ def test_every_toy_is_float32_with_whole_labels_in_range(name, inputs):
         ("moons", {"inputs": "standardized"}, "did you mean 'standardised'"),
     ],
 )
-def test_what_cannot_be_is_said_in_one_sentence(name, settings, sentence):
+def test_settings_that_cannot_be_are_refused_in_one_sentence(name, settings, sentence):
     with pytest.raises(UsageError, match=sentence) as caught:
         data.load(name, **settings)
     assert "\n" not in str(caught.value)

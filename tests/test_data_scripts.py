@@ -56,7 +56,7 @@ class Mirror(BaseHTTPRequestHandler):
 
     def do_GET(self):
         _, fault, name = self.path.split("/", 2)
-        self.server.asked.append(self.path)
+        self.server.requested.append(self.path)
         getattr(self, fault)(BODIES[name], name)
 
     def send(self, body, promised=None, sent=None):
@@ -157,7 +157,7 @@ class Server(ThreadingHTTPServer):
 @pytest.fixture(scope="module")
 def server():
     with Server(("127.0.0.1", 0), Mirror) as running:
-        running.over, running.asked = threading.Event(), []
+        running.over, running.requested = threading.Event(), []
         running.address = f"http://127.0.0.1:{running.server_port}"
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -235,12 +235,12 @@ def test_a_bad_mirror_is_one_sentence_and_leaves_nothing_behind(
     assert fetch(tmp_path / "new", fault) == 1
     assert time.monotonic() - start < 5
     assert list(tmp_path.rglob("*")) == []
-    said = capsys.readouterr()
-    assert said.out == ""
-    (given_up, ending) = said.err.splitlines()
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (given_up, ending) = printed.err.splitlines()
     assert f"{server.address}/{fault}/{IMAGES.name}.gz " in given_up
     assert BAD[fault] in given_up
-    assert "\x1b" not in said.err
+    assert "\x1b" not in printed.err
     assert "tiny: no mirror could give train-images-idx3-ubyte" in ending
 
 
@@ -253,9 +253,9 @@ def test_after_a_bad_mirror_the_next_one_is_tried(fetch, tmp_path, capsys, fault
 
 def test_what_is_there_and_right_is_not_fetched_again(server, fetch, tmp_path, capsys):
     put(tmp_path / "tiny", TINY, PAYLOADS, compressed=False)
-    server.asked.clear()
+    server.requested.clear()
     assert fetch(tmp_path, "good") == 0
-    assert server.asked == []
+    assert server.requested == []
     assert "(0 new files)" in capsys.readouterr().out
 
 
@@ -282,12 +282,12 @@ def test_the_default_is_the_users_cache_folder(fetch, tmp_path, monkeypatch, cap
 def test_a_folder_that_cannot_be_made_is_a_sentence(fetch, tmp_path, capsys, place):
     (tmp_path / "file").write_text("in the way")
     assert fetch(tmp_path / place, "good") == 1
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "Traceback" not in said
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1
+    assert "Traceback" not in printed
 
 
-def test_a_user_without_a_home_is_told_what_to_set(fetch, monkeypatch, capsys):
+def test_without_a_home_folder_the_sentence_names_what_to_set(fetch, monkeypatch, capsys):
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(catalogue.os.path, "expanduser", lambda path: path)
     assert fetch(None, "good") == 1
@@ -302,11 +302,11 @@ def test_a_user_without_a_home_is_told_what_to_set(fetch, monkeypatch, capsys):
 @pytest.mark.parametrize("inside", ["tiny", "."])
 def test_offline_copies_are_checked_and_copied(server, tmp_path, compressed, inside):
     put(tmp_path / "usb" / inside, TINY, PAYLOADS, compressed)
-    server.asked.clear()
+    server.requested.clear()
     command = ["tiny", "--from", str(tmp_path / "usb"), "--to", str(tmp_path / "home")]
     assert download.main(command) == 0
     assert names(tmp_path / "home") == names(tmp_path / "usb")
-    assert server.asked == []
+    assert server.requested == []
 
 
 def test_a_damaged_offline_copy_is_refused(tmp_path, capsys):
@@ -315,9 +315,9 @@ def test_a_damaged_offline_copy_is_refused(tmp_path, capsys):
     command = ["tiny", "--from", str(tmp_path / "usb"), "--to", str(tmp_path / "home")]
     assert download.main(command) == 1
     assert not (tmp_path / "home").exists()
-    said = capsys.readouterr().err
-    assert "is damaged" in said
-    assert f"tiny: {tmp_path / 'usb'} holds no right {IMAGES.name}" in said
+    printed = capsys.readouterr().err
+    assert "is damaged" in printed
+    assert f"tiny: {tmp_path / 'usb'} holds no right {IMAGES.name}" in printed
 
 
 def test_an_offline_copy_that_is_far_too_large_is_not_read_to_its_end(tmp_path, capsys):
@@ -345,10 +345,10 @@ def test_an_offline_copy_that_is_far_too_large_is_not_read_to_its_end(tmp_path, 
 )
 def test_wrong_usage_is_one_sentence_and_exit_code_2(command, sentence, capsys):
     assert download.main(command) == 2
-    said = capsys.readouterr()
-    assert said.err.count("\n") == 1
-    assert sentence in said.err
-    assert said.out == ""
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert sentence in printed.err
+    assert printed.out == ""
 
 
 @pytest.mark.parametrize("name", ["download", "build_fashion_mini", "draw_toys"])
@@ -452,7 +452,7 @@ def test_a_rule_that_gives_other_bytes_writes_nothing(made_full, tmp_path, monke
     assert not (tmp_path / "mini").exists()
 
 
-def test_building_without_the_full_set_says_how_to_get_it(tmp_path, capsys):
+def test_building_without_the_full_set_is_refused_with_how_to_get_it(tmp_path, capsys):
     assert build_fashion_mini.main(["--from", str(tmp_path)]) == 1
     assert "download.py fashion-mnist" in capsys.readouterr().err
     assert build_fashion_mini.main(["--from", str(tmp_path / "none")]) == 2
@@ -508,7 +508,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_sentence(
 ):
     monkeypatch.chdir(tmp_path)
     assert draw_toys.main(command) == code
-    said = capsys.readouterr().err
-    assert said.startswith("error: ")
-    assert sentence in said
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ")
+    assert sentence in printed
     assert list(tmp_path.iterdir()) == []

@@ -90,7 +90,7 @@ def test_a_planted_fault_gets_its_name(own, right, fault):
 
 
 @pytest.mark.parametrize("fault", planted.IN_SQUARE_BACKWARD, ids=lambda fault: fault.name)
-def test_where_everything_is_square_no_shape_gives_a_fault_away(own, fault):
+def test_faults_are_named_where_everything_is_square(own, fault):
     backward = own(fault.source(planted.BACKWARD))
     net = points.network(points.SQUARE, "tanh", seed=0)
     expect(named([network_case(net, points.SQUARE, 0, backward=backward)], fault.array), fault)
@@ -121,7 +121,7 @@ class Squares(ActivationPenalty):
         ("missing", "strength-missing"),
     ],
 )
-def test_strengths_per_network_that_went_astray(way, code):
+def test_strengths_on_the_wrong_axis_are_named(way, code):
     """With as many networks as neurons, a strength of shape (R,) raises no error: it meets the neurons."""
     penalty = Squares()
     penalty.way = way
@@ -277,7 +277,7 @@ def test_figures_are_those_of_the_code_whatever_weights_and_strengths(
     assert words in verdict.words
 
 
-def test_a_small_term_of_its_own_is_not_said_to_be_an_eps(own):
+def test_a_small_extra_term_is_not_reported_as_an_eps(own):
     """A term of a thousandth, like an eps, is small: which of the two it is cannot be told."""
     penalty = own(WHOLE.replace("GRADIENT", "W + 0.003 * W**2"))()
     verdict = judge(objective_case(penalty, {}, points.SQUARE, "tanh", 0))[0]
@@ -286,7 +286,7 @@ def test_a_small_term_of_its_own_is_not_said_to_be_an_eps(own):
     assert "or a small term that does not belong" in verdict.words
 
 
-def test_an_activations_constant_is_told_without_the_cotangent(own):
+def test_an_activations_constant_is_reported_without_the_cotangent(own):
     cls = own(
         "class Mine(Activation):\n"
         "    name = 'mine'\n"

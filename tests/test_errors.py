@@ -54,12 +54,12 @@ def test_half_a_name_is_near_enough(kind, name, meant):
     assert near(name, names) == meant
 
 
-def test_two_near_names_are_both_said():
-    said = nearest("decor", ["decov", "decorrelated-inputs"])
-    assert said.startswith("did you mean 'decorrelated-inputs' or 'decov'? Allowed: decov, ")
+def test_two_near_names_are_both_suggested():
+    printed = nearest("decor", ["decov", "decorrelated-inputs"])
+    assert printed.startswith("did you mean 'decorrelated-inputs' or 'decov'? Allowed: decov, ")
 
 
-def test_a_name_that_is_allowed_twice_is_said_once():
+def test_a_name_that_is_allowed_twice_is_listed_once():
     assert nearest("zzz", ["network", "relu", "network"]) == "allowed: network, relu"
     with pytest.raises(UsageError) as error:
         chosen(["WRONG"])
@@ -109,9 +109,9 @@ def test_two_dashes_are_no_value(capsys):
 
 def test_control_characters_of_a_files_name_do_not_reach_the_terminal(capsys):
     assert train.main(["--config", "a\x1b[2J\r\u202eb.toml"]) == 2
-    said = capsys.readouterr().err
-    assert "a\\x1b[2J \\u202eb.toml" in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert "a\\x1b[2J \\u202eb.toml" in printed
+    assert printed.count("\n") == 1
 
 
 OWN = """\
@@ -134,9 +134,9 @@ def test_an_own_technique_may_raise_anything_and_go_anywhere(tmp_path, monkeypat
     (tmp_path / "own.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
     assert train.main([*QUICK, "--quiet", "--technique", "own.py:Ends", "--out", "a"]) == 1
-    said = capsys.readouterr().err
-    assert "own.py, line 8: Stop: no more" in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert "own.py, line 8: Stop: no more" in printed
+    assert printed.count("\n") == 1
     assert not (tmp_path / "a").exists()
     assert train.main([*QUICK, "--quiet", "--technique", "own.py:Moves", "--out", "b"]) == 0
     assert (tmp_path / "b" / "model.npz").is_file()

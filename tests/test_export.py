@@ -56,13 +56,13 @@ def some(n, dtype="float64"):
 @pytest.mark.parametrize("flags", [[], ["--replicas", "3"], ["--technique", "batch-norm"]])
 def test_a_trained_network_is_loaded_with_its_layers(flags, tmp_path, monkeypatch, capsys):
     run(*SMALL, *flags, "--inputs", "standardised", "--out", str(tmp_path / "run"), "--json")
-    told = json.loads(capsys.readouterr().out)
+    shown = json.loads(capsys.readouterr().out)
     monkeypatch.chdir("/")
     for where in (tmp_path / "run", str(tmp_path / "run" / "model.npz")):
         net = tinydiv.load(where)
         moons = data.load("moons", "standardised", n_train=200, n_test=50)
         hits = net.predict(moons.floats("test")) == moons.test_y
-        np.testing.assert_allclose(np.mean(hits, axis=-1).reshape(-1), told["test_accuracy"])
+        np.testing.assert_allclose(np.mean(hits, axis=-1).reshape(-1), shown["test_accuracy"])
 
 
 def test_a_layer_of_the_readers_own_is_loaded_too(tmp_path, monkeypatch):
@@ -109,7 +109,7 @@ def test_numpy_alone_reads_a_model(replicas, tmp_path):
     assert facts["classes"] == ["upper", "lower"]
 
 
-def test_bytes_are_divided_as_the_docstring_says(tmp_path):
+def test_bytes_are_divided_as_in_the_docstring(tmp_path):
     net, mini = MLP([784, 4, 10]), data.load("fashion-mini", "centred")
     initializers.initialize(net, "he-normal", 1)
     model_file.save_model(tmp_path / "model.npz", net, mini)
@@ -214,7 +214,7 @@ def test_a_model_runs_the_code_of_an_own_layer_only_when_it_is_allowed(tmp_path,
     assert not (tmp_path / "was_run").exists()
 
 
-def test_announced_sizes_are_compared_before_memory_is_asked_for(tmp_path):
+def test_announced_sizes_are_compared_before_memory_is_allocated(tmp_path):
     model_file.save_model(tmp_path / "model.npz", trained_norm(), None, ["batch-norm"])
     content = (tmp_path / "model.npz").read_bytes()
     old = b"(7, 6)"
@@ -452,7 +452,7 @@ def test_the_start_in_pytorch_is_decorrelated_and_leaves_other_modules_alone(tor
     assert model[0].weight.dtype == torch.float64
 
 
-def test_what_has_no_start_is_said(torch):
+def test_models_without_a_start_are_refused_in_one_sentence(torch):
     X = np.zeros((5, 20), "float32")
     conv = torch.nn.Sequential(torch.nn.Conv1d(1, 2, 3))
     with pytest.raises(UsageError, match="module 0, Conv1d, has no place in a start"):

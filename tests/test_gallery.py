@@ -104,7 +104,7 @@ def test_the_family_all_is_every_technique():
 
 
 @pytest.mark.parametrize(
-    ("flags", "code", "says"),
+    ("flags", "code", "sentence"),
     [
         (["--family", "wieghts"], 2, "did you mean 'weights'"),
         (["--technique", "devoc"], 2, "did you mean 'decov'"),
@@ -115,12 +115,12 @@ def test_the_family_all_is_every_technique():
         (["--epochs", "-1"], 2, "whole number"),
     ],
 )
-def test_mistakes_get_a_sentence_and_a_code(flags, code, says, capsys):
+def test_mistakes_get_a_sentence_and_a_code(flags, code, sentence, capsys):
     assert main(flags) == code
-    said = capsys.readouterr()
-    assert says in said.err
-    assert "Traceback" not in said.err
-    assert not said.out
+    captured = capsys.readouterr()
+    assert sentence in captured.err
+    assert "Traceback" not in captured.err
+    assert not captured.out
 
 
 def test_a_network_without_neurons_cannot_be_compared():
@@ -163,6 +163,6 @@ def test_numbers_to_learn_have_an_error_in_place_of_an_accuracy(tmp_path, capsys
     np.savez(tmp_path / "mine.npz", X=x, y=x.sum(axis=1))
     flags = ["--data", str(tmp_path / "mine.npz"), "--technique", "decov", "--hidden", "4"]
     assert main([*flags, "--epochs", "2", "--out", str(tmp_path / "two.png")]) == 0
-    said = capsys.readouterr().out
-    assert "error" in said
-    assert "accuracy" not in said
+    captured = capsys.readouterr().out
+    assert "error" in captured
+    assert "accuracy" not in captured

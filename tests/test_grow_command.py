@@ -91,9 +91,9 @@ def test_quick_is_small_and_processes_change_nothing(tmp_path, capsys):
 )
 def test_mistakes_are_one_sentence(flags, sentence, capsys):
     assert main(flags) == 2
-    said = capsys.readouterr().err.strip()
-    assert sentence in said
-    assert len(said.splitlines()) == 1
+    printed = capsys.readouterr().err.strip()
+    assert sentence in printed
+    assert len(printed.splitlines()) == 1
 
 
 def test_another_comparison_is_refused_in_the_same_folder(tmp_path, capsys):
@@ -161,7 +161,7 @@ def test_mask_arms_start_alike_and_are_paired():
     assert abs(to_host(Y)).max() == 1
 
 
-def test_an_open_schedule_hears_nothing_of_the_task():
+def test_an_open_schedule_does_not_depend_on_the_task():
     """The controllers of all seeds go the same way in the released form, not with the task's gradient."""
     spread = {}
     for arm in ("gate", "gate-closed"):
@@ -183,9 +183,9 @@ def test_an_open_schedule_hears_nothing_of_the_task():
 )
 def test_mistakes_about_masks_are_one_sentence(flags, sentence, capsys):
     assert main(flags) == 2
-    said = capsys.readouterr().err.strip()
-    assert sentence in said
-    assert len(said.splitlines()) == 1
+    printed = capsys.readouterr().err.strip()
+    assert sentence in printed
+    assert len(printed.splitlines()) == 1
 
 
 # Images at equal flops ---------------------------------------------------------------------------
@@ -228,6 +228,6 @@ def test_fashion_compares_every_way_to_grow(tmp_path, capsys):
 )
 def test_mistakes_about_images_are_one_sentence(flags, sentence, capsys):
     assert main(flags) == 2
-    said = capsys.readouterr().err.strip()
-    assert sentence in said
-    assert len(said.splitlines()) == 1
+    printed = capsys.readouterr().err.strip()
+    assert sentence in printed
+    assert len(printed.splitlines()) == 1

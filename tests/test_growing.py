@@ -98,7 +98,7 @@ def test_every_gradient_of_a_learned_size_is_pytorchs(
             )
 
 
-def test_the_task_reaches_the_controller_as_far_as_asked(backend):
+def test_the_tasks_gradient_reaches_the_controller_by_its_share(backend):
     found = {}
     for share in (0, 0.5, 1):
         spec = f"size-mask:size_input=true,share={share}"
@@ -219,7 +219,7 @@ def test_a_woken_neuron_learns(backend):
     assert (V[:8] > 0).all()
 
 
-def test_decorrelated_incoming_weights_say_something_new(backend):
+def test_decorrelated_incoming_weights_have_uncorrelated_responses(backend):
     def largest(incoming):
         net, techniques, X, Y = growing(
             f"grow:first=2,number=3,every=1,incoming={incoming}", replicas=4
@@ -255,7 +255,7 @@ def test_the_least_neuron_falls_asleep_and_its_mean_stays(backend):
     np.testing.assert_allclose(after, before, atol=1e-2)
 
 
-def test_growth_stops_where_it_is_told(backend):
+def test_growth_stops_at_its_setting_most(backend):
     net, techniques, X, Y = growing("grow:first=2,number=3,most=6,every=1")
     for number in range(4):
         one_step(net, techniques, X, Y, number)

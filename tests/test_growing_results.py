@@ -86,7 +86,7 @@ def test_tables_of_condensed_runs_are_those_of_the_raw_files(name):
     assert (HERE / name / "table.md").read_text() == condense_study.table(study, HERE / name)
 
 
-def test_what_is_said_of_the_paper_s_arms():
+def test_the_text_on_the_papers_arms_agrees_with_the_tables():
     trials = auxiliary_study.read_trials(HERE / "bessel-window" / "trials.csv.gz")
     losses = {arm: columns["test"] for (_, _, arm), columns in trials.items()}
     stuck = {arm: (values > 0.1).mean() for arm, values in losses.items()}
@@ -104,7 +104,7 @@ def test_what_is_said_of_the_paper_s_arms():
         assert mean(losses["growing"]) > mean(losses["grown-input-1"])
 
 
-def test_what_is_said_of_the_mask():
+def test_the_text_on_the_mask_agrees_with_the_tables():
     seeds = mask_study.read_seeds(HERE / "mask-bessel" / "seeds.csv.gz")
     losses = {arm: columns["test"] for (_, _, lr, arm), columns in seeds.items() if lr == 0.001}
     assert f"{losses['gate'].mean():.1e}" == "1.6e-04"
@@ -114,7 +114,7 @@ def test_what_is_said_of_the_mask():
 
 
 @pytest.mark.skipif("sweep" not in TRIALS, reason="the sweep is not collected")
-def test_what_is_said_of_the_bands_of_lambda():
+def test_the_text_on_the_bands_of_lambda_agrees_with_the_tables():
     trials = auxiliary_study.read_trials(HERE / "sweep" / "trials.csv.gz")
     lams = {lam for _, lam, _ in trials}
     for (low, high), published in auxiliary_study.PUBLISHED_BANDS:
@@ -138,7 +138,7 @@ LOST = {
 
 
 @pytest.mark.parametrize("width", LOST)
-def test_what_is_said_of_growing_on_images(width):
+def test_the_text_on_growing_on_images_agrees_with_the_tables(width):
     looks = fashion.read_seeds(HERE / "fashion" / "seeds.csv.gz")
     arms = {arm: found for (w, _, arm), found in looks.items() if w == width}
     early = {arm: found["accuracy"][1].mean() for arm, found in arms.items()}
@@ -159,7 +159,7 @@ def test_what_is_said_of_growing_on_images(width):
     assert 100 * gained.estimate == pytest.approx(0.1, abs=0.05)
 
 
-def test_what_is_said_of_condensing():
+def test_the_text_on_condensing_agrees_with_the_tables():
     def piece(name, tau):
         with np.load(HERE / name / "pieces" / f"tau-{tau}.npz") as file:
             return {key: file[key].mean() for key in file.files}
@@ -182,7 +182,7 @@ def test_what_is_said_of_condensing():
 
 
 @pytest.mark.skipif("mask-rates" not in SEEDS, reason="rates are not collected")
-def test_what_is_said_of_tuned_rates():
+def test_the_text_on_tuned_rates_agrees_with_the_tables():
     lines = (HERE / "mask-rates" / "table.md").read_text().splitlines()
     best = {line.split("|")[4].strip(): line for line in lines if "0.01, best of 3" in line}
     assert list(best) == ["static", "gate", "mask", "mask-closed"]
@@ -196,7 +196,7 @@ def test_what_is_said_of_tuned_rates():
 
 
 @pytest.mark.skipif("sweep" not in TRIALS, reason="the sweep is not collected")
-def test_what_is_said_of_the_sweep():
+def test_the_text_on_the_sweep_agrees_with_the_tables():
     trials = auxiliary_study.read_trials(HERE / "sweep" / "trials.csv.gz")
 
     def over(lam, a, b):
@@ -213,7 +213,7 @@ def test_what_is_said_of_the_sweep():
         assert (paper.high < 1) == (0.09 < float(lam) <= 16)
 
 
-def test_what_is_said_of_decov_beside_growth():
+def test_the_text_on_decov_beside_growth_agrees_with_the_tables():
     for name, lost in (("fashion-decov", 1.9), ("fashion-he", 0.17)):
         looks = fashion.read_seeds(HERE / name / "seeds.csv.gz")
         full, grown = (looks[32, 200, arm]["accuracy"][-1] for arm in ("full", "random"))

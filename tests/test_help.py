@@ -62,7 +62,7 @@ def test_examples_are_read_as_printed(name, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_flag_that_is_spoken_of_exists(name, capsys):
+def test_every_flag_in_a_help_text_exists(name, capsys):
     """As in "(--list data)": a flag of this command, unless another command is named with it."""
     text = re.sub(r"^  python -m .*$", "", shown(name, capsys), flags=re.MULTILINE)
     listed = set(re.findall(r"^  (?:-h, )?(--[a-z][a-z-]*)", text, re.MULTILINE))
@@ -72,7 +72,7 @@ def test_every_flag_that_is_spoken_of_exists(name, capsys):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_default_is_said_of_every_flag_that_has_a_value(name, capsys):
+def test_every_flag_with_a_value_shows_its_default(name, capsys):
     """Or what becomes of it if it is not given."""
     text = shown(name, capsys)
     options = re.split(r"^  (?=-)", text.partition("examples:")[0], flags=re.MULTILINE)[1:]
@@ -88,12 +88,12 @@ def test_the_help_of_studies_names_those_there_are(capsys):
     assert f"{', '.join(NAMED)}, or a .toml file" in text
 
 
-def test_trace_lists_the_names_that_its_help_speaks_of(capsys):
+def test_trace_lists_the_names_that_its_help_mentions(capsys):
     trace, train = (
         importlib.import_module(f"tinydiv.{name}.command") for name in ("trace", "train")
     )
     for words in (["--list", "data"], ["--list", "optimizers", "--json"]):
         assert trace.main(words) == 0
-        said = capsys.readouterr().out
+        printed = capsys.readouterr().out
         assert train.main(words) == 0
-        assert said == capsys.readouterr().out != ""
+        assert printed == capsys.readouterr().out != ""

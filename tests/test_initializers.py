@@ -371,7 +371,7 @@ def test_the_scale_rule_shares_its_gain_between_the_layers_of_a_deep_network():
 
 
 @pytest.mark.parametrize("sizes", [(40, 16, 10), (40, 8, 8, 5)])
-def test_inputs_that_hardly_vary_do_not_ask_for_huge_weights(sizes):
+def test_inputs_that_hardly_vary_do_not_lead_to_huge_weights(sizes):
     X = 1e-3 * correlated(600, 40).astype("float64")
     free, bound = (started(f"decorrelated:gain={g}", sizes, X=X, dtype="float64") for g in (1e6, 3))
     last = len(sizes) - 2
@@ -448,7 +448,7 @@ def test_more_neurons_than_directions_become_a_tight_frame_of_responses():
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "sentence"),
     [
         ("he-nromal", "did you mean 'he-normal'"),
         ("decorelated@pytorch", "did you mean 'decorrelated'"),
@@ -461,8 +461,8 @@ def test_more_neurons_than_directions_become_a_tight_frame_of_responses():
         ("lowdin:mix", "key=value"),
     ],
 )
-def test_a_wrong_spec_gets_one_clear_sentence(spec, said):
-    with pytest.raises(UsageError, match=said) as caught:
+def test_a_wrong_spec_gets_one_clear_sentence(spec, sentence):
+    with pytest.raises(UsageError, match=sentence) as caught:
         started(spec)
     assert "\n" not in str(caught.value)
 

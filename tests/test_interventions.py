@@ -111,7 +111,7 @@ def test_many_networks_are_each_alone(name, backend):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_acts_and_only_where_the_mask_says(name, backend):
+def test_it_acts_only_on_networks_of_the_mask(name, backend):
     """An intervention that waits for a plateau leaves other networks as they would have been."""
     cls = TECHNIQUES[name]
     if cls.in_every_step:
@@ -286,7 +286,7 @@ def test_one_neuron_alone_is_no_pair(spec, backend):
     assert np.abs(after[1] - before[1]).max() > 1e-3
 
 
-def test_the_freed_neuron_says_something_new(backend):
+def test_the_freed_neurons_responses_are_new(backend):
     """Its responses on the probe set are uncorrelated with all others', before the activation."""
     lab = Lab("merge-recycle:threshold=0,layers=1", replicas=2)
     old = lab.W()
@@ -356,8 +356,8 @@ def test_redo_leaves_no_neuron_dead_for_good(backend):
         lab.step(number)
     score = to_host(dormancy(lab.net.forward(lab.X).A[1]))
     assert (score > 0.025).all()
-    speaks = np.abs(to_host(lab.net.W[1])).max(axis=-1)
-    assert (speaks[dead] > 1e-3).all()
+    largest = np.abs(to_host(lab.net.W[1])).max(axis=-1)
+    assert (largest[dead] > 1e-3).all()
     plain, _ = with_dead_neurons("decov:strength=0")
     for number in range(30):
         plain.step(number)
@@ -803,10 +803,10 @@ def test_local_alignment_learns_and_refuses_layers_it_cannot_pass():
 def test_pairs_that_exclude_each_other_are_refused_in_one_sentence(pair):
     with pytest.raises(UsageError) as caught:
         Lab(*pair, replicas=2)
-    said = str(caught.value)
-    assert "\n" not in said
-    assert "exclude each other" in said or "both own" in said
-    assert all(name in said for name in pair)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "exclude each other" in message or "both own" in message
+    assert all(name in message for name in pair)
 
 
 def test_settings_that_would_be_silently_ignored_are_refused():
@@ -856,8 +856,8 @@ def allowed(*specs, **settings):
     try:
         return Lab(*specs, **settings)
     except UsageError as error:
-        said = str(error)
-        if "own the update" in said or "has no rule for" in said or "exclude each" in said:
+        message = str(error)
+        if "own the update" in message or "has no rule for" in message or "exclude each" in message:
             return None
         raise
 

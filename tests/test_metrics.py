@@ -418,7 +418,7 @@ def test_dying_layers_give_numbers_within_the_range(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_what_is_constant_has_nothing_to_say(dtype):
+def test_constant_neurons_count_as_dead_and_measure_zero(dtype):
     """However loud it is: the rounding error of a mean is no answer."""
     layers = dict(dying(dtype))
     gone = [what for what in layers if what.startswith("constant")] + ["all dead"]
@@ -454,7 +454,7 @@ def test_the_halves_of_group_cka_do_not_depend_on_numbering_where_variances_are_
 
 
 @pytest.mark.parametrize("scale", [1e-2, 1e10])
-def test_how_loud_a_layer_is_does_not_matter(scale):
+def test_the_scale_of_a_layer_does_not_matter(scale):
     parts = {k: v.astype("float32") if k in "WbAV" else v for k, v in layer().items()}
     louder = parts | {"A": (parts["A"] * scale).astype("float32")}
     for name in ("correlation", "participation_ratio", "effective_rank", "group_cka"):
@@ -485,7 +485,7 @@ def test_metrics_keep_the_dtype_and_stay_on_the_device(name, on_standin):
 # From a network; within epochs -------------------------------------------------------------------
 
 
-def test_measure_names_layers_and_says_what_is_wrong(backend):
+def test_measure_names_layers_and_refuses_in_one_sentence(backend):
     net = network([5, 4, 3, 2], replicas=2, dtype="float64")
     trace = net.forward(numbers(20, 5))
     found = measure(net, trace, ["correlation", "codes"], labels(20, classes=2))

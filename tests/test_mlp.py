@@ -299,7 +299,7 @@ def test_predict_names_the_class_with_the_largest_output(backend):
         ),
     ],
 )
-def test_a_network_says_what_it_is(net, text):
+def test_the_repr_of_a_network_names_its_parts(net, text):
     assert repr(net()) == text
 
 
@@ -337,7 +337,7 @@ def test_inputs_that_do_not_fit_name_the_layer_and_both_shapes(backend, replicas
         network([4, 6, 3], replicas=replicas, dtype="float64").forward(numbers(*shape))
 
 
-def test_inputs_of_another_dtype_are_told_how_to_fit(backend):
+def test_inputs_of_another_dtype_are_refused_with_the_conversion(backend):
     with pytest.raises(UsageError, match=r"in float32 and X is float64: use X.astype\('float32'\)"):
         network([4, 3]).forward(numbers(7, 4))
 

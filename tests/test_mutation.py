@@ -134,7 +134,7 @@ ONE_OF_EACH = (
 )
 
 
-def test_one_mutant_of_each_kind_is_noticed(mutants):
+def test_one_mutant_of_each_kind_is_found(mutants):
     """Deleted, transposed, a term left out, a mean and a divisor dropped, a mask turned, a power."""
     answers = asked([mutants[name] for name in ONE_OF_EACH], tests=False)
     assert {name: answer.by for name, answer in answers.items()} == dict.fromkeys(
@@ -149,7 +149,7 @@ QUICK = (
 """The tests that notice the most in the least time."""
 
 
-def test_a_sample_is_noticed(mutants):
+def test_a_sample_of_mutants_is_found(mutants):
     """Some at random, by the checker and the tests; what the quick ones do not see, all are asked of."""
     sample = random.Random(7).sample(sorted(set(mutants) - set(SURVIVORS)), 16)
     left = survivors_of(sample, "--tests", QUICK)
@@ -193,7 +193,7 @@ def test_a_survivor_fails_the_command(capsys, monkeypatch):
     assert "1 known survivors" in capsys.readouterr().out
 
 
-def test_one_that_is_listed_and_noticed_fails_the_command(mutants, capsys, monkeypatch):
+def test_a_listed_survivor_that_is_found_fails_the_command(mutants, capsys, monkeypatch):
     name = ONE_OF_EACH[-1]
     monkeypatch.setattr(command, "known_survivors", lambda: {name: "no reason"})
     assert command.report([mutants[name]], OPTIONS) == 1
@@ -216,7 +216,7 @@ def test_everything_is_put_back(mutants):
 # What survives -----------------------------------------------------------------------------------
 
 
-def test_survivors_are_few_exist_and_say_why(mutants):
+def test_survivors_are_few_exist_and_have_a_reason(mutants):
     assert set(SURVIVORS) <= set(mutants)
     assert all(len(reason) > 20 for reason in SURVIVORS.values())
     assert len(SURVIVORS) < 60
@@ -233,7 +233,7 @@ def test_a_survivor_computes_the_same_wherever_it_is_used(name, mutants):
     assert difference(mutants[name], seed=1) is None
 
 
-def test_what_computes_something_else_is_told_from_the_same(mutants):
+def test_another_computation_is_not_taken_for_an_equal_one(mutants):
     assert difference(planted(times_one)) is None
     without_mask = (
         "techniques.orthoreg.OrthoReg.__call__: delete the first factor: "

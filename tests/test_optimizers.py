@@ -148,7 +148,7 @@ def test_adamw_s_decay_is_not_divided_by_the_root_of_v(backend):
     close(adam.W[0], np.full((4, 5), 1 - 0.1), rtol=1e-6)  # through v: a full step of Adam
 
 
-def test_adamw_decays_a_hundredth_unless_told_otherwise(backend):
+def test_adamw_decays_a_hundredth_by_default(backend):
     net = with_gradient(0.0)
     optimizers.AdamW(net, lr=1.0).step()
     close(net.W[0], np.full((4, 5), 0.99))
@@ -207,7 +207,7 @@ def subnormal(a):
 
 
 @pytest.mark.parametrize("name", ["momentum", "nesterov", "adam", "adamw"])
-def test_moments_never_stay_subnormal_and_no_weight_notices(backend, monkeypatch, name):
+def test_moments_never_stay_subnormal_and_weights_are_unchanged(backend, monkeypatch, name):
     """One gradient, and then none for long: moments decay through the subnormal numbers, on which a
     CPU is several times slower, unless they are flushed."""
     ends = {}

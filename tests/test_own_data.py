@@ -58,7 +58,7 @@ def test_an_npz_of_two_parts(save, names, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_a_part_that_is_drawn_is_said_and_the_same_every_time(capsys):
+def test_a_test_part_that_is_drawn_is_reported_and_always_the_same(capsys):
     np.savez("mine.npz", X=np.arange(50.0)[:, None], y=Y)
     one = tinydiv.load_data("mine.npz")
     assert "10 of its 50 samples were drawn for one (test=0.2,seed=0)" in capsys.readouterr().err
@@ -144,11 +144,11 @@ def run(capsys):
 SHORT = ("--hidden", "4", "--epochs", "1", "--quiet")
 
 
-def test_a_run_keeps_what_was_drawn_and_notices_a_change(run, tmp_path, monkeypatch):
+def test_a_run_keeps_what_was_drawn_and_refuses_changed_data(run, tmp_path, monkeypatch):
     np.savez("mine.npz", X=X, y=np.array(["no", "yes", "so"])[Y])
-    code, _, said = run("--data", "mine.npz", *SHORT, "--out", "run")
+    code, _, printed = run("--data", "mine.npz", *SHORT, "--out", "run")
     assert code == 0
-    assert said.count("\n") == 1
+    assert printed.count("\n") == 1
     facts = json.loads((tmp_path / "run" / "config.json").read_text())
     assert facts["config"]["data"] == f"{tmp_path}/mine.npz:test=0.2,seed=0"
     assert list(facts["own_files"]) == [f"{tmp_path}/mine.npz"]
@@ -158,14 +158,14 @@ def test_a_run_keeps_what_was_drawn_and_notices_a_change(run, tmp_path, monkeypa
     assert "keeps its settings" in run("--resume", "run", "--data", "mine.npz:test=0.3")[2]
     monkeypatch.chdir("/")
     folder = str(tmp_path / "run")
-    code, words, said = run(folder, main=predictions.main)
-    assert (code, said) == (0, "")
+    code, words, printed = run(folder, main=predictions.main)
+    assert (code, printed) == (0, "")
     assert "right on" in words
     np.savez(tmp_path / "mine.npz", X=X, y=np.array(["no", "yes", "so"])[Y[::-1]])
     for flags, main in ((["--resume", folder], train.main), ([folder], predictions.main)):
-        code, _, said = run(*flags, main=main)
+        code, _, printed = run(*flags, main=main)
         assert code == 2
-        assert f"mine.npz was changed since the run in {folder} was made" in said
+        assert f"mine.npz was changed since the run in {folder} was made" in printed
     (tmp_path / "mine.npz").unlink()
     assert "mine.npz, which is gone" in run("--resume", folder)[2]
 

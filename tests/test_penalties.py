@@ -46,7 +46,7 @@ def test_every_choice_of_every_penalty_is_examined(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_penalty_tells_its_story(name):
+def test_every_penaltys_docstring_has_its_parts(name):
     cls = TECHNIQUES[name]
     text = cls.__doc__
     assert "What it teaches:" in text
@@ -151,8 +151,8 @@ def test_many_networks_are_each_network_alone(spec):
 
 
 @pytest.mark.parametrize("spec", ALL)
-def test_task_and_penalty_can_be_told_apart(spec):
-    """Backward is linear in its seeds: the two parts, run apart, add up."""
+def test_the_gradients_of_task_and_penalty_can_be_separated(spec):
+    """Backward is linear in its upstream gradients: the two parts, run apart, add up."""
     net = network([5, 4, 4, 3], seed=11, activation="tanh", dtype="float64")
     X, Y = numbers(8, 5, seed=12), labels(8, classes=3, seed=13)
     run_step(net, X, Y, spec)
@@ -351,7 +351,7 @@ def test_no_penalty_waits_for_the_device(on_standin, spec):
 
 
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("spec", "sentence"),
     [
         ("pearson:eps=0", "must be above 0"),
         ("pearson:debiased=maybe", "true or false"),
@@ -369,8 +369,8 @@ def test_no_penalty_waits_for_the_device(on_standin, spec):
         ("perason", "did you mean 'pearson'"),
     ],
 )
-def test_a_bad_setting_gets_one_sentence(spec, says):
-    with pytest.raises(UsageError, match=says) as caught:
+def test_a_bad_setting_gets_one_sentence(spec, sentence):
+    with pytest.raises(UsageError, match=sentence) as caught:
         place(spec)
     assert "\n" not in str(caught.value)
 

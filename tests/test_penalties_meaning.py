@@ -36,7 +36,7 @@ PROMISES = {spec: judged for row in TABLE.values() for spec, judged in row.lower
 """spec: (measure, the largest share of it that may be left)."""
 
 
-def test_every_penalty_promises_something():
+def test_every_penalty_has_a_measure_that_it_lowers():
     assert {name_of(spec) for spec in PROMISES} == {name_of(spec) for spec in ALL}
 
 
@@ -51,7 +51,7 @@ class Looked:
 
 
 @pytest.mark.parametrize("spec", PROMISES)
-def test_alone_it_does_what_it_promises(spec):
+def test_training_on_it_alone_lowers_its_measure(spec):
     measure, share = PROMISES[spec]
     net = network([10, 6, 3], seed=1, scale=0.3, activation="tanh", dtype="float64")
     net.W[0][...] += 0.4 * normal(10, 1, seed=2)  # a direction that all share
@@ -184,6 +184,13 @@ def test_debiased_pearson_of_independent_neurons_is_zero_at_every_batch_size():
         assert raw == pytest.approx(1 / (N - 1), rel=0.1)
 
 
+def test_debiased_pearson_of_a_single_living_neuron_is_zero():
+    """Without a pair there is nothing that chance could have made."""
+    A = normal(8, 3)
+    A[:, 1:] = 2.0
+    assert value("pearson:debiased=true", A=A) == 0
+
+
 @pytest.mark.parametrize(("shared", "low", "high"), [(0.0, 0.85, 0.95), (1.0, 0.6, 0.8)])
 def test_the_derivative_of_the_normalisation_is_no_detail(shared, low, high):
     """With the deviation taken for constant, the gradient has a cosine of .9 or .7 to the true one."""
@@ -206,7 +213,7 @@ def test_a_neuron_that_falls_silent_lowers_a_penalty_on_correlations(spec):
     assert value(spec, A=A) < 0.6 * before
 
 
-def test_on_its_way_to_silence_a_neuron_is_dear_to_logdet():
+def test_logdet_grows_while_a_neuron_dies():
     """eps eats its place on the diagonal, until it leaves the count below a deviation of .001."""
     A = normal(64, 4)
     A[:, 0] /= A[:, 0].std()
@@ -215,7 +222,7 @@ def test_on_its_way_to_silence_a_neuron_is_dear_to_logdet():
     assert values[2] < values[0] + 0.1
 
 
-def test_pearson_does_not_know_scale():
+def test_pearson_does_not_depend_on_scale():
     A = normal(64, 6) + normal(64, 1, seed=1)
     seen = Bench(A=A)("pearson")
     assert abs(np.sum(A * seen.dA)) < 1e-3 * seen.value
@@ -288,8 +295,8 @@ def test_logdet_is_twice_the_total_correlation_per_neuron():
     """Two Gaussian neurons with correlation r tell -1/2 log(1 - r^2) nats twice."""
     A = normal(50, 2) @ np.array([[1, 0.7], [0, 1]])
     r = corr(A)[0, 1]
-    told = 2 * value("logdet-correlation:delta=1e-9,eps=1e-9", A=A) / 2
-    assert told == pytest.approx(-np.log(1 - r**2) / 2, rel=1e-6)
+    nats = 2 * value("logdet-correlation:delta=1e-9,eps=1e-9", A=A) / 2
+    assert nats == pytest.approx(-np.log(1 - r**2) / 2, rel=1e-6)
 
 
 def test_with_fewer_samples_than_neurons_logdet_sits_on_deltas_floor():
@@ -356,7 +363,7 @@ def test_only_the_ties_of_the_tree_count():
     assert r[1, 2] > 0.7  # off the tree: as large as you like, if less than its neighbours on it
 
 
-def test_t2_with_much_balance_is_pleased_by_ties_that_are_equally_short():
+def test_t2_with_much_balance_is_lowered_by_ties_of_equal_length():
     equal = normal(400, 3) + 10 * normal(400, 1, seed=1)
     mixed = normal(400, 3)
     mixed[:, 1] += 0.5 * mixed[:, 0]
@@ -403,7 +410,7 @@ def test_barlow_with_one_view_is_pearson():
     np.testing.assert_allclose(twins.dA + twins.dB, 9 * pearson.dA, rtol=1e-7, atol=1e-10)
 
 
-def test_barlows_noise_is_what_was_asked_for():
+def test_barlows_noise_has_the_stated_deviation():
     """Its deviation, another draw in every step, the network's own, one pass for equal noise."""
     net = network([50, 4, 3], replicas=2, activation="tanh")
     X, Y = numbers(40, 50, dtype="float32"), labels(40, classes=3)
@@ -481,7 +488,7 @@ def test_orthoregs_force_fades_with_the_cosine():
     assert forces[2] < 1e-5
 
 
-def test_double_soft_orthogonality_says_nothing_new():
+def test_double_soft_orthogonality_is_a_multiple_and_a_constant():
     """|W'W - I|^2 + |WW' - I|^2 = 2 L + (D - H), exactly."""
     W = normal(9, 4)
     double = np.sum((W.T @ W - np.eye(4)) ** 2) + np.sum((W @ W.T - np.eye(9)) ** 2)
@@ -532,7 +539,7 @@ def srip_differences(share, iterations, seeds=20):
     return np.mean(found, axis=0)
 
 
-def test_what_srips_power_iteration_costs_in_truth():
+def test_the_error_of_srips_power_iteration():
     """Random weights: two iterations are far off. With a direction that all share: right to 1 %."""
     value_short, gradient_far = srip_differences(share=0.0, iterations=2)
     assert value_short == pytest.approx(0.05, abs=0.01)
@@ -546,7 +553,7 @@ def test_what_srips_power_iteration_costs_in_truth():
     assert srip_differences(share=0.3, iterations=10)[1] < 1e-6
 
 
-def test_srips_start_is_no_stranger_to_a_mirrored_pair():
+def test_srips_start_vector_is_not_orthogonal_to_a_mirrored_pair():
     """w and -w: the worst direction is (1, -1), at right angles to a start of all ones."""
     W = np.concatenate([normal(9, 1), -normal(9, 1)], axis=1)
     assert value("srip:iterations=1", W=W) == pytest.approx(value("srip", W=W))
@@ -700,7 +707,7 @@ def test_the_bracket_is_never_negative():
         assert value("negative-correlation", A=A, V=V) >= 0
 
 
-def test_coherence_of_contributions_is_bounded_and_knows_no_scale():
+def test_coherence_of_contributions_is_bounded_and_independent_of_scale():
     for seed in range(30):
         A, V = normal(9, 5, seed=seed), normal(5, 3, seed=seed + 100)
         assert 0 <= value("contribution-coherence", A=A, V=V) <= 1
@@ -715,7 +722,7 @@ def test_coherence_of_contributions_is_bounded_and_knows_no_scale():
     assert orthogonal.value == pytest.approx(1 / 3)
 
 
-def test_the_least_coherent_network_says_nothing():
+def test_the_least_coherent_network_contributes_nothing():
     A = normal(9, 4)
     V = normal(4, 3)
     A -= (A @ V) @ np.linalg.pinv(V)
@@ -723,7 +730,7 @@ def test_the_least_coherent_network_says_nothing():
     assert np.abs(A).max() > 0.1  # its neurons are busy all the same
 
 
-def test_either_hearing_or_saying_something_else_is_enough():
+def test_other_activations_or_other_outgoing_weights_are_enough():
     """contribution-gram is zero for equal activations with orthogonal V, and the other way round."""
     same, different = np.repeat(normal(8, 1), 3, axis=1), np.linalg.qr(normal(8, 3))[0]
     assert value("contribution-gram", A=same, V=np.eye(3)) == pytest.approx(0, abs=1e-20)

@@ -233,7 +233,7 @@ def test_the_page_starts_steps_and_closes(server):
     assert (status, "load it again" in said["error"]) == (400, True)
 
 
-def test_nobody_else_is_let_in(server):
+def test_requests_from_other_hosts_and_pages_are_refused(server):
     port, page = server.server_address[1], f"/{server.token}/"
     assert request(server, "GET", "/")[0] == 404
     assert request(server, "GET", "/wrong/")[0] == 404
@@ -286,7 +286,7 @@ def test_bad_values_of_a_page_that_runs(server):
     assert asked(server, do="step", session=begun["session"])[0] == 200
 
 
-def test_a_data_set_or_port_that_cannot_be_had_is_said_by_the_command(server, capsys):
+def test_a_data_set_or_port_that_cannot_be_had_is_one_sentence_of_the_command(server, capsys):
     assert command.main(["--no-browser", "--data", "moon"]) == 2
     assert "did you mean 'moons'" in capsys.readouterr().err
     assert command.main(["--no-browser", "--port", "x"]) == 2
@@ -375,7 +375,7 @@ def test_a_browser_follows_every_tour(server, browser):
             click(browser, "#tour button.main")
 
 
-def test_a_browser_says_so_when_the_command_was_killed(browser):
+def test_a_browser_shows_that_the_command_was_killed(browser):
     words = [sys.executable, "-m", "tinydiv.play", "--no-browser", "--data", "xor"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as playing:
         address = playing.stdout.readline().split()[-1]

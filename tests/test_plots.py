@@ -77,7 +77,7 @@ def test_a_curve_is_the_mean_and_its_band_the_range():
     assert "mean of 3 networks" in title_of(ax)
 
 
-def test_bands_are_what_they_say():
+def test_bands_are_what_their_labels_state():
     seen = np.array([1.0, 2.0, 6.0])
     assert spread(seen, "range") == (3.0, 1.0, 6.0)
     assert spread(seen, "deviation") == pytest.approx((3.0, 3 - 7**0.5, 3 + 7**0.5))
@@ -285,7 +285,7 @@ def test_a_single_neuron_has_no_pair():
         plots.similarity_matrix(axis(), np.ones((2, 3)))
 
 
-def test_a_gallery_shares_limits_and_says_each_name():
+def test_a_gallery_shares_limits_and_shows_each_name():
     matrices = {name: np.eye(4) + 0.1 * k for k, name in enumerate("abcdefg")}
     figure = plots.gallery_picture(matrices, title="seven")
     drawn(figure)
@@ -451,9 +451,9 @@ def test_the_picture_of_a_run(name, hidden, replicas, settings):
     drawn(figure)
     assert len(figure.axes) >= 4
     assert "-".join(map(str, net.sizes)) in figure.get_suptitle()
-    said = plots.alt_text(figure)
-    assert "Test accuracy over epochs" in said
-    assert "by" in said
+    printed = plots.alt_text(figure)
+    assert "Test accuracy over epochs" in printed
+    assert "by" in printed
 
 
 def test_the_picture_of_a_run_shows_the_first_healthy_network():
@@ -467,7 +467,7 @@ def test_the_picture_of_a_run_shows_the_first_healthy_network():
     np.testing.assert_allclose(weights.images[0].get_array(), net.W[0][1])
 
 
-def test_a_run_s_picture_says_asleep_of_neurons_that_sleep():
+def test_a_runs_picture_counts_sleeping_neurons_as_asleep():
     records, net, dataset = trained(hidden=(6,))
     put_to_sleep(net, 1, np.array([False, False, True, False, True, False]))
     figure = run_picture(records, net, dataset, similarity="activations")
@@ -618,13 +618,13 @@ def test_files_carry_their_alt_text(tmp_path):
 
     ax = axis()
     plots.learning_curves(ax, RECORDS)
-    said = plots.alt_text(ax.figure)
-    assert said == "Test accuracy over epochs: the run ends at 0.6."
+    printed = plots.alt_text(ax.figure)
+    assert printed == "Test accuracy over epochs: the run ends at 0.6."
     plots.save(ax.figure, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
-        assert image.text["Description"] == said
+        assert image.text["Description"] == printed
     plots.save(ax.figure, tmp_path / "a.svg")
-    assert said in (tmp_path / "a.svg").read_text()
+    assert printed in (tmp_path / "a.svg").read_text()
     plots.save(ax.figure, tmp_path / "a.pdf")
     plots.save(ax.figure, tmp_path / "a.jpg")
     with pytest.raises(UsageError, match=r"\.png"):

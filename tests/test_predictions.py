@@ -153,14 +153,14 @@ def test_layers_are_folded_and_networks_chosen(case):
         effects(network([2, K]), dataset)
 
 
-def test_one_network_says_what_it_can(case):
+def test_one_network_has_the_effects_that_need_no_others(case):
     _, dataset = case
     found = effects(network([2, 8, K], dtype="float64"), dataset)
     assert found.bias_variance is None
-    said = in_words(found)
-    assert "The network is right on" in said
-    assert "train several" in said
-    assert "fewer than four networks" in said
+    printed = in_words(found)
+    assert "The network is right on" in printed
+    assert "train several" in printed
+    assert "fewer than four networks" in printed
     figure = predictions_picture(found)
     assert len(figure.axes) == 2
 
@@ -175,13 +175,13 @@ def altered(found, **changes):
 def test_the_words_follow_the_numbers(case):
     net, dataset = case
     found = effects(net, dataset)
-    said = in_words(found)
-    assert f"{np.mean(found.accuracy):.1%}" in said
-    assert f"{np.mean(found.ambiguity.members):.3g}" in said
-    assert f"{found.bias_variance.bias:.3g} bias" in said
+    printed = in_words(found)
+    assert f"{np.mean(found.accuracy):.1%}" in printed
+    assert f"{np.mean(found.ambiguity.members):.3g}" in printed
+    assert f"{found.bias_variance.bias:.3g} bias" in printed
     dead = sum(not on for row in found.ablation.alive for on in row)
-    assert f"{dead} of {R * H} neurons are dead" in said
-    assert "\n" not in said
+    assert f"{dead} of {R * H} neurons are dead" in printed
+    assert "\n" not in printed
     up, down, unsure = (
         spearman(x, range(20)) for x in (range(20), range(20, 0, -1), [3, 1, 2, 0] * 5)
     )
@@ -218,16 +218,16 @@ def test_the_words_follow_the_numbers(case):
 
 
 @pytest.mark.parametrize("replicas", [None, 4])
-def test_one_neuron_is_spoken_of_as_one(replicas):
+def test_the_words_for_one_neuron_are_singular(replicas):
     net = network([2, 1, K], replicas=replicas, dtype="float64", seed=2)
     found = effects(net, load("spirals", n_train=100, n_test=100))
-    said = in_words(found)
-    assert "with one neuron in the last hidden layer" in said
-    assert "Without its neuron" in said
-    assert f"its squared error, {np.mean(found.ambiguity.error):.3g}, is the network's" in said
-    assert ("there is no second neuron" in said) == (replicas is not None)
+    printed = in_words(found)
+    assert "with one neuron in the last hidden layer" in printed
+    assert "Without its neuron" in printed
+    assert f"its squared error, {np.mean(found.ambiguity.error):.3g}, is the network's" in printed
+    assert ("there is no second neuron" in printed) == (replicas is not None)
     for wrong in ("1 neurons", "cancel out", "covariance", "together", "one of its"):
-        assert wrong not in said
+        assert wrong not in printed
 
 
 def test_the_picture_shows_the_numbers(case):
@@ -274,11 +274,11 @@ def folder(tmp_path_factory):
 
 def test_the_command_prints_words_and_draws(folder, capsys):
     assert predictions.main([str(folder)]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("The 4 networks are on average right on")  # the fifth diverged
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("The 4 networks are on average right on")  # the fifth diverged
+    assert printed.count("\n") == 1
     assert (folder / "predictions.png").read_bytes()[:4] == b"\x89PNG"
-    assert said.strip() == in_words(predictions.analyse(folder))
+    assert printed.strip() == in_words(predictions.analyse(folder))
 
 
 def test_the_command_prints_numbers(folder, capsys):
@@ -301,12 +301,12 @@ def test_the_command_prints_numbers(folder, capsys):
 def test_mistakes_get_one_sentence(flags, code, sentence, folder, capsys):
     flags = [str(folder) if f == "RUN" else f for f in flags]
     assert predictions.main(flags) == code
-    said = capsys.readouterr().err.strip()
-    assert sentence in said
-    assert "\n" not in said
+    printed = capsys.readouterr().err.strip()
+    assert sentence in printed
+    assert "\n" not in printed
 
 
-def test_a_damaged_or_unfinished_run_is_said(folder, tmp_path, capsys):
+def test_a_damaged_or_unfinished_run_is_one_sentence(folder, tmp_path, capsys):
     for name in ("config.json", "model.npz"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "config.json").write_text("{")

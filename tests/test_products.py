@@ -120,7 +120,7 @@ def test_operands_that_networks_share(backend, layout_a, layout_b, shape, shared
     dtypes,
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
-def test_the_result_goes_where_it_is_told_and_nowhere_else(backend, layout, place, shape, dtype):
+def test_the_result_is_written_to_out_and_nowhere_else(backend, layout, place, shape, dtype):
     lead, m, k, n = shape
     if place is backwards and not lead:
         place = transposed
@@ -191,7 +191,7 @@ def test_a_result_that_no_product_can_write_is_copied_into_place(on_standin, pla
     ],
     ids=["integers", "two leading axes", "shared", "nothing to sum", "no rows", "two dtypes"],
 )
-def test_what_cublas_cannot_say_in_one_call_is_still_right(backend, a, b, out):
+def test_products_that_need_several_cublas_calls_are_right(backend, a, b, out):
     expected = np.matmul(a, b)
     place = xp.ones(expected.shape, dtype=expected.dtype) if out else None
     result = matmul(to_device(a), to_device(b), out=place)

@@ -165,7 +165,7 @@ def test_neighbours_are_independent():
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.1, 0.5, 0.9, 1.0])
-def test_masks_keep_the_asked_share(probability):
+def test_masks_keep_the_stated_share(probability):
     mask = Draws([0], "mask", replicated=False).keep(probability, (MANY,), 0, 0)
     spread = (probability * (1 - probability) / MANY) ** 0.5
     assert abs(mask.mean() - probability) <= 4 * spread

@@ -69,11 +69,11 @@ def test_the_readers_own_technique_is_right_and_trains(tmp_path, monkeypatch):
 
 
 def test_the_lesson_is_counted_and_every_file_of_it_named():
-    said = re.search(
+    found = re.search(
         r"The lesson is (\d+) files, about ([\d,]+) lines.*?order:\*\*(.*?)\.\s", README, re.S
     )
-    files, lines = int(said[1]), int(said[2].replace(",", ""))
-    assert sorted(re.findall(r"`(\w+)\.py`", said[3] + ".")) == sorted(LESSON)
+    files, lines = int(found[1]), int(found[2].replace(",", ""))
+    assert sorted(re.findall(r"`(\w+)\.py`", found[3] + ".")) == sorted(LESSON)
     assert files == len(LESSON)
     counted = sum(
         len((ROOT / "tinydiv" / f"{name}.py").read_text().splitlines()) for name in LESSON
@@ -117,7 +117,7 @@ def test_a_network_is_read_by_numpy_alone_and_goes_to_pytorch_and_back(
 
 
 @pytest.mark.parametrize("line", commands(README + ROOMS_MAP + CONTRIBUTING))
-def test_every_command_exists_and_knows_its_flags(line):
+def test_every_command_exists_and_takes_its_flags(line):
     """--help of each command names every flag that a document gives it."""
     words = shlex.split(line)
     program = words[:2] if words[0] == "-m" else words[:1]

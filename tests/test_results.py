@@ -92,26 +92,26 @@ def test_the_table_is_made_of_the_runs():
 FASHION, BOTH = "fashion-mnist", ("fashion-mnist", "mnist")
 
 
-def test_what_is_said_of_the_three_columns():
-    said = words(HERE / "README.md")
+def test_the_text_on_the_three_columns_agrees_with_the_tables():
+    text = words(HERE / "README.md")
     pytorch, glorot, he, orthogonal, lsuv = gains("as shipped", "fashion-mnist, sgd", "%")
-    assert f"+{pytorch:.1f} % over PyTorch's default, +{glorot:.1f} % over Glorot's draw" in said
-    assert f"+{he:.1f} % over He's, +{orthogonal:.1f} % over orthogonal and +{lsuv:.1f} %" in said
+    assert f"+{pytorch:.1f} % over PyTorch's default, +{glorot:.1f} % over Glorot's draw" in text
+    assert f"+{he:.1f} % over He's, +{orthogonal:.1f} % over orthogonal and +{lsuv:.1f} %" in text
     assert min(pytorch - 45, glorot - 30, orthogonal - 30, lsuv - 30) > 0 > he - 30
     for column in ("equal scale", "best scale"):
         for data in BOTH:
-            assert spread(column, "sgd", "%", data) in said
-        assert spread(column, "adam", "points", *BOTH) in said
-    assert spread("as shipped", "sgd", "%", "mnist") in said
+            assert spread(column, "sgd", "%", data) in text
+        assert spread(column, "adam", "points", *BOTH) in text
+    assert spread("as shipped", "sgd", "%", "mnist") in text
     assert min(gains("as shipped", "mnist, sgd", "%")) > 45
-    assert spread("as shipped", "adam", "points", *BOTH) in said
+    assert spread("as shipped", "adam", "points", *BOTH) in text
     small, large = (round(f(gains("best scale", "fashion-mnist, sgd", "%"))) for f in (min, max))
     small = min(small, round(min(gains("best scale", "mnist, sgd", "%"))))
-    assert f"therefore {small} to {large} %" in said
+    assert f"therefore {small} to {large} %" in text
 
 
-def test_what_is_said_of_the_parts():
-    said = words(HERE / "README.md")
+def test_the_text_on_the_parts_agrees_with_the_tables():
+    text = words(HERE / "README.md")
     points = {
         (setting, arm): f"{100 * float(row['difference']):.1f}"
         for (column, setting, arm, _), row in rows().items()
@@ -119,8 +119,8 @@ def test_what_is_said_of_the_parts():
     }
     f, m = ("fashion-mnist, sgd", "mnist, sgd")
     bias = "+ centring bias"
-    assert f"adds {points[f, bias]} points" in said
-    assert f"and {points[m, bias]} on MNIST" in said
+    assert f"adds {points[f, bias]} points" in text
+    assert f"and {points[m, bias]} on MNIST" in text
     assert float(rows()["steps", m, bias, "glorot"]["low"]) < 0
     for arm, name in (
         ("+ uncorrelated responses", "uncorrelated responses with it"),
@@ -128,29 +128,29 @@ def test_what_is_said_of_the_parts():
         ("all but whitened inputs", "both"),
         ("all", "with whitened inputs, too,"),
     ):
-        assert f"{name} {points[f, arm]} and {points[m, arm]}" in said
+        assert f"{name} {points[f, arm]} and {points[m, arm]}" in text
 
 
 def mean(name, setting, arm, readout):
     return np.mean([float(row[readout]) for row in runs(name)[setting, arm].values()])
 
 
-def test_what_is_said_of_the_neurons_afterwards():
-    said = words(HERE / "README.md")
+def test_the_text_on_trained_neurons_agrees_with_the_tables():
+    text = words(HERE / "README.md")
     dead = [100 * mean("shipped", "fashion-mnist, adam", b, "dead_fraction@final") for b in BASES]
     ours = 100 * mean("shipped", "fashion-mnist, adam", "decorrelated", "dead_fraction@final")
-    assert f"{ours:.1f} % of the hidden neurons are dead" in said
-    assert f"{min(dead):.0f} to {max(dead):.0f} % from every other" in said
+    assert f"{ours:.1f} % of the hidden neurons are dead" in text
+    assert f"{min(dead):.0f} to {max(dead):.0f} % from every other" in text
     alike = [mean("shipped", "fashion-mnist, adam", b, "correlation@final") for b in BASES]
     ours = mean("shipped", "fashion-mnist, adam", "decorrelated", "correlation@final")
     assert (
-        f"{ours:.2f} from the decorrelated start and {min(alike):.2f} to {max(alike):.2f}" in said
+        f"{ours:.2f} from the decorrelated start and {min(alike):.2f} to {max(alike):.2f}" in text
     )
 
 
-def test_what_is_said_of_other_networks():
+def test_the_text_on_other_networks_agrees_with_the_tables():
     """Not worse by the margin of 0.3 points, one-sided; and every interval lies above zero."""
-    said = words(HERE / "README.md")
+    text = words(HERE / "README.md")
     found = runs("widths")
     gains = {}
     for setting, arm in found:
@@ -163,20 +163,20 @@ def test_what_is_said_of_other_networks():
     assert len(gains) == 120
     assert all(np.mean(pairs) > 0 for pairs in gains.values())
     one_sided = [stats.sign_flip_test(np.array(d) + 0.003) / 2 for d in gains.values()]
-    assert f"p = {max(stats.holm(one_sided)):.3f}".replace("0.", ".") in said
+    assert f"p = {max(stats.holm(one_sided)):.3f}".replace("0.", ".") in text
     nothing = np.zeros(12)
     assert all(stats.mean_difference_interval(d, nothing).low > 0 for d in gains.values())
     setting, arm = min(gains, key=lambda key: np.mean(gains[key]))
     assert (setting, arm) == ("fashion-mnist, 64 neurons, adam", "he")
-    assert f"smallest gain is {100 * np.mean(gains[setting, arm]):.1f} points" in said
+    assert f"smallest gain is {100 * np.mean(gains[setting, arm]):.1f} points" in text
 
 
-def test_what_is_said_of_a_large_rate():
-    said = words(HERE / "README.md")
+def test_the_text_on_a_large_rate_agrees_with_the_tables():
+    text = words(HERE / "README.md")
     for data in BOTH:
         he = mean("rates", data, "he", "final")
         for arm in ("curvature 24", "decorrelated", "curvature 160"):
-            assert f"{100 * (mean('rates', data, arm, 'final') - he):+.1f}" in said
+            assert f"{100 * (mean('rates', data, arm, 'final') - he):+.1f}" in text
     dead = [
         mean("rates", d, a, "dead_fraction@final") for a in ("decorrelated", "he") for d in BOTH
     ]
@@ -184,11 +184,11 @@ def test_what_is_said_of_a_large_rate():
         "{:.0f} and {:.0f} % of its neurons are dead then, {:.0f} and {:.0f} %".format(
             *(100 * d for d in dead)
         )
-        in said
+        in text
     )
 
 
-def test_what_the_front_page_says_of_the_start():
+def test_the_front_pages_text_on_the_start_agrees_with_the_tables():
     columns = ("as shipped", "equal scale", "best scale")
     shipped, equal, best = (gains(c, "fashion-mnist, sgd", "%", BASES[:1])[0] for c in columns)
     claim = f"+{shipped:.1f} % over PyTorch's default on Fashion-MNIST as shipped, +{equal:.1f} % at equal"

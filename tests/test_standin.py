@@ -228,7 +228,7 @@ def test_a_fused_function_is_one_launch():
         lambda a, rate: xp.multiply(a, a, dtype="float64"),
     ],
 )
-def test_a_fused_function_is_elementwise_and_lets_no_number_meet_a_number(not_elementwise):
+def test_a_fused_function_is_elementwise_and_combines_no_two_scalars(not_elementwise):
     with pytest.raises(TypeError):
         xp.fuse(not_elementwise)(dev(2, 2), 0.5)
     assert (dev(2) + 1).get().tolist() == [1.0, 2.0]  # and we are outside again

@@ -11,11 +11,11 @@ def drawn(tmp_path_factory):
     import contextlib
     import io
 
-    folder, said = tmp_path_factory.mktemp("starts") / "pictures", io.StringIO()
+    folder, printed = tmp_path_factory.mktemp("starts") / "pictures", io.StringIO()
     specs = ["--init", "lowdin:mix=0.5@pytorch", "--init", "decorrelated", "--init", "adversarial"]
-    with contextlib.redirect_stdout(said):
+    with contextlib.redirect_stdout(printed):
         code = starts.main([*specs, "--steps", "40", "--networks", "4", "--out", str(folder)])
-    return code, said.getvalue(), folder
+    return code, printed.getvalue(), folder
 
 
 def test_a_picture_per_start(drawn):
@@ -28,7 +28,7 @@ def test_a_picture_per_start(drawn):
         assert b"Histogram, correlation of two neurons' responses" in path.read_bytes()
 
 
-def test_the_table_tells_starts_apart(drawn):
+def test_the_table_has_different_numbers_for_different_starts(drawn):
     rows = {line.split()[0]: [float(cell) for cell in line.split()[1:]] for line in lines(drawn)}
     assert rows["he-normal"][0] == pytest.approx((2 / (3.14159 * 784)) ** 0.5, rel=0.15)
     assert rows["he-normal"][1] > 0.15 > 0.05 > rows["decorrelated"][1]

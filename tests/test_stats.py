@@ -372,7 +372,7 @@ def test_interval_and_p_agree_with_many_pairs(n):
         *[("lognormal", n, c) for n, c in ((10, 0.84), (20, 0.87), (50, 0.90))],
     ],
 )
-def test_the_interval_covers_what_it_promises_and_skew_costs_what_is_said(draw, n, claimed):
+def test_the_interval_keeps_its_level_and_skew_costs_what_the_docstring_states(draw, n, claimed):
     rng = np.random.default_rng(n)
     truth = math.exp(0.5) if draw == "lognormal" else 0.0
     draws = rng.standard_t(3, (1500, n)) if draw == "t3" else getattr(rng, draw)(size=(1500, n))
@@ -497,7 +497,7 @@ def test_uniformity_of_sign_flip_p_values_and_the_need_for_spacing():
 
 
 @pytest.mark.parametrize("spacing", [0.0, 2 / 2**8])
-def test_uniformity_check_alarms_as_often_as_it_says(spacing):
+def test_uniformity_check_alarms_at_its_level(spacing):
     rng = np.random.default_rng(8)
     alarms = []
     for _ in range(1000):

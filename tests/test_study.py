@@ -90,7 +90,7 @@ def test_the_grid_makes_every_combination_a_setting_and_names_it_by_what_differs
     assert [s.name for s in listed.all_settings] == ["one, epochs 1", "one, epochs 2"]
 
 
-def test_an_arm_that_says_nothing_in_a_setting_is_left_out_of_it():
+def test_an_arm_that_changes_nothing_in_a_setting_is_left_out_of_it():
     arms = [Arm("plain"), Arm("adam", {"optimizer": "adam"}), Arm("wide", {"hidden": [9]})]
     arms[2] = dataclasses.replace(arms[2], only={"optimizer": ["adam"]})
     study = small_study(arms, grid={"optimizer": ["sgd", "adam"]})
@@ -102,7 +102,7 @@ def test_an_arm_that_says_nothing_in_a_setting_is_left_out_of_it():
 # Runs ----------------------------------------------------------------------------------------------
 
 
-def test_every_arm_sees_the_same_seeds_and_the_controls_and_the_tuning_never_meet_them():
+def test_every_arm_has_the_same_seeds_and_controls_and_tuning_have_others():
     study = tuned_study(first_seed=7)
     here = study.all_settings[0]
     seeds = {}
@@ -171,7 +171,7 @@ def test_runs_that_differ_only_in_start_rate_or_strength_have_one_shape_and_keys
 # Files ---------------------------------------------------------------------------------------------
 
 
-def test_a_file_and_python_say_the_same_study(tmp_path):
+def test_a_file_and_python_define_the_same_study(tmp_path):
     (tmp_path / "mine.toml").write_text(TOML)
     read = from_toml(tmp_path / "mine.toml")
     made = tuned_study(
@@ -221,9 +221,9 @@ def test_the_named_studies_can_be_read(name):
 def test_the_small_versions_of_named_studies_can_be_trained(name):
     quick = load_study(name, quick=True)
     assert quick.seeds >= 10  # fewer say nothing
-    said = plan_text(quick)  # loads the data, builds every arm and takes one step with it
-    assert name in said
-    assert "networks" in said
+    sentence = plan_text(quick)  # loads the data, builds every arm and takes one step with it
+    assert name in sentence
+    assert "networks" in sentence
 
 
 def test_the_paper_study_carries_the_cheap_baselines_and_the_scales():
@@ -270,9 +270,9 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("table", "said"), REFUSED, ids=[str(i) for i in range(len(REFUSED))])
-def test_a_file_that_is_no_study_gets_one_sentence(table, said):
-    with pytest.raises(UsageError, match=said):
+@pytest.mark.parametrize(("table", "sentence"), REFUSED, ids=[str(i) for i in range(len(REFUSED))])
+def test_a_file_that_is_no_study_gets_one_sentence(table, sentence):
+    with pytest.raises(UsageError, match=sentence):
         from_tables({"name": "s", **table}, "x")
 
 
@@ -290,10 +290,10 @@ TRAINED = [
 ]
 
 
-@pytest.mark.parametrize(("arm", "said"), TRAINED, ids=[str(i) for i in range(len(TRAINED))])
-def test_an_arm_that_cannot_be_trained_is_named_before_anything_is_written(arm, said, tmp_path):
+@pytest.mark.parametrize(("arm", "sentence"), TRAINED, ids=[str(i) for i in range(len(TRAINED))])
+def test_an_arm_that_cannot_be_trained_is_named_before_anything_is_written(arm, sentence, tmp_path):
     study = small_study([Arm("a"), arm])
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=sentence):
         run_study(study, tmp_path / "out", show=False)
     assert not (tmp_path / "out").exists()
 

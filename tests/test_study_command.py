@@ -116,15 +116,15 @@ def test_a_plan_trains_nothing(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.toml").write_text(TOML)
     monkeypatch.chdir(tmp_path)
     assert study.main(["mine.toml", "--plan", "--seeds", "20"]) == 0
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     # 4 arms and 2 controls; 20 seeds in two regimes, and 6 tuning runs for each arm of the file
-    assert said.startswith("mine: 6 arms (controls included), 1 settings, 20 paired seeds")
-    assert f"{4 * 6 + 2 * 6 * 20} networks" in said
+    assert message.startswith("mine: 6 arms (controls included), 1 settings, 20 paired seeds")
+    assert f"{4 * 6 + 2 * 6 * 20} networks" in message
     assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ([], "name a study or a .toml file"),
         (["mine.toml", "--sedes", "3"], "there is no flag --sedes: did you mean '--seeds'"),
@@ -137,12 +137,12 @@ def test_a_plan_trains_nothing(tmp_path, monkeypatch, capsys):
         (["nowhere", "--tables"], "nowhere holds no study"),
     ],
 )
-def test_a_mistake_is_one_sentence_and_exit_code_2(words, said, tmp_path, monkeypatch, capsys):
+def test_a_mistake_is_one_sentence_and_exit_code_2(words, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.toml").write_text(TOML)
     monkeypatch.chdir(tmp_path)
     assert study.main(words) == 2
     found = capsys.readouterr()
-    assert said in found.err
+    assert message in found.err
     assert found.err.startswith("tinydiv.study: ")
     assert found.err.count("\n") == 1
     assert found.out == ""
@@ -151,10 +151,10 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(words, said, tmp_path, monkey
 
 def test_help_names_every_flag_and_shows_commands(capsys):
     assert study.main(["--help"]) == 0
-    said = capsys.readouterr().out
+    message = capsys.readouterr().out
     for flag in ("--quick", "--seeds", "--backend", "--executor", "--out", "--resume", "--workers"):
-        assert flag in said
-    assert "python -m tinydiv.study paper --quick" in said
+        assert flag in message
+    assert "python -m tinydiv.study paper --quick" in message
 
 
 SCRIPT = """

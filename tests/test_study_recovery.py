@@ -70,7 +70,7 @@ def killed_again_and_again(base, longest, out, kills, seed):
     while kills:
         process = begin(base, out)
         try:
-            _, said = process.communicate(timeout=moments.uniform(0.05, 1.1 * longest))
+            _, message = process.communicate(timeout=moments.uniform(0.05, 1.1 * longest))
         except subprocess.TimeoutExpired:
             orphans += children(process.pid)
             process.kill()
@@ -79,13 +79,13 @@ def killed_again_and_again(base, longest, out, kills, seed):
             process.stderr.close()
             kills -= 1
             continue
-        assert process.returncode == 0, said
+        assert process.returncode == 0, message
         assert_same_tables(base / "out", out)
         for path in sorted(out.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
     last = begin(base, out)
-    _, said = last.communicate(timeout=300)
-    assert last.returncode == 0, said
+    _, message = last.communicate(timeout=300)
+    assert last.returncode == 0, message
     assert_same_tables(base / "out", out)
     assert not list(out.rglob("*.part.*"))
     patience = time.monotonic() + 20
@@ -137,23 +137,23 @@ def test_a_kill_between_any_two_writes_of_the_beginning_can_be_gone_on_from(tmp_
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_a_clusters_notice_leave_tables_and_say_how_to_go_on(whole, tmp_path, number):
+def test_ctrl_c_and_sigterm_leave_tables_and_print_how_to_go_on(whole, tmp_path, number):
     base, _ = whole
     out = tmp_path / "out"
     process = begin(base, out)
     wait_for_stacks(out, process)
     process.send_signal(number)
-    printed, said = process.communicate(timeout=60)
+    printed, message = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "networks are kept in" in said
-    assert "go on with --resume" in said
-    assert "Traceback" not in said
+    assert "networks are kept in" in message
+    assert "go on with --resume" in message
+    assert "Traceback" not in message
     assert printed == ""
     assert "Not finished:" in (out / "table.md").read_text()
     last = begin(base, out)
-    _, said = last.communicate(timeout=120)
+    _, message = last.communicate(timeout=120)
     assert last.returncode == 0
-    assert f"going on in {out}" in said
+    assert f"going on in {out}" in message
     assert_same_tables(base / "out", out)
 
 
@@ -177,7 +177,7 @@ def test_a_worker_that_dies_ends_the_study_with_a_sentence_and_resume_goes_on(tm
 
 
 @pytest.mark.parametrize("kind", ["killed", "broken"])
-def test_a_worker_that_was_lost_is_told_from_a_block_that_failed(tmp_path, monkeypatch, kind):
+def test_a_lost_worker_and_a_failed_stack_give_different_errors(tmp_path, monkeypatch, kind):
     """As Dask reports it, KilledWorker, and as a pool does; stacks that were done are kept."""
     study = small_study(seeds=3)
     run(study, tmp_path / "whole")
@@ -275,7 +275,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_finished_stays(whole, tmp_path
     assert_same_tables(base / "out", tmp_path / "out")
 
 
-def test_a_block_that_cannot_be_written_is_not_kept(tmp_path, monkeypatch):
+def test_a_stack_that_cannot_be_written_is_not_kept(tmp_path, monkeypatch):
     from tinydiv.files import atomic
 
     study = small_study(seeds=4)
@@ -315,11 +315,11 @@ def test_the_second_ctrl_c_stops_at_once(capfd):
 # What must not be mixed ----------------------------------------------------------------------------
 
 
-def test_a_study_that_changed_is_refused_and_says_where(tmp_path):
+def test_a_study_that_changed_is_refused_with_the_place(tmp_path):
     study = small_study(seeds=4)
     run(study, tmp_path / "out")
     before = sorted((p.name, p.read_bytes()) for p in (tmp_path / "out/blocks").iterdir())
-    for other, said in (
+    for other, message in (
         (small_study(seeds=5), "seeds was 4 then and is 5 now"),
         (small_study([*study.arms, Arm("x")], seeds=4), "arms had 3 entries then and has 4 now"),
         (
@@ -331,7 +331,7 @@ def test_a_study_that_changed_is_refused_and_says_where(tmp_path):
             "train.epochs was 3 then and is 2",
         ),
     ):
-        with pytest.raises(UsageError, match=said):
+        with pytest.raises(UsageError, match=message):
             run(other, tmp_path / "out", resume=True)
     with pytest.raises(UsageError, match="holds a study already: go on with it by --resume"):
         run(study, tmp_path / "out")
@@ -399,7 +399,7 @@ def test_two_processes_do_not_work_in_one_folder(tmp_path):
     run(small_study([Arm("plain")], seeds=2), tmp_path / "out")  # the lock went with its holder
 
 
-def test_a_damaged_block_is_trained_again(tmp_path, capsys):
+def test_a_damaged_stack_is_trained_again(tmp_path, capsys):
     study = small_study(seeds=4)
     run(study, tmp_path / "whole", stack_size=2)
     run(study, tmp_path / "out", stack_size=2)
@@ -411,8 +411,8 @@ def test_a_damaged_block_is_trained_again(tmp_path, capsys):
     partial = read_study(tmp_path / "out")
     assert "Not finished" in partial.markdown()
     run(study, tmp_path / "out", resume=True, show=True)
-    said = capsys.readouterr().err
-    assert said.count("was damaged: its networks are trained again") == 2
+    message = capsys.readouterr().err
+    assert message.count("was damaged: its networks are trained again") == 2
     assert_same_tables(tmp_path / "whole", tmp_path / "out")
     (tmp_path / "out/study.json").write_text("{")
     with pytest.raises(RunError, match=r"is damaged: .*nothing can go on"):
@@ -431,7 +431,7 @@ def test_going_on_with_a_finished_study_trains_nothing(tmp_path, monkeypatch):
     assert done == planned > 0
 
 
-def test_going_on_where_nothing_is_begins_and_says_so(tmp_path, capsys):
+def test_going_on_where_nothing_is_begins_with_a_note(tmp_path, capsys):
     run(small_study([Arm("plain")], seeds=2), tmp_path / "out", resume=True, show=True)
     assert "nothing to go on with" in capsys.readouterr().err
 
@@ -447,7 +447,7 @@ def test_tables_can_be_read_while_a_study_runs(whole, tmp_path):
     process.communicate(timeout=60)
 
 
-def test_a_flipped_bit_anywhere_in_a_study_is_a_sentence_or_a_block_that_is_trained_again(tmp_path):
+def test_a_flipped_bit_anywhere_in_a_study_is_a_sentence_or_a_stack_that_is_trained_again(tmp_path):
     study = small_study([Arm("plain"), Arm("adam", {"optimizer": "adam"})], seeds=3)
     run(study, tmp_path / "whole", stack_size=3)
     whole, readable, sentences = tmp_path / "whole", 0, []

@@ -102,7 +102,7 @@ EVERYTHING = [
 ]
 
 
-def test_no_network_feels_which_networks_stand_beside_it(source):
+def test_no_network_depends_on_the_others_in_its_stack(source):
     study = small_study(EVERYTHING, seeds=3)
     trials = trials_of(study)
     alone = curves(trials, source, 1)
@@ -199,7 +199,7 @@ def test_looks_in_the_middle_of_an_epoch_measure_what_records_do(source):
     assert np.isnan(out.values["train_loss"][1]).all()
 
 
-def test_a_network_that_diverges_has_no_numbers_and_says_where(source):
+def test_a_network_that_diverges_has_no_numbers_but_its_step_and_layer(source):
     study = small_study(
         [Arm("fast", {"lr": 1000.0, "activation": "identity", "loss": "squared-error"})], seeds=2
     )
@@ -371,7 +371,7 @@ def test_a_gpu_gets_as_many_networks_as_its_memory_holds():
     assert stacks.free_gpu_bytes() is None  # no GPU here
 
 
-def test_a_block_that_does_not_fit_is_halved_until_it_does(tmp_path, monkeypatch):
+def test_a_stack_that_does_not_fit_is_halved_until_it_does(tmp_path, monkeypatch):
     study = small_study(seeds=5)
     run(study, tmp_path / "whole")
 

@@ -156,10 +156,10 @@ def test_a_seed_that_diverged_or_is_not_there_is_left_out_of_both_sides_and_coun
     (row,) = compare_all(results, "all", "default", results.readout("all", "final"))
     assert (row.paired.n, row.missing) == (5, 3)
     assert row.paired.arm_mean < 1
-    said = page.markdown(results)
-    assert "2 of 8" in said
-    assert "- bb, seed 2: step 7, in layer 1" in said
-    assert "**Not finished:** 15 of 16 networks" in said
+    written = page.markdown(results)
+    assert "2 of 8" in written
+    assert "- bb, seed 2: step 7, in layer 1" in written
+    assert "**Not finished:** 15 of 16 networks" in written
     rows = [r for r in tidy.trial_rows(results) if r["diverged_step"] is not None]
     assert [(r["seed"], r["diverged_step"], r["diverged_layer"]) for r in rows] == [
         (2, 7, 1),
@@ -180,12 +180,14 @@ def test_waiting_times_count_runs_that_never_arrive_as_infinitely_slow():
         controls=NO_CONTROLS,
         measure=Measure(steps=(5,), target=0.8, metrics=("correlation",)),
     )
-    said = page.markdown(made_up(study, some))
-    base, other = [line for line in said.splitlines() if line.startswith(("| a |", "| bb |"))][:2]
+    written = page.markdown(made_up(study, some))
+    base, other = [line for line in written.splitlines() if line.startswith(("| a |", "| bb |"))][
+        :2
+    ]
     assert "never (median)" in base
     assert "38 % [14, 69]" in base
     assert "28 (median)" in other
-    assert "Target: 80.00 % test accuracy." in said
+    assert "Target: 80.00 % test accuracy." in written
 
 
 def test_diversity_and_accuracy_are_related_within_one_arm_with_an_interval():
@@ -214,7 +216,7 @@ def test_diversity_and_accuracy_are_related_within_one_arm_with_an_interval():
 # Choices -------------------------------------------------------------------------------------------
 
 
-def test_tuning_takes_the_best_mean_never_a_rate_that_diverged_and_says_when_it_is_at_the_edge():
+def test_tuning_takes_the_best_mean_never_a_rate_that_diverged_and_marks_the_grids_edge():
     study = tuned_study(
         arms=[
             Arm("a", {"lr": 0.1}),
@@ -288,7 +290,7 @@ def test_a_planted_effect_is_found(controlled):
     assert "found in 1 of 1 tables" in controlled.markdown()
 
 
-def test_a_study_whose_seeds_are_not_worth_anything_is_found_out(controlled):
+def test_a_difference_between_equal_arms_is_found(controlled):
     """A/A with an effect in it: seeds of one side that were, say, picked."""
     results = controlled.results
     other = Results(results.study, dict(results.curves), results.data)
@@ -377,12 +379,12 @@ def test_every_number_of_a_comparison_can_be_made_from_the_raw_curves(finished):
 
 
 def test_the_page_holds_the_tables_numbers(finished):
-    said = (finished.folder / "table.md").read_text()
-    assert said == finished.markdown()
+    written = (finished.folder / "table.md").read_text()
+    assert written == finished.markdown()
     for heading in ("## Controls", "## hidden 4, default regime", "## hidden 6, tuned regime"):
-        assert heading in said
-    assert "## What tuning chose" in said
-    assert "## Cost per training step and network" in said
+        assert heading in written
+    assert "## What tuning chose" in written
+    assert "## Cost per training step and network" in written
     compared = read_csv(finished, "comparisons.csv")
     row = next(
         r
@@ -391,8 +393,8 @@ def test_the_page_holds_the_tables_numbers(finished):
         == ("hidden 4", "default", "early", "adam")
     )
     cell = f"{100 * float(row['difference']):+.2f} [{100 * float(row['low']):.2f}, "
-    assert cell in said
-    lines = [line for line in said.splitlines() if line.startswith("|")]
+    assert cell in written
+    lines = [line for line in written.splitlines() if line.startswith("|")]
     assert all(line.count("|") >= 3 for line in lines)
 
 
@@ -476,7 +478,7 @@ def test_pictures_of_a_study_that_has_just_begun_do_not_fail():
     assert "too few seeds" in page.markdown(some)
 
 
-def test_success_is_drawn_and_told_as_a_share():
+def test_success_is_drawn_and_written_as_a_share():
     study = small_study(
         [Arm("a"), Arm("bb", {"lr": 0.3})],
         seeds=20,
@@ -487,10 +489,10 @@ def test_success_is_drawn_and_told_as_a_share():
     results = made_up(
         study, lambda arm, i: curve([0, 0, 0.5, 0.6, 0.9 if arm == "bb" or i < 5 else 0.7])
     )
-    said = page.markdown(results)
-    assert "25 % [11, 47]" in said
-    assert "| +75.00 [" in said
-    assert "bb beats a by 75 points" in said
+    written = page.markdown(results)
+    assert "25 % [11, 47]" in written
+    assert "| +75.00 [" in written
+    assert "bb beats a by 75 points" in written
     names = set(dict(figures.pictures(results)))
     assert "heat-default" in names
     assert not [name for name in names if name.startswith("paired")]
@@ -499,7 +501,7 @@ def test_success_is_drawn_and_told_as_a_share():
 # Progress ------------------------------------------------------------------------------------------
 
 
-def test_progress_says_how_long_the_rest_will_take(monkeypatch):
+def test_progress_estimates_how_long_the_rest_will_take(monkeypatch):
     from tinydiv.study import progress
 
     clock = [0.0]

@@ -434,8 +434,8 @@ def test_windows_paths_are_understood():
         place(r"C:\lab\mine.py:Mine:strength=0.1")
 
 
-def test_task_and_penalty_gradients_can_be_told_apart(backend):
-    """Backward is linear in its seeds: task alone plus penalties alone is both."""
+def test_the_steps_gradients_of_task_and_penalty_are_separate(backend):
+    """Backward is linear in its upstream gradients: task alone plus penalties alone is both."""
     specs = ["decov:strength=0.7", "negative-correlation:lambda=0.5", "cosine"]
     both, step = gradient(specs)
     net = make(specs)[0]
@@ -487,7 +487,7 @@ def test_batch_norm_folds_into_the_weights(backend):
     np.testing.assert_allclose(to_host(plain.forward(X).logits), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_every_technique_says_what_it_is():
+def test_every_technique_has_a_name_and_a_family():
     for name, cls in TECHNIQUES.items():
         assert cls.name == name
         assert cls.family

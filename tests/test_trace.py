@@ -109,7 +109,7 @@ def test_every_number_follows_from_its_formula_as_written(case):
         )
 
 
-def test_the_evaluator_notices_a_wrong_number():
+def test_the_evaluator_finds_a_wrong_number():
     shown, _ = traced(TraceConfig())
     changed = next(e for e in shown.entries if e.name == "dW[0]")
     changed.values[0, 0] *= 1.001
@@ -188,7 +188,7 @@ def test_techniques_shares_add_up_and_are_theirs():
     assert shown["total"].formula == "L + decov + cosine"
 
 
-def test_what_did_not_happen_is_said():
+def test_what_did_not_happen_is_noted():
     spec = ("decov:schedule=linear,steps=1", "merge-recycle")
     shown, _ = traced(TraceConfig(technique=spec, step=2))
     assert "decov.dA[1]" not in shown
@@ -234,7 +234,7 @@ def test_a_layer_is_seen_from_both_sides():
     assert "dgamma[batch-norm.1]" in shown
 
 
-def test_the_watching_leaves_no_trace_in_the_network():
+def test_recording_layers_are_removed_from_the_network():
     config = TraceConfig(technique=("batch-norm",), hidden=(3, 4)).for_training()
     run = build(config)
     before = list(run.net.layers)

@@ -50,8 +50,8 @@ def command(capsys):
 
     def run(*flags):
         code = train.main(list(flags))
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return run
 
@@ -317,7 +317,7 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_does_not():
     assert "step/s" not in process(*TOY).stderr
 
 
-def test_a_reader_that_has_gone_is_no_traceback():
+def test_a_closed_pipe_is_no_traceback():
     command = '"$1" -m tinydiv.train --list | head -1; exit ${PIPESTATUS[0]}'
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = ["bash", "-c", command, "bash", sys.executable]  # whose path may hold a space
@@ -425,7 +425,7 @@ def test_what_overflows_after_the_last_check_is_recorded_as_diverged(command, fl
     assert all(np.isfinite(model[name]).all() for name in ("W0", "b0", "W1", "b1"))
 
 
-def test_a_penalty_that_is_not_finite_is_said(command):
+def test_a_penalty_that_is_not_finite_is_reported(command):
     """Its gradient may well be finite, so that the networks go on."""
     Path("mine.py").write_text(
         "from tinydiv.backend import xp\n"
@@ -539,7 +539,7 @@ def test_the_same_flags_give_the_same_numbers(result):
         ("--backend", ("numpy", "auto")),
     ],
 )
-def test_every_name_that_is_listed_can_be_asked_for(flag, names, result):
+def test_every_name_that_is_listed_can_be_used(flag, names, result):
     seen = set()
     for name in names:
         seen.add(repr(result(*TOY, flag, name)["train_loss"]))
@@ -568,7 +568,7 @@ def test_metrics_can_be_chosen_or_left_out(result):
     assert set(result(*TOY, "--metrics", "all")["start"]) >= set(diversity.METRICS)
 
 
-def test_metrics_within_epochs_are_told_and_kept(result):
+def test_metrics_within_epochs_are_printed_and_kept(result):
     flags = ["--metrics", "correlation", "--metrics-every", "2", "--batch-size", "50"]
     found = result(*TOY, *flags, "--out", "run")  # 4 steps an epoch
     assert [row["step"] for row in found["history"][0]["between"]] == [2, 4]
@@ -645,27 +645,27 @@ def test_a_list_that_does_not_exist(command):
 
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))
-def test_a_technique_is_told_in_full(name, command):
+def test_list_of_one_technique_shows_all_of_it(name, command):
     """Each of its settings, with default, help and limits; and the docstring, as it stands."""
     code, out, _ = command("--list", name)
     assert code == 0
     assert inspect.getdoc(TECHNIQUES[name]) in out
-    told = " ".join(out.split())
+    shown = " ".join(out.split())
     (one,) = listing.entries(name)["techniques"]
     fields = {field.name for field in dataclasses.fields(TECHNIQUES[name])}
     assert fields <= set(one["settings"])
     for key, limits in one["settings"].items():
         assert re.search(rf"^  {key}=\S+ +\S", out, re.M), key
-        assert limits["help"] in told, key
+        assert limits["help"] in shown, key
         for word in limits.get("choices", ()):
-            assert word in told
+            assert word in shown
         if "only" in limits:
-            assert f"only with {limits['only']}" in told
+            assert f"only with {limits['only']}" in shown
     json.dumps(one, allow_nan=False)
 
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))
-def test_the_limits_that_are_told_are_those_that_hold(name):
+def test_the_limits_that_are_listed_are_those_that_hold(name):
     (one,) = listing.entries(name)["techniques"]
     for key, limits in one["settings"].items():
         only = f"{limits['only'].partition(' or ')[0]}," if "only" in limits else ""
@@ -696,7 +696,7 @@ def test_the_limits_that_are_told_are_those_that_hold(name):
             taken(listing.as_written(limits["default"]))
 
 
-def test_lambda_is_told_beside_strength(command):
+def test_lambda_is_listed_beside_strength(command):
     _, out, _ = command("--list", "negative-correlation")
     assert "lambda=0.99" in out
     assert "strength = 1 - lambda; from 0 to 1" in " ".join(out.split())
@@ -704,7 +704,7 @@ def test_lambda_is_told_beside_strength(command):
     assert "strength=0.01, lambda=0.99" in " ".join(out.split())
 
 
-def test_a_name_of_two_kinds_is_told_twice(command):
+def test_a_name_of_two_kinds_is_listed_twice(command):
     _, out, _ = command("--list", "cosine", "--json")
     assert set(json.loads(out)) == {"techniques", "schedules"}
 
@@ -865,9 +865,9 @@ def test_strange_values_are_one_sentence(flag, value, command):
 
 def test_what_can_never_fit_is_refused_before_the_machine_swaps(command):
     flags = ["--hidden", "65536,65536,65536", "--replicas", "100000"]
-    said = refused(command, *TOY, *flags, code=1)
-    assert "GiB and this machine has" in said
-    assert "choose fewer --replicas or smaller --hidden layers" in said
+    printed = refused(command, *TOY, *flags, code=1)
+    assert "GiB and this machine has" in printed
+    assert "choose fewer --replicas or smaller --hidden layers" in printed
 
 
 def test_a_decomposition_that_fails_is_one_sentence(command, monkeypatch):
@@ -887,11 +887,11 @@ def test_no_memory_is_one_sentence(command, monkeypatch):
         raise MemoryError("Unable to allocate 9 TiB")
 
     monkeypatch.setattr(runs, "MLP", too_large)
-    said = refused(command, *TOY, code=1)
-    assert "not enough memory (Unable to allocate 9 TiB): use fewer --replicas" in said
+    printed = refused(command, *TOY, code=1)
+    assert "not enough memory (Unable to allocate 9 TiB): use fewer --replicas" in printed
 
 
-def test_a_missing_set_says_how_to_get_it(command, monkeypatch, tmp_path):
+def test_a_missing_set_is_refused_with_how_to_get_it(command, monkeypatch, tmp_path):
     monkeypatch.setenv("TINYDIV_DATA_DIR", str(tmp_path / "nothing"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert "data_scripts/download.py mnist" in refused(command, "--data", "mnist", code=1)
@@ -920,8 +920,8 @@ def test_out_may_be_new_or_empty(result):
 def test_out_with_something_in_it_is_refused(command):
     Path("full").mkdir()
     Path("full/thesis.tex").write_text("mine")
-    said = refused(command, *TOY, "--out", "full")
-    assert "--out full is not empty: name one that is new or empty" in said
+    printed = refused(command, *TOY, "--out", "full")
+    assert "--out full is not empty: name one that is new or empty" in printed
     assert [path.name for path in Path("full").iterdir()] == ["thesis.tex"]
     assert command(*TOY, "--quiet", "--out", "run")[0] == 0
     assert "or go on with that run by --resume run" in refused(command, *TOY, "--out", "run")
@@ -1111,9 +1111,9 @@ def test_an_own_gradient_of_a_wrong_shape_is_named(base, called, sentence, repli
         return str(tuple(n for part in parts for n in part))
 
     flags = [*TOY, "--quiet", "--technique", "mine.py:Mine", "--replicas", str(replicas)]
-    said = refused(command, *flags)
-    assert re.sub(r"\{(.*?)\}", written, sentence) in said
-    assert "Mine" in said
+    printed = refused(command, *flags)
+    assert re.sub(r"\{(.*?)\}", written, sentence) in printed
+    assert "Mine" in printed
 
 
 @pytest.mark.parametrize(
@@ -1128,15 +1128,17 @@ def test_an_own_gradient_of_a_wrong_shape_is_named(base, called, sentence, repli
 )
 def test_an_own_technique_that_fails_names_its_line(inside, sentence, own, command, empty_folder):
     own(inside=inside)
-    said = refused(command, *TOY, "--quiet", "--technique", "mine.py:Mine", "--out", "run", code=1)
-    assert sentence in said
-    assert str(empty_folder / "mine.py") in said or "MemoryError" in inside
+    printed = refused(
+        command, *TOY, "--quiet", "--technique", "mine.py:Mine", "--out", "run", code=1
+    )
+    assert sentence in printed
+    assert str(empty_folder / "mine.py") in printed or "MemoryError" in inside
     assert not Path("run").exists()  # so that --out can be used again
     own()
     assert command(*TOY, "--quiet", "--technique", "mine.py:Mine", "--out", "run")[0] == 0
 
 
-def test_the_traceback_is_there_for_those_who_ask(own, command, monkeypatch):
+def test_the_traceback_is_printed_when_the_environment_asks_for_it(own, command, monkeypatch):
     own(inside="raise ValueError('oh')")
     monkeypatch.setenv("TINYDIV_TRACEBACK", "1")
     code, _, err = command(*TOY, "--quiet", "--technique", "mine.py:Mine")
@@ -1149,7 +1151,7 @@ def test_the_traceback_is_there_for_those_who_ask(own, command, monkeypatch):
     assert "Traceback" in err
 
 
-def test_a_fault_of_tinydiv_says_so(command, monkeypatch):
+def test_a_fault_of_tinydiv_is_reported_as_its_own(command, monkeypatch):
     from tinydiv.runs import build as runs
 
     monkeypatch.setattr(runs, "load_data", lambda *given: 1 / 0)
@@ -1159,7 +1161,7 @@ def test_a_fault_of_tinydiv_says_so(command, monkeypatch):
     assert "please report it" in err
 
 
-def test_a_fault_of_the_surroundings_is_not_said_to_be_tinydivs(command, monkeypatch, tmp_path):
+def test_a_fault_of_another_package_is_not_reported_as_tinydivs(command, monkeypatch, tmp_path):
     """matplotlib with usetex and no LaTeX; NumPy older than what tinydiv needs."""
     from tinydiv.command import cli
     from tinydiv.runs import build as runs

@@ -341,7 +341,7 @@ def test_the_solutions_solve_and_the_exercises_take_them(solution, tmp_path, mon
 
 def test_a_check_gives_the_first_hint_that_is_needed_and_never_stops(capsys):
     steps = ((lambda a: a > 0, "it is positive"), (lambda a: 1 / (a - 1) > 0, "it is above 1"))
-    for answer, said in (
+    for answer, printed in (
         (..., "Nothing to check yet"),
         (-1, "Not yet. Hint: it is positive"),
         (1, "Not yet. It stopped with ZeroDivisionError"),
@@ -349,7 +349,7 @@ def test_a_check_gives_the_first_hint_that_is_needed_and_never_stops(capsys):
         (2, "Done."),
     ):
         assert checks.check(answer, *steps) is (answer == 2)
-        assert capsys.readouterr().out.startswith(said)
+        assert capsys.readouterr().out.startswith(printed)
 
 
 class Resources(html.parser.HTMLParser):

@@ -178,13 +178,13 @@ def test_three_processes_keep_the_same_bits(whole, tmp_path):
     assert_same(folder, whole)
 
 
-def test_the_command_says_what_was_drawn_and_what_was_kept(tmp_path, capsys):
+def test_the_command_prints_what_was_drawn_and_what_was_kept(tmp_path, capsys):
     flags = ["--data", MOONS, "--epochs", "3", "--validation", "0.1", "--no-plot"]
     assert train_command.main([*flags, "--keep", "best", "--out", str(tmp_path / "run")]) == 0
-    said = capsys.readouterr()
-    assert "20 of the 200 training samples were drawn for a validation part (seed 0)" in said.err
-    assert "validation loss" in said.err
-    assert "(best: " in said.out
+    printed = capsys.readouterr()
+    assert "20 of the 200 training samples were drawn for a validation part (seed 0)" in printed.err
+    assert "validation loss" in printed.err
+    assert "(best: " in printed.out
     assert run("--keep", "best", "--out", str(tmp_path / "no")) == 2
     assert "--keep best needs a validation part" in capsys.readouterr().err
 

@@ -65,7 +65,7 @@ def test_three_processes_give_the_bits_of_one(flags):
     same("one", "three")
 
 
-def test_networks_that_do_not_fit_at_once_are_trained_in_blocks_to_the_same_bits():
+def test_networks_that_do_not_fit_at_once_are_trained_in_groups_to_the_same_bits():
     flags = [*TOY, "--hidden", "64", "--replicas", "100", "--epochs", "1", "--metrics", "none"]
     assert train.main([*flags, "--out", "one"]) == 0
     started, begun = workers.started, []
@@ -77,12 +77,12 @@ def test_networks_that_do_not_fit_at_once_are_trained_in_blocks_to_the_same_bits
 
 
 @pytest.mark.parametrize("more", [[], ["--technique", "consensus"]])
-def test_what_does_not_fit_in_blocks_either_is_one_sentence_before_training(more, capsys):
+def test_what_does_not_fit_in_groups_either_is_one_sentence_before_training(more, capsys):
     flags = [*TOY, "--hidden", "64", "--replicas", "100", "--memory", "0.12", "--out", "never"]
     assert train.main([*flags, *more]) == 1
-    said = capsys.readouterr().err
-    assert "100 networks 2-64-2 need 0." in said
-    assert "GiB and --memory allows 0.12: choose fewer --replicas" in said
+    printed = capsys.readouterr().err
+    assert "100 networks 2-64-2 need 0." in printed
+    assert "GiB and --memory allows 0.12: choose fewer --replicas" in printed
     assert not os.path.exists("never")
 
 
@@ -141,10 +141,10 @@ def test_ctrl_c_stops_all_after_a_checkpoint_and_no_process_is_left():
     while not os.path.exists("run/checkpoint.npz") and time.monotonic() < began + 60:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, printed = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "to go on: python -m tinydiv.train --resume run" in said
-    assert "Traceback" not in said
+    assert "to go on: python -m tinydiv.train --resume run" in printed
+    assert "Traceback" not in printed
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True)
     assert children.stdout == ""
 
@@ -163,14 +163,14 @@ def test_a_process_that_dies_is_one_sentence(monkeypatch, capsys):
     assert "a process that trained some of the networks has ended" in capsys.readouterr().err
 
 
-def test_networks_that_see_each_other_are_not_split(capsys):
+def test_networks_that_depend_on_each_other_are_not_split(capsys):
     flags = [*TOY, "--replicas", "4", "--technique", "consensus"]
     assert train.main([*flags, "--workers", "2"]) == 2
     assert "--workers 2 cannot split these networks: consensus lets" in capsys.readouterr().err
     assert train.main(flags) == 0
 
 
-def test_blocks_are_even_small_enough_and_cover_all():
+def test_groups_are_even_small_enough_and_cover_all():
     for replicas in (1, 5, 31, 32, 33, 256, 1000):
         for count in (1, 2, 3, 16):
             blocks = workers.split(replicas, count)

@@ -47,13 +47,13 @@ def near(name: str, names: Sequence[str]) -> list[str]:
     A name may go on from any of its words, its first above all: "he" means he-normal, "energy" means
     hyperspherical-energy. Two of the letters must be there. Capitals make no difference.
     """
-    said = name.strip().lower()
+    wanted = name.strip().lower()
     words = {known: known.lower().replace("_", "-") for known in names}
-    start = said.replace("_", "-")
+    start = wanted.replace("_", "-")
     longer = [known for known, word in words.items() if word.startswith(start)]
     longer += [known for known, word in words.items() if f"-{start}" in word]
     spelt = {known.lower(): known for known in names}
-    alike = [spelt[word] for word in get_close_matches(said, spelt, n=1, cutoff=0.5)]
+    alike = [spelt[word] for word in get_close_matches(wanted, spelt, n=1, cutoff=0.5)]
     return list(dict.fromkeys((longer[:1] if len(start) > 1 else []) + alike))
 
 

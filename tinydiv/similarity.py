@@ -67,12 +67,12 @@ class Correlations:
     def debiased(self, mean: Array) -> tuple[Array, float]:
         """A mean r^2 over pairs (...,) without what chance gives, and its slope by that mean.
 
-        Independent neurons have E r^2 = b = 1/(N-1), so it becomes (mean - b) / (1 - b); it stays 0
-        where there is no pair to measure.
+        Independent neurons have E r^2 = b = 1/(N-1), so it becomes (mean - b) / (1 - b); where
+        there is no pair to measure the mean is 0, and stays so.
         """
         chance = 1 / max(self.Z.shape[-2] - 1, 2)
         some = xp.sum(self.alive, axis=(-2, -1)) > 1
-        return xp.where(some, (mean - chance) / (1 - chance), 0 * mean), 1 / (1 - chance)
+        return xp.where(some, (mean - chance) / (1 - chance), mean), 1 / (1 - chance)
 
     def backward(self, M: Array) -> Array:
         """dA from M = dL/dR (..., H, H), exact for every eps: dZ = Z (M + M') / N, then `to_A`."""

@@ -111,7 +111,7 @@ def cell(rows, column, setting, base):
 
 def markdown(rows, found):
     """The three columns for people, a table per setting."""
-    said = [
+    lines = [
         "# Decorrelated starts in three columns",
         "",
         "The paper's claim (about 40 % relative over the first five epochs), tested under our definition: "
@@ -126,21 +126,25 @@ def markdown(rows, found):
     ]
     columns = ("equal scale", "best scale", "as shipped")
     for setting in SETTINGS:
-        said += ["", f"## {setting}", "", "| base | " + " | ".join(columns) + " |"]
-        said.append("|---" * (len(columns) + 1) + "|")
+        lines += ["", f"## {setting}", "", "| base | " + " | ".join(columns) + " |"]
+        lines.append("|---" * (len(columns) + 1) + "|")
         for base in BASES:
             cells = [cell(rows, column, setting, base) for column in columns]
-            said.append(f"| {base} | " + " | ".join(cells) + " |")
-        said += ["", "Step by step at the scale of Glorot's draw, each against the plain draw:", ""]
-        said += ["| arm | points | relative | p, Holm | seeds |", "|---|---|---|---|---|"]
+            lines.append(f"| {base} | " + " | ".join(cells) + " |")
+        lines += [
+            "",
+            "Step by step at the scale of Glorot's draw, each against the plain draw:",
+            "",
+        ]
+        lines += ["| arm | points | relative | p, Holm | seeds |", "|---|---|---|---|---|"]
         for column, where, c, g in rows:
             if (column, where) == ("steps", setting):
                 d = [100 * v for v in ends(c.interval)]
-                said.append(
+                lines.append(
                     f"| {c.arm} | {d[0]:+.1f} [{d[1]:.1f}, {d[2]:.1f}] | {100 * g.estimate:+.1f} % "
                     f"| {c.p_holm:.2g} | {c.n} |"
                 )
-    return "\n".join(said) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def draw(rows, path):

@@ -42,7 +42,7 @@ def main():
 def report(mutants, options):
     known, counts, began = set(known_survivors()), Counter(), time.monotonic()
 
-    def told(mutant, answer):
+    def on_answer(mutant, answer):
         if answer.by:
             counts[answer.by] += 1
             if mutant.name in known:
@@ -59,9 +59,9 @@ def report(mutants, options):
         if sys.stderr.isatty() or done % 100 == 0:
             print(f"\r{done} of {len(mutants)}", end="", file=sys.stderr, flush=True)
 
-    ask(mutants, told, options.workers, tests=not options.no_tests and (options.tests or True))
-    said = ", ".join(f"{count} {who}" for who, count in counts.most_common())
-    print(f"\n{len(mutants)} mutants in {time.monotonic() - began:.0f} s: {said}")
+    ask(mutants, on_answer, options.workers, tests=not options.no_tests and (options.tests or True))
+    summary = ", ".join(f"{count} {who}" for who, count in counts.most_common())
+    print(f"\n{len(mutants)} mutants in {time.monotonic() - began:.0f} s: {summary}")
     return 1 if counts["survivors"] or counts["wrongly listed"] else 0
 
 

@@ -67,7 +67,7 @@ def noticed(mutant, pool=None):
 # One process each --------------------------------------------------------------------------------
 
 
-def ask(mutants, told, workers=None, tests=True, patience=PATIENCE):
+def ask(mutants, on_answer, workers=None, tests=True, patience=PATIENCE):
     """Call told(mutant, Noticed) for every mutant, as they come in; `workers` of them at a time.
 
     tests: ask the tests as well, or those of them alone that a pytest expression (-k) names.
@@ -75,7 +75,7 @@ def ask(mutants, told, workers=None, tests=True, patience=PATIENCE):
 
     def all_of_them(pool=None):
         for answered in _answers(list(mutants), workers, pool, patience):
-            told(*answered)
+            on_answer(*answered)
 
     if tests:
         in_the_pool(all_of_them, named="" if tests is True else tests)

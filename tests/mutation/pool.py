@@ -32,8 +32,8 @@ def in_the_pool(work, named=""):
     """
     chosen = f"{LEFT_OUT} and ({named})" if named else LEFT_OUT
     pool = Pool(work)
-    asked = ["-s", "-p", "no:cacheprovider", "-m", "not slow and not gpu", "-k", chosen]
-    code = pytest.main([*asked, *(str(TESTS / name) for name in FILES)], plugins=[pool])
+    options = ["-s", "-p", "no:cacheprovider", "-m", "not slow and not gpu", "-k", chosen]
+    code = pytest.main([*options, *(str(TESTS / name) for name in FILES)], plugins=[pool])
     if not pool.worked or code != pytest.ExitCode.OK:
         raise RuntimeError(f"pytest did not get through: {code!r}")
 

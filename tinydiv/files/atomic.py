@@ -62,5 +62,5 @@ def sweep(folder: Path) -> None:
 
 def reason(error: OSError) -> str:
     """The system's message, as half a sentence: "no space left on device"."""
-    said = error.strerror or str(error) or type(error).__name__
-    return said[:1].lower() + said[1:]
+    message = error.strerror or str(error) or type(error).__name__
+    return message[:1].lower() + message[1:]
