@@ -1,4 +1,4 @@
-"""A CuPy that believes in a GPU: the stand-in's arrays, and cuBLAS played on host memory.
+"""A CuPy that acts as if there were a GPU: the stand-in's arrays, and cuBLAS computed on host memory.
 
 `install(monkeypatch)` puts it in the place of `import cupy`, with its failures chosen by the test.
 It proves the road that the stand-in does not take: `use("cupy")`, the probe, and the order of the

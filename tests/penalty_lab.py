@@ -58,7 +58,7 @@ def run_step(net, X, Y, spec, loss="cross-entropy", task=True, number=0, seeds=N
 
 @dataclass
 class Seen:
-    """What one penalty said about some arrays: its value and its gradients, on the host."""
+    """One penalty's value and its gradients for some arrays, on the host."""
 
     value: np.ndarray
     dA: np.ndarray | None = None

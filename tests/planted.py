@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fault:
-    """One wrong edit, and what the doctor is expected to say about one array."""
+    """One wrong edit, and the doctor's expected finding about one array."""
 
     name: str
     right: str
@@ -625,7 +625,7 @@ GALLERY = {
 
 @dataclass(frozen=True)
 class Gap:
-    """A technique with a fault that shows at some points only, and what the report must say of it."""
+    """A technique with a fault that shows at some points only, and what the report must have about it."""
 
     name: str
     code: str

@@ -23,7 +23,7 @@ LAYERS = [cls for cls in TECHNIQUES.values() if kind_of(cls) == "layer"]
 
 
 def right_case(seed):
-    """One random case; the seed says which."""
+    """One random case, drawn from the seed."""
     rng = np.random.default_rng(seed)
     return (of_network, of_penalty, of_loss, of_layer, of_network)[seed % 5](rng, seed)
 

@@ -45,7 +45,7 @@ METHODS |= {"all", "any", "argsort", "cumsum", "cumprod", "clip", "diagonal", "r
 METHODS |= {"reshape", "roll", "sort", "squeeze", "swapaxes", "take", "take_along_axis", "trace"}
 METHODS |= {"transpose", "moveaxis", "expand_dims", "where", "solve", "inv", "det", "slogdet"}
 METHODS |= {"eigh", "eigvalsh", "svd", "qr", "cholesky", "pinv", "norm"}
-"""Functions that ask their first argument for a method or its dtype: numbers and lists have none."""
+"""Functions that use a method or the dtype of their first argument: numbers and lists have none."""
 ABSENT = {"random", "fft", "cuda", "testing"}
 """Parts of CuPy that the stand-in does not offer: numbers come from randomness and philox."""
 

@@ -71,7 +71,7 @@ def stop(name):
 
 
 def called_by_products():
-    """Was the function that asks called from products.py?"""
+    """Was the calling function called from products.py?"""
     return sys._getframe(2).f_globals.get("__name__") == "tinydiv.products"
 
 
@@ -311,7 +311,7 @@ for _to in (float, int, bool, complex, str, repr):
 
 
 class FusedNumber:
-    """A number inside a fused function: it may meet arrays only.
+    """A number inside a fused function: it may be combined with arrays only.
 
     CuPy 14.2 computes number with number in float16 there.
     """

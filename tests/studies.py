@@ -75,7 +75,7 @@ def tuned_study(**settings):
 
 
 def run(study, out, executor="serial", **how):
-    """Run in this process unless told otherwise, quietly and without figures."""
+    """Run in this process by default, quietly and without figures."""
     how = {"show": False, "figures": False, **how}
     return run_study(study, out, executor=executor, **how)
 

@@ -608,4 +608,4 @@ TABLE: dict[str, Row] = {
     "gradmax": Row(settings="first=5"),
     "net2net": Row(settings="first=5"),
 }
-"""By 300 iterations srip's power steps have arrived; test_penalties_meaning.py says what fewer do."""
+"""By 300 iterations srip's power steps have arrived; test_penalties_meaning.py tests what fewer do."""

@@ -1,4 +1,4 @@
-"""Many trials of learned sizes at once: the same numbers as the general network, and each arm's promise."""
+"""Many trials of learned sizes at once: the numbers of the general network, and gradients of each arm."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""One array module: choosing it, what is said where it cannot work, and the road to cuBLAS."""
+"""One array module: choosing it, the sentences where it cannot work, and the calls of cuBLAS."""
 
 import sys
 import types

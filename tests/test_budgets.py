@@ -1,4 +1,4 @@
-"""What a plain training step costs on a GPU, counted on the stand-in: these numbers are promises.
+"""What a plain training step costs on a GPU, counted on the stand-in: these numbers are upper bounds.
 
 If a change makes one of them smaller, write the new number here; if larger, say why in the commit.
 """

@@ -1,4 +1,4 @@
-"""results/carried_over says what its runs say, and one of the runs comes out again."""
+"""The numbers in results/carried_over are those of its runs, and one of the runs is reproduced."""
 
 import csv
 import gzip

@@ -1,4 +1,4 @@
-"""Any function with its gradients can be checked where it stands; mistakes are told in one sentence."""
+"""Any function with its gradients can be checked; mistakes are refused in one sentence."""
 
 import numpy as np
 import pytest

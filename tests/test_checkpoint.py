@@ -46,7 +46,7 @@ STEPS = 48
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nobody catches it, nobody cleans up."""
+    """Stands for SIGKILL: it cannot be caught, and nothing is cleaned up."""
 
 
 def run(*flags):

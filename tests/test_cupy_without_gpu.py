@@ -172,7 +172,7 @@ UNARY = [
 
 @pytest.fixture
 def dtype_in_cupy(cupy):
-    """(ufunc, arguments) -> the dtype of its result, asked of the code that chooses CuPy's kernels."""
+    """(ufunc, arguments) -> the dtype of its result, from the code that chooses CuPy's kernels."""
     scalar = pytest.importorskip("cupy._core._scalar", reason="CuPy is not installed")
     if not hasattr(scalar, "CScalar") or not hasattr(cupy.add, "_ops"):
         pytest.skip("CuPy is not installed in a version whose choice of kernels can be read")

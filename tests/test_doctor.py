@@ -1,4 +1,4 @@
-"""The doctor: every planted fault gets its name, and no right gradient is ever blamed."""
+"""The doctor: every planted fault is named, and no right gradient is reported as wrong."""
 
 import itertools
 
@@ -36,7 +36,7 @@ def own(tmp_path):
 
 
 def cases_of(thing):
-    """What the checker asks of a class or a function, in its order."""
+    """The cases of a class or a function, in the checker's order."""
     if not isinstance(thing, type):
         if thing.__name__ == "backward":
             return network_cases(backward=thing)
@@ -122,7 +122,7 @@ class Squares(ActivationPenalty):
     ],
 )
 def test_strengths_on_the_wrong_axis_are_named(way, code):
-    """With as many networks as neurons, a strength of shape (R,) raises no error: it meets the neurons."""
+    """With as many networks as neurons, a strength of shape (R,) raises no error: it multiplies neurons."""
     penalty = Squares()
     penalty.way = way
     case = objective_case(penalty, {}, points.SQUARE, "tanh", 0)
@@ -278,7 +278,7 @@ def test_figures_are_those_of_the_code_whatever_weights_and_strengths(
 
 
 def test_a_small_extra_term_is_not_reported_as_an_eps(own):
-    """A term of a thousandth, like an eps, is small: which of the two it is cannot be told."""
+    """A term of a thousandth, like an eps, is small: which of the two it is cannot be decided."""
     penalty = own(WHOLE.replace("GRADIENT", "W + 0.003 * W**2"))()
     verdict = judge(objective_case(penalty, {}, points.SQUARE, "tanh", 0))[0]
     assert verdict.finding.code == "nearly"

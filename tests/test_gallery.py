@@ -1,4 +1,4 @@
-"""The gallery: one network per technique, the same start, a matrix each; and what it lets us see."""
+"""The gallery: one network per technique, the same start, a matrix each; and what the matrices show."""
 
 import re
 

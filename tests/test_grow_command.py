@@ -1,4 +1,4 @@
-"""python -m tinydiv.grow: each comparison in small, resumed, and told off in one sentence."""
+"""python -m tinydiv.grow: each comparison in small, resumed, and mistakes in one sentence."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Growing networks: gradients by PyTorch, neurons that sleep, waking them, and what cannot be asked."""
+"""Growing networks: gradients by PyTorch, neurons that sleep, waking them, and refused settings."""
 
 import numpy as np
 import pytest

@@ -17,7 +17,7 @@ SEEDS = sorted(path.parent.name for path in HERE.glob("mask*/seeds.csv.gz"))
 FASHION = sorted(path.parent.name for path in HERE.glob("fashion*/seeds.csv.gz"))
 CONDENSED = sorted(path.parent.name for path in HERE.glob("condense*/table.md"))
 SWEPT = (("growing", "grown"), ("growing-plain", "grown-plain"), ("growing", "grown-input-1"))
-"""What the bands of lambda are told for."""
+"""The bands of lambda that the text names."""
 
 
 def config(name):

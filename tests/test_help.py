@@ -1,4 +1,4 @@
-"""The help of every command, as a stranger reads it: what it prints must work as printed."""
+"""The help of every command: what it prints must work as printed."""
 
 import importlib
 import re

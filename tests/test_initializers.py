@@ -1,4 +1,4 @@
-"""Starts: what each scheme promises, on ordinary data and on data that are short of directions."""
+"""Starts: the property of each scheme, on ordinary data and on data of low rank."""
 
 import time
 

@@ -350,7 +350,7 @@ def test_redo_replaces_dormant_neurons_and_keeps_the_function(backend):
 
 
 def test_redo_leaves_no_neuron_dead_for_good(backend):
-    """Recycled neurons fire on the probe set, hear from their outgoing weights, and speak again."""
+    """Recycled neurons are active on the probe set, get a gradient, and have outgoing weights again."""
     lab, dead = with_dead_neurons("redo:every=5,layers=1")
     for number in range(30):
         lab.step(number)
@@ -864,7 +864,7 @@ def allowed(*specs, **settings):
 
 @pytest.mark.parametrize("first", NAMES)
 def test_allowed_pairs_work_together(first):
-    """Every intervention beside every other technique: it keeps its promise, and all stays finite."""
+    """Every intervention beside every other technique: it keeps its invariant, and all stays finite."""
     moment, promise = TABLE[first].moment, TABLE[first].keeps
     partners = 0
     for second in sorted(name for name, cls in TECHNIQUES.items() if not cls.needs):

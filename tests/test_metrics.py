@@ -25,7 +25,7 @@ CLASSES = 4
 
 
 def layer(D=7, H=6, N=60, K=4, R=None, seed=0, kind="usual"):
-    """Random neurons as plain arrays; some alike, some dead, if asked for."""
+    """Random neurons as plain arrays; with settings for some alike and some dead."""
     rng = np.random.default_rng(seed)
     lead = () if R is None else (R,)
     W, b = rng.normal(size=(*lead, D, H)), rng.normal(size=(*lead, 1, H))
@@ -372,7 +372,7 @@ RANGES = {
     "condensation": (0, 8),
     "ambiguity": (0, np.inf),
 }
-"""What a metric can be at H = 8, D = 7, N = 60, as its docstring says; all others lie in [0, 1]."""
+"""The range of a metric at H = 8, D = 7, N = 60, by its docstring; all others lie in [0, 1]."""
 
 
 def dying(dtype):

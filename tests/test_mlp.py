@@ -1,4 +1,4 @@
-"""The network: every gradient against PyTorch, one network against many, and what users meet."""
+"""The network: every gradient against PyTorch, one network against many, and mistakes in one sentence."""
 
 import numpy as np
 import pytest

@@ -37,7 +37,7 @@ def mutants():
 
 
 def asked(chosen, **how):
-    """Name -> who noticed it."""
+    """Name -> what found it."""
     answers = {}
     ask(chosen, lambda mutant, answer: answers.update({mutant.name: answer}), workers=1, **how)
     return answers
@@ -146,11 +146,11 @@ QUICK = (
     "(autograd and fewer and tanh) or dead_neurons or pytorchs or running_statistics or "
     "wherever_they_stand or first_step or weight_decay or formulas_by_hand or redundant_neuron"
 )
-"""The tests that notice the most in the least time."""
+"""The tests that find the most in the least time."""
 
 
 def test_a_sample_of_mutants_is_found(mutants):
-    """Some at random, by the checker and the tests; what the quick ones do not see, all are asked of."""
+    """Some at random, by the checker and the quick tests, then by all tests."""
     sample = random.Random(7).sample(sorted(set(mutants) - set(SURVIVORS)), 16)
     left = survivors_of(sample, "--tests", QUICK)
     assert len(left) < len(sample) / 2

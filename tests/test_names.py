@@ -1,4 +1,4 @@
-"""What the source may say: names that CuPy has, no NumPy in the core, arrows that point down.
+"""What the source may contain: names that CuPy has, no NumPy in the core, arrows that point down.
 
 These tests read the code and run nothing of it, so they see the lines that no other test reaches.
 """

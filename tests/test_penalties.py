@@ -84,7 +84,7 @@ def test_gradient_is_that_of_autograd(torch, spec, shape, activation):
 @pytest.mark.parametrize("layers", ["1", "2", "1+2"])
 @pytest.mark.parametrize("name", ["contribution-coherence", "contribution-gram"])
 def test_contributions_to_any_layer_are_those_of_autograd(torch, name, layers):
-    """What neurons say to the next layer; where none is named, it is the last hidden one, as ever."""
+    """Contributions to the next layer; without layers= those of the last hidden one, as before."""
     net = network([4, 5, 6, 3], seed=1, activation="tanh", dtype="float64")
     X, Y = numbers(9, 4, seed=2), labels(9, classes=3, seed=3)
     spec = f"{name}:layers={layers}"

@@ -1,4 +1,4 @@
-"""What each penalty promises, what it cannot tell apart, and how a network cheats it.
+"""What each penalty lowers, which networks it cannot distinguish, and how a network cheats it.
 
 The sentences of the docstrings, one by one, with the numbers that they quote.
 """
@@ -26,7 +26,7 @@ def value(spec, **arrays):
     return float(Bench(**arrays)(spec).value)
 
 
-# Alone, each does what it promises ---------------------------------------------------------------
+# Trained on alone, each lowers its measure ---------------------------------------------------------------
 #
 # A network of 6 neurons that begin nearly alike is trained on the penalty alone; the judge is a
 # measure written here, not the penalty's own value.
@@ -80,7 +80,7 @@ def test_training_on_it_alone_lowers_its_measure(spec):
     ],
 )
 def test_exact_twins_are_never_parted(spec):
-    """Two neurons that agree in everything get the same gradient: no penalty can tell them apart.
+    """Two neurons that agree in everything get the same gradient: no penalty can separate them.
 
     Left out: the peak of coherence and the spanning tree, which choose one of several equal pairs.
     """
@@ -204,7 +204,7 @@ def test_the_derivative_of_the_normalisation_is_no_detail(shared, low, high):
 
 @pytest.mark.parametrize("spec", ["pearson", "mean-abs-pearson"])
 def test_a_neuron_that_falls_silent_lowers_a_penalty_on_correlations(spec):
-    """It says the same as before, at a hundredth of the size: eps hides that, below sqrt(eps)."""
+    """Its responses are the same at a hundredth of the size: eps hides that, below sqrt(eps)."""
     A = normal(64, 4)
     A[:, 1] = A[:, 0] + 0.1 * A[:, 1]
     before = value(spec, A=A)
@@ -280,7 +280,7 @@ def test_twins_however_large_are_no_more_than_alike(form):
 
 
 def test_logdet_sees_redundancy_that_no_pair_shows():
-    """c = a + b: no pair correlates above .72, and yet one of the three says nothing new."""
+    """c = a + b: no pair correlates above .72, and yet one of the three is redundant."""
     A = normal(2000, 3)
     A[:, 2] = A[:, 0] + A[:, 1] + 0.01 * A[:, 2]
     r = np.abs(off(corr(A))).max()
@@ -292,7 +292,7 @@ def test_logdet_sees_redundancy_that_no_pair_shows():
 
 
 def test_logdet_is_twice_the_total_correlation_per_neuron():
-    """Two Gaussian neurons with correlation r tell -1/2 log(1 - r^2) nats twice."""
+    """Two Gaussian neurons with correlation r share -1/2 log(1 - r^2) nats."""
     A = normal(50, 2) @ np.array([[1, 0.7], [0, 1]])
     r = corr(A)[0, 1]
     nats = 2 * value("logdet-correlation:delta=1e-9,eps=1e-9", A=A) / 2

@@ -1,4 +1,4 @@
-"""The page: its two networks are those of train, its server lets nobody else in, and a browser shows it."""
+"""The page: its two networks are those of train, its server refuses other pages, and a browser shows it."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""The README tells the truth: its code runs, its commands exist, its files and links are there."""
+"""The README is right: its code runs, its commands exist, its files and links are there."""
 
 import re
 import shlex

@@ -54,7 +54,7 @@ def gains(column, setting, unit, bases=BASES):
 
 
 def spread(column, optimizer, unit, *data):
-    """Smallest and largest gain over the data sets, as prose says it."""
+    """Smallest and largest gain over the data sets, as the text writes it."""
     every = [g for d in data for g in gains(column, f"{d}, {optimizer}", unit)]
     sign, end = ("+", " %") if unit == "%" else ("", " points")
     return f"{sign}{min(every):.1f} to {sign}{max(every):.1f}{end}"

@@ -1,4 +1,4 @@
-"""python -m tinydiv.starts: pictures of what a start does, and numbers that can be believed."""
+"""python -m tinydiv.starts: pictures of what a start does, and the right numbers."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tinydiv.starts import command as starts
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """The command, run once on few steps: (exit code, what it said, folder)."""
+    """The command, run once on few steps: (exit code, its output, folder)."""
     import contextlib
     import io
 

@@ -1,4 +1,4 @@
-"""What a study is: arms, settings, seeds; how files say it; what is refused, in one sentence."""
+"""What a study is: arms, settings, seeds; how files define it; what is refused, in one sentence."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""python -m tinydiv.study, as a stranger meets it."""
+"""python -m tinydiv.study: its output, its folder, its mistakes."""
 
 import json
 import shutil

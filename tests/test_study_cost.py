@@ -1,4 +1,4 @@
-"""Counted work: exact where arithmetic says what it must be, untouched numbers, amortised rare actions."""
+"""Counted work: exact where it can be derived, unchanged numbers, rare actions by their share."""
 
 from itertools import pairwise
 

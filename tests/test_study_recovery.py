@@ -23,7 +23,7 @@ on_linux = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="read
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The study file, and the folder of a run that nobody disturbed."""
+    """The study file, and the folder of a run that was not interrupted."""
     base = tmp_path_factory.mktemp("whole")
     (base / "mine.toml").write_text(TOML)
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Blocks, workers and data: what a network is, wherever and beside whomever it is trained."""
+"""Stacks, workers and data: a network is the same wherever it is trained, and with any others."""
 
 import dataclasses
 import os
@@ -187,7 +187,7 @@ def test_a_head_start_is_training_that_is_not_counted(source):
 
 
 def test_looks_in_the_middle_of_an_epoch_measure_what_records_do(source):
-    """Step 8 ends epoch 1; looked at from the middle of a longer epoch it must say the same."""
+    """Step 8 ends epoch 1; measured in the middle of a longer epoch it must be the same."""
     small = trials_of(small_study([Arm("plain")], seeds=2, measure=Measure(steps=(5, 8))))
     out = running.carry_out(running.Task(Stack(tuple(small)), source(small[0])))
     assert out.step.tolist() == [0, 5, 8, 16, 24]

@@ -1,4 +1,4 @@
-"""What a study says: numbers read off curves, comparisons, choices, controls, tables and pictures."""
+"""The results of a study: numbers read off curves, comparisons, choices, controls, tables, pictures."""
 
 import csv
 import dataclasses
@@ -291,7 +291,7 @@ def test_a_planted_effect_is_found(controlled):
 
 
 def test_a_difference_between_equal_arms_is_found(controlled):
-    """A/A with an effect in it: seeds of one side that were, say, picked."""
+    """A/A with an effect in it: for example the seeds of one side were chosen."""
     results = controlled.results
     other = Results(results.study, dict(results.curves), results.data)
     for one in results.trials(Cell("all", "default", "A/A")):

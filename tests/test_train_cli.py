@@ -37,7 +37,7 @@ TOY = ["--data", "moons:n_train=200,n_test=50", "--hidden", "5", "--epochs", "2"
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch):
-    """Every test starts in an empty folder, as a stranger does."""
+    """Every test starts in an empty folder, as a new user does."""
     folder = tmp_path / "empty"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -1,4 +1,4 @@
-"""Networks in blocks over several processes: the same bits, nothing lost, one sentence at the end."""
+"""Networks in groups over several processes: the same bits, nothing lost, one sentence at the end."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The same networks and losses in PyTorch, differentiated by its autograd: a judge from outside.
+"""The same networks and losses in PyTorch, differentiated by its autograd: an independent reference.
 
 Everything here takes and gives NumPy arrays in float64.
 """

@@ -1,4 +1,4 @@
-"""Mutation tests: spoil every gradient in every small way, and see that something notices.
+"""Mutation tests: spoil every gradient in every small way, and see that a check or a test fails.
 
     python -m tests.mutation                        all mutants
     python -m tests.mutation decov MLP.backward     those of some subjects or functions

@@ -1,4 +1,4 @@
-"""Who notices a mutant? First the checker, at the points where it checks; then the tests.
+"""What finds a mutant? First the checker, at the points where it checks; then the tests.
 
 Every mutant lives in a process of its own, forked from this one: what it breaks dies with it, and one that
 never ends is stopped.
@@ -22,19 +22,19 @@ PATIENCE = 120
 """Seconds after which a mutant counts as noticed: it does not end."""
 
 AT_FIRST, AT_MOST = 2, 12
-"""Of the subjects that run through a shared function, so many are asked before the tests and in all."""
+"""Of the subjects that run through a shared function, so many are checked before the tests and in all."""
 
 
 @dataclass(frozen=True)
 class Noticed:
-    """Who noticed a mutant, and how it showed; nobody if `by` is empty."""
+    """What found a mutant, and how it showed; `by` is empty if nothing did."""
 
     by: str = ""
     how: str = ""
 
 
 def by_checker(subjects, seed=0):
-    """How the first failing gradient shows, or None if the checker sees nothing wrong."""
+    """How the first failing gradient shows, or None if the checker finds nothing wrong."""
     for subject in subjects:
         report = Report(seed)
         try:
@@ -52,7 +52,7 @@ def by_checker(subjects, seed=0):
 
 
 def noticed(mutant, pool=None):
-    """Ask the checker, then a pool of tests, in this very process; at last the checker's other subjects."""
+    """Run the checker, then a pool of tests, in this process; at last the checker's other subjects."""
     subjects = mutant.target.subjects
     with mutant.in_place():
         if how := by_checker(subjects[:AT_FIRST]):
@@ -68,7 +68,7 @@ def noticed(mutant, pool=None):
 
 
 def ask(mutants, on_answer, workers=None, tests=True, patience=PATIENCE):
-    """Call told(mutant, Noticed) for every mutant, as they come in; `workers` of them at a time.
+    """Call on_answer(mutant, Noticed) for every mutant, as they come in; `workers` of them at a time.
 
     tests: ask the tests as well, or those of them alone that a pytest expression (-k) names.
     """
@@ -106,7 +106,7 @@ def _answers(mutants, workers, pool, patience):
 
 
 def _fork(mutant, pool: Pool | None):
-    """Start a process that writes who noticed, and how, into a pipe."""
+    """Start a process that writes what found the mutant, and how, into a pipe."""
     sys.stdout.flush()
     sys.stderr.flush()
     end, start = os.pipe()

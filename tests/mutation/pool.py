@@ -1,4 +1,4 @@
-"""The tests that are asked about a mutant: collected once, and only those that run its function.
+"""The tests that are run on a mutant: collected once, and only those that run its function.
 
 Which tests run which function is measured, not listed: every test runs once, in a process of its own,
 while the calls are watched. A mutant then meets the tests that call its function, the quickest first.
@@ -20,8 +20,8 @@ TESTS = Path(__file__).parent.parent
 FILES = ("test_penalties.py", "test_penalties_meaning.py", "test_layers.py", "test_techniques.py")
 FILES += ("test_losses.py", "test_mlp.py", "test_optimizers.py", "test_growing.py")
 LEFT_OUT = "not standin and not stated_cost"
-"""The stand-in for CuPy runs the same formulas: to ask it again would cost twice the time. And a test
-that counts operations notices every edit, but not that a gradient is wrong."""
+"""The stand-in for CuPy runs the same formulas: to run it again would cost twice the time. And a test
+that counts operations fails for every edit, but not that a gradient is wrong."""
 
 
 def in_the_pool(work, named=""):

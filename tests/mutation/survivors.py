@@ -1,4 +1,4 @@
-"""Mutants that nobody can notice, because they compute the same: listed by name in survivors.txt."""
+"""Mutants that no test can find, because they compute the same: listed by name in survivors.txt."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ FILE = Path(__file__).with_name("survivors.txt")
 
 
 def known_survivors():
-    """Name -> why it cannot be noticed. In the file, the reason stands in # lines above its names."""
+    """Name -> why it cannot be found. In the file, the reason stands in # lines above its names."""
     found = {}
     for paragraph in FILE.read_text().split("\n\n"):
         lines = paragraph.strip().splitlines()

@@ -209,7 +209,7 @@ def mutants_of(target):
 
 
 def all_mutants(only=()):
-    """All mutants; or those of named subjects, of functions whose name ends as asked, or of that name."""
+    """All mutants; or those of named subjects, of functions whose name ends so, or of that name."""
     for target in targets():
         whole = any(target.name.endswith(name) or name in target.subjects for name in only)
         for mutant in mutants_of(target):

@@ -22,7 +22,7 @@ from tinydiv.loop import DeviceData, listed
 from tinydiv.losses import accuracy, one_hot
 from tinydiv.mlp import MLP
 from tinydiv.similarity import correlations, off_diagonal
-from tinydiv.stats import Interval, bca_interval, spearman
+from tinydiv.stats import Interval, bca_interval, intervals, spearman
 
 ROWS = 1000
 """Samples that are looked at in one go."""
@@ -182,12 +182,7 @@ def relation_of_neurons(drop: Array, alike: Array, alive: Array) -> Interval | N
             every.append(spearman(a, d))
     if len(every) < FEWEST:  # too few for an interval over networks
         return every[0] if len(every) == 1 else None
-    return bca_interval(mean_of, [one.estimate for one in every])
-
-
-def mean_of(sample: Array) -> Array:
-    """The mean over the last axis: the statistic of an interval."""
-    return sample.mean(axis=-1)
+    return bca_interval(intervals.mean, [one.estimate for one in every])
 
 
 def members(net: MLP, A: Array, h: int) -> Array:
