@@ -87,6 +87,17 @@ def test_quick_is_small_and_processes_change_nothing(tmp_path, capsys):
         (["auxiliary", "--sweep", "3", "--lam", "1"], "leave out --lam"),
         (["auxiliary", "--out", " "], "--out needs the name of a folder"),
         (["auxiliary", "--trails", "3"], "--trials"),
+        (["mask", "--tasks", "bezel"], "bessel"),
+        (["mask", "--arms", "statik"], "static"),
+        (["mask", "--widths", "0"], "every number of --widths must be a whole number from 1"),
+        (["mask", "--widths", "none"], "nothing to compare"),
+        (["mask", "--points", "3"], "--points must be a whole number from 10"),
+        (["mask", "--lrs", "-1"], "--lrs must be a number from 0"),
+        (["fashion", "--first", "40"], "--first 40 neurons are more than the room of 32"),
+        (["fashion", "--arms", "rondom"], "random"),
+        (["fashion", "--data", "fashion-mimi"], "fashion-mini"),
+        (["fashion", "--beside", "decof"], "decov"),
+        (["fashion", "--every", "none", "--data", "fashion-mini"], "nothing to compare"),
     ],
 )
 def test_mistakes_are_one_sentence(flags, sentence, capsys):
@@ -170,24 +181,6 @@ def test_an_open_schedule_does_not_depend_on_the_task():
     assert spread["gate"] < 1e-3 < spread["gate-closed"]
 
 
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["mask", "--tasks", "bezel"], "bessel"),
-        (["mask", "--arms", "statik"], "static"),
-        (["mask", "--widths", "0"], "every number of --widths must be a whole number from 1"),
-        (["mask", "--widths", "none"], "nothing to compare"),
-        (["mask", "--points", "3"], "--points must be a whole number from 10"),
-        (["mask", "--lrs", "-1"], "--lrs must be a number from 0"),
-    ],
-)
-def test_mistakes_about_masks_are_one_sentence(flags, sentence, capsys):
-    assert main(flags) == 2
-    printed = capsys.readouterr().err.strip()
-    assert sentence in printed
-    assert len(printed.splitlines()) == 1
-
-
 # Images at equal flops ---------------------------------------------------------------------------
 
 
@@ -214,20 +207,3 @@ def test_fashion_compares_every_way_to_grow(tmp_path, capsys):
     assert (out / "12.png").is_file()
     assert main([*flags, "--steps", "70"]) == 2
     assert "was begun with steps 60, not 70" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["fashion", "--first", "40"], "--first 40 neurons are more than the room of 32"),
-        (["fashion", "--arms", "rondom"], "random"),
-        (["fashion", "--data", "fashion-mimi"], "fashion-mini"),
-        (["fashion", "--beside", "decof"], "decov"),
-        (["fashion", "--every", "none", "--data", "fashion-mini"], "nothing to compare"),
-    ],
-)
-def test_mistakes_about_images_are_one_sentence(flags, sentence, capsys):
-    assert main(flags) == 2
-    printed = capsys.readouterr().err.strip()
-    assert sentence in printed
-    assert len(printed.splitlines()) == 1

@@ -21,6 +21,7 @@ from tinydiv.techniques import TECHNIQUES, Techniques, layers_of, place
 from tinydiv.techniques.conflicts import CONFLICTS
 from tinydiv.techniques.orthogonal_gradient import polar_factor
 from tinydiv.techniques.placing import kind_of
+from tinydiv.techniques.reorthogonalise import nearest_frame
 from tinydiv.techniques.sized import Sized
 
 NAMES = sorted(
@@ -500,15 +501,31 @@ def test_reorthogonalise_goes_to_the_nearest_frame(backend):
 
 
 def test_reorthogonalise_part_of_the_way():
-    lab = Lab("reorthogonalise:kappa=0.3,layers=1")
+    """(1 - kappa) U + kappa Q, every column at its old length."""
+    from scipy.linalg import polar
+
+    lab = Lab("reorthogonalise:kappa=0.3,iterations=40,layers=1")
     W = lab.W().copy()
     lab.move()
-    close(column_lengths(lab.W()), column_lengths(W), rtol=1e-9)
+    lengths = column_lengths(W)
+    moved = 0.7 * W / lengths + 0.3 * polar(W / lengths)[0]
+    close(lab.W(), lengths * moved / column_lengths(moved), rtol=1e-9)
 
-    def off(W):
-        return np.abs(cosines_of(W) - np.eye(6)).sum()
 
-    assert 0.1 * off(W) < off(lab.W()) < 0.95 * off(W)
+@pytest.mark.parametrize("size", [0.01, 1, 100])
+def test_the_nearest_frame_is_the_polar_factor_at_every_scale(size, backend):
+    from scipy.linalg import polar
+
+    U = size * to_host(numbers(9, 6))
+    close(nearest_frame(to_device(U), 40), polar(U)[0], rtol=1e-9)
+
+
+def test_the_nearest_frame_keeps_the_directions_that_there_are(backend):
+    """U = P S R' of rank 4: the frame is P on R, and other orthonormal columns fill it up."""
+    P, R = (np.linalg.qr(to_host(numbers(n, 4)))[0] for n in (9, 6))
+    Q = to_host(nearest_frame(to_device(P * [1, 0.7, 0.5, 0.3] @ R.T), 40))
+    close(Q.T @ Q, np.eye(6), atol=1e-9)
+    close(Q @ R, P, atol=1e-9)
 
 
 def test_a_column_of_zeros_stays_and_more_neurons_than_inputs_are_refused():
