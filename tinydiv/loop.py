@@ -488,6 +488,7 @@ def train(
                 factor = plan(loop.step, total)
                 trace = net.forward(X, Context(training=True, step=loop.step))
                 task_loss, dlogits = loss_function(trace.logits, Y)
+                # net.backward, with the gradients of penalties, edited by interventions
                 step = techniques.backward(
                     trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor
                 )

@@ -281,9 +281,8 @@ def number(low: float, high: float) -> Reader[float]:
             found = float(value) if isinstance(value, str | Real) else None
         except (ValueError, OverflowError):
             found = None
-        if (
-            isinstance(value, bool) or found is None or not low <= found <= high
-        ):  # so that nan fails
+        # Written with `not`, so that nan is refused too.
+        if isinstance(value, bool) or found is None or not low <= found <= high:
             raise UsageError(
                 f"{what} must be a number from {low:,g} to {high:,g}, got {shown(value)}"
             )

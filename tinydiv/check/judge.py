@@ -299,9 +299,8 @@ def _measured(
         verdict = _compared(
             case, probe, analytic, random_directions(probe.x, DIRECTIONS, seed), quick=True
         )
-        if (
-            verdict.status != "right" and f"d{probe.name}" not in known
-        ):  # some entries may lie at a kink: measure every entry
+        if verdict.status != "right" and f"d{probe.name}" not in known:
+            # Some entries may lie at a kink: measure every entry.
             verdict = _compared(case, probe, analytic, directions(probe.x)[:LARGEST])
     verdict.entries = size
     return verdict

@@ -61,7 +61,7 @@ def usual(run: Run) -> int:
 
 
 def split(replicas: int, count: int) -> list[range]:
-    """Blocks of at most GROUP networks, as many for each of `count` processes, of nearly equal size."""
+    """Groups of at most GROUP networks, as many for each of `count` processes, of nearly equal size."""
     groups = count * -(-replicas // (count * GROUP))
     ends = [replicas * i // groups for i in range(groups + 1)]
     return [range(a, b) for a, b in pairwise(ends) if a < b]
@@ -369,9 +369,8 @@ class Shared:
     def memory(self, size: int) -> "LastingMemory":
         """So many bytes. Raises RunError where the system shares no more."""
         try:
-            if os.path.isdir(
-                "/dev/shm"
-            ):  # it may be smaller than the memory, and writing then ends us
+            # /dev/shm may be smaller than that, and writing beyond its end kills the process.
+            if os.path.isdir("/dev/shm"):
                 free = os.statvfs("/dev/shm")
                 if free.f_bavail * free.f_frsize < size:
                     raise OSError("/dev/shm is full")

@@ -280,9 +280,7 @@ class Techniques:
         """The state of all techniques, flat: "0.decov.key" by position and name."""
         flat: dict[str, Array] = {}
         for i, (p, _, _, plateau) in enumerate(self._all()):
-            if not isinstance(
-                p.technique, LayerTechnique
-            ):  # its copies in the network are saved below
+            if not isinstance(p.technique, LayerTechnique):  # whose copies in the network are below
                 for key, value in p.technique.state().items():
                     flat[f"{i}.{p.label}.{key}"] = value
             if plateau is not None:

@@ -34,9 +34,7 @@ def update_formulas(
         before = f"(1 - {rate} * {text(decay)}) {name}" if decay and decoupled else name
         mhat, vhat = f"{m} / (1 - {b1}^{t})", f"{v} / (1 - {b2}^{t})"
         counts: list[tuple[str, str]] = []
-        if (
-            optimizer.counts[0] in optimizer.moments
-        ):  # entries were reset: each has its own step count
+        if optimizer.counts[0] in optimizer.moments:  # after a reset: a count for each entry
             c1, c2 = f"c1.{name}", f"c2.{name}"
             mhat, vhat = f"{m} / {c1}", f"{v} / {c2}"
             counts = [(c1, f"{b1} {c1} + (1 - {b1})"), (c2, f"{b2} {c2} + (1 - {b2})")]
