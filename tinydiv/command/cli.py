@@ -203,6 +203,15 @@ def needs_matplotlib(what: str, otherwise: str = "") -> None:
         raise RunError(f"{what} needs matplotlib: python -m pip install matplotlib{otherwise}")
 
 
+def out_folder(given: str | None, name: str, quick: bool) -> Path:
+    """The folder of --out; without it runs/NAME, of a small version runs/NAME-quick."""
+    if given is None:
+        return Path("runs") / f"{name}{'-quick' * quick}"
+    if not given.strip():
+        raise UsageError("--out needs the name of a folder")
+    return Path(given)
+
+
 def one_blas_thread() -> None:
     """Let products run on one thread, unless the user's environment sets how many.
 

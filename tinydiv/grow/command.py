@@ -187,16 +187,10 @@ def compute(name: str, options: Namespace, study: GrowthComparison) -> Path:
     from tinydiv.growing import pieces
 
     study.settings()
-    folder = folder_of(name, options.out, options.quick)
+    folder = cli.out_folder(options.out, f"grow-{name}", options.quick)
     pieces.open_folder(folder, {"comparison": name, **asdict(study)})  # type: ignore[call-overload]
     pieces.run(folder, study.pieces(), processes_of(options.processes), bar())
     return folder
-
-
-def folder_of(name: str, out: str | None, quick: bool) -> Path:
-    if out is not None and not out.strip():
-        raise UsageError("--out needs the name of a folder")
-    return Path(out) if out is not None else Path("runs") / f"grow-{name}{'-quick' * quick}"
 
 
 def processes_of(given: str | None) -> int:

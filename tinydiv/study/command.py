@@ -112,9 +112,9 @@ def main(argv: Sequence[str]) -> int:
     if options.tables and options.study is not None:
         folder = Path(options.study)
         if options.study in reading.NAMED or folder.suffix == ".toml":
-            folder = out_folder(options.out, folder.stem, options.quick)
+            folder = cli.out_folder(options.out, f"study-{folder.stem}", options.quick)
     elif options.tables:
-        folder = out_folder(options.out, "arms", options.quick)
+        folder = cli.out_folder(options.out, "study-arms", options.quick)
     if options.tables:
         report = engine.read_study(folder)
         tables.write(report.results, report.folder, figures=not options.no_figures)
@@ -133,7 +133,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     report = engine.run_study(
         study,
-        out_folder(options.out, study.name, options.quick),
+        cli.out_folder(options.out, f"study-{study.name}", options.quick),
         backend=options.backend,
         executor=options.executor,
         workers=workers,
@@ -143,12 +143,3 @@ def main(argv: Sequence[str]) -> int:
     cli.say(report.markdown())
     print(f"everything is in {report.folder}", file=sys.stderr)
     return 0
-
-
-def out_folder(given: str | None, name: str, quick: bool) -> Path:
-    """Where a study is kept."""
-    if given is not None:
-        if not given.strip():
-            raise UsageError("--out needs the name of a folder")
-        return Path(given)
-    return Path("runs") / f"study-{name}{'-quick' if quick else ''}"
