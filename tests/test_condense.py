@@ -56,6 +56,17 @@ def test_neurons_of_affine_responses_merge_without_loss(backend):
     close(net.forward(X).logits, before, rtol=1e-9, atol=1e-11)
 
 
+def test_merging_keeps_the_mean_outputs(backend):
+    """Least squares leaves no mean; of a constant neuron the mean is all that there is."""
+    net, X = network([6, 8, 3], dtype="float64", activation="tanh"), numbers(30, 6, seed=3)
+    net.W[0][:, 5] = 0
+    before = to_host(net.forward(X).logits)
+    merge(net, 1, X, [4])
+    after = to_host(net.forward(X).logits)
+    close(after.mean(axis=0), before.mean(axis=0))
+    assert abs(after - before).max() > 1e-3
+
+
 def test_pruning_takes_the_least_and_keeps_its_mean(backend):
     net, X = network([6, 8, 3], dtype="float64", activation="tanh"), numbers(30, 6, seed=3)
     net.W[1][3] *= 1e-4

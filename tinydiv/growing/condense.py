@@ -91,8 +91,8 @@ def prune(net: MLP, layer: int, X: Array, counts: Array) -> None:
     """Put the neurons that contribute least to sleep until so many are left in each network."""
     A = hosted(net, net.forward(X).A[layer])
     for (W, b, V, c), a, count in zip(networks(net, layer), A, counts, strict=True):
-        says = a.std(axis=0) * np.linalg.norm(V, axis=1)
-        for j in np.argsort(says, kind="stable")[: len(says) - int(count)]:
+        contributions = a.std(axis=0) * np.linalg.norm(V, axis=1)
+        for j in np.argsort(contributions, kind="stable")[: len(contributions) - int(count)]:
             c += a[:, j].mean() * V[j]
             W[:, j], b[:, j], V[j] = 0, 0, 0
 
