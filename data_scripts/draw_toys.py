@@ -27,7 +27,13 @@ except ImportError as error:
 
 # Okabe and Ito's palette (2008), told apart with any colour vision
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
-TOYS = ("spirals", "moons", "xor", "parity", "life")
+ROWS = (
+    ("spirals", "moons", "xor", "parity"),
+    ("life",),
+    ("mixture", "step", "bessel-window", "bessel-sum"),
+    ("cubic", "quadratic", "cubic-2", "quadratic-2"),
+)
+TOYS = tuple(name for row in ROWS for name in row)
 
 EXAMPLES = """examples:
   python data_scripts/draw_toys.py
@@ -59,6 +65,16 @@ def draw_points(axis: Axes, toy: Dataset, most: int = 3000) -> Axes:
         columnspacing=0.8,
         markerscale=1 if few else 4,
     )
+    return axis
+
+
+def draw_curve(axis: Axes, toy: Dataset) -> Axes:
+    """The points of a curve: what is to be learned against the one input; test points are hollow."""
+    for part, filled in (("train", COLOURS[0]), ("test", "none")):
+        x, y = getattr(toy, f"{part}_x")[:, 0], getattr(toy, f"{part}_y")
+        axis.scatter(x, y, s=14, facecolors=filled, edgecolors=COLOURS[0], label=part)
+    axis.set_box_aspect(1)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=2, frameon=False)
     return axis
 
 
@@ -99,15 +115,19 @@ def draw_life(axis: Axes, toy: Dataset, columns: int = 32) -> Axes:
 
 def draw(toys: dict[str, Dataset], path: Path) -> None:
     """All toys on one page, written to a file whose ending names the format."""
-    figure = plt.figure(figsize=(13, 11.5))
-    grid = figure.add_gridspec(2, 4, height_ratios=[1, 2.2], hspace=0.32, wspace=0.35)
-    for column, name in enumerate(("spirals", "moons", "xor", "parity")):
-        axis = figure.add_subplot(grid[0, column])
-        draw_parity(axis, toys[name]) if name == "parity" else draw_points(axis, toys[name])
-        axis.set_title(f"{name}\n{len(toys[name].train_y)} training samples")
-        axis.set_anchor("N")
-    axis = draw_life(figure.add_subplot(grid[1, :]), toys["life"])
-    axis.set_title("life: all 512 patches of 3 x 3 cells")
+    figure = plt.figure(figsize=(13, 20))
+    grid = figure.add_gridspec(4, 4, height_ratios=[1, 2.2, 1, 1], hspace=0.32, wspace=0.35)
+    for row, names in enumerate(ROWS):
+        for column, name in enumerate(names):
+            if name == "life":
+                axis = draw_life(figure.add_subplot(grid[row, :]), toys["life"])
+                axis.set_title("life: all 512 patches of 3 x 3 cells")
+                continue
+            axis = figure.add_subplot(grid[row, column])
+            drawing = draw_parity if name == "parity" else draw_points
+            (draw_curve if toys[name].n_inputs == 1 else drawing)(axis, toys[name])
+            axis.set_title(f"{name}\n{len(toys[name].train_y)} training samples")
+            axis.set_anchor("N")
     try:
         figure.savefig(path, dpi=120, bbox_inches="tight")
     finally:

@@ -734,7 +734,7 @@ def test_settings_that_cannot_be_are_refused_in_one_sentence(name, settings, sen
 def test_the_list_describes_every_set_once():
     described = data.describe()
     assert tuple(entry.name for entry in described) == data.NAMES
-    assert len(set(data.NAMES)) == len(data.NAMES) == 8
+    assert len(set(data.NAMES)) == len(data.NAMES) == 16
     for entry in described:
         assert entry.line
         assert entry.source

@@ -29,6 +29,20 @@ def test_auxiliary_compares_all_arms(tmp_path, capsys):
     assert (trials["cubic", "0.1", "growing"]["size"] < 1).all()
 
 
+def test_trials_draw_their_own_points_or_share_them(tmp_path, monkeypatch):
+    seen = []
+
+    def noted(setting, arm, seeds, shared):
+        seen.append(shared)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(auxiliary_study, "work", noted)
+    flags = [*SMALL, "--arms", "growing", "--no-figures"]
+    for name, more in (("a", []), ("b", ["--points", "shared"])):
+        assert main([*flags, *more, "--out", str(tmp_path / name)]) == 130
+    assert seen == [False, True]
+
+
 def test_a_sweep_draws_the_band(tmp_path, capsys):
     out = tmp_path / "sweep"
     small = [*SMALL, "--sweep", "3", "--arms", "growing,grown", "--out", str(out)]

@@ -1,10 +1,13 @@
-"""The growing-networks paper's tasks: Bessel functions against SciPy, curves at their given points."""
+"""The growing-networks paper's tasks: Bessel functions against SciPy, curves, and data sets by name."""
 
 import numpy as np
 import pytest
 
-from tinydiv.data import tasks
+from tinydiv.data import load, tasks
 from tinydiv.errors import UsageError
+from tinydiv.runs.build import build, load_data
+from tinydiv.runs.config import CURVES, TrainConfig
+from tinydiv.study.specification import resolve
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5])
@@ -52,31 +55,68 @@ def test_what_cannot_be_is_one_sentence():
 
 
 @pytest.mark.parametrize("name", list(tasks.CURVES))
-def test_a_curve_is_a_data_set_that_trains(name):
-    from tinydiv.loop import train
-    from tinydiv.mlp import MLP
-    from tinydiv.optimizers import Adam
+def test_a_curve_is_a_data_set_by_name(name):
+    data = load(name, seed=3, n_train=64, n_test=16)
+    trial = tasks.points(name, [3], 64, 16)
+    assert data.train_x.dtype == np.float32
+    assert data.regression == (name != "step")
+    for part in ("train", "test"):
+        x, y = (getattr(trial, axis if part == "train" else f"test_{axis}") for axis in "xy")
+        np.testing.assert_array_equal(getattr(data, f"{part}_x"), x.astype(np.float32))
+        np.testing.assert_array_equal(getattr(data, f"{part}_y").reshape(-1, 1), y)
+    assert (load(name, seed=4).train_x != load(name, seed=3).train_x).all()
+    assert load(name).train_x.shape == (32, 1)
+    assert load(name).test_x.shape == (8, 1)
 
-    data = tasks.dataset(name, seed=3, n_train=64, n_test=16)
-    x = data.train_x.astype(float)
-    np.testing.assert_allclose(
-        data.train_y.reshape(-1), tasks.CURVES[name].y(x[:, 0]), rtol=0, atol=1e-5
-    )
-    net = MLP([1, 12, max(data.n_classes, 1)], "tanh")
-    net.theta[...] = np.random.default_rng(0).normal(size=net.theta.shape)
-    loss = "cross-entropy" if data.n_classes else "squared-error"
-    records = train(net, data, Adam(net, 0.02), epochs=60, batch_size=16, loss=loss, metrics=[])
-    assert records[-1].test_loss[0] < 0.5 * records[0].test_loss[0]
+
+@pytest.mark.parametrize("name", ["cubic", "step"])
+def test_a_curve_is_learned_with_the_defaults(name):
+    """Ten seeds at once: the loss falls to a fraction of the untrained networks'."""
+    run = build(TrainConfig(data=f"{name}:seed=1", replicas=10, metrics=()))
+    run.train()
+    first, last = (np.mean(run.records[i].train_loss) for i in (0, -1))
+    assert last < {"cubic": 0.05, "step": 0.6}[name] * first
+    assert (run.config.lr, run.config.epochs) == ((0.01,), 1000)
+
+
+def test_a_study_takes_a_curve_for_all_arms():
+    resolved = resolve([("[train]", {"data": "cubic:seed=2"})])
+    assert (resolved.lr, resolved.epochs) == (0.01, 1000)
 
 
 def test_a_mixture_has_its_clusters():
-    data = tasks.mixture(seed=1, classes=3, inputs=4, clusters=1, spread=0.01)
+    settings = {"seed": 1, "classes": 3, "dimensions": 4, "clusters": 1, "spread": 0.01}
+    data = load("mixture", **settings)
     assert data.train_x.shape == (2000, 4)
+    assert data.classes == ("class 0", "class 1", "class 2")
     for k in range(3):
         mine = data.train_x[data.train_y == k]
         assert len(mine) > 500
         assert (mine.std(axis=0) < 0.02).all()
-    again = tasks.mixture(seed=1, classes=3, inputs=4, clusters=1, spread=0.01)
-    np.testing.assert_array_equal(again.test_x, data.test_x)
-    with pytest.raises(UsageError, match="classes must be at least 2, got 1"):
-        tasks.mixture(classes=1)
+        tested = data.test_x[data.test_y == k]
+        np.testing.assert_allclose(tested.mean(axis=0), mine.mean(axis=0), atol=5e-3)
+    np.testing.assert_array_equal(load("mixture", **settings).test_x, data.test_x)
+    assert (load("mixture", **settings | {"seed": 2}).test_x != data.test_x).all()
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ("mixture:classes=1", "classes is a whole number from 2 to 1000, got 1"),
+        ("mixture:dimensions=0", "dimensions is a whole number from 1 to 1000, got 0"),
+        ("mixture:clusters=0", "clusters is a whole number from 1 to 1000, got 0"),
+        ("mixture:spread=-1", "spread is a number from 0 to 100, got -1"),
+        ("mixture:n_train=0", "n_train is a whole number from 1 to"),
+        ("cubic:n_test=0", "n_test is a whole number from 1 to"),
+        ("cubic:arms=3", "there is no setting of the toy set 'cubic' called 'arms'|'arms'"),
+        ("cubik", "'cubic'"),
+    ],
+)
+def test_a_task_that_cannot_be_is_one_sentence(spec, sentence):
+    with pytest.raises(UsageError, match=sentence) as caught:
+        load_data(spec, "raw")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_curve_has_its_epochs():
+    assert list(tasks.CURVES) == CURVES

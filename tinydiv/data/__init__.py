@@ -1,4 +1,4 @@
-"""Data sets by name: load("fashion-mini") gives images at once, load("spirals") a toy.
+"""Data sets by name: load("fashion-mini") gives images, load("spirals") a toy, load("cubic") a curve.
 
 `fashion-mini` lies in the package. `fashion-mnist` and `mnist` are looked for in TINYDIV_DATA_DIR,
 then in the user's cache folder, then in Debian's /usr/share/datasets; they are never downloaded

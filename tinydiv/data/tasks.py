@@ -1,4 +1,4 @@
-"""The tasks of the growing-networks paper (Radhakrishnan et al., 2025): curves on [-1, 1], and clusters.
+"""The tasks of the growing-networks paper (Radhakrishnan et al., 2025): curves on [-1, 1].
 
 A curve is a function y(x) of one number, whose points are drawn anew for every trial or shared by all:
 
@@ -10,8 +10,8 @@ A curve is a function y(x) of one number, whose points are drawn anew for every 
     quadratic-2     h(-1) = 1, h(1) = -1/2, h'(1/2) = 0:           h = 3/4 x^2 - 3/4 x - 1/2
     step            floor(1 + sin 2 pi x): class 0 or 1
 
-`points` gives many trials at once, `dataset` one trial as a Dataset, and `mixture` Gaussian clusters. The
-paper's spirals are the toy set of that name (toys.py).
+`points` gives many trials at once. One trial is a toy set of the same name (toys.py): load("cubic", seed=3)
+has the points of the trial with seed 3. The paper's spirals and its Gaussian mixture are toy sets, too.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tinydiv.data.dataset import Dataset
 from tinydiv.errors import UsageError, unknown
 from tinydiv.randomness import generator
 
@@ -119,70 +118,3 @@ def points(
     x = np.stack(drawn * (len(seeds) if shared else 1), axis=1)
     y = f(x)
     return Points(x[:n_train], y[:n_train], x[n_train:], y[n_train:])
-
-
-SOURCE = "Radhakrishnan et al., When less is more (2025), arXiv 2501.18012"
-
-
-def dataset(name: str, seed: int = 0, n_train: int = 32, n_test: int = 8) -> Dataset:
-    """One trial of a curve as a data set: numbers to learn, for step classes. Seeds as in `points`.
-
-    Raises UsageError for an unknown task or an empty part.
-    """
-    x, y, test_x, test_y = points(name, [seed], n_train, n_test)
-    classes = ("0", "1") if curve(name).classes else ()
-    targets = [a[:, 0].astype(np.int64) if classes else a for a in (y, test_y)]
-    return Dataset(
-        name=name,
-        train_x=x.astype(np.float32),
-        train_y=targets[0],
-        test_x=test_x.astype(np.float32),
-        test_y=targets[1],
-        classes=classes,
-        source=f"made by tinydiv, seed {seed}; {SOURCE}",
-        licence="that of tinydiv",
-    )
-
-
-def mixture(
-    seed: int = 0,
-    classes: int = 5,
-    inputs: int = 2,
-    clusters: int = 2,
-    spread: float = 0.15,
-    n_train: int = 2000,
-    n_test: int = 1000,
-) -> Dataset:
-    """A Gaussian mixture: each class is some clusters with centres uniform in [-1, 1]^inputs.
-
-    x = centre + spread * N(0, 1);   classes and their clusters are equally likely
-
-    The paper does not define its mixture: this definition is ours.
-    Raises UsageError for fewer than two classes, no inputs, no clusters, or a part without points.
-    """
-    for what, value, least in (
-        ("classes", classes, 2),
-        ("inputs", inputs, 1),
-        ("clusters", clusters, 1),
-        ("n_train", n_train, 1),
-        ("n_test", n_test, 1),
-        ("spread", spread, 0),
-    ):
-        if not value >= least:
-            raise UsageError(f"a mixture's {what} must be at least {least}, got {value}")
-    rng = generator(seed, "toy")
-    centres = rng.uniform(-1, 1, (classes, clusters, inputs))
-    n = n_train + n_test
-    y = rng.integers(classes, size=n)
-    x = centres[y, rng.integers(clusters, size=n)] + spread * rng.standard_normal((n, inputs))
-    rows = x.astype(np.float32)
-    return Dataset(
-        name="mixture",
-        train_x=rows[:n_train],
-        train_y=y[:n_train],
-        test_x=rows[n_train:],
-        test_y=y[n_train:],
-        classes=tuple(f"class {k}" for k in range(classes)),
-        source=f"made by tinydiv, seed {seed}; after {SOURCE}",
-        licence="that of tinydiv",
-    )

@@ -1,4 +1,4 @@
-"""Toy sets: two curves in the plane, and three tasks whose every case can be listed.
+"""Toy sets: points in the plane, tasks whose every case can be listed, and curves y(x) to learn.
 
 Each toy is a function of a seed and its own settings. Training and test noise come from separate
 streams. Where every case is listed (xor, life, parity of up to 16 bits), test and training part are
@@ -7,29 +7,38 @@ the same: the question there is whether a network finds the rule at all, not whe
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from tinydiv.data import tasks
 from tinydiv.errors import UsageError, unknown
-from tinydiv.randomness import seed_sequence
+from tinydiv.randomness import generator, seed_sequence
 
 _Labels = npt.NDArray[np.int64]
+_Numbers = npt.NDArray[np.float64]
 
 MOST_LISTED_BITS = 16  # 65,536 patterns; beyond that, parity is drawn
 MOST_BITS = 64
 MOST_ARMS = 11
 MOST_POINTS = 10_000_000
+MOST_OF_A_MIXTURE = 1000  # classes, dimensions, clusters
+
+PAPER = "Radhakrishnan et al., When less is more (2025), arXiv 2501.18012"
 
 
 class ToyParts(NamedTuple):
-    """The arrays of a toy set: float32 inputs (N, n), int64 labels (N,)."""
+    """The arrays of a toy set: float32 inputs (N, n), int64 labels (N,).
+
+    With classes = () the targets are numbers to learn: float64 (N, 1).
+    """
 
     train_x: npt.NDArray[np.float32]
-    train_y: npt.NDArray[np.int64]
+    train_y: _Labels | _Numbers
     test_x: npt.NDArray[np.float32]
-    test_y: npt.NDArray[np.int64]
+    test_y: _Labels | _Numbers
     classes: tuple[str, ...]
     image_shape: tuple[int, int] | None = None
 
@@ -55,7 +64,7 @@ def spirals(
     """
     _check_whole("arms", arms, 2, MOST_ARMS)
     _check_sizes(n_train, n_test, at_least=arms)
-    _check_noise(noise)
+    _check_number("noise", noise)
 
     def draw(n: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.float64], _Labels]:
         points, labels = [], []
@@ -88,7 +97,7 @@ def moons(seed: int, *, n_train: int = 2000, n_test: int = 1000, noise: float = 
     t uniform on [0, pi], then noise * N(0, 1) on both coordinates
     """
     _check_sizes(n_train, n_test, at_least=2)
-    _check_noise(noise)
+    _check_number("noise", noise)
 
     def draw(n: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], _Labels]:
         labels = np.arange(n) % 2
@@ -144,10 +153,52 @@ def life(seed: int) -> ToyParts:
     return ToyParts(x, y, x, y, ("dead", "alive"), (3, 3))
 
 
+def mixture(
+    seed: int,
+    *,
+    classes: int = 5,
+    dimensions: int = 2,
+    clusters: int = 2,
+    spread: float = 0.15,
+    n_train: int = 2000,
+    n_test: int = 1000,
+) -> ToyParts:
+    """A Gaussian mixture: each class is some clusters with centres uniform in [-1, 1]^dimensions.
+
+    x = centre + spread * N(0, 1);   classes and their clusters are equally likely
+
+    The growing-networks paper does not define its mixture: this definition is ours.
+    """
+    _check_whole("classes", classes, 2, MOST_OF_A_MIXTURE)
+    _check_whole("dimensions", dimensions, 1, MOST_OF_A_MIXTURE)
+    _check_whole("clusters", clusters, 1, MOST_OF_A_MIXTURE)
+    _check_number("spread", spread)
+    _check_sizes(n_train, n_test, at_least=1)
+    rng = generator(seed, "toy")
+    centres = rng.uniform(-1, 1, (classes, clusters, dimensions))
+    n = n_train + n_test
+    y = rng.integers(classes, size=n)
+    x = centres[y, rng.integers(clusters, size=n)] + spread * rng.standard_normal((n, dimensions))
+    rows = x.astype(np.float32)
+    names = tuple(f"class {k}" for k in range(classes))
+    return ToyParts(rows[:n_train], y[:n_train], rows[n_train:], y[n_train:], names)
+
+
+def curve(name: str, seed: int, *, n_train: int = 32, n_test: int = 8) -> ToyParts:
+    """One trial of a curve of tasks.py: x uniform on [-1, 1], y(x) a number to learn or a class."""
+    _check_sizes(n_train, n_test, at_least=1)
+    x, y, test_x, test_y = tasks.points(name, [seed], n_train, n_test)
+    inputs = [part.astype(np.float32) for part in (x, test_x)]
+    if not tasks.curve(name).classes:
+        return ToyParts(inputs[0], y, inputs[1], test_y, ())
+    labels = [part[:, 0].astype(np.int64) for part in (y, test_y)]
+    return ToyParts(inputs[0], labels[0], inputs[1], labels[1], ("0", "1"))
+
+
 TOYS = {
     "spirals": Toy(
         "interleaved spiral arms in the plane, one class each",
-        "Radhakrishnan et al., When less is more (2025), arXiv 2501.18012",
+        PAPER,
         spirals,
     ),
     "moons": Toy(
@@ -171,6 +222,14 @@ TOYS = {
         "arXiv 2009.01398",
         life,
     ),
+    "mixture": Toy("Gaussian clusters, some for each class", f"after {PAPER}", mixture),
+} | {
+    name: Toy(
+        f"{one.line}: {'two classes' if one.classes else 'a number to learn'} from one number in [-1, 1]",
+        PAPER,
+        partial(curve, name),
+    )
+    for name, one in tasks.CURVES.items()
 }
 """Every toy by name."""
 
@@ -229,7 +288,7 @@ def _check_sizes(n_train: int, n_test: int, at_least: int) -> None:
     _check_whole("n_test", n_test, at_least, MOST_POINTS)
 
 
-def _check_noise(noise: float) -> None:
-    is_number = isinstance(noise, int | float | np.number) and not isinstance(noise, bool)
-    if not is_number or not 0 <= noise <= 100:  # written so that nan fails, too
-        raise UsageError(f"noise is a number from 0 to 100, got {noise!r}")
+def _check_number(setting: str, value: float) -> None:
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= 100:  # written so that nan fails, too
+        raise UsageError(f"{setting} is a number from 0 to 100, got {value!r}")

@@ -20,6 +20,7 @@ from tinydiv.command import cli
 from tinydiv.errors import UsageError, nearest
 from tinydiv.runs.processes import cores
 from tinydiv.settings import (
+    choice,
     from_flags,
     made,
     maybe,
@@ -77,6 +78,12 @@ class AuxiliaryConfig:
         None, maybe(whole(1, 10_000_000)), "N", "steps (default: the paper's of each task)"
     )
     seed: int = setting(0, whole(0, 2**31), "S", "the first trial's seed")
+    points: str = setting(
+        "own",
+        choice("own", "shared"),
+        "HOW",
+        "each trial draws its own points, or all share the first's",
+    )
 
 
 @dataclass(frozen=True)
@@ -238,7 +245,8 @@ def auxiliary(argv: Sequence[str]) -> None:
         config.goal,
         config.room,
         config.epochs,
-        seed=config.seed,
+        config.points == "shared",
+        config.seed,
     )
     folder = compute("auxiliary", options, study)
     cli.say(report(study, folder))

@@ -20,7 +20,10 @@ from tinydiv.settings import (
     words,
 )
 
-USUAL_EPOCHS = {"xor": 200, "parity": 500, "life": 100, "moons": 20, "spirals": 20}
+CURVES = ["bessel-window", "bessel-sum", "cubic", "quadratic", "cubic-2", "quadratic-2", "step"]
+"""Toys of 32 points on a curve: a pass over them is one step."""
+USUAL_EPOCHS = {"xor": 200, "parity": 500, "life": 100, "moons": 20, "spirals": 20, "mixture": 20}
+USUAL_EPOCHS |= dict.fromkeys(CURVES, 1000)
 """Passes that suffice on each toy: a small set has few steps in an epoch. Other sets: EPOCHS."""
 EPOCHS = 10
 USUAL_BATCH = 64
