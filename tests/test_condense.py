@@ -44,11 +44,18 @@ def test_a_lower_tau_merges_more(backend):
     assert counts[-1] < 6
 
 
-def test_neurons_of_affine_responses_merge_without_loss(backend):
-    """tanh is not homogeneous, but the response of one neuron may be that of another, negated."""
-    net = network([6, 8, 3], replicas=2, dtype="float64", activation="tanh")
-    net.W[0][..., 4] = -net.W[0][..., 2]
-    net.b[0][..., 4] = -net.b[0][..., 2]
+@pytest.mark.parametrize(
+    ("activation", "factor"),
+    [
+        ("tanh", -1),  # a_j = -a_i
+        ("sigmoid", -1),  # a_j = 1 - a_i
+        ("relu", 3),  # a_j = 3 a_i
+    ],
+)
+def test_neurons_of_affine_responses_merge_without_loss(activation, factor, backend):
+    net = network([6, 8, 3], replicas=2, dtype="float64", activation=activation)
+    net.W[0][..., 4] = factor * net.W[0][..., 2]
+    net.b[0][..., 4] = factor * net.b[0][..., 2]
     X = numbers(30, 6, seed=3)
     before = to_host(net.forward(X).logits)
     merge(net, 1, X, [7, 7])
