@@ -94,7 +94,10 @@ def pytest_addoption(parser):
     parser.addoption("--strict-skips", action="store_true", default=in_ci)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
+    if getattr(config.option, "dist", "no") == "load":  # of pytest-xdist, by -n
+        config.option.dist = "loadgroup"  # tests of one group stay in one process
     hypothesis.settings.load_profile("ci" if config.getoption("--strict-skips") else "tinydiv")
 
 

@@ -9,9 +9,11 @@
 #
 # **You need:** tutorials 3 and 4.
 #
-# **Reading time:** 10 minutes. It runs in some fifteen seconds.
+# **Reading time:** 10 minutes. It runs in some ten seconds.
 
 # %%
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 from checks import check
@@ -19,7 +21,7 @@ from checks import check
 from tinydiv.growing.auxiliary import ARMS, PUBLISHED, Trials, train
 from tinydiv.growing.comparing import ratio
 
-SETTING = PUBLISHED["bessel-window"]
+SETTING = replace(PUBLISHED["bessel-window"], epochs=8_000, rate=0.005)
 TRIALS = 20
 
 # %% [markdown]
@@ -31,7 +33,8 @@ TRIALS = 20
 # - **growing**: $N$ begins at zero and is drawn to five;
 # - **grown**: $N$ is five from the start.
 #
-# In both, $N$ is also fed to every neuron as an input. *Predict which one has the smaller test error. And is anything odd about that
+# In both, $N$ is also fed to every neuron as an input. We take a fifth of the published steps, each five times as long: descent on all
+# points at once follows the same path, and you wait a fifth of the time. *Predict which one has the smaller test error. And is anything odd about that
 # input?*
 
 # %%
@@ -53,6 +56,9 @@ print(f"error growing / grown: {said(first)}")
 # %% [asserts]
 assert f"{first.geometric.estimate:.2f}" == "0.35"
 assert first.geometric.high < 1
+published = PUBLISHED["bessel-window"]
+assert np.isclose(SETTING.epochs * SETTING.rate, published.epochs * published.rate)
+assert published.epochs == 5 * SETTING.epochs
 
 # %% [markdown]
 # In a typical trial the growing network has 0.35 of the grown one's error, and the interval ends below one. One could stop here.

@@ -3,10 +3,11 @@
 Every contender does the same steps (job.py), and is first checked to give the same losses: a wrong step is
 no result. That is proven in float64, where 50 steps must agree, on a few of the networks; in float32, which
 is timed, for the first steps of all of them: the rounding of sums in another order grows from step to step
-and reaches 1e-3 after 50 although the work is the same. They are timed in turns, round after round, so that whatever else the machine does falls
-on all of them; the ratio of medians is the result, the quartiles say how sure it is. Beside them stands the
-floor: what the products and one pass over the optimizer's arrays take on this machine, measured in the same
-rounds. The contenders are an extra: python -m pip install "tinydiv[bench]".
+and reaches 1e-3 after 50 although the work is the same. They are timed in turns, round after round, so that
+whatever else the machine does falls on all of them; the ratio of medians is the result, the quartiles tell
+how sure it is. Beside them stands the floor: what the products and one pass over the optimizer's arrays
+take on this machine, measured in the same run. The contenders are an extra:
+python -m pip install "tinydiv[bench]".
 """
 
 import csv
@@ -39,7 +40,7 @@ EXAMPLES = """examples:
 Contenders: PyTorch, JAX and scikit-learn, python -m pip install "tinydiv[bench]".
 """
 AGREE = {"float64": (50, 1e-9), "float32": (5, 1e-4)}
-"""How many steps' losses must agree before a time is printed, and how closely, by the type of the numbers."""
+"""By the type of the numbers: how many steps' losses must agree before a time is printed, how closely."""
 PROVEN = 4
 """How many of the networks prove it in float64."""
 ROUND = 0.15

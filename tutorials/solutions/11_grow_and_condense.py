@@ -3,6 +3,8 @@
 python tutorials/solutions/11_grow_and_condense.py
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from tinydiv.growing.auxiliary import ARMS, PUBLISHED, Trials, train
@@ -13,7 +15,7 @@ from tinydiv.growing.comparing import ratio
 # "input-ramps": all neurons are open, only the input grows. If that alone is as good as growing, it was
 # the input that made the difference.
 
-setting = PUBLISHED["bessel-window"]
+setting = replace(PUBLISHED["bessel-window"], epochs=8_000, rate=0.005)
 ramps, grown = (
     train(ARMS[name], Trials(setting, range(20))).test for name in ("input-ramps", "grown")
 )
