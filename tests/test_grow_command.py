@@ -16,7 +16,7 @@ SMALL = ["auxiliary", "--tasks", "cubic", "--trials", "6", "--epochs", "60", "--
 
 def test_auxiliary_compares_all_arms(tmp_path, capsys):
     out = tmp_path / "aux"
-    assert main([*SMALL, "--animate", "--out", str(out)]) == 0
+    assert main([*SMALL, "--epochs", "4", "--animate", "--out", str(out)]) == 0
     assert (out / "cubic.gif").read_bytes()[:3] == b"GIF"
     text = capsys.readouterr().out
     assert "| growing / grown | the paper's two arms | 6 |" in text

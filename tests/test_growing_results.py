@@ -181,18 +181,29 @@ def test_the_text_on_condensing_agrees_with_the_tables():
     assert ordinary["full"] - small["full"] == pytest.approx(0.0095, abs=1e-4)
 
 
-@pytest.mark.skipif("mask-rates" not in SEEDS, reason="rates are not collected")
 def test_the_text_on_tuned_rates_agrees_with_the_tables():
-    lines = (HERE / "mask-rates" / "table.md").read_text().splitlines()
-    best = {line.split("|")[4].strip(): line for line in lines if "0.01, best of 3" in line}
-    assert list(best) == ["static", "gate", "mask", "mask-closed"]
-    assert "0.231 [" in best["gate"]
-    assert "0.399 [" in best["mask"]
     seeds = mask_study.read_seeds(HERE / "mask-rates" / "seeds.csv.gz")
-    for lr in (0.003, 0.01):
-        static, gate, mask = (seeds["bessel", 10, lr, arm] for arm in ("static", "gate", "mask"))
-        assert (geometric(mask["test"]) < geometric(gate["test"])) == (lr < 0.01)
-        assert difference(gate["rank"], static["rank"]).high < 0
+    rates, arms = (0.003, 0.01, 0.03), ("static", "gate", "mask", "mask-closed")
+    found = {(lr, arm): seeds["bessel", 10, lr, arm] for lr in rates for arm in arms}
+    best = {arm: mask_study.best_rate("bessel", arm, rates, found) for arm in arms}
+    assert best == {"static": 0.01, "gate": 0.01, "mask": 0.003, "mask-closed": 0.003}
+    odd = {arm: found[best[arm], arm]["test"][1::2] for arm in arms}
+    for arm, typical in (("gate", "0.47"), ("mask", "0.45"), ("mask-closed", "0.50")):
+        tuned = ratio(odd[arm], odd["static"])
+        assert f"{tuned.geometric.estimate:.2f}" == typical
+        assert tuned.geometric.high < 1 < tuned.means.high
+        assert 0.615 < tuned.means.estimate < 0.695
+        fast = ratio(found[0.03, arm]["test"], found[0.03, "static"]["test"])
+        assert fast.geometric.low < 1 < fast.geometric.high
+        for lr in rates:
+            assert difference(found[lr, arm]["rank"], found[lr, "static"]["rank"]).high < 0
+    first = mask_study.read_seeds(HERE / "mask-bessel" / "seeds.csv.gz")
+    mask, static = (
+        geometric(first["bessel", 10, 0.001, arm]["test"]) for arm in ("mask", "static")
+    )
+    assert static / mask == pytest.approx(33, abs=3)  # "a factor of 30"
+    failed = found[0.03, "mask-closed"]["test"]
+    assert failed.max() > 100 * np.median(failed)
 
 
 @pytest.mark.skipif("sweep" not in TRIALS, reason="the sweep is not collected")
@@ -218,3 +229,23 @@ def test_the_text_on_decov_beside_growth_agrees_with_the_tables():
         looks = fashion.read_seeds(HERE / name / "seeds.csv.gz")
         full, grown = (looks[32, 200, arm]["accuracy"][-1] for arm in ("full", "random"))
         assert 100 * (full - grown).mean() == pytest.approx(lost, abs=0.05)
+
+
+def test_the_text_on_the_decorrelated_start_agrees_with_the_tables():
+    ours, he = (
+        fashion.read_seeds(HERE / name / "seeds.csv.gz") for name in ("fashion", "fashion-he")
+    )
+    last = {
+        arm: (ours[32, 200, arm]["accuracy"][-1], he[32, 200, arm]["accuracy"][-1])
+        for arm in ("full", "random")
+    }
+
+    def points(interval):
+        numbers = (interval.estimate, interval.low, interval.high)
+        return [f"{100 * value:.2f}" for value in numbers]
+
+    assert points(difference(*last["full"])) == ["0.25", "0.07", "0.44"]
+    assert points(difference(*last["random"])) == ["0.03", "-0.11", "0.15"]
+    full, grown = (one - other for one, other in last.values())
+    assert points(difference(full, grown)) == ["0.21", "0.00", "0.38"]
+    assert difference(full, grown).low > 0
