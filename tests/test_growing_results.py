@@ -231,6 +231,22 @@ def test_the_text_on_decov_beside_growth_agrees_with_the_tables():
         assert 100 * (full - grown).mean() == pytest.approx(lost, abs=0.05)
 
 
+def test_the_text_on_spirals_agrees_with_the_tables():
+    seeds = mask_study.read_seeds(HERE / "mask-spirals" / "seeds.csv.gz")
+    ahead = {}
+    for lr in (0.001, 0.01):
+        static = seeds["spirals", 10, lr, "static"]["test"]
+        for arm in ("gate", "mask"):
+            ahead[lr, arm] = difference(seeds["spirals", 10, lr, arm]["test"], static)
+    assert round(100 * ahead[0.001, "gate"].estimate, 1) == 2.0
+    assert round(100 * ahead[0.001, "mask"].estimate, 1) == 1.1
+    assert all(found.low < 0 < found.high for (lr, _), found in ahead.items() if lr == 0.01)
+    means = {key[2:]: columns["test"].mean() for key, columns in seeds.items()}
+    fast = [means[0.01, arm] for arm in ("static", "gate", "mask")]
+    assert [f"{value:.3f}" for value in fast] == ["0.904", "0.902", "0.902"]
+    assert min(fast) > max(value for (lr, _), value in means.items() if lr == 0.001)
+
+
 def test_the_text_on_the_decorrelated_start_agrees_with_the_tables():
     ours, he = (
         fashion.read_seeds(HERE / name / "seeds.csv.gz") for name in ("fashion", "fashion-he")
