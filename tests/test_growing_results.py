@@ -43,7 +43,7 @@ def test_tables_of_trials_are_those_of_the_raw_files(name):
     trials = auxiliary_study.read_trials(HERE / name / "trials.csv.gz")
     lines = (HERE / name / "table.md").read_text().splitlines()
     number = config(name)["trials"]
-    assert number == (50 if name == "sweep" else 1000)
+    assert number == {"sweep": 50, "controls-quadratic": 64}.get(name, 1000)
     for (task, lam, arm), columns in trials.items():
         assert sorted(columns["seed"]) == list(range(number)), (task, lam, arm)
     for a, b, what in auxiliary_study.COMPARISONS:
@@ -229,6 +229,23 @@ def test_the_text_on_decov_beside_growth_agrees_with_the_tables():
         looks = fashion.read_seeds(HERE / name / "seeds.csv.gz")
         full, grown = (looks[32, 200, arm]["accuracy"][-1] for arm in ("full", "random"))
         assert 100 * (full - grown).mean() == pytest.approx(lost, abs=0.05)
+
+
+def test_the_text_on_the_controls_of_the_quadratic_agrees_with_the_tables():
+    trials = auxiliary_study.read_trials(HERE / "controls-quadratic" / "trials.csv.gz")
+    losses = {arm: columns["test"] for (_, _, arm), columns in trials.items()}
+    grown, one = losses["grown"], losses["grown-input-1"]
+    assert grown.mean() / one.mean() == pytest.approx(47, abs=0.5)
+    assert geometric(grown) / geometric(one) == pytest.approx(2.2, abs=0.05)
+    for mean in (np.mean, geometric):
+        assert min(losses, key=lambda arm: mean(losses[arm])) == "input-ramps"
+    gates, beside = ratio(losses["gate-ramps"], grown), ratio(losses["growing"], one)
+    assert gates.means.estimate > 1
+    assert gates.geometric.estimate > 1
+    interval = beside.geometric
+    assert [f"{v:.2f}" for v in (interval.estimate, interval.low, interval.high)] == [
+        *("1.11", "0.74", "1.85")
+    ]
 
 
 def test_the_text_on_spirals_agrees_with_the_tables():
