@@ -43,7 +43,7 @@ def test_tables_of_trials_are_those_of_the_raw_files(name):
     trials = auxiliary_study.read_trials(HERE / name / "trials.csv.gz")
     lines = (HERE / name / "table.md").read_text().splitlines()
     number = config(name)["trials"]
-    assert number == {"sweep": 50, "controls-quadratic": 64}.get(name, 1000)
+    assert number == {"sweep": 50, "controls-quadratic": 64, "controls-step": 64}.get(name, 1000)
     for (task, lam, arm), columns in trials.items():
         assert sorted(columns["seed"]) == list(range(number)), (task, lam, arm)
     for a, b, what in auxiliary_study.COMPARISONS:
@@ -246,6 +246,20 @@ def test_the_text_on_the_controls_of_the_quadratic_agrees_with_the_tables():
     assert [f"{v:.2f}" for v in (interval.estimate, interval.low, interval.high)] == [
         *("1.11", "0.74", "1.85")
     ]
+
+
+def test_the_text_on_the_controls_of_step_agrees_with_the_tables():
+    trials = auxiliary_study.read_trials(HERE / "controls-step" / "trials.csv.gz")
+    losses = {arm: columns["test"] for (_, _, arm), columns in trials.items()}
+    for mean in (np.mean, geometric):
+        assert min(losses, key=lambda arm: mean(losses[arm])) == "grown-input-1"
+    beside = ratio(losses["growing"], losses["grown-input-1"])
+    assert beside.means.low > 1
+    assert beside.geometric.low > 1
+    for arm in ("gate-ramps", "input-ramps"):
+        found = ratio(losses[arm], losses["grown"])
+        assert found.means.low < 1 < found.means.high
+        assert found.geometric.low < 1 < found.geometric.high
 
 
 def test_the_text_on_spirals_agrees_with_the_tables():
