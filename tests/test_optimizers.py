@@ -441,3 +441,19 @@ def test_clipping_one_network_and_gradients_of_any_size(backend):
     optimizer = optimizers.Adam(net, clip=0.01)
     step(net, optimizer, X, Y)
     close(xp.sqrt(xp.sum(net.dtheta**2)), 0.01, rtol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [2**31 - 2, 2**32, 2**53])
+def test_adam_after_a_month_of_steps_has_no_correction_left(steps):
+    """Past 2^31 and 2^32 steps, 1 - b^t is 1, and a step is lr m / (sqrt(v) + eps)."""
+    net = network([4, 5, 3])
+    optimizer = optimizers.Adam(net, lr=0.1)
+    optimizer.step()  # the moments are made
+    for moment in optimizer.moments.values():
+        moment[...] = 1.0
+    optimizer.steps = steps
+    net.dtheta[...] = 1.0
+    before = to_host(net.theta).copy()
+    optimizer.step()
+    close(net.theta, before - 0.1, rtol=1e-5)
+    assert optimizer.steps == steps + 1
