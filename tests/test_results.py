@@ -4,6 +4,7 @@ import csv
 import gzip
 import re
 import runpy
+import shutil
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -209,3 +210,34 @@ def test_the_summary_of_all_results_quotes_the_pages_that_it_names():
         known = pages + (root / "README.md").read_text("utf-8")
         for number in re.findall(r"[+-]?\d*\.\d+|\d+ of \d+", row):
             assert number.lstrip("+") in known, (number, row)
+
+
+@pytest.mark.slow
+def test_the_table_of_the_unfinished_dose_study_is_made_again_from_its_blocks(tmp_path):
+    from tinydiv.study.command import main
+
+    kept = ROOT / "results" / "dose" / "run"
+    shutil.copytree(kept, tmp_path / "run")
+    (tmp_path / "run" / "table.md").unlink()
+    assert main([str(tmp_path / "run"), "--tables", "--no-figures"]) == 0
+    table = (tmp_path / "run" / "table.md").read_text("utf-8")
+    assert table == (kept / "table.md").read_text("utf-8")
+
+
+def test_the_text_on_the_unfinished_dose_study_agrees_with_its_table():
+    table = (ROOT / "results" / "dose" / "run" / "table.md").read_text("utf-8")
+    text = (ROOT / "results" / "dose" / "README.md").read_text("utf-8")
+    assert "1,012 of 2,700" in text
+    assert "1012 of 2700 networks so far" in table
+    parts = [
+        part for part in table.split("\n## ") if "mnist, default regime" in part.split("\n")[0]
+    ]
+    assert len(parts) == 2
+    rows = re.findall(r"^\| (\w+ [\d.]+) \| (.+?) \| ([\d.]+) \| (.+?) \| ([\d.]+) \|$", text, re.M)
+    assert len(rows) == 5
+    for arm, *cells in rows:
+        for part, (gain, correlation) in zip(parts, (cells[:2], cells[2:]), strict=True):
+            assert f"| {arm} (sgd 0.1) |" in part
+            line = part.split(f"| {arm} (sgd 0.1) |")[1].split("\n")[0]
+            assert line.split(" | ")[1] == gain, (arm, gain)
+            assert f"\n| {arm} | {correlation} |" in part

@@ -186,7 +186,7 @@ assert [RATES[1], RATES[2]] == [0.1, 0.3]
 #
 # Now the last column. iter-norm takes the correlation of the activations from 0.249 to 0.124, as one would hope. With
 # orthogonal-gradient it *rises* to 0.285, and the accuracy is the same. So the accuracy cannot come from less correlated
-# neurons alone. What the two have in common is that no direction of the weights learns much more slowly than the others.
+# neurons alone. (Both even out how fast the directions of the weights learn; whether that is the reason is not measured here.)
 # And merge-recycle, the only one that parts the twins, gains next to nothing: one neuron in sixteen was little to lose.
 #
 # (Three seeds, two epochs, one data set: an illustration. Tutorial 9 is about verdicts.)
