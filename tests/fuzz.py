@@ -126,6 +126,8 @@ COMMANDS = {  # gallery and starts are told what they refuse after all flags wer
     ],
     "starts": ["--data", "xor", "--hidden", "3", "--init", "zeros"],
     "predictions": ["run", "--no-plot"],
+    "grow": ["condense", "no-such-run"],
+    "bench": ["--technique", "no-such-technique"],
 }
 
 
