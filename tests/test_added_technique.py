@@ -42,7 +42,8 @@ def with_another_technique(root):
 def python(root, *words):
     """Its standard output; it must end with exit code 0."""
     environment = {**os.environ, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"}
-    environment["CI"] = ""  # a skip is judged in the real project, which has the list of allowed ones
+    # A skip is judged in the real project, which has the list of allowed ones.
+    environment["CI"] = ""
     done = subprocess.run(
         [sys.executable, *words], cwd=root, env=environment, capture_output=True, text=True
     )
