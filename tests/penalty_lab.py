@@ -49,7 +49,9 @@ def run_step(net, X, Y, spec, loss="cross-entropy", task=True, number=0, seeds=N
     techniques = Techniques(net, [spec] if spec else [], loss=function, seeds=seeds)
     trace = net.forward(X, Context(training=True, step=number))
     value, dlogits = function(trace.logits, Y)
-    step = techniques.backward(trace, Y, value, dlogits if task else 0 * dlogits, number)
+    step = techniques.backward(
+        techniques.step(trace, Y, value, dlogits if task else 0 * dlogits, number)
+    )
     return step
 
 

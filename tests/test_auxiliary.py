@@ -38,7 +38,7 @@ def general(arm, setting, seeds):
     for number in range(setting.epochs):
         trace = net.forward(X)
         value, dlogits = loss(trace.logits, Y)
-        techniques.backward(trace, Y, value, dlogits, number)
+        techniques.backward(techniques.step(trace, Y, value, dlogits, number))
         optimizer.step()
     return to_host(net.forward(test_x).logits[:, :, 0]).T, to_host(sized_at(net, 1).size).ravel()
 

@@ -37,7 +37,7 @@ def train(net, optimizer, techniques, numbers_of_steps, edit=None):
         X, Y = numbers(16, 6, seed=number), labels(16, classes=3, seed=number)
         trace = net.forward(X, Context(training=True, step=number))
         loss, dlogits = cross_entropy(trace.logits, Y)
-        step = techniques.backward(trace, Y, loss, dlogits, number)
+        step = techniques.backward(techniques.step(trace, Y, loss, dlogits, number))
         if edit is not None:
             edit(net)
         optimizer.step()

@@ -29,7 +29,7 @@ def parts(specs, sizes=SIZES, replicas=None, seed=0, activation="tanh"):
 def one_step(net, techniques, X, Y, number=0):
     trace = net.forward(X, Context(training=True, step=number))
     loss, dlogits = cross_entropy(trace.logits, Y)
-    step = techniques.backward(trace, Y, loss, dlogits, number)
+    step = techniques.backward(techniques.step(trace, Y, loss, dlogits, number))
     if techniques.optimizer is not None:
         techniques.optimizer.step()
         techniques.after_update(step)
@@ -270,7 +270,7 @@ def test_on_a_plateau_networks_come_to_differ_in_size(backend):
         trace = net.forward(X, Context(training=True, step=number))
         _, dlogits = cross_entropy(trace.logits, Y)
         loss = to_device(np.array([1.0, 0.5**number]))
-        step = techniques.backward(trace, Y, loss, dlogits, number)
+        step = techniques.backward(techniques.step(trace, Y, loss, dlogits, number))
         techniques.optimizer.step()
         techniques.after_update(step)
     stalled, fell = count(net)

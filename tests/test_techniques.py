@@ -55,7 +55,7 @@ def one_step(net, opt, techniques, X, Y, number=0, epoch=0):
     """What the training loop does, for one batch; returns the Step."""
     trace = net.forward(X, Context(training=True, step=number))
     loss, dlogits = cross_entropy(trace.logits, Y)
-    step = techniques.backward(trace, Y, loss, dlogits, number, epoch)
+    step = techniques.backward(techniques.step(trace, Y, loss, dlogits, number, epoch))
     opt.step()
     techniques.after_update(step)
     return step

@@ -489,9 +489,8 @@ def train(
                 trace = net.forward(X, Context(training=True, step=loop.step))
                 task_loss, dlogits = loss_function(trace.logits, Y)
                 # net.backward, with the gradients of penalties, edited by interventions
-                step = techniques.backward(
-                    trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor
-                )
+                step = techniques.step(trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor)
+                techniques.backward(step)
                 guard.watch(trace, task_loss, loop.step)
                 optimizer.step(factor)
                 techniques.after_update(step)

@@ -54,10 +54,7 @@ class Ours:
                 net.backward(trace, dlogits)
                 self.optimizer.step()
             else:
-                step = techniques.step(trace, Y, loss, dlogits, self.at)
-                techniques.before_backward(step)
-                net.backward(trace, step.dlogits, step.dA)
-                techniques.after_backward(step)
+                step = techniques.backward(techniques.step(trace, Y, loss, dlogits, self.at))
                 self.optimizer.step()
                 techniques.after_update(step)
             losses.append(loss)

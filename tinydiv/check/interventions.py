@@ -54,7 +54,7 @@ def trained(technique: Intervention, seed: int, replicas: int | None, which: int
     for number in range(STEPS):
         trace = net.forward(X, Context(training=True, step=number))
         loss, dlogits = techniques.loss(trace.logits, Y)
-        step = techniques.backward(trace, Y, loss, dlogits, number)
+        step = techniques.backward(techniques.step(trace, Y, loss, dlogits, number))
         optimizer.step()
         techniques.after_update(step)
     return net.theta

@@ -131,7 +131,9 @@ def work(study: Fashion, width: int, every: int, arm: str) -> Arrays:
             trace = net.forward(X, Context(training=True, step=number))
             value, dlogits = cross_entropy(trace.logits, Y)
             factor = plan(number, total)
-            step = techniques.backward(trace, Y, value, dlogits, number, epoch, factor)
+            step = techniques.backward(
+                techniques.step(trace, Y, value, dlogits, number, epoch, factor)
+            )
             optimizer.step(factor)
             techniques.after_update(step)
             for _ in range(int((moments == number).sum())):

@@ -171,7 +171,7 @@ class Side:
         now, net = self.run.standing, self.run.net
         trace = net.forward(X, Context(training=True, step=number))
         loss, dlogits = self.run.loss(trace.logits, Y)
-        step = now.techniques.backward(trace, Y, loss, dlogits, number, epoch)
+        step = now.techniques.backward(now.techniques.step(trace, Y, loss, dlogits, number, epoch))
         self.scale_gradients(net)
         now.guard.watch(trace, loss, number)
         now.optimizer.step()
@@ -466,7 +466,7 @@ class Pair:
             loss, dlogits = one.run.loss(trace.logits, Y)
             net.backward(trace, dlogits)
             task = to_host(net.dW[0])[:, neuron].astype("float64")
-            step = techniques.backward(trace, Y, loss, dlogits, self.step, epoch)
+            step = techniques.backward(techniques.step(trace, Y, loss, dlogits, self.step, epoch))
             whole = to_host(net.dW[0])[:, neuron].astype("float64")
             before = to_host(net.W[0])[:, neuron].copy()
             one.scale_gradients(net)

@@ -174,24 +174,14 @@ class Techniques:
             others=[p.technique for p in self.placed],
         )
 
-    def backward(
-        self,
-        trace: Trace,
-        targets: Array,
-        loss: Array,
-        dlogits: Array,
-        number: int = 0,
-        epoch: int = 0,
-        factor: float = 1.0,
-    ) -> Step:
-        """The backward pass of a step with all its techniques: fills net.dtheta.
+    def backward(self, step: Step) -> Step:
+        """The backward pass of a step with all its techniques: fills net.dtheta and returns the step.
 
         Penalties add their gradients to those of activations and logits before the pass; gradients of
         weights are added, and interventions edit gradients, after it.
         """
-        step = self.step(trace, targets, loss, dlogits, number, epoch, factor)
         self.before_backward(step)
-        self.net.backward(trace, step.dlogits, step.dA)
+        self.net.backward(step.trace, step.dlogits, step.dA)
         self.after_backward(step)
         return step
 
