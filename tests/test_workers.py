@@ -68,11 +68,13 @@ def test_three_processes_give_the_bits_of_one(flags):
 def test_networks_that_do_not_fit_at_once_are_trained_in_groups_to_the_same_bits():
     flags = [*TOY, "--hidden", "64", "--replicas", "100", "--epochs", "1", "--metrics", "none"]
     assert train.main([*flags, "--out", "one"]) == 0
-    started, begun = workers.started, []
+    state_of, begun = workers.state_of, []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers, "started", lambda *args: begun.append(args[1]) or started(*args))
+        patch.setattr(
+            workers, "state_of", lambda run, group: begun.append(group) or state_of(run, group)
+        )
         assert train.main([*flags, "--out", "blocks", "--memory", "0.2"]) == 0
-    assert [len(block) for block, _ in begun[0]] == [25, 25, 25, 25]
+    assert [len(group) for group in begun] == [25, 25, 25, 25]
     same("one", "blocks")
 
 
@@ -150,17 +152,32 @@ def test_ctrl_c_stops_all_after_a_checkpoint_and_no_process_is_left():
 
 
 def test_a_process_that_dies_is_one_sentence(monkeypatch, capsys):
-    started = workers.started
+    started, begun = workers.started, []
 
-    def dying(common, mine):
-        process, connection = started(common, mine)
-        if mine[0][0].start > 0:
-            process.kill()
-        return process, connection
+    def dying():
+        begun.append(started())
+        if len(begun) == 2:
+            begun[1][0].kill()
+        return begun[-1]
 
     monkeypatch.setattr(workers, "started", dying)
     assert train.main([*TOY, "--replicas", "8", "--workers", "2"]) == 1
     assert "a process that trained some of the networks has ended" in capsys.readouterr().err
+
+
+def test_processes_load_their_modules_side_by_side(monkeypatch):
+    """Nothing is sent to one before all are started: beyond 64 KiB it would hold up the next one."""
+    events, started, send = [], workers.started, workers.Connection.send
+
+    def noted(connection, message):
+        events.append("sent")
+        send(connection, message)
+
+    monkeypatch.setattr(workers, "started", lambda: events.append("started") or started())
+    monkeypatch.setattr(workers.Connection, "send", noted)
+    run = build(TrainConfig(data="xor", hidden=(4,), replicas=3))
+    workers.Workers(run, 3).close()
+    assert events == ["started"] * 3 + ["sent"] * 6  # their work, then whether they are ready
 
 
 def test_networks_that_depend_on_each_other_are_not_split(capsys):

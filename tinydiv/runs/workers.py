@@ -40,7 +40,7 @@ from tinydiv.runs.processes import cores, follow_parent, spawning
 
 FEWEST = 16
 """With fewer networks than this a process takes longer to start than it saves."""
-PAYS = 3.0
+PAYS = 1.5
 """Seconds of work below which one process is as fast, because others have to start first."""
 SECONDS = 1e-10
 """Of one core, for one sample of one step and one weight (Adam): 784-16-10, batch 64: 80 us."""
@@ -88,12 +88,12 @@ class Workers:
                 moments[key] = self.shared.array(moment)
             common = self.shared.dumps((run.config, run.data, theta, moments))
             states = [state_of(run, group) for group in self.groups]
-            self.processes = []
-            for w in range(count):
-                mine = list(zip(self.groups, states, strict=True))[w::count]
-                if mine:
-                    self.processes.append(started(common, mine))
+            each = list(zip(self.groups, states, strict=True))
+            self.processes = [started() for _ in range(min(count, len(each)))]
             self.connections = [connection for _, connection in self.processes]
+            for w, connection in enumerate(self.connections):
+                with contextlib.suppress(OSError):  # it has ended: request finds that out
+                    connection.send((common, each[w::count]))
             self.request("ready")
         except BaseException:
             self.close()
@@ -264,13 +264,15 @@ def advance(run: Run, step: int) -> list[Record]:
     return run.records[before:]
 
 
-def work(connection: Connection, common: bytes, mine: list[tuple[range, dict[str, Any]]]) -> None:
-    """The work of a worker: build its groups, then reply to each request until the connection is closed."""
+def work(connection: Connection) -> None:
+    """The work of a worker: receive its groups with their states and build them, then reply to each request
+    until the connection is closed."""
     follow_parent()
     sys.stdout = sys.stderr  # a user's technique may print, and stdout is for results
     backend.use("numpy")
     attached: list[LastingMemory] = []
     try:
+        common, mine = connection.recv()
         config, data, theta, moments = loads(common, attached)
         runs: list[Run] = []
         for group, state in mine:
@@ -326,13 +328,14 @@ def sendable(error: BaseException) -> BaseException:
     return error
 
 
-def started(
-    common: bytes, mine: list[tuple[range, dict[str, Any]]]
-) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-    """A new process with its groups, and the connection to it."""
+def started() -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    """A new process and the connection to it, over which its work is sent.
+
+    Not as arguments: beyond 64 KiB of them, `start` waits until the process has loaded its modules.
+    """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=work, args=(there, common, mine), daemon=True)
+    process = context.Process(target=work, args=(there,), daemon=True)
     with spawning():
         process.start()
     there.close()
