@@ -62,7 +62,7 @@ def test_the_readers_own_technique_is_right_and_trains(tmp_path, monkeypatch):
     from tinydiv.train import command as train
 
     assert check.main(["mine.py"]) == 0
-    line = next(c for c in commands(README) if "mine.py:Apart" in c)
+    line = next(c for c in commands(ROOMS_MAP) if "mine.py:Apart" in c)
     argv = [*shlex.split(line)[2:], "--epochs", "1", "--no-plot", "--quiet", "--out", "run"]
     assert train.main(argv) == 0
     assert (tmp_path / "run" / "model.npz").exists()
@@ -128,6 +128,21 @@ def test_every_command_exists_and_takes_its_flags(line):
     for word in words:
         if word.startswith("--"):
             assert word.split("=")[0] in shown.stdout, f"{line}: no {word}"
+
+
+def test_the_front_page_is_short_and_in_the_order_of_a_newcomers_questions():
+    assert len(README.split()) <= 800
+    first, *sections = re.split(r"^## ", README, flags=re.MULTILINE)
+    _title, _sentence, picture, *_ = first.split("\n\n")
+    assert "](results/readme/picture.png)" in picture
+    titles = [section.splitlines()[0] for section in sections]
+    assert titles == [
+        "Every gradient is yours",
+        "Learn",
+        "The claim that started it",
+        "Recipes",
+        "Speeds and small print",
+    ]
 
 
 def test_links_and_pictures_lead_somewhere():
