@@ -94,10 +94,20 @@ def pytest_addoption(parser):
     parser.addoption("--strict-skips", action="store_true", default=in_ci)
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With -n, the tests of one tutorial stay in one process, which runs that tutorial once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByTutorial(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            of_tutorial = re.search(r"test_tutorials\.py::.*\[(\d\d)\]$", nodeid)
+            return of_tutorial[1] if of_tutorial else nodeid
+
+    return ByTutorial(config, log) if config.option.dist == "load" else None
+
+
 def pytest_configure(config):
-    if getattr(config.option, "dist", "no") == "load":  # of pytest-xdist, by -n
-        config.option.dist = "loadgroup"  # tests of one group stay in one process
     hypothesis.settings.load_profile("ci" if config.getoption("--strict-skips") else "tinydiv")
 
 

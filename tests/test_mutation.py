@@ -149,6 +149,7 @@ QUICK = (
 """The tests that find the most in the least time."""
 
 
+@pytest.mark.long
 def test_a_sample_of_mutants_is_found(mutants):
     """Some at random, by the checker and the quick tests, then by all tests."""
     sample = random.Random(7).sample(sorted(set(mutants) - set(SURVIVORS)), 16)
