@@ -89,14 +89,14 @@ def fetch(image_set: ImageSet, file: IdxFile, folder: Path, source: Path | None)
             content = content_of(place, file.n_bytes + file.n_bytes // 1000 + 1024)
             decompressed(content, file)
         except ValueError as error:
-            cli.complain(PROG, f"{place} {error}; given up")
+            cli.print_message(PROG, f"{place} {error}; given up")
             continue
         folder.mkdir(parents=True, exist_ok=True)
         final = folder / (file.name + ".gz" * content.startswith(GZIP_MAGIC))
         atomic.write_bytes(final, content)
         while (other := existing(folder, file)) not in (final, None):
             other.unlink()  # a damaged file that stood in the way
-        cli.complain(PROG, f"{place}: checked and taken")
+        cli.print_message(PROG, f"{place}: checked and taken")
         return
     if source is not None:
         raise RunError(f"{image_set.name}: {source} holds no right {file.name}")
@@ -143,11 +143,11 @@ def command(argv: Sequence[str]) -> None:
             failed.append(str(error))
         else:
             done = f"complete in {folder} ({len(missing)} new files); {image_set.licence}"
-            cli.say(f"{image_set.name}: {done}")
+            cli.print_result(f"{image_set.name}: {done}")
     if failed:
         raise RunError("; ".join(failed))
     if options.to is not None:
-        cli.say(f"tell tinydiv where they are: set TINYDIV_DATA_DIR={base}")
+        cli.print_result(f"tell tinydiv where they are: set TINYDIV_DATA_DIR={base}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

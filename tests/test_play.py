@@ -289,6 +289,8 @@ def test_bad_values_of_a_page_that_runs(server):
 def test_a_data_set_or_port_that_cannot_be_had_is_one_sentence_of_the_command(server, capsys):
     assert command.main(["--no-browser", "--data", "moon"]) == 2
     assert "did you mean 'moons'" in capsys.readouterr().err
+    assert command.main(["--no-browser", "--data", "cubic"]) == 2
+    assert "shows classes, and cubic has numbers to learn" in capsys.readouterr().err
     assert command.main(["--no-browser", "--port", "x"]) == 2
     taken = str(server.server_address[1])
     assert command.main(["--no-browser", "--port", taken]) == 1

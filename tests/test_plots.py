@@ -24,7 +24,7 @@ from tinydiv.similarity import correlations
 from tinydiv.techniques.grow import put_to_sleep
 from tinydiv.trace.command import TraceConfig, traced
 from tinydiv.trace.picture import in_cell, step_picture
-from tinydiv.train.picture import confusion, confusion_picture, run_picture
+from tinydiv.train.run_picture import confusion, confusion_picture, run_picture
 
 
 def axis(**figure):

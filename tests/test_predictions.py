@@ -16,7 +16,7 @@ from tinydiv.plots import alt_text
 from tinydiv.predictions import command as predictions
 from tinydiv.predictions.command import in_words
 from tinydiv.predictions.effects import Effects, effects
-from tinydiv.predictions.picture import predictions_picture
+from tinydiv.predictions.effects_picture import predictions_picture
 from tinydiv.stats import spearman
 from tinydiv.techniques import layers_of
 from tinydiv.train import command as train

@@ -15,7 +15,7 @@ from tinydiv.initializers import initialize
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Adam
 from tinydiv.runs.folder import metrics_csv
-from tinydiv.train.picture import run_picture
+from tinydiv.train.run_picture import run_picture
 
 
 def sine(K=1, inputs=3, flat=False):

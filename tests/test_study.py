@@ -13,6 +13,7 @@ from tinydiv.runs.build import filled_in
 from tinydiv.runs.config import USUAL_BATCH, TrainConfig
 from tinydiv.study import NAMED, Arm, Measure, Setting, Study, load_study, run_study
 from tinydiv.study.engine import plan_text, read_study
+from tinydiv.study.keys import Controls, Training
 from tinydiv.study.plan import (
     AA_SEEDS,
     TUNING_SEEDS,
@@ -27,7 +28,6 @@ from tinydiv.study.plan import (
     tuning_trials,
 )
 from tinydiv.study.reading import from_dict, from_tables, from_toml
-from tinydiv.study.settings import Controls, Training
 from tinydiv.study.store import FORMER
 
 

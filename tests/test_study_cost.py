@@ -12,8 +12,8 @@ from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.study import sharing
 from tinydiv.study.cost import start_seconds, step_cost, step_seconds
+from tinydiv.study.keys import Measure, Training
 from tinydiv.study.plan import TEST, Trial
-from tinydiv.study.settings import Measure, Training
 from tinydiv.study.sharing import Origin
 from tinydiv.techniques.counting import counting
 

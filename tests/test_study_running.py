@@ -19,8 +19,8 @@ from tinydiv.initializers import initialize
 from tinydiv.loop import DeviceData, batches, train
 from tinydiv.mlp import MLP
 from tinydiv.study import Arm, Controls, Measure, executors, read_study, running, sharing, stacks
+from tinydiv.study.keys import Training
 from tinydiv.study.plan import TEST, Trial, final_trials, own_candidate
-from tinydiv.study.settings import Training
 from tinydiv.study.sharing import Origin
 from tinydiv.study.stacks import Stack, cut, gpu_size, network_bytes
 

@@ -13,11 +13,11 @@ from tinydiv import stats
 from tinydiv.errors import UsageError
 from tinydiv.study import Arm, Controls, Measure, Setting, comparing, figures, page, tidy
 from tinydiv.study.comparing import check_controls, compare_all, randomised_p
+from tinydiv.study.keys import Training
 from tinydiv.study.plan import TEST
 from tinydiv.study.progress import Progress, in_words
 from tinydiv.study.readouts import Circumstances, Readout, first_crossing, readouts_of
 from tinydiv.study.results import Cell, DataFacts, Results, check_readable, entropy
-from tinydiv.study.settings import Training
 from tinydiv.study.store import Curve
 
 NO_CONTROLS = Controls(aa=False, planted=False)
@@ -531,7 +531,7 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     file = Terminal()
     bar = Progress(4, 8.0, file=file)
     bar.step(3, 6.0)
-    bar.say("a line between")
+    bar.print_line("a line between")
     bar.close()
     assert "75%" in file.getvalue()
     assert "3 of 4 networks" in file.getvalue()

@@ -191,7 +191,7 @@ def test_the_command_prints_what_was_drawn_and_what_was_kept(tmp_path, capsys):
 
 def test_the_picture_has_a_line_for_the_validation_part():
     from tinydiv.plots.style import alt_text
-    from tinydiv.train.picture import run_picture
+    from tinydiv.train.run_picture import run_picture
 
     net, data = network([2, 6, 2]), moons()
     records = train(net, data, SGD(net), epochs=2, validation=0.2)

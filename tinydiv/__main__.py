@@ -29,7 +29,7 @@ def command(argv: Sequence[str]) -> None:
         hint = f"write python -m tinydiv.{words[0]}" if known else nearest(words[0], COMMANDS)
         raise UsageError(f"python -m tinydiv takes no {words[0]!r}: {hint}")
     lines = [f"  python -m tinydiv.{name:12} {what}" for name, what in COMMANDS.items()]
-    cli.say("\n".join(["commands, each with --help:", *lines]))
+    cli.print_result("\n".join(["commands, each with --help:", *lines]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

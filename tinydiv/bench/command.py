@@ -140,7 +140,7 @@ def contenders(job: "Job", gpu: bool, quick: bool, names: Sequence[str] = ()) ->
     makers: dict[str, Callable[[], Any]] = ours(job, 1 if gpu else cores())
     makers |= peers(job, gpu, quick)
     if len(makers) <= 2 and not names:
-        cli.complain(PROG, 'no contender is installed: python -m pip install "tinydiv[bench]"')
+        cli.print_message(PROG, 'no contender is installed: python -m pip install "tinydiv[bench]"')
     steppers, first = {}, None
     for name, make in makers.items():
         if names and name not in names:
@@ -149,7 +149,7 @@ def contenders(job: "Job", gpu: bool, quick: bool, names: Sequence[str] = ()) ->
             one = make()
             losses = one.steps(AGREE[job.dtype][0])
         except Exception as error:  # a contender that cannot be had here is no fault of this one
-            cli.complain(PROG, f"{name} is left out: {type(error).__name__}: {error}"[:300])
+            cli.print_message(PROG, f"{name} is left out: {type(error).__name__}: {error}"[:300])
             continue
         first = losses if first is None else first
         agree(name, losses, first)
@@ -197,7 +197,7 @@ def technique_costs(rounds: int) -> list[Timing]:
         try:
             steppers[name] = Ours(job, specs=[name])
         except UsageError as error:
-            cli.complain(PROG, f"{name} is left out: {error}")
+            cli.print_message(PROG, f"{name} is left out: {error}")
     return measure(steppers, 1, rounds, ROUND / 10)
 
 
@@ -316,11 +316,11 @@ def main(argv: Sequence[str]) -> None:
         write(Path(options.out), groups, base)
     if options.json:
         rows = [row for group in groups for row in as_data(group, base)]
-        cli.say(json.dumps(rows, allow_nan=False))
+        cli.print_result(json.dumps(rows, allow_nan=False))
         return
     for group in groups:
         many = group[0].replicas
-        cli.say(f"\n{many} network{'s' if many > 1 else ''} at once\n{table(group, base)}")
+        cli.print_result(f"\n{many} network{'s' if many > 1 else ''} at once\n{table(group, base)}")
 
 
 def read(options: Namespace) -> "tuple[Callable[[], list[Job]], int]":

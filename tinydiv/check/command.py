@@ -88,17 +88,17 @@ def check(options: argparse.Namespace, seed: int) -> int:
         if options.json:
             print(f"{subject} ({report.seconds:.1f} s)", file=sys.stderr)
         elif rows := report.of(subject):
-            cli.say("\n".join([*heading, block(rows)]))
+            cli.print_result("\n".join([*heading, block(rows)]))
             heading.clear()
 
     what = options.file
     report = check_file(what, seed, show) if what else suite.run(options.only, seed, show)
     if options.json:
         request = {"tinydiv": __version__, "file": options.file, "only": options.only}
-        cli.say(json.dumps({**request, **report.data()}, allow_nan=False))
+        cli.print_result(json.dumps({**request, **report.data()}, allow_nan=False))
     else:
         for text in (held_block(report.held) if report.held else "", *report.notes):
             if text:
-                cli.say(text)
-        cli.say(summary(report))
+                cli.print_result(text)
+        cli.print_result(summary(report))
     return 0 if report.right else 1

@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: object = None) -> None:
         """Called by argparse for --help and --version; its own function ignores a full disk."""
-        say(message.removesuffix("\n"))
+        print_result(message.removesuffix("\n"))
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
         """The flags of a command line. Raises UsageError for one that does not exist."""
@@ -121,7 +121,7 @@ def listed(options: argparse.Namespace) -> bool:
     from tinydiv.command import listing
 
     found = listing.entries(options.list)
-    say(json.dumps(found, indent=2) if options.json else listing.as_text(found))
+    print_result(json.dumps(found, indent=2) if options.json else listing.as_text(found))
     return True
 
 
@@ -156,7 +156,7 @@ def carry_out(prog: str, command: Command, argv: Sequence[str], seen: list[int])
                 sys.stdout.flush()
         return code or 0
     except KeyboardInterrupt as stop:
-        complain(prog, str(stop) or "stopped")
+        print_message(prog, str(stop) or "stopped")
         return 130
     except BrokenPipeError:  # the reader of the output has ended, as in `| head`
         close_stdout()
@@ -167,11 +167,11 @@ def carry_out(prog: str, command: Command, argv: Sequence[str], seen: list[int])
                 return error.code if isinstance(error.code, int) else 0
             raise
         if seen:  # an interrupted import raises another error
-            complain(prog, "stopped")
+            print_message(prog, "stopped")
             return 130
         if os.environ.get("TINYDIV_TRACEBACK", "") not in ("", "0"):
             traceback.print_exc()
-        complain(prog, sentence(error))
+        print_message(prog, sentence(error))
         return 2 if isinstance(error, UsageError) else 1
 
 
@@ -222,14 +222,14 @@ def one_blas_thread() -> None:
         os.environ.update(dict.fromkeys(THREADS, "1"))
 
 
-def complain(prog: str, text: str) -> None:
+def print_message(prog: str, text: str) -> None:
     """One line on stderr."""
     with suppress(OSError, ValueError):
         line = " ".join(f"{prog}: {text}".split())
         print(printable(line, sys.stderr), file=sys.stderr, flush=True)
 
 
-def say(text: str) -> None:
+def print_result(text: str) -> None:
     """One result on stdout. Raises RunError where it cannot be written."""
     with writing():
         print(printable(text, sys.stdout), flush=True)

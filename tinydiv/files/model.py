@@ -25,7 +25,7 @@ from typing import Any
 from tinydiv.backend import Array, to_device
 from tinydiv.data.dataset import Dataset
 from tinydiv.errors import UsageError
-from tinydiv.files import npz, own, read
+from tinydiv.files import npz, read, technique_files
 from tinydiv.mlp import MLP
 from tinydiv.techniques import LayerTechnique, layers_of
 
@@ -57,7 +57,7 @@ def save_model(
         "replicas": net.replicas,
         "dtype": net.dtype,
         "layers": list(layers),
-        "own_files": own.digests(layers),
+        "own_files": technique_files.digests(layers),
     }
     arrays: dict[str, Array] = {block.name: net.view(net.theta, block.name) for block in net.blocks}
     for layer in net.layers:
@@ -92,13 +92,13 @@ def load_model(where: str | Path, allow_code: bool = False) -> MLP:
         if facts.get("format") != FORMAT:
             raise ValueError(f"it is no {FORMAT!r} but {facts.get('format')!r}")
         specs, files = [str(spec) for spec in facts["layers"]], dict(facts.get("own_files", {}))
-        code = own.paths(specs)
+        code = technique_files.paths(specs)
     if code and not allow_code:
         raise UsageError(
             f"{path} needs the code in {', '.join(code)}, which is run only when it is allowed: "
             "tinydiv.load(..., allow_code=True), or --allow-code"
         )
-    own.refuse_changes({file: files.get(file) for file in code}, str(path))
+    technique_files.refuse_changes({file: files.get(file) for file in code}, str(path))
     layers = layers_of(specs) if code else None
     with read.reading(path, "delete it, and train it again or take its run up by --resume"):
         return network(arrays, facts, layers_of(specs) if layers is None else layers)

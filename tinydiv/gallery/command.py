@@ -160,8 +160,8 @@ def main(argv: Sequence[str]) -> None:
     )
     with replacing(Path(options.out)) as part:
         save(picture, part)
-    cli.say(table(shown, chosen.measure))
-    cli.say(f"picture {options.out}")
+    cli.print_result(table(shown, chosen.measure))
+    cli.print_result(f"picture {options.out}")
 
 
 def refuse_other_files(out: str) -> None:

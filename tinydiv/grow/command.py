@@ -249,7 +249,7 @@ def auxiliary(argv: Sequence[str]) -> None:
         config.seed,
     )
     folder = compute("auxiliary", options, study)
-    cli.say(report(study, folder))
+    cli.print_result(report(study, folder))
     if not options.no_figures:
         from tinydiv.growing import pictures
 
@@ -279,7 +279,7 @@ def mask(argv: Sequence[str]) -> None:
         config.points,
     )
     folder = compute("mask", options, study)
-    cli.say(report(study, folder))
+    cli.print_result(report(study, folder))
     if not options.no_figures:
         from tinydiv.growing import pictures
 
@@ -299,7 +299,7 @@ def condense(argv: Sequence[str]) -> None:
 
     study = Condense(run, config.taus, config.layer, config.epochs)
     folder = compute("condense", options, study)
-    cli.say(report(study, folder))
+    cli.print_result(report(study, folder))
     print(f"everything is in {folder}", file=sys.stderr)
 
 
@@ -316,7 +316,7 @@ def fashion(argv: Sequence[str]) -> None:
     if load_data(study.data, "raw").n_classes < 2:
         raise UsageError(f"{study.data} has no classes to tell apart")
     folder = compute("fashion", options, study)
-    cli.say(report(study, folder))
+    cli.print_result(report(study, folder))
     if not options.no_figures:
         from tinydiv.growing import pictures
 

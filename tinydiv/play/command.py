@@ -45,18 +45,20 @@ def main(argv: Sequence[str]) -> None:
     data = text("--data", options.data)
     name = choice("numpy", "cupy", "auto")("--backend", options.backend)
     from tinydiv import backend
-    from tinydiv.play.networks import Pair, read_setup
+    from tinydiv.play.networks import read_setup, refuse_numbers
     from tinydiv.play.server import Server
+    from tinydiv.runs.build import load_data
 
     backend.use(name)
-    Pair(read_setup({}, data))  # a data set that cannot be had is said here, not in the page
+    # A data set that cannot be shown is refused here, before the page opens.
+    refuse_numbers(load_data(read_setup({}, data).data, "raw"))
     try:
         server = Server(port, data)
     except OSError as error:
         raise RunError(
             f"port {port} cannot be had ({error.strerror}): choose another --port, or none"
         ) from None
-    cli.say(f"{PROG}: {server.address}\nCtrl-C ends it")
+    cli.print_result(f"{PROG}: {server.address}\nCtrl-C ends it")
     if not options.no_browser:
         webbrowser.open(server.address)
     try:

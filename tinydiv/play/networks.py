@@ -22,7 +22,9 @@ import numpy as np
 
 from tinydiv import losses
 from tinydiv.backend import quiet, to_device, to_host, xp
-from tinydiv.data import describe
+from tinydiv.data import NAMES
+from tinydiv.data.dataset import Dataset
+from tinydiv.data.tasks import CURVES
 from tinydiv.diversity import neurons_of
 from tinydiv.diversity.answers import answers
 from tinydiv.errors import UsageError
@@ -35,6 +37,8 @@ from tinydiv.settings import from_table, made
 from tinydiv.techniques import LayerTechnique, Techniques, place
 
 SIDES = ("left", "right")
+DATA = [name for name in NAMES if name not in CURVES or CURVES[name].classes]
+"""The data sets that a page offers: those with classes."""
 PLAIN_START = "he-normal"
 MOST_NEURONS = 64
 TESTED = 1000
@@ -118,13 +122,18 @@ def read_setup(values: dict[str, Any], data: str | None = None) -> Setup:
         raise UsageError(
             "this page runs no files: use python -m tinydiv.train for a technique of yours"
         )
-    names = [one.name for one in describe()]
-    if setup.data != data and setup.data.partition(":")[0] not in names:
+    if setup.data != data and setup.data.partition(":")[0] not in DATA:
         raise UsageError(
-            f"this page shows {', '.join(names)}, not {setup.data[:40]!r}: own data are named to the "
+            f"this page shows {', '.join(DATA)}, not {setup.data[:40]!r}: own data are named to the "
             "command, python -m tinydiv.play --data FILE"
         )
     return setup
+
+
+def refuse_numbers(dataset: Dataset) -> None:
+    """Raises UsageError for a data set with numbers to learn: the page shows classes."""
+    if dataset.regression:
+        raise UsageError(f"this page shows classes, and {dataset.name} has numbers to learn")
 
 
 def command_of(setup: Setup) -> str:
@@ -162,6 +171,7 @@ class Side:
 
     def __post_init__(self) -> None:
         data = self.run.data
+        refuse_numbers(data.dataset)
         self.start = self.run.net.W[0].copy()
         self.probe, self.labels = data.probe(), data.probe_labels()
         self.test = data.floats(data.test_x[:TESTED]), data.test_y[:TESTED]

@@ -20,10 +20,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tinydiv import activations, optimizers
-from tinydiv.data import describe
 from tinydiv.errors import RunError, UsageError
 from tinydiv.initializers import BASES, SCHEMES
-from tinydiv.play.networks import Pair, read_setup
+from tinydiv.play.networks import DATA, Pair, read_setup
 from tinydiv.techniques import TECHNIQUES, Penalty
 
 PAGE = Path(__file__).parent / "page.html"
@@ -117,7 +116,7 @@ class Server(ThreadingHTTPServer):
 def names() -> dict[str, Any]:
     """What the page's lists offer."""
     return {
-        "data": [one.name for one in describe()],
+        "data": DATA,
         "activation": list(activations.ACTIVATIONS),
         "optimizer": list(optimizers.OPTIMIZERS),
         "init": [*SCHEMES, *BASES],

@@ -5,7 +5,7 @@
     print(in_words(effects))
 
 What is measured stands in effects.py. The numbers are put into words here, and into a picture by
-picture.py.
+effects_picture.py.
 """
 
 import json
@@ -58,10 +58,10 @@ def main(argv: Sequence[str]) -> None:
     found = analyse(options.run_dir, options.allow_code)
     if not options.no_plot:
         from tinydiv.plots import save
-        from tinydiv.predictions.picture import predictions_picture
+        from tinydiv.predictions.effects_picture import predictions_picture
 
         save(predictions_picture(found, metric=options.metric), Path(options.run_dir) / PICTURE)
-    cli.say(json.dumps(asdict(found)) if options.json else in_words(found, options.metric))
+    cli.print_result(json.dumps(asdict(found)) if options.json else in_words(found, options.metric))
 
 
 def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
@@ -70,7 +70,7 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     allow_code: whether the code of own layers may be run, see load_model.
     Raises UsageError if there is no finished run, RunError if a file is damaged or all diverged.
     """
-    from tinydiv.files import own
+    from tinydiv.files import technique_files
     from tinydiv.files.model import load_model
     from tinydiv.loop import DeviceData
     from tinydiv.predictions.effects import effects
@@ -81,9 +81,9 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     run_folder.settings_file(folder)  # a sentence where the folder holds no run at all
     net = load_model(folder, allow_code)
     config, about = run_folder.settings_of(folder)
-    code = own.paths(config.technique)
+    code = technique_files.paths(config.technique)
     files = {file: digest for file, digest in about["own_files"].items() if file not in code}
-    own.refuse_changes(files, f"the run in {folder}")
+    technique_files.refuse_changes(files, f"the run in {folder}")
     healthy = networks_that_learned(folder / run_folder.METRICS, net.replicas or 1)
     if not healthy:
         raise RunError(f"every network of {folder} diverged: there is nothing to analyse")

@@ -25,7 +25,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from tinydiv.errors import RunError, UsageError
-from tinydiv.files import atomic, locking, own, read, table
+from tinydiv.files import atomic, locking, read, table, technique_files
 from tinydiv.files import model as model_file
 from tinydiv.loop import Record
 from tinydiv.runs import checkpoint
@@ -81,7 +81,7 @@ def begin(out: str | None, run: Run) -> Path:
     facts = {
         "config": asdict(run.config),
         "environment": environment(),
-        "own_files": own.digests(run.config.technique) | data_digests(run.config),
+        "own_files": technique_files.digests(run.config.technique) | data_digests(run.config),
     }
     try:
         atomic.write_json(folder / CONFIG, facts)
@@ -94,7 +94,7 @@ def begin(out: str | None, run: Run) -> Path:
 def data_digests(config: TrainConfig) -> dict[str, str]:
     """The files of the reader's own data, each with its digest; none for a set of tinydiv's."""
     data = OwnData.named(config.data)
-    return {} if data is None else {str(file): own.digest(file) for file in data.files}
+    return {} if data is None else {str(file): technique_files.digest(file) for file in data.files}
 
 
 def abandon(folder: Path, made: bool) -> None:
@@ -177,7 +177,7 @@ def settings_of(folder: Path) -> tuple[TrainConfig, dict[str, dict[str, str]]]:
         facts = read.json_object(path)
         config = made(TrainConfig, from_table(TrainConfig, dict(facts["config"]), path.name))
         about = {key: dict(facts[key]) for key in ("environment", "own_files")}
-        if unsaid := set(own.paths(config.technique)) - set(about["own_files"]):
+        if unsaid := set(technique_files.paths(config.technique)) - set(about["own_files"]):
             raise ValueError(f"it has no digest of {min(unsaid)}")
     return config, about
 
@@ -203,7 +203,7 @@ def reopen(folder: Path, given: Mapping[str, object], budget: float | None = Non
             "every schedule is constant"
         )
     checkpoint.refuse_changes(kept, wanted, f"the run in {folder} was begun")
-    own.refuse_changes(facts["own_files"], f"the run in {folder}")
+    technique_files.refuse_changes(facts["own_files"], f"the run in {folder}")
     atomic.sweep(folder)
     run = build(config, budget, split=True)
     if (folder / checkpoint.NAME).is_file():

@@ -103,14 +103,14 @@ def main(argv: Sequence[str]) -> None:
     except OSError as error:
         raise RunError(f"--out {folder} cannot be made: {error.strerror}") from None
     beside = [look(spec, config, data) for spec in BESIDE]
-    cli.say(line("start", "|cos|", "|r|", "std", "accuracy"))
+    cli.print_result(line("start", "|cos|", "|r|", "std", "accuracy"))
     for one in beside:
-        cli.say(summary(one))
+        cli.print_result(summary(one))
     for spec in specs:
         seen = look(spec, config, data)
-        cli.say(summary(seen))
+        cli.print_result(summary(seen))
         save(picture(seen, beside, config, data.dataset.n_inputs), folder / file_name(spec))
-    cli.say(f"{len(specs)} picture{'s' * (len(specs) != 1)} in {folder}")
+    cli.print_result(f"{len(specs)} picture{'s' * (len(specs) != 1)} in {folder}")
 
 
 def file_name(spec: str) -> str:

@@ -16,8 +16,8 @@ from tinydiv import when_used
 
 if TYPE_CHECKING:
     from tinydiv.study.engine import StudyReport, read_study, run_study
+    from tinydiv.study.keys import Controls, Measure, Tuning
     from tinydiv.study.reading import NAMED, load_study
-    from tinydiv.study.settings import Controls, Measure, Tuning
     from tinydiv.study.specification import Arm, Setting, Study
 else:
     __getattr__ = when_used(
@@ -25,7 +25,7 @@ else:
         {
             "engine": "StudyReport read_study run_study",
             "reading": "NAMED load_study",
-            "settings": "Controls Measure Tuning",
+            "keys": "Controls Measure Tuning",
             "specification": "Arm Setting Study",
         },
     )

@@ -118,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
     if options.tables:
         report = engine.read_study(folder)
         tables.write(report.results, report.folder, figures=not options.no_figures)
-        cli.say(report.markdown())
+        cli.print_result(report.markdown())
         return 0
     seeds = None if options.seeds is None else whole(1, 1_000_000)("--seeds", options.seeds)
     workers = None if options.workers is None else whole(1, 4096)("--workers", options.workers)
@@ -129,7 +129,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         study = reading.load_study(options.study, quick=options.quick, seeds=seeds)
     if options.plan:
-        cli.say(engine.plan_text(study))
+        cli.print_result(engine.plan_text(study))
         return 0
     report = engine.run_study(
         study,
@@ -140,6 +140,6 @@ def main(argv: Sequence[str]) -> int:
         resume=options.resume,
         figures=not options.no_figures,
     )
-    cli.say(report.markdown())
+    cli.print_result(report.markdown())
     print(f"everything is in {report.folder}", file=sys.stderr)
     return 0

@@ -18,19 +18,19 @@ from tinydiv import backend as backends
 from tinydiv import diversity
 from tinydiv.data.dataset import Dataset, check_inputs_name
 from tinydiv.errors import RunError, UsageError, unknown
-from tinydiv.files import atomic, own, read
+from tinydiv.files import atomic, read, technique_files
 from tinydiv.loop import DeviceData, train
 from tinydiv.runs.processes import Interrupt, cores
 from tinydiv.settings import whole
 from tinydiv.study import page, sharing, tables
 from tinydiv.study.cost import start_key, start_seconds, step_cost, step_seconds
 from tinydiv.study.executors import Pool, carry_out_all, opened
+from tinydiv.study.keys import Training
 from tinydiv.study.plan import TEST, Trial, check_parts, own_candidate, specs_for
 from tinydiv.study.progress import Progress, in_words
 from tinydiv.study.reading import from_dict
 from tinydiv.study.results import DataFacts, Results, check_readable, data_key, entropy
 from tinydiv.study.running import Outcome, Task, build
-from tinydiv.study.settings import Training
 from tinydiv.study.sharing import Origin, Source
 from tinydiv.study.specification import Study
 from tinydiv.study.stacks import Stack, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
@@ -159,7 +159,7 @@ def own_files(study: Study) -> dict[str, str]:
         for arm in study.arms
         for spec in study.training(setting, arm).technique
     ]
-    return {file: digest[:20] for file, digest in own.digests(specs).items()}
+    return {file: digest[:20] for file, digest in technique_files.digests(specs).items()}
 
 
 def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset]]) -> None:
@@ -297,16 +297,16 @@ class Worker:
         """Print what the folder holds already, if it matters."""
         folder = self.store.folder
         if resume and not going_on:
-            self._say(f"nothing to go on with in {folder}: the study begins")
+            self.print_line(f"nothing to go on with in {folder}: the study begins")
         if going_on:
-            self._say(f"going on in {folder}: {len(self.store.curves)} networks are done")
+            self.print_line(f"going on in {folder}: {len(self.store.curves)} networks are done")
         for sentence in self.results.study.idle_arms:
-            self._say(sentence)
+            self.print_line(sentence)
         for path in self.store.damaged:
-            self._say(f"{path.name} was damaged: its networks are trained again")
+            self.print_line(f"{path.name} was damaged: its networks are trained again")
 
-    def _say(self, sentence: str) -> None:
-        Progress(0, 0.0, self.show).say(sentence)
+    def print_line(self, sentence: str) -> None:
+        Progress(0, 0.0, self.show).print_line(sentence)
 
     def work(self, sources: Mapping[Origin, Source], pool: Pool) -> None:
         """Both waves. Raises what carry_out_all raises; Ctrl-C with a sentence."""

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from tinydiv.errors import UsageError
 from tinydiv.settings import split
-from tinydiv.study.settings import PLACEHOLDER, Measure, Training
+from tinydiv.study.keys import PLACEHOLDER, Measure, Training
 from tinydiv.study.specification import Arm, Setting, Study, digest, names_apart
 from tinydiv.techniques import Penalty, technique_class
 

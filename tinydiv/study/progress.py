@@ -67,7 +67,7 @@ class Progress:
                 flush=True,
             )
 
-    def say(self, sentence: str) -> None:
+    def print_line(self, sentence: str) -> None:
         """Print one line above the bar."""
         if not self.show:
             return

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tinydiv.errors import UsageError, nearest
 from tinydiv.settings import from_table, shown
-from tinydiv.study.settings import Controls, Measure, Tuning
+from tinydiv.study.keys import Controls, Measure, Tuning
 from tinydiv.study.specification import Arm, Setting, Study
 
 FOLDER = Path(__file__).parent

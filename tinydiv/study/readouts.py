@@ -22,7 +22,7 @@ import numpy as np
 
 from tinydiv.errors import unknown
 from tinydiv.stats import Floats
-from tinydiv.study.settings import Measure, Training
+from tinydiv.study.keys import Measure, Training
 from tinydiv.study.store import Curve
 
 PLATEAU_SHARE = 0.9

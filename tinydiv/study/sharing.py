@@ -19,8 +19,8 @@ from tinydiv.data.dataset import Dataset
 from tinydiv.errors import RunError
 from tinydiv.loop import DeviceData
 from tinydiv.runs.build import load_data
+from tinydiv.study.keys import Training
 from tinydiv.study.plan import TEST
-from tinydiv.study.settings import Training
 
 PARTS = ("train_x", "train_y", "test_x", "test_y")
 SPLIT_SEED = 0

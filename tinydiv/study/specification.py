@@ -29,7 +29,7 @@ from tinydiv import optimizers
 from tinydiv.errors import UsageError, nearest, unknown
 from tinydiv.runs.config import usual_epochs, usual_rate
 from tinydiv.settings import from_table, shown, whole
-from tinydiv.study.settings import PLACEHOLDER, ByOptimizer, Controls, Measure, Training, Tuning
+from tinydiv.study.keys import PLACEHOLDER, ByOptimizer, Controls, Measure, Training, Tuning
 
 REGIMES = ("default", "tuned")
 """default: one fixed rate and strength, as a user would start. tuned: both chosen for each arm."""

@@ -17,8 +17,8 @@ from tinydiv import optimizers
 from tinydiv.backend import name as backend_name
 from tinydiv.backend import xp
 from tinydiv.loop import EVALUATION_ROWS, PROBE_ROWS
+from tinydiv.study.keys import Training
 from tinydiv.study.plan import Trial
-from tinydiv.study.settings import Training
 from tinydiv.study.specification import digest
 
 CACHE_BYTES = 4 * 2**20

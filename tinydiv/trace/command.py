@@ -122,9 +122,9 @@ def main(argv: Sequence[str]) -> None:
 
         save(step_picture(trace, title=title), options.picture)
     if options.json:
-        cli.say(json.dumps({"title": title, **as_json(trace)}, indent=1, allow_nan=False))
+        cli.print_result(json.dumps({"title": title, **as_json(trace)}, indent=1, allow_nan=False))
     else:
-        cli.say(as_text(trace, title, rows=config.rows, digits=config.digits))
+        cli.print_result(as_text(trace, title, rows=config.rows, digits=config.digits))
 
 
 def traced(config: TraceConfig) -> "tuple[StepTrace, str]":

@@ -140,17 +140,17 @@ def main(argv: Sequence[str]) -> None:
     if options.animate or epochs or not options.no_plot:
         cli.needs_matplotlib("the picture", ", or --no-plot")
     from tinydiv.backend import quiet
-    from tinydiv.files import own
+    from tinydiv.files import technique_files
     from tinydiv.runs.folder import abandon, result
 
     files: list[str] = []
     # Whatever an own technique prints is no result, and what fails may be its fault.
     # NumPy's warnings of overflow are off: the guard finds such networks, and the report names them.
     with redirect_stdout(sys.stderr), cli.naming_own_files(files), quiet(), ExitStack() as held:
-        files += own.paths(made(TrainConfig, given).technique)
+        files += technique_files.paths(made(TrainConfig, given).technique)
         made_here = options.out is None or not os.path.isdir(options.out)
         folder, run, workers = begin(options, given, held)
-        files[:] = own.paths(run.config.technique)
+        files[:] = technique_files.paths(run.config.technique)
         try:
             frames = watched(folder, run) if options.animate else None
             seen = snapshots(folder, run, epochs) if epochs else None
@@ -160,7 +160,7 @@ def main(argv: Sequence[str]) -> None:
                 abandon(folder, made_here)  # if nothing was learned, --out may be used again
             raise
         finish(folder, run, plot=not options.no_plot, frames=frames, seen=seen)
-    cli.say(json.dumps(result(folder, run)) if options.json else summary(folder, run))
+    cli.print_result(json.dumps(result(folder, run)) if options.json else summary(folder, run))
 
 
 def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tuple[Path, Run, int]":
@@ -243,9 +243,9 @@ def train(
     here = os.getcwd()
     pace = Pace(CHECKPOINT_SHARE)
     if not quiet:
-        cli.complain(PROG, f"{run.net!r} on {run.config.data}, in {folder}")
+        cli.print_message(PROG, f"{run.net!r} on {run.config.data}, in {folder}")
         if run.data.n_validation:
-            cli.complain(
+            cli.print_message(
                 PROG,
                 f"{run.data.n_validation:,} of the {run.data.n_validation + run.data.n_train:,} training "
                 f"samples were drawn for a validation part (seed {run.config.seed})",
@@ -346,20 +346,22 @@ def report_divergence(run: "Run") -> None:
     diverged = [network for network, step in enumerate(last.diverged_step) if step >= 0]
     for network in diverged[:MOST_NAMED]:
         where = where_diverged(last.diverged_layer[network])
-        cli.complain(
+        cli.print_message(
             PROG,
             f"network {network} diverged at step {last.diverged_step[network]} {where} and was frozen: "
             "a smaller --lr may help",
         )
     if len(diverged) > MOST_NAMED:
-        cli.complain(PROG, f"{len(diverged):,} of {len(last.diverged_step):,} networks diverged")
+        cli.print_message(
+            PROG, f"{len(diverged):,} of {len(last.diverged_step):,} networks diverged"
+        )
     for name, values in last.penalties.items():
         lost = sum(
             not math.isfinite(value) and step < 0
             for value, step in zip(values, last.diverged_step, strict=True)
         )
         if lost:
-            cli.complain(
+            cli.print_message(
                 PROG,
                 f"the value of {name} is not finite for {lost:,} of {len(values):,} networks: a smaller "
                 "strength may help",
@@ -381,7 +383,7 @@ def finish(
     run_folder.save_model(folder, run)
     if plot:
         from tinydiv.plots import save
-        from tinydiv.train.picture import confusion_picture, run_picture
+        from tinydiv.train.run_picture import confusion_picture, run_picture
 
         save(run_picture(run.records, run.net, run.data), folder / run_folder.PICTURE)
         healthy = [r for r, step in enumerate(run.records[-1].diverged_step) if step < 0]
@@ -396,7 +398,7 @@ def finish(
 
         if seen.missed:
             late = ", ".join(map(str, seen.missed))
-            cli.complain(
+            cli.print_message(
                 PROG, f"no snapshot of epoch {late}: it was over before --snapshots was asked for"
             )
         save(snapshots_picture(seen, run.records), folder / run_folder.SNAPSHOTS)

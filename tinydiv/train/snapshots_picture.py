@@ -11,7 +11,7 @@ from tinydiv.plots.neurons import MOST_ACROSS, neuron_answers, similarity_galler
 from tinydiv.plots.plane import neurons_parting
 from tinydiv.plots.spectra import correlation_spectrum
 from tinydiv.plots.style import Picture, new_figure, page, title_of
-from tinydiv.train.picture import heading
+from tinydiv.train.run_picture import heading
 from tinydiv.train.snapshots import Snapshots
 
 MOST_SPECTRA = 4
