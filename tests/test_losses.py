@@ -199,6 +199,29 @@ def test_softened_cross_entropy_is_torchs(backend, torch, lead, smoothing, class
         close(to_host(gradient)[r] if lead else gradient, x.grad.numpy())
 
 
+@pytest.mark.parametrize("loss", [*losses.LOSSES, "softened"])
+@pytest.mark.parametrize("lead", ["one network", "targets shared", "targets of their own"])
+def test_a_weighted_loss_is_the_weighted_mean_of_each_sample_s_own(backend, loss, lead):
+    many, own = lead != "one network", lead == "targets of their own"
+    outputs = numbers(*(R,) * many, N, K)
+    plain = losses.LOSSES.get(loss, partial(losses.softened_cross_entropy, smoothing=0.2))
+    kind = "cross-entropy" if loss == "softened" else loss
+    targets = targets_for(kind, *(R,) * own, N, K, seed=1)
+    weights = abs(numbers(*(R,) * own, N, seed=5))
+    value, gradient = losses.weighted(outputs, targets, loss=plain, weights=weights)
+    wanted, rows = np.zeros(outputs.shape[:-2]), np.zeros(outputs.shape)
+    by_sample = (-2, -1)[to_host(targets).dtype.kind in "iu"]  # the targets' axis of samples
+    for n in range(N):
+        at = xp.take(targets, xp.asarray([n]), axis=by_sample)
+        one, row = plain(outputs[..., n : n + 1, :], at)
+        s = to_host(weights)[..., n] / N
+        wanted += s * to_host(one)
+        rows[..., n, :] = np.asarray(s)[..., None] * to_host(row)[..., 0, :]
+    close(value, wanted)
+    close(gradient, rows)
+    close(losses.weighted(outputs, targets, plain, xp.ones(N))[1], plain(outputs, targets)[1])
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

@@ -5,15 +5,23 @@ import gzip
 import json
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import network
 
 import tinydiv
+from tinydiv.backend import to_host
+from tinydiv.data.dataset import Dataset
 from tinydiv.data.idx import idx_bytes
 from tinydiv.errors import RunError, UsageError
+from tinydiv.loop import DeviceData, batches
+from tinydiv.loop import train as train_here
+from tinydiv.optimizers import SGD
 from tinydiv.predictions import command as predictions
 from tinydiv.runs.own_data import OwnData
+from tinydiv.study import sharing
 from tinydiv.train import command as train
 
 RNG = np.random.default_rng(0)
@@ -100,6 +108,107 @@ def test_a_table(delimiter):
     assert dataset.n_inputs == 4
     found = {tuple(row) for row in [*dataset.train_x, *dataset.test_x]}
     assert found == {tuple(row) for row in X.astype(np.float32)}
+
+
+WEIGHTS = np.arange(50) / 10
+FLAGS = ["--hidden", "4", "--batch-size", "10", "--epochs", "2", "--no-plot", "--quiet"]
+
+
+def theta(folder):
+    with np.load(f"{folder}/checkpoint.npz") as kept:
+        return kept["theta"]
+
+
+def test_weights_of_samples_from_an_array_and_from_a_column_are_the_same():
+    np.savez("mine.npz", X=X, y=Y, w=WEIGHTS)
+    rows = [[*map(repr, map(float, x)), f"c{y}", w] for x, y, w in zip(X, Y, WEIGHTS, strict=True)]
+    table("mine.csv", ["a", "b", "c", "d", "kind", "w"], rows)
+    one = tinydiv.load_data("mine.npz:weights=w,test=0.2")
+    other = tinydiv.load_data("mine.csv:target=kind,weights=w,test=0.2")
+    assert other.n_inputs == 4
+    for dataset in (one, other):
+        at = [np.flatnonzero((X.astype(np.float32) == x).all(axis=1))[0] for x in dataset.train_x]
+        np.testing.assert_array_equal(dataset.weights, WEIGHTS[at])
+    np.savez("parts.npz", train_x=X, train_y=Y, test_x=X, test_y=Y, w=WEIGHTS)
+    assert tinydiv.load_data("parts.npz:weights=w").take(n_train=10).weights.shape == (10,)
+
+
+@pytest.mark.parametrize(
+    "more", [[], ["--replicas", "3", "--shuffle", "own"], ["--validation", "0.2"]]
+)
+def test_weights_by_class_are_class_weights(more):
+    np.savez("mine.npz", X=X, y=Y, w=np.array([1, 0.5, 3])[Y])
+    flags = [*FLAGS, "--dtype", "float64", *more]
+    assert train.main(["--data", "mine.npz:weights=w", *flags, "--out", "one"]) == 0
+    assert (
+        train.main(["--data", "mine.npz", *flags, "--class-weights", "1,0.5,3", "--out", "two"])
+        == 0
+    )
+    assert train.main(["--data", "mine.npz", *flags, "--out", "plain"]) == 0
+    np.testing.assert_allclose(theta("one"), theta("two"), rtol=1e-9)
+    assert not np.allclose(theta("one"), theta("plain"), rtol=1e-3)
+
+
+def test_weights_stay_with_the_samples_in_several_processes_and_after_a_stop():
+    np.savez("mine.npz", X=X, y=X[:, :1], w=WEIGHTS)
+    flags = [*FLAGS, "--data", "mine.npz:weights=w", "--replicas", "4"]
+    assert train.main([*flags, "--out", "one"]) == 0
+    assert train.main([*flags, "--out", "two", "--workers", "2"]) == 0
+    assert train.main([*flags[2:], "--hidden", "4", "--epochs", "1", "--out", "three"]) == 0
+    assert train.main(["--resume", "three", "--epochs", "2", "--no-plot", "--quiet"]) == 0
+    np.testing.assert_array_equal(theta("one"), theta("two"))
+    np.testing.assert_array_equal(theta("one"), theta("three"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "weights", "sentence"),
+    [
+        ("mine.npz:weights=v", WEIGHTS, "there is no array of"),
+        ("mine.npz:weights=w", WEIGHTS[1:], "should be 50 numbers, one per training sample"),
+        (
+            "mine.npz:weights=w",
+            -WEIGHTS,
+            "should be numbers from 0 up, not all 0: they run from -4.9 to",
+        ),
+        ("mine.npz:weights=w", 0 * WEIGHTS, "not all 0"),
+        ("mine.npz:weights=w", np.append(WEIGHTS[1:], np.inf), "hold NaN or infinity"),
+        ("table.csv:target=b,weights=v", WEIGHTS, "there is no column of"),
+        ("table.csv:target=b,weights=b", WEIGHTS, "'b' cannot be targets and weights at once"),
+        ("idx:weights=w", WEIGHTS, "a folder of IDX files has no weights"),
+    ],
+)
+def test_weights_that_cannot_be_are_one_sentence(tmp_path, spec, weights, sentence):
+    np.savez("mine.npz", X=X, y=Y, w=weights)
+    table("table.csv", ["a", "b"], [[i, i / 2] for i in range(20)])
+    idx_folder(tmp_path / "idx")
+    with pytest.raises(UsageError, match=sentence):
+        tinydiv.load_data(spec)
+
+
+def test_techniques_and_every_backend_take_the_weighted_loss(backend):
+    """Two networks on orders of their own; negative correlation computes the loss itself."""
+    dataset = Dataset("mine", X, Y, X, Y, classes=("a", "b", "c"), weights=WEIGHTS)
+    losses_seen = []
+    for one in (dataset, replace(dataset, weights=np.ones(50)), replace(dataset, weights=None)):
+        net = network([4, 3, 3], replicas=2, dtype="float64")
+        spec = ["negative-correlation:strength=0.5"]
+        train_here(net, one, SGD(net), spec, epochs=2, batch_size=10, seed=[0, 1], metrics=[])
+        losses_seen.append(to_host(net.theta))
+    assert abs(losses_seen[0] - losses_seen[1]).max() > 1e-3
+    np.testing.assert_allclose(losses_seen[1], losses_seen[2], rtol=1e-9, atol=1e-12)
+    with pytest.raises(
+        UsageError, match=r"samples of 'mine' have weights, which would be left out"
+    ):
+        next(batches(DeviceData(dataset, "float64"), 10, 0, 0))
+
+
+def test_a_study_shares_the_weights_with_its_processes(tmp_path):
+    np.savez("mine.npz", X=X, y=Y, w=WEIGHTS)
+    origin = sharing.Origin("mine.npz:weights=w,test=0.2", 30, None, 0)
+    dataset = sharing.load(origin)
+    source = sharing.share(origin, dataset, tmp_path)
+    np.testing.assert_array_equal(sharing.mapped(source, "raw").weights, dataset.weights)
+    assert source.fingerprint != sharing.fingerprint(replace(dataset, weights=None))
 
 
 @pytest.mark.parametrize("ending", ["", ".gz"])

@@ -109,6 +109,19 @@ def test_every_number_follows_from_its_formula_as_written(case):
         )
 
 
+def test_weights_of_samples_stand_in_the_formulas(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "mine.npz", X=rng.normal(size=(50, 4)), y=np.arange(50) % 3, w=rng.random(50)
+    )
+    data = f"{tmp_path}/mine.npz:weights=w,test=0.2"
+    shown, _ = traced(TraceConfig(data=data, hidden=(3,), batch_size=8, replicas=2, step=2))
+    assert shown["L"].formula == "-sum(s * (y * log(p))) / N"
+    assert shown["dZ[1]"].formula == "s * (p - y) / N"
+    for entry, value in recompute(shown):
+        np.testing.assert_allclose(entry.values, value, rtol=1e-9, atol=1e-12, err_msg=entry.name)
+
+
 def test_the_evaluator_finds_a_wrong_number():
     shown, _ = traced(TraceConfig())
     changed = next(e for e in shown.entries if e.name == "dW[0]")

@@ -10,6 +10,7 @@ the host fetches numbers once per epoch.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import SupportsInt
 
 from tinydiv import losses, randomness, schedules
@@ -53,6 +54,9 @@ class DeviceData:
         kind = dtype if dataset.regression else "int32"
         self.train_y = to_device(dataset.train_y.astype(kind))
         self.test_y = to_device(dataset.test_y.astype(kind))
+        self.weights = None
+        if dataset.weights is not None:
+            self.weights = to_device(dataset.weights.astype(dtype))
         self.validation_x = None if held_out is None else to_device(held_out.test_x)
         self.validation_y = None if held_out is None else to_device(held_out.test_y.astype(kind))
         scale, shift = dataset.transform.scale.astype("float64"), dataset.transform.shift
@@ -113,9 +117,26 @@ def batches(
 ) -> Iterator[tuple[Array, Array]]:
     """One epoch of (X, Y), without the last partial batch, in an order drawn for this epoch.
 
+    As `weighted_batches`, for sets whose samples all count alike. Raises UsageError for others.
+    """
+    if data.weights is not None:
+        raise UsageError(
+            f"the samples of {data.dataset.name!r} have weights, which would be left out here: take a set "
+            "without, or weighted_batches and losses.weighted"
+        )
+    for X, Y, _ in weighted_batches(data, batch_size, seeds, epoch, done):
+        yield X, Y
+
+
+def weighted_batches(
+    data: DeviceData, batch_size: int, seeds: int | Sequence[int], epoch: int, done: int = 0
+) -> Iterator[tuple[Array, Array, Array | None]]:
+    """One epoch of (X, Y, weights), without the last partial batch, in an order drawn for this epoch.
+
     seeds: one number, the same batches X (B, n_0) for every network; or one per network, each with an
-    order of its own, X (R, B, n_0). done: how many batches of this epoch to leave out, because a run
-    that goes on has seen them. Raises UsageError if a batch is larger than the training set.
+    order of its own, X (R, B, n_0). weights: how much the samples count in the loss, (B,) or (R, B), None
+    where all count alike. done: how many batches of this epoch to leave out, because a run that goes on
+    has seen them. Raises UsageError if a batch is larger than the training set.
     """
     n = data.n_train
     if not 1 <= batch_size <= n:
@@ -135,7 +156,10 @@ def batches(
         rows = order[..., start : start + batch_size]
         X = data.floats(xp.take(data.train_x, rows, axis=0))
         Y = xp.take(data.train_y, rows, axis=0)
-        yield (X, Y) if whose is None else (X[whose], Y[whose])
+        weights = None if data.weights is None else xp.take(data.weights, rows)
+        if whose is not None:
+            X, Y, weights = X[whose], Y[whose], None if weights is None else weights[whose]
+        yield X, Y, weights
 
 
 @dataclass
@@ -471,23 +495,23 @@ def train(
 
     with quiet():  # the guard looks for overflow itself
         if loop.step == 0 and not loop.records:
-            start_loss, _ = evaluate(
-                net,
-                data.train_x[:EVALUATION_ROWS],
-                data.train_y[:EVALUATION_ROWS],
-                data,
-                loss_function,
-            )
+            few, at_start = slice(EVALUATION_ROWS), loss_function
+            if data.weights is not None:
+                at_start = partial(losses.weighted, loss=loss_function, weights=data.weights[few])
+            start_loss, _ = evaluate(net, data.train_x[few], data.train_y[few], data, at_start)
             add(record(start_loss, {}, 1, plan(0, total)))
 
         while loop.epoch < epochs:
             if loop.sum_loss is None:
                 loop.sum_loss = xp.zeros(net.lead, dtype=net.dtype)
             done = loop.step - loop.epoch * per_epoch
-            for X, Y in batches(data, batch_size, seed, loop.first_epoch + loop.epoch, done):
+            epoch = loop.first_epoch + loop.epoch
+            for X, Y, weights in weighted_batches(data, batch_size, seed, epoch, done):
                 factor = plan(loop.step, total)
                 trace = net.forward(X, Context(training=True, step=loop.step))
-                task_loss, dlogits = loss_function(trace.logits, Y)
+                if weights is not None:
+                    techniques.loss = partial(losses.weighted, loss=loss_function, weights=weights)
+                task_loss, dlogits = techniques.loss(trace.logits, Y)
                 # net.backward, with the gradients of penalties, edited by interventions
                 step = techniques.step(trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor)
                 techniques.backward(step)

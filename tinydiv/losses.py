@@ -110,7 +110,6 @@ def softened_cross_entropy(
         L = -1/N sum_nk q_nk log p_nk,   dL/dlogits = (p sum_k q_nk - q) / N
 
     As a loss: train(..., loss=functools.partial(losses.softened_cross_entropy, smoothing=0.1)).
-    Weights of samples need no function of their own: cross_entropy takes rows that add up to them.
     Raises UsageError for a smoothing beyond 0 to 1, and unless there is one weight per class.
     """
     K = logits.shape[-1]
@@ -171,6 +170,21 @@ def softened(
             f"{loss}"
         )
     return partial(softened_cross_entropy, smoothing=smoothing, class_weights=class_weights)
+
+
+def weighted(logits: Array, targets: Array, loss: Loss, weights: Array) -> tuple[Array, Array]:
+    """Any loss that is a mean over samples, where sample n counts s_n times.
+
+        L = 1/N sum_n s_n l_n,   dL/dlogits[n] = s_n/N dl_n/dlogits[n]      l_n = loss of sample n alone
+
+    weights s (N,), or (R, N) where every network has its own batch. As a loss:
+    functools.partial(losses.weighted, loss=losses.squared_error, weights=s).
+    """
+    *lead, N, _ = logits.shape
+    s = weights.reshape(weights.shape[:-1] + (1,) * (len(lead) + 1 - weights.ndim) + (N,))
+    alone = targets[..., None] if targets.dtype.kind in "iu" else targets[..., None, :]
+    each, dlogits = loss(logits[..., None, :], alone)  # each sample as a batch of one
+    return xp.sum(s * each, axis=-1) / N, dlogits[..., 0, :] * (s / N)[..., None]
 
 
 def without_softening(loss: Loss) -> Loss:

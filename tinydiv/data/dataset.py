@@ -73,6 +73,7 @@ class Dataset:
         classes            train_y (N,), test_y: int64 class numbers, 0 to n_classes - 1
         classes = ()       regression: numbers (N,) or (N, K), kept as float64 (N, K)
     image_shape: (rows, columns) if the inputs form a picture, else None.
+    weights (N,): how much each training sample counts in the loss, 1 where None; 0 leaves it out.
     Lists, data frames and columns of them are taken by position: a frame's index plays no part.
     Raises UsageError if the arrays do not fit together, or hold NaN or infinity.
     """
@@ -87,6 +88,7 @@ class Dataset:
     inputs: str = "raw"
     source: str = "the reader's own"
     licence: str = "not stated"
+    weights: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -115,6 +117,11 @@ class Dataset:
             raise UsageError(
                 f"{self.name!r} trains on targets of shape {self.train_y.shape} but tests on targets of "
                 f"shape {self.test_y.shape}"
+            )
+        if self.weights is not None:
+            put(
+                "weights",
+                _as_weights(f"the weights of {self.name!r}", self.weights, len(self.train_x)),
             )
         if self.inputs != "standardised" and _bytes_as_floats(self.train_x):
             warnings.warn(
@@ -217,6 +224,7 @@ class Dataset:
             self,
             train_x=self.train_x[kept],
             train_y=self.train_y[kept],
+            weights=None if self.weights is None else self.weights[kept],
             test_x=self.train_x[held_out],
             test_y=self.train_y[held_out],
             source=f"{self.source}; tested on {n_validation} held-out training samples, seed {seed}",
@@ -245,6 +253,7 @@ class Dataset:
             self,
             train_x=self.train_x[train],
             train_y=self.train_y[train],
+            weights=None if self.weights is None else self.weights[train],
             test_x=self.test_x[test],
             test_y=self.test_y[test],
             source=f"{self.source}; the first {len(train)} + {len(test)} of its samples",
@@ -320,6 +329,23 @@ def _as_targets(what: str, y: Targets, n: int, classes: tuple[str, ...]) -> Targ
             f"{len(classes) - 1}"
         )
     return y.astype(np.int64, copy=False)
+
+
+def _as_weights(what: str, weights: npt.NDArray[Any], n: int) -> npt.NDArray[np.float64]:
+    """Weights of n samples as float64: finite, none below 0, not all 0."""
+    found = np.asarray(weights)
+    if found.shape != (n,) or found.dtype.kind not in "biuf":
+        raise UsageError(
+            f"{what} should be {n} numbers, one per training sample, not {found.dtype} of shape "
+            f"{found.shape}"
+        )
+    found = _finite(what, found.astype(np.float64))
+    if found.min() < 0 or not found.any():
+        raise UsageError(
+            f"{what} should be numbers from 0 up, not all 0: they run from {found.min():g} to "
+            f"{found.max():g}"
+        )
+    return found
 
 
 def _finite(what: str, a: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -58,7 +58,8 @@ class TrainConfig:
         text,
         "NAME",
         "data set (--list data); a toy's settings follow a colon: spirals:arms=3; or your own: mine.npz, "
-        "table.csv:target=COLUMN, a folder of IDX files",
+        "table.csv:target=COLUMN, a folder of IDX files; weights=NAME: an array or column with the "
+        "weight of each sample",
     )
     inputs: str = setting("raw", text, "SCALING", "raw, centred or standardised inputs")
     hidden: tuple[int, ...] = setting(

@@ -7,7 +7,9 @@
 Inputs are numbers, one row per sample; bytes, and images (N, rows, columns), stay what they are.
 Targets are class numbers or class names, (N,), or broken numbers to learn, (N,) or (N, K). Where there
 is no test part, a fifth of the samples of each class is drawn for one: test=0.1 changes that share,
-seed=1 the draw. Nothing is downloaded, and no pickle is read.
+seed=1 the draw. weights=NAME names an array, or a column, with how much each training sample counts in
+the loss: mine.npz:weights=w, table.csv:target=species,weights=w. Nothing is downloaded, and no pickle
+is read.
 """
 
 import csv
@@ -43,18 +45,20 @@ NAMES = (
     ("x", "y"),
 )
 """How the arrays of an .npz file may be called: training part and test part, or one part."""
+KEYS = ("target", "weights", "test", "seed")
 TEST_SHARE = 0.2
 ADVICE = "write it again, or take another file"
 
 
 @dataclass(frozen=True)
 class OwnData:
-    """What a spec names: PATH:target=COLUMN,test=SHARE,seed=S."""
+    """What a spec names: PATH:target=COLUMN,weights=NAME,test=SHARE,seed=S."""
 
     path: Path
     target: str | None = None
     test: float | None = None
     seed: int = 0
+    weights: str | None = None
 
     @classmethod
     def named(cls, spec: str) -> "OwnData | None":
@@ -70,13 +74,14 @@ class OwnData:
             raise UsageError(f"there is no file or folder {place}")
         given = dict(part.partition("=")[::2] for part in rest.split(",") if part)
         for key in given:
-            if key not in ("target", "test", "seed"):
-                raise unknown(f"setting of the data {place}", key, ("target", "test", "seed"))
+            if key not in KEYS:
+                raise unknown(f"setting of the data {place}", key, KEYS)
         return cls(
             path,
             given.get("target"),
             number(0.001, 0.999)("test", given["test"]) if "test" in given else None,
             whole(0, 2**63 - 1)("seed", given.get("seed", 0)),
+            given.get("weights"),
         )
 
     @property
@@ -89,7 +94,8 @@ class OwnData:
     def spec(self, test: float | None) -> str:
         """The spec again, with a full path and what was drawn: true in every folder."""
         drawn = {} if test is None else {"test": f"{test:g}", "seed": str(self.seed)}
-        settings = {**({"target": self.target} if self.target else {}), **drawn}
+        named = {"target": self.target, "weights": self.weights}
+        settings = {**{key: name for key, name in named.items() if name}, **drawn}
         listed = ",".join(f"{key}={value}" for key, value in settings.items())
         return f"{self.path}:{listed}" if listed else str(self.path)
 
@@ -106,12 +112,17 @@ def load(own: OwnData, inputs: str = "raw") -> tuple[Dataset, str]:
 
     Raises UsageError if the arrays do not fit together, RunError if a file is damaged.
     """
+    parts: Mapping[str, Array]
     if own.path.is_dir():
-        parts: Mapping[str, Array] = idx_parts(own.path)
+        if own.weights is not None:
+            raise UsageError(
+                f"a folder of IDX files has no weights: leave out weights={own.weights}"
+            )
+        parts, weights = idx_parts(own.path), None
     elif own.path.suffix.lower() == ".csv":
-        parts = csv_parts(own)
+        parts, weights = csv_parts(own)
     else:
-        parts = npz_parts(own.path)
+        parts, weights = npz_parts(own)
     has_test = len(parts) == 4
     if has_test and own.test is not None:
         raise UsageError(f"{own.path} has a test part: leave out test={own.test:g}")
@@ -126,6 +137,7 @@ def load(own: OwnData, inputs: str = "raw") -> tuple[Dataset, str]:
         classes=classes,
         inputs=inputs,
         source=f"read from {own.path}",
+        weights=weights,
     )
     if has_test:
         return dataset, own.spec(None)
@@ -144,22 +156,27 @@ def load(own: OwnData, inputs: str = "raw") -> tuple[Dataset, str]:
 # Files ---------------------------------------------------------------------------------------------
 
 
-def npz_parts(path: Path) -> dict[str, Array]:
-    """The arrays of an .npz file, in the order of one line of NAMES."""
+def npz_parts(own: OwnData) -> tuple[dict[str, Array], Array | None]:
+    """The arrays of an .npz file, in the order of one line of NAMES, and the weights of samples."""
+    path, more = own.path, [own.weights] * (own.weights is not None)
     with read.reading(path, ADVICE), zipfile.ZipFile(path) as archive:
         members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
         names = next((names for names in NAMES if set(names) <= set(members)), None)
-        if names is not None:
-            announced = sum(members[name].file_size for name in names)
+        missing = own.weights is not None and own.weights not in members
+        if names is not None and not missing:
+            announced = sum(members[name].file_size for name in (*names, *more))
             if announced > MOST_BYTES:
                 raise ValueError(f"it announces {announced:,} bytes, {MOST_BYTES:,} may be read")
-            return {name: read.npy_array(archive.read(members[name])) for name in names}
+            arrays = {n: read.npy_array(archive.read(members[n])) for n in (*names, *more)}
+            return {n: arrays[n] for n in names}, arrays[more[0]] if more else None
+    if own.weights is not None and missing:
+        raise unknown(f"array of {path}", own.weights, members)
     wanted = "train_x, train_y, test_x, test_y, or X, y"
     raise UsageError(f"{path} should hold the arrays {wanted}; it holds {', '.join(members)}")
 
 
-def csv_parts(own: OwnData) -> dict[str, Array]:
-    """A table's columns: numbers as inputs, and the target's column as it is written."""
+def csv_parts(own: OwnData) -> tuple[dict[str, Array], Array | None]:
+    """A table's columns: numbers as inputs, and the target's column as it is written; and the weights'."""
     path = own.path
     with read.reading(path, ADVICE):
         if path.stat().st_size > MOST_BYTES:
@@ -175,8 +192,13 @@ def csv_parts(own: OwnData) -> dict[str, Array]:
             if missing
             else UsageError(f"name the column of the targets, --data {path}:target={header[-1]}")
         )
-    if header.count(own.target) > 1:
-        raise UsageError(f"{path} has several columns called {own.target!r}")
+    if own.weights is not None and own.weights not in header:
+        raise unknown(f"column of {path}", own.weights, header)
+    for name in filter(None, (own.target, own.weights)):
+        if header.count(name) > 1:
+            raise UsageError(f"{path} has several columns called {name!r}")
+    if own.weights == own.target:
+        raise UsageError(f"{path}: the column {own.target!r} cannot be targets and weights at once")
     at = header.index(own.target)
     inputs = np.empty((len(rows), len(header) - 1), np.float64)
     for i, row in enumerate(rows):
@@ -193,7 +215,11 @@ def csv_parts(own: OwnData) -> dict[str, Array]:
                 f"{path}: row {i + 2} has {shown(row[wrong])} in the column {header[wrong]!r}, where "
                 "a number is needed: leave that row or column out, or write numbers for its words"
             ) from None
-    return {"the inputs": inputs, "the targets": typed([row[at].strip() for row in rows])}
+    weights = None
+    if own.weights is not None:
+        column = [name for name in header if name != own.target].index(own.weights)
+        weights, inputs = inputs[:, column], np.delete(inputs, column, axis=1)
+    return {"the inputs": inputs, "the targets": typed([row[at].strip() for row in rows])}, weights
 
 
 def is_number(cell: str) -> bool:

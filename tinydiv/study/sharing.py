@@ -12,17 +12,21 @@ import shutil
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tinydiv.data.dataset import Dataset
 from tinydiv.errors import RunError
+from tinydiv.files import atomic
 from tinydiv.loop import DeviceData
 from tinydiv.runs.build import load_data
 from tinydiv.study.keys import Training
 from tinydiv.study.plan import TEST
 
 PARTS = ("train_x", "train_y", "test_x", "test_y")
+WEIGHTS = "weights"
 SPLIT_SEED = 0
 
 
@@ -65,11 +69,17 @@ def hold_out(dataset: Dataset, n: int) -> Dataset:
     return dataset.split(n, SPLIT_SEED)
 
 
+def arrays_of(dataset: Dataset) -> dict[str, npt.NDArray[Any]]:
+    """All samples and targets, and the weights where there are some."""
+    found = {part: getattr(dataset, part) for part in (*PARTS, WEIGHTS)}
+    return {part: array for part, array in found.items() if array is not None}
+
+
 def fingerprint(dataset: Dataset) -> str:
     """Twenty hexadecimal digits that stand for every sample and label."""
     found = hashlib.sha256()
-    for part in PARTS:
-        array = np.ascontiguousarray(getattr(dataset, part))
+    for part, array in arrays_of(dataset).items():
+        array = np.ascontiguousarray(array)
         found.update(f"{part} {array.shape} {array.dtype}".encode())
         found.update(array.data)
     return found.hexdigest()[:20]
@@ -81,14 +91,16 @@ def share(origin: Origin, dataset: Dataset, base: Path) -> Source:
     folder = base / print_
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for part in PARTS:
-            np.save(folder / f"{part}.npy", getattr(dataset, part))
+        for part, array in arrays_of(dataset).items():
+            # A process may still read the file of an earlier start: it is replaced, not written over.
+            with atomic.replacing(folder / f"{part}.npy") as path, path.open("wb") as file:
+                np.save(file, array)
         about = {
             "name": dataset.name,
             "classes": list(dataset.classes),
             "image_shape": dataset.image_shape,
         }
-        (folder / "about.json").write_text(json.dumps(about))
+        atomic.write_text(folder / "about.json", json.dumps(about))
     except OSError as error:
         raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
     return Source(origin, str(folder.resolve()), print_)
@@ -109,7 +121,8 @@ def mapped(source: Source, inputs: str) -> Dataset:
     folder = Path(source.folder)
     if (folder / "about.json").is_file():
         about = json.loads((folder / "about.json").read_text())
-        arrays = {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in PARTS}
+        parts = [*PARTS, *[WEIGHTS] * (folder / f"{WEIGHTS}.npy").exists()]
+        arrays = {part: np.load(folder / f"{part}.npy", mmap_mode="r") for part in parts}
         return Dataset(
             **{part: np.asarray(array) for part, array in arrays.items()},  # type: ignore[arg-type]
             name=about["name"],

@@ -130,7 +130,7 @@ def main(argv: Sequence[str]) -> None:
 def traced(config: TraceConfig) -> "tuple[StepTrace, str]":
     """Build the run, train it up to the step before, trace the step; with a title in words."""
     from tinydiv import schedules
-    from tinydiv.loop import batches
+    from tinydiv.loop import weighted_batches
     from tinydiv.runs.build import build
     from tinydiv.trace import trace_step
 
@@ -151,7 +151,7 @@ def traced(config: TraceConfig) -> "tuple[StepTrace, str]":
     epoch, done = divmod(number, per_epoch)
     total = epochs * per_epoch
     run.standing.techniques.total = total
-    X, Y = next(batches(run.data, size, run.shuffle_seed, epoch, done))
+    X, Y, weights = next(weighted_batches(run.data, size, run.shuffle_seed, epoch, done))
     trace = trace_step(
         *(run.net, run.standing.optimizer, run.standing.techniques, X, Y),
         loss=run.loss,
@@ -160,6 +160,7 @@ def traced(config: TraceConfig) -> "tuple[StepTrace, str]":
         factor=schedules.parse(config.schedule)(number, total),
         guard=run.standing.guard,
         network=config.network,
+        weights=weights,
     )
     return trace, title(config, run, size)
 

@@ -5,6 +5,7 @@ those of the step itself. A test checks that the networks move exactly as they d
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from tinydiv import losses
 from tinydiv.backend import Array, quiet, to_device, xp
@@ -34,6 +35,17 @@ FORMULAS = {
 }
 """Each loss and its gradient by the outputs Z."""
 
+
+def formulas_of(shown: StepTrace) -> tuple[str, str]:
+    """The loss and its gradient, with the weights s of the samples where they have some."""
+    loss, gradient = FORMULAS[shown.loss]
+    if "s" in shown:
+        start, _, rest = loss.partition("sum(")
+        inner, _, end = rest.rpartition(") / ")
+        loss, gradient = f"{start}sum(s * ({inner})) / {end}", f"s * {gradient}"
+    return loss, gradient
+
+
 ROUNDING = 1e-5
 """Relative difference below which two ways to add the same gradients agree."""
 
@@ -51,16 +63,17 @@ def trace_step(
     factor: float = 1.0,
     guard: Guard | None = None,
     network: int = 0,
+    weights: Array | None = None,
 ) -> StepTrace:
     """Do one training step, exactly as loop.train does it, and keep every array.
 
-    X (N, n_0) or (R, N, n_0), Y class numbers. number, epoch and factor are those of the training loop
-    at that step; guard is its guard. Of several networks, `network` is shown. The networks have
-    moved when this returns. Raises UsageError for an unknown loss.
+    X (N, n_0) or (R, N, n_0), Y class numbers; weights of the samples, (N,) or (R, N), or None. number,
+    epoch and factor are those of the training loop at that step; guard is its guard. Of several networks,
+    `network` is shown. The networks have moved when this returns. Raises UsageError for an unknown loss.
     """
     loss_function = losses.get(loss)
     names = {function: name for name, function in losses.LOSSES.items()}
-    plain = losses.without_softening(loss_function)
+    softening, plain = loss_function, losses.without_softening(loss_function)
     if plain not in names:
         raise UsageError(
             f"the formulas of {loss!r} are not known here: name one of {list(names.values())}"
@@ -68,9 +81,14 @@ def trace_step(
     shown = StepTrace(net.sizes, repr(net.activation), names[plain], net.replicas, network, number)
     with quiet(), Watched(net) as watched:
         trace = net.forward(X, Context(training=True, step=number))
+        if weights is not None:
+            loss_function = partial(losses.weighted, loss=loss_function, weights=weights)
+            techniques.loss = loss_function
+            words = "the weight of each sample"
+            shown.add("given", "s", words, weights[..., None], given=True)
         task_loss, dlogits = loss_function(trace.logits, Y)
         add_given(shown, net, optimizer, watched, X, losses.one_hot(Y, trace.logits))
-        soften(shown, loss_function, trace.logits, Y)
+        soften(shown, softening, trace.logits, Y)
         add_forward(shown, net, watched, trace)
 
         here = (trace, Y, task_loss, dlogits, number, epoch, factor)
@@ -190,7 +208,7 @@ def add_loss(
         how = PROBABILITIES[shown.loss]
         p = losses.softmax(logits) if how == "softmax" else 0.5 * (1 + xp.tanh(0.5 * logits))
         shown.add("loss", "p", outputs_in(shown, f"{how}(Z)"), p)
-    shown.add("loss", "L", outputs_in(shown, FORMULAS[shown.loss][0]), task_loss)
+    shown.add("loss", "L", outputs_in(shown, formulas_of(shown)[0]), task_loss)
     values = {name: value for share in shares for name, value in share.values.items()}
     for name, value in values.items():
         shown.add("loss", name, "the penalty, times its strength", value, given=True)
@@ -240,7 +258,7 @@ def add_backward(
         shown.add("backward", name, " + ".join([formula, *terms]), a)
 
     last = net.depth - 1
-    add(f"dZ[{last}]", outputs_in(shown, FORMULAS[shown.loss][1]), step.dlogits)
+    add(f"dZ[{last}]", outputs_in(shown, formulas_of(shown)[1]), step.dlogits)
     for l in reversed(range(net.depth)):
         product = f"dU[{l}]" if l < last and watched.at("before", l) else f"dZ[{l}]"
         add(f"dW[{l}]", f"A[{l}]' {product}", net.view(added, f"W{l}"))
