@@ -13,7 +13,7 @@ from tinydiv.runs.build import filled_in
 from tinydiv.runs.config import USUAL_BATCH, TrainConfig
 from tinydiv.study import NAMED, Arm, Measure, Setting, Study, load_study, run_study
 from tinydiv.study.engine import plan_text, read_study
-from tinydiv.study.keys import Controls, Training
+from tinydiv.study.keys import ELSEWHERE, Controls, Training
 from tinydiv.study.plan import (
     AA_SEEDS,
     TUNING_SEEDS,
@@ -28,6 +28,7 @@ from tinydiv.study.plan import (
     tuning_trials,
 )
 from tinydiv.study.reading import from_dict, from_tables, from_toml
+from tinydiv.study.specification import plain
 from tinydiv.study.store import FORMER
 
 
@@ -62,6 +63,23 @@ def test_a_key_that_train_has_too_has_its_default(name):
     assert found.weight_decay in (None, *filled.weight_decay)
     assert min(found.batch_size, filled.batch_size) == filled.batch_size
     assert found.batch_size == USUAL_BATCH
+
+
+def test_every_flag_of_train_is_a_key_or_a_sentence_that_names_what_a_study_has_instead():
+    """A flag that train gains later must be one or the other."""
+    keys = {f.name for f in dataclasses.fields(Training)}
+    flags = {f.name for f in dataclasses.fields(TrainConfig)}
+    assert flags == (keys & flags) | set(ELSEWHERE)
+    for flag, why in ELSEWHERE.items():
+        with pytest.raises(UsageError) as told:
+            training(**{flag.replace("_", "-"): 1})
+        assert str(told.value) == f"[train] takes no {flag.replace('_', '-')!r}: {why}"
+
+
+def test_a_key_that_came_later_changes_no_digest_of_a_study_made_before():
+    before = {f.name for f in dataclasses.fields(Training)} - set(Training.LATER)
+    assert set(plain(training())) == before
+    assert plain(training(clip=1.0))["clip"] == 1.0
 
 
 def test_another_optimizer_does_not_inherit_a_rate_that_was_meant_for_another():

@@ -18,9 +18,12 @@ from tinydiv.errors import RunError, UsageError
 from tinydiv.initializers import initialize
 from tinydiv.loop import DeviceData, batches, train
 from tinydiv.mlp import MLP
+from tinydiv.runs.build import build
+from tinydiv.runs.config import TrainConfig
 from tinydiv.study import Arm, Controls, Measure, executors, read_study, running, sharing, stacks
 from tinydiv.study.keys import Training
 from tinydiv.study.plan import TEST, Trial, final_trials, own_candidate
+from tinydiv.study.running import Task, carry_out
 from tinydiv.study.sharing import Origin
 from tinydiv.study.stacks import Stack, cut, gpu_size, network_bytes
 
@@ -441,3 +444,28 @@ def test_tables_need_nothing_but_the_folder(tmp_path):
         assert (tmp_path / "out" / name).is_file()
     with pytest.raises(UsageError, match="holds no study"):
         read_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"label_smoothing": 0.2},
+        {"class_weights": (1.0, 3.0)},
+        {"class_weights": "balanced", "label_smoothing": 0.1},
+        {"clip": 0.05},
+    ],
+)
+def test_a_network_of_a_study_learns_as_that_of_train_does(changes, source):
+    same = {"data": "moons:n_train=40,n_test=20,noise=0.4", "hidden": (3,), "epochs": 3}
+    same |= {"dtype": "float64", "batch_size": 40}
+    trial = Trial(Training(**same, **changes, lr=0.05), 0, Measure(steps=(), metrics=()))
+    found = carry_out(Task(Stack((trial,)), source(trial)))
+    clip = {"clip": (changes["clip"],)} if "clip" in changes else {}
+    run = build(TrainConfig(**same, **(changes | clip), lr=(0.05,), metrics=()))
+    records = run.train()
+    for name in ("train_loss", "test_loss"):
+        wanted = [getattr(record, name)[0] for record in records]
+        np.testing.assert_allclose(found.values[name][:, 0], wanted, rtol=1e-9)
+    plain = build(TrainConfig(**same, lr=(0.05,), metrics=())).train()
+    assert (records[-1].test_loss == plain[-1].test_loss) is (not changes)

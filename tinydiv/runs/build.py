@@ -10,6 +10,7 @@ Its folder is written by folder.py.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from tinydiv import backend, data, losses, optimizers
 from tinydiv import loop as training
@@ -236,7 +237,18 @@ def run_of(
     return Run(config, data, standing, networks)
 
 
-def loss_of(config: TrainConfig, dataset: Dataset) -> losses.Loss:
+class LossSettings(Protocol):
+    """What decides the loss, of a run or of a study's trial."""
+
+    @property
+    def loss(self) -> str | None: ...
+    @property
+    def label_smoothing(self) -> float: ...
+    @property
+    def class_weights(self) -> str | tuple[float, ...] | None: ...
+
+
+def loss_of(config: LossSettings, dataset: Dataset) -> losses.Loss:
     """The loss that a run minimises. Raises UsageError for smoothing or weights that do not fit."""
     weights = config.class_weights
     if weights is not None and not dataset.classes:

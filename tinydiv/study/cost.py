@@ -19,6 +19,7 @@ from dataclasses import replace
 from tinydiv.backend import name as backend_name
 from tinydiv.backend import to_host
 from tinydiv.loop import DeviceData, train
+from tinydiv.runs.build import loss_of
 from tinydiv.study.plan import Trial
 from tinydiv.study.running import build, start
 from tinydiv.study.sharing import Source, mapped
@@ -130,7 +131,7 @@ def take_steps(
             epochs=-(-wanted // (data.n_train // batch)),
             batch_size=batch,
             seed=trials[0].seed,
-            loss=training.loss,
+            loss=loss_of(training, data.dataset),
             metrics=(),
             every=10**9,
             on_step=on_step,

@@ -20,6 +20,7 @@ from tinydiv.data.dataset import Dataset, check_inputs_name
 from tinydiv.errors import RunError, UsageError, unknown
 from tinydiv.files import atomic, read, technique_files
 from tinydiv.loop import DeviceData, train
+from tinydiv.runs.build import loss_of
 from tinydiv.runs.processes import Interrupt, cores
 from tinydiv.settings import whole
 from tinydiv.study import page, sharing, tables
@@ -196,7 +197,7 @@ def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset
                     epochs=1,
                     batch_size=data.n_train,
                     seed=[trial.seed],
-                    loss=training.loss,
+                    loss=loss_of(training, data.dataset),
                     schedule=training.schedule,
                     metrics=study.measure.metrics,
                 )

@@ -10,9 +10,10 @@ The keys of [train] are the flags of python -m tinydiv.train, with a few that on
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tinydiv.errors import UsageError
-from tinydiv.runs.config import EPOCHS, USUAL_BATCH, TrainConfig
+from tinydiv.runs.config import EPOCHS, USUAL_BATCH, TrainConfig, class_weights
 from tinydiv.settings import (
     Reader,
     choice,
@@ -90,12 +91,29 @@ def steps(what: str, value: object) -> tuple[int, ...]:
     return found
 
 
+ELSEWHERE = {
+    "validation": "a study holds samples out to choose rates and strengths by, [tuning] validation = 1000",
+    "keep": "a study compares networks as they are at each moment, and its readouts take the best ones",
+    "replicas": "a study trains one network for each seed, seeds = 20 at the top",
+    "seed": "a study's first seed is first_seed = 0 at the top",
+    "shuffle": "every network has the batches of its own seed, the same in every arm",
+    "metrics": "they are measured as [measure] metrics says",
+    "metrics_every": "when to look is said by [measure] steps and every",
+    "backend": "a study runs where --backend says",
+}
+"""Flags of train that are no keys of [train], and what a study has in their place."""
+
+
 @dataclass(frozen=True)
 class Training:
     """One way to train, but for the seed. None stands for a default that another setting decides.
 
     What train has too has the default that it has there (runs/config.py).
     """
+
+    LATER: ClassVar = ("label_smoothing", "class_weights", "clip")
+    """Keys that studies made before did not have: at their defaults they stand in no digest, so that such a
+    study goes on."""
 
     data: str = setting(
         TrainConfig.data,
@@ -124,12 +142,27 @@ class Training:
     )
     strength: float | None = setting(None, maybe(number(0, 1e9)), "X", "the number for {strength}")
     loss: str = setting("cross-entropy", text, "NAME", "loss of the outputs, which are classes")
+    label_smoothing: float = setting(
+        TrainConfig.label_smoothing,
+        number(0, 1),
+        "SHARE",
+        "this share of each target is spread over all classes",
+    )
+    class_weights: str | tuple[float, ...] | None = setting(
+        TrainConfig.class_weights,
+        maybe(class_weights),
+        "W,...",
+        "how much each class counts in the loss, a number for each, or balanced",
+    )
     optimizer: str = setting(TrainConfig.optimizer, text, "NAME", "what turns gradients into steps")
     lr: float | ByOptimizer | None = setting(  # noqa: RUF009
         None, maybe(rate), "RATE", "learning rate, one number or a table by optimizer"
     )
     weight_decay: float | None = setting(
         None, maybe(number(0, 1000)), "DECAY", "decay of the weights (default: the optimizer's)"
+    )
+    clip: float | None = setting(
+        None, maybe(number(1e-12, 1e12)), "NORM", "the largest norm of a network's whole gradient"
     )
     schedule: str = setting(TrainConfig.schedule, text, "SHAPE", "the rate over time")
     batch_size: int = setting(

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from tinydiv import backend, losses, optimizers
+from tinydiv import backend, optimizers
 from tinydiv.backend import Array, to_host
 from tinydiv.divergence import Guard
 from tinydiv.diversity import measure
 from tinydiv.initializers import PROBE, initialize, needs_data
 from tinydiv.loop import DeviceData, Record, evaluate, train
 from tinydiv.mlp import MLP
-from tinydiv.runs.build import assemble
+from tinydiv.runs.build import assemble, loss_of
 from tinydiv.runs.environment import environment
 from tinydiv.stats import Floats
 from tinydiv.study import sharing
@@ -81,7 +81,7 @@ def carry_out(task: Task) -> Outcome:
         epochs=shared.head_start + shared.epochs,
         batch_size=batch_size,
         seed=order,
-        loss=shared.loss,
+        loss=loss_of(shared, data.dataset),
         schedule=shared.schedule,
         metrics=trials[0].measure.metrics,
         every=trials[0].measure.every if not shared.head_start else 1,
@@ -108,7 +108,8 @@ def build(
         optimizer=shared.optimizer,
         lr=[rate_of(trial) for trial in trials],
         weight_decay=shared.weight_decay,
-        loss=shared.loss,
+        loss=loss_of(shared, data.dataset),
+        clip=shared.clip,
         seeds=[trial.seed for trial in trials],
     )
 
@@ -154,7 +155,7 @@ class Recorder:
         training, looks = self.trials[0].training, self.trials[0].measure
         self.first = training.head_start * self.per_epoch  # the step that counts as step 0
         self.steps = {self.first + s for s in looks.steps if s % self.per_epoch}
-        self.loss = losses.get(training.loss)
+        self.loss = loss_of(training, self.data.dataset)
         self.probe = self.data.probe()
         self.moments: list[tuple[int, int, dict[str, list[float]]]] = []
         self.training_seconds, self.mark = 0.0, time.perf_counter()

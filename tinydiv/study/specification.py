@@ -29,7 +29,15 @@ from tinydiv import optimizers
 from tinydiv.errors import UsageError, nearest, unknown
 from tinydiv.runs.config import usual_epochs, usual_rate
 from tinydiv.settings import from_table, shown, whole
-from tinydiv.study.keys import PLACEHOLDER, ByOptimizer, Controls, Measure, Training, Tuning
+from tinydiv.study.keys import (
+    ELSEWHERE,
+    PLACEHOLDER,
+    ByOptimizer,
+    Controls,
+    Measure,
+    Training,
+    Tuning,
+)
 
 REGIMES = ("default", "tuned")
 """default: one fixed rate and strength, as a user would start. tuned: both chosen for each arm."""
@@ -209,6 +217,10 @@ def resolve(layers: Sequence[tuple[str, Mapping[str, object]]]) -> Training:
     """
     merged: dict[str, object] = {}
     for where, table in layers:
+        for key in table:
+            if key.replace("-", "_") in ELSEWHERE:
+                why = ELSEWHERE[key.replace("-", "_")]
+                raise UsageError(f"{where} takes no {shown(key)}: {why}")
         values = from_table(Training, table, where)
         if "optimizer" in values and values["optimizer"] != merged.get(
             "optimizer", Training.optimizer
@@ -259,7 +271,12 @@ def in_words(value: object) -> str:
 def plain(value: object) -> object:
     """Dataclasses, tuples and mappings as dicts and lists, for JSON."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        later = getattr(value, "LATER", ())
+        return {
+            f.name: plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.name not in later or getattr(value, f.name) != f.default
+        }
     if isinstance(value, Mapping):
         return {str(key): plain(v) for key, v in value.items()}
     if isinstance(value, list | tuple):
