@@ -114,16 +114,6 @@ class Mirror(BaseHTTPRequestHandler):
         self.server.over.wait(30)
         self.close_connection = True
 
-    def drip(self, body, name):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        for i in range(60):  # three seconds
-            if self.server.over.wait(0.05):
-                break
-            self.wfile.write(body[i : i + 1])
-        self.close_connection = True
-
     def hang_up(self, body, name):
         self.close_connection = True
 
@@ -217,7 +207,6 @@ BAD = {
     "send_much": "has more than",
     "bomb": "and has more",
     "stall": "cannot be read: timed out",
-    "drip": "is not complete after 0.4 seconds",
     "hang_up": "cannot be read: Remote end closed",
     "gibberish": "cannot be read",
     "loop": "redirect",
@@ -230,7 +219,6 @@ def test_a_bad_mirror_is_one_sentence_and_leaves_nothing_behind(
     server, fetch, tmp_path, capsys, fault, monkeypatch
 ):
     monkeypatch.setattr(download, "SILENCE", 0.4)
-    monkeypatch.setattr(download, "PATIENCE", 0.4)
     start = time.monotonic()
     assert fetch(tmp_path / "new", fault) == 1
     assert time.monotonic() - start < 5
