@@ -1,14 +1,6 @@
 """A reader's own file: whatever it defines that has a gradient is found and checked.
 
-    class Mine(ActivationPenalty)       a technique of any kind: see tinydiv/techniques/base.py
-    class Mine(Activation)              f in __call__, f' in derivative
-    class Mine(MLP), class MLP          a network with its own backward, or an edited copy of mlp.py
-    def backward(net, trace, dlogits, dA=None)      an edited copy of the network's own: it fills
-                                        net.dW[l] and net.db[l]. The keywords accumulate and to_inputs
-                                        are checked if it takes them, and so is dA
-    def loss(outputs, targets)          returns (value, doutputs), as in tinydiv/losses.py
-
-What the file imports is not checked, only what it defines.
+What that may be is listed in the command's help (command.py). What the file imports is not checked.
 """
 
 import inspect

@@ -88,9 +88,7 @@ def load_model(where: str | Path, allow_code: bool = False) -> MLP:
     if not path.is_file():
         raise UsageError(f"there is no {path}: name a run folder, or a {NAME}")
     with read.reading(path, "delete it, and train it again or take its run up by --resume"):
-        arrays, facts = read.npz_arrays(path)
-        if facts.get("format") != FORMAT:
-            raise ValueError(f"it is no {FORMAT!r} but {facts.get('format')!r}")
+        arrays, facts = read.npz_arrays(path, FORMAT)
         specs, files = [str(spec) for spec in facts["layers"]], dict(facts.get("own_files", {}))
         code = technique_files.paths(specs)
     if code and not allow_code:
@@ -126,9 +124,7 @@ def network(
             raise ValueError(f"{block.name} is {array.dtype} of shape {array.shape}")
         view[...] = to_device(read.refuse_nan(block.name, array))
     for layer in net.layers:
-        prefix = f"layer{layer.tag}."
-        state = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
-        layer.load_state(state)
+        layer.load_state(read.part(arrays, f"layer{layer.tag}."))
     if "input_scale" in arrays:
         net.transform = Transform(arrays["input_scale"], arrays["input_shift"], net.dtype)
     return net

@@ -13,7 +13,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -91,15 +91,26 @@ def csv_rows(path: Path) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
-def npz_arrays(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """(arrays, metadata) of a file that npz.write made: members are stored as they are, whole."""
+def npz_arrays(path: Path, form: str | None = None) -> tuple[dict[str, Array], dict[str, Any]]:
+    """(arrays, metadata) of a file that npz.write made: members are stored as they are, whole.
+
+    form: what metadata["format"] must be.
+    """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         announced, length = sum(member.file_size for member in members), path.stat().st_size
         if announced > length or any(m.compress_type != zipfile.ZIP_STORED for m in members):
             raise ValueError(f"it announces {announced:,} bytes and has {length:,}")
         arrays = {m.filename.removesuffix(".npy"): npy_array(archive.read(m)) for m in members}
-    return arrays, as_object(str(arrays.pop(METADATA)))
+    facts = as_object(str(arrays.pop(METADATA)))
+    if form is not None and facts.get("format") != form:
+        raise ValueError(f"it is no {form!r} but {facts.get('format')!r}")
+    return arrays, facts
+
+
+def part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    """The arrays whose names begin with a prefix, by the rest of their names."""
+    return {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
 
 
 def npy_array(content: bytes) -> Array:

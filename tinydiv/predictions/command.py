@@ -137,13 +137,8 @@ def points(share: float) -> str:
 
 def relation(interval: "Interval") -> str:
     """A rank correlation in words: its number, and whether its sign is sure."""
-    sentence = f"rank correlation {interval.estimate:+.2f}, 95 % interval {interval.low:+.2f} to "
-    return sentence + f"{interval.high:+.2f}"
-
-
-def excludes_zero(interval: "Interval") -> bool:
-    """Whether zero lies outside the interval."""
-    return 0 not in interval
+    between = f"{interval.low:+.2f} to {interval.high:+.2f}"
+    return f"rank correlation {interval.estimate:+.2f}, 95 % interval {between}"
 
 
 def introduction(found: "Effects") -> str:
@@ -170,7 +165,7 @@ def about_ablation(found: "Effects") -> list[str]:
     if one.relation is None:
         return sentence
     numbers = relation(one.relation)
-    if not excludes_zero(one.relation):
+    if 0 in one.relation:
         end = (
             f"What is lost without a neuron shows no clear relation to its largest correlation with "
             f"another one ({numbers})."
@@ -230,7 +225,7 @@ def about_accuracy(found: "Effects", metric: str) -> list[str]:
         why = "fewer than four networks" if few else "numbers that do not vary"
         return [f"Whether {name} goes with accuracy cannot be judged from {why}."]
     one = found.relations[metric]
-    if not excludes_zero(one):
+    if 0 in one:
         return [
             f"Over networks, {name} and test accuracy show no clear relation ({relation(one)})."
         ]

@@ -8,6 +8,7 @@ from tinydiv.errors import UsageError
 from tinydiv.plots.curves import cloud, in_words
 from tinydiv.plots.style import DEAD, Picture, colour, describe, ink, new_figure, page
 from tinydiv.predictions.effects import Ablation, Ambiguity, BiasVariance, Effects
+from tinydiv.stats import Interval
 
 
 def ablation_scatter(ax: Axes, found: Ablation) -> Axes:
@@ -34,6 +35,12 @@ def ablation_scatter(ax: Axes, found: Ablation) -> Axes:
     return ax
 
 
+def write_above(ax: Axes, x: float, y: float, number: str) -> None:
+    """A bar's number, just above its end."""
+    text = ax.annotate(number, (x, y), (0, 3), textcoords="offset points", ha="center")
+    text.set_fontsize("small")
+
+
 def ambiguity_bars(ax: Axes, found: Ambiguity) -> Axes:
     """A neuron's own error, less what disagreement cancels, is the network's error. Returns the axis."""
     members, apart, error = (
@@ -43,14 +50,7 @@ def ambiguity_bars(ax: Axes, found: Ambiguity) -> Axes:
     ax.bar([1], [apart], bottom=[error], color=colour(1), width=0.6, hatch="//", edgecolor=ink(ax))
     ax.bar([2], [error], color=colour(2), width=0.6)
     for x, y, height in ((0, members, members), (1, members, apart), (2, error, error)):
-        ax.annotate(
-            f"{height:.3g}",
-            (x, y),
-            (0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize="small",
-        )
+        write_above(ax, x, y, f"{height:.3g}")
     ax.set_xticks([0, 1, 2], ["one neuron\n(mean)", "cancelled", "network"])
     ax.set_ylabel("squared error")
     ax.set_ylim(0, 1.14 * max(members, error))
@@ -70,27 +70,13 @@ def bias_variance_bars(ax: Axes, found: BiasVariance) -> Axes:
     for x, height in enumerate(steps):
         ax.bar([x], [height], bottom=[base], color=colour(x), width=0.6, hatch=("", "//", "..")[x])
         ax.plot([x - 0.3, x + 1.3], [base + height] * 2, color=ink(ax), linewidth=0.8)
-        top = max(base, base + height)
-        ax.annotate(
-            f"{height:+.3g}",
-            (x, top),
-            (0, 3),
-            textcoords="offset points",
-            ha="center",
-            fontsize="small",
-        )
+        write_above(ax, x, max(base, base + height), f"{height:+.3g}")
         base += height
         reached.append(base)
     room = 0.14 * (max(reached) - min(reached))
     ax.set_ylim(min(reached) - (room if min(reached) < 0 else 0), max(reached) + room)
     ax.bar([3], [found.error], color=DEAD, width=0.6)
-    ax.annotate(
-        f"{found.error:.3g}",
-        *((3, found.error), (0, 3)),
-        textcoords="offset points",
-        ha="center",
-        fontsize="small",
-    )
+    write_above(ax, 3, found.error, f"{found.error:.3g}")
     ax.set_xticks(range(4), ["bias²", "var / H", "cov ×\n(1 − 1/H)", "error"])
     ax.set_ylabel("squared error")
     ax.set_title("over starts\n(Ueda and Nakano)", fontsize="small")
@@ -120,11 +106,9 @@ def diversity_scatter(ax: Axes, found: Effects, metric: str = "correlation") -> 
     return ax
 
 
-def interval_words(interval: object) -> str:
+def interval_words(interval: Interval | None) -> str:
     """ "rank corr. -0.31 [-0.52, -0.07]", or that there is none."""
-    from tinydiv.stats import Interval
-
-    if not isinstance(interval, Interval):
+    if interval is None:
         return "too few for a rank correlation"
     return f"rank corr. {interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 

@@ -17,6 +17,7 @@ import json
 import operator
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +85,7 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
     Raises UsageError if the file belongs to other settings, RunError if it is damaged.
     """
     with read.reading(path, "delete its folder and begin that run anew"):
-        arrays, facts = read.npz_arrays(path)
-        if facts.get("format") != FORMAT:
-            raise ValueError(f"it is no {FORMAT!r} but {facts.get('format')!r}")
+        arrays, facts = read.npz_arrays(path, FORMAT)
         before = dict(facts["config"])
     # A file from before a setting existed was made with its default.
     usual = json.loads(json.dumps(asdict(TrainConfig())))
@@ -94,17 +93,14 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
         before["epochs"] = config["epochs"]
     refuse_changes(usual | before, usual | json.loads(json.dumps(dict(config))), f"{path} was made")
 
-    def part(prefix: str) -> dict[str, Array]:
-        start = prefix + "."
-        return {k[len(start) :]: v for k, v in arrays.items() if k.startswith(start)}
-
+    part = partial(read.part, arrays)
     with read.reading(path, "delete its folder and begin that run anew"):
         if arrays["theta"].shape != now.net.theta.shape:
             raise ValueError(f"theta has shape {arrays['theta'].shape}")
         now.net.theta[...] = to_device(read.refuse_nan("theta", arrays["theta"]))
-        now.optimizer.load_state(part("optimizer"))
-        now.techniques.load_state(part("techniques"))
-        now.guard.load_state(part("guard"))
+        now.optimizer.load_state(part("optimizer."))
+        now.techniques.load_state(part("techniques."))
+        now.guard.load_state(part("guard."))
         loop = now.loop
         loop.epoch, loop.step = operator.index(facts["epoch"]), operator.index(facts["step"])
         loop.seconds = float(facts["seconds"])
@@ -112,10 +108,10 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
         loop.first_step = facts.get("first_step", 0)
         loop.records[:] = [Record(**r) for r in json.loads(arrays["records"].tobytes())]
         loop.sum_loss = to_device(arrays["loop.sum_loss"]) if "loop.sum_loss" in arrays else None
-        loop.sums = {name: to_device(value) for name, value in part("loop.sums").items()}
-        loop.best = {name: to_device(value) for name, value in part("loop.best").items()}
+        loop.sums = {name: to_device(value) for name, value in part("loop.sums.").items()}
+        loop.best = {name: to_device(value) for name, value in part("loop.best.").items()}
         loop.between_steps = [operator.index(s) for s in facts.get("between_steps", [])]
-        loop.between = {name: list(to_device(v)) for name, v in part("loop.between").items()}
+        loop.between = {name: list(to_device(v)) for name, v in part("loop.between.").items()}
 
 
 def goes_on(before: Mapping[str, object], now: Mapping[str, object]) -> bool:

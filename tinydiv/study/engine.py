@@ -27,7 +27,7 @@ from tinydiv.study import page, sharing, tables
 from tinydiv.study.cost import start_key, start_seconds, step_cost, step_seconds
 from tinydiv.study.executors import Pool, carry_out_all, opened
 from tinydiv.study.keys import Training
-from tinydiv.study.plan import TEST, Trial, check_parts, own_candidate, specs_for
+from tinydiv.study.plan import TEST, Trial, check_parts, specs_for
 from tinydiv.study.progress import Progress, in_words
 from tinydiv.study.reading import from_dict
 from tinydiv.study.results import DataFacts, Results, check_readable, data_key, entropy
@@ -87,14 +87,10 @@ def run_study(
         whole(1, 1_000_000)("stack_size", stack_size)
     store = Store(Path(out))
     loaded = load_all(study)
-    facts = {key: facts_of(dataset) for key, (_, dataset) in loaded.items()}
-    results = Results(study, store.curves, facts)
-    check_readable(results)
-    check_trainable(results, loaded)
-    check_candidates(results)
+    results = checked(study, loaded, store)
     which = executor or ("serial" if backend == "cupy" else "processes")
     with opened(which, workers or cores()) as pool, store.locked():
-        going_on = store.begin(study, backend, facts, own_files(study), resume)
+        going_on = store.begin(study, backend, results.data, own_files(study), resume)
         worker = Worker(results, store, backend, show, stack_size)
         worker.report_state(going_on, resume)
         with shared_data(study, loaded, store.folder / ".data") as sources:
@@ -141,6 +137,17 @@ def load_all(study: Study) -> dict[str, tuple[Origin, Dataset]]:
     return found
 
 
+def checked(study: Study, loaded: Mapping[str, tuple[Origin, Dataset]], store: Store) -> Results:
+    """The study with what is finished of it, if it can be trained. Raises UsageError if it cannot."""
+    results = Results(
+        study, store.curves, {key: facts_of(dataset) for key, (_, dataset) in loaded.items()}
+    )
+    check_readable(results)
+    check_trainable(results, loaded)
+    check_candidates(results)
+    return results
+
+
 def facts_of(dataset: Dataset) -> DataFacts:
     """What the tables need of a data set."""
     return DataFacts(
@@ -175,7 +182,7 @@ def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset
     small: dict[tuple[str, str], DeviceData] = {}
     for setting in study.all_settings:
         for arm in results.arms[setting.name]:
-            training = own_candidate(study, setting, arm).put(study.training(setting, arm))
+            training = study.training(setting, arm)
             trial = Trial(training, study.first_seed, study.measure)
             if f"{trial.shape} {training.init}" in tried:
                 continue
@@ -255,8 +262,7 @@ def count_costs(
     costs = read_costs(path)
     for setting in results.study.all_settings:
         for arm in results.arms[setting.name]:
-            candidate = own_candidate(results.study, setting, arm)
-            training = candidate.put(results.study.training(setting, arm))
+            training = results.study.training(setting, arm)
             trial = Trial(training, results.study.first_seed, results.study.measure)
             source = sources[Origin.of(training, TEST)]
             if trial.shape not in costs:
@@ -410,13 +416,9 @@ class Worker:
 
 def plan_text(study: Study) -> str:
     """What a study would train, in words; nothing is trained."""
-    loaded = load_all(study)
-    facts = {key: facts_of(dataset) for key, (_, dataset) in loaded.items()}
-    results = Results(study, {}, facts)
-    check_readable(results)
-    check_trainable(results, loaded)
-    check_candidates(results)
-    worker = Worker(results, Store(Path()), "numpy", False, None)
+    store = Store(Path())
+    results = checked(study, load_all(study), store)
+    worker = Worker(results, store, "numpy", False, None)
     first, second = worker.first_wave(), worker.second_wave_at_most()
     seconds = sum(map(worker.work_of, first)) * (len(first) + second) / max(len(first), 1)
     arms = {arm.name for arms in results.arms.values() for arm in arms}

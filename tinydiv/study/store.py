@@ -181,7 +181,13 @@ class Store:
         about = {
             "runs": [trial.key for trial in stack.trials],
             "own": [
-                {"seed": trial.seed, **own_settings(plain(trial.training))}
+                {
+                    "seed": trial.seed,
+                    **{
+                        key: plain(getattr(trial.training, key))
+                        for key in ("init", "lr", "strength")
+                    },
+                }
                 for trial in stack.trials
             ],
             "shared": plain(shared(stack.trials[0].training)),
@@ -244,12 +250,6 @@ class Store:
 def digest(facts: Mapping[str, object]) -> str:
     """The SHA-256 of what study.json holds."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def own_settings(training: object) -> dict[str, object]:
-    """The settings in which networks of one stack may differ."""
-    assert isinstance(training, dict)
-    return {key: training[key] for key in ("init", "lr", "strength")}
 
 
 def difference(then: object, now: object, where: str) -> str | None:

@@ -13,8 +13,8 @@ class Watch(Layer):
 
     label = "watch"
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, place: str, depth: int) -> None:
+        self.place, self.depth = place, depth
 
     def forward(self, x: Array, context: Context) -> tuple[Array, Array]:
         return x, {"x": x.copy()}
@@ -24,18 +24,6 @@ class Watch(Layer):
         return dy, {}
 
 
-class WatchBefore(Watch):
-    """Before the activation function."""
-
-    place = "before"
-
-
-class WatchAfter(Watch):
-    """After it."""
-
-    place = "after"
-
-
 class Watched:
     """A network with a Watch on both sides of its layers, at every place, while `with` lasts."""
 
@@ -43,10 +31,8 @@ class Watched:
         self.net, self.layers = net, net.layers
 
     def __enter__(self) -> "Watched":
-        kinds: tuple[type[Watch], ...] = (WatchBefore, WatchAfter)
-        hidden = range(self.net.depth - 1)
-        first: list[Layer] = [kind(l) for kind in kinds for l in hidden]
-        last: list[Layer] = [kind(l) for kind in kinds for l in hidden]
+        places = [(place, l) for place in ("before", "after") for l in range(self.net.depth - 1)]
+        first, last = ([Watch(*place) for place in places] for _ in range(2))
         self.net.layers = [*first, *self.layers, *last]
         return self
 
