@@ -197,6 +197,12 @@ def test_the_core_is_right(name):
     assert max(row.error for row in report.rows) < 1e-8
 
 
+def test_every_gradient_of_the_package_is_right(capsys):
+    """All of them, as the README's command checks them."""
+    assert check.main(["--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["right"] is True
+
+
 def test_every_intervention_names_its_invariant():
     report = suite.run(["interventions"])
     wanted = {n for n, cls in TECHNIQUES.items() if issubclass(cls, Intervention)}

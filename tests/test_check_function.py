@@ -30,13 +30,6 @@ def test_a_wrong_one_is_named(factor, code):
     assert report.faults[0].worst.finding.code == code
 
 
-def test_float32_and_more_than_one_number_are_refused():
-    with pytest.raises(UsageError, match="checked in float64, but w is float32"):
-        check_function(mean_square, {"w": np.ones(3, "float32")})
-    with pytest.raises(UsageError, match=r"one number as its value, got shape \(4,\)"):
-        check_function(lambda w: (X @ w, {"w": w}), {"w": np.ones(3)})
-
-
 @pytest.mark.parametrize(("zeros", "sentence"), [(1, "1 entry at"), (2, "2 entries at")])
 def test_entries_at_a_kink_are_counted_in_words(zeros, sentence):
     z = np.concatenate([np.zeros(zeros), [1.0, -2.0]])
