@@ -1,10 +1,17 @@
-"""Small things that several tests need: networks with random weights, data from a seed."""
+"""Small things that several tests need: random networks and data, processes, refused commands."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 
 from tinydiv import losses
 from tinydiv.backend import to_device, to_host
 from tinydiv.mlp import MLP
+
+ROOT = Path(__file__).parent.parent
 
 
 def network(sizes, seed=0, scale=0.7, **settings):
@@ -47,3 +54,29 @@ def close(actual, desired, rtol=1e-9, atol=1e-12):
     """assert_allclose for arrays of any backend, and lists."""
     actual, desired = (a if isinstance(a, list) else to_host(a) for a in (actual, desired))
     np.testing.assert_allclose(actual, desired, rtol=rtol, atol=atol)
+
+
+# Commands ------------------------------------------------------------------------------------------
+
+
+def environment(**more):
+    """That of a user who installed tinydiv, whatever folder they are in."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
+
+
+def python(*words, env=None, **how):
+    """A process of Python, waited for; with env, in another environment than a user's."""
+    how = {"capture_output": True, "text": True, "timeout": 300, **how}
+    env = environment() if env is None else env
+    return subprocess.run([sys.executable, *map(str, words)], env=env, **how)
+
+
+def refused(capsys, main, words, sentence, code=2):
+    """A command's one line on stderr, which has the sentence; nothing on stdout, and no traceback."""
+    assert main(list(words)) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert sentence in printed.err
+    assert printed.err.count("\n") == 1, printed.err
+    assert "fault of tinydiv" not in printed.err
+    return printed.err

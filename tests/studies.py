@@ -1,13 +1,11 @@
 """What the tests of studies share: a study that takes a second, and ways to run and to compare it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+import helpers
 
 from tinydiv.study import Arm, Measure, Study, Tuning, run_study
 
-ROOT = Path(__file__).parent.parent
 TABLES = ("curves.csv", "runs.csv", "comparisons.csv", "tuning.csv")
 
 SMALL = {"data": "moons:n_train=256,n_test=200", "hidden": [6], "epochs": 3, "batch_size": 32}
@@ -100,23 +98,10 @@ def assert_same_tables(one, other):
 
 
 def environment():
-    """That of a user who installed tinydiv, whatever folder they are in."""
-    return {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "OPENBLAS_NUM_THREADS": "1",
-        "PYTHONWARNINGS": "error",
-    }
+    """A user's, where warnings are errors."""
+    return helpers.environment(PYTHONWARNINGS="error")
 
 
-def command(*words, cwd, **how):
+def command(*words, cwd):
     """python -m tinydiv.study WORDS, waited for."""
-    return subprocess.run(
-        [sys.executable, "-m", "tinydiv.study", *map(str, words)],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        **how,
-    )
+    return helpers.python("-m", "tinydiv.study", *words, cwd=cwd, env=environment())

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from helpers import refused
 
 from tinydiv.bench import command as bench
 from tinydiv.bench import peers as peers_module
@@ -126,8 +127,4 @@ def test_on_a_gpu_nothing_is_compared_with_a_cpu(monkeypatch):
     ],
 )
 def test_a_mistake_is_one_sentence_before_anything_is_timed(words, sentence, capsys):
-    assert bench.main(words) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert sentence in printed.err
-    assert printed.err.count("\n") == 1
+    refused(capsys, bench.main, words, sentence)

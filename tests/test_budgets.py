@@ -3,12 +3,10 @@
 If a change makes one of them smaller, write the new number here; if larger, say why in the commit.
 """
 
-import subprocess
-import sys
 import tracemalloc
 
 import pytest
-from helpers import labels, network, numbers, step, targets_for
+from helpers import labels, network, numbers, python, step, targets_for
 
 from tinydiv import check, losses, optimizers, study, trace
 from tinydiv.divergence import Guard
@@ -190,9 +188,7 @@ def test_help_loads_neither_numpy_nor_pictures(name):
         f"import sys, tinydiv.{name}; from tinydiv.{name}.command import main; main(['--help'])\n"
         "print({'numpy', 'matplotlib', 'torch', 'jax'} & set(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = python("-c", script, check=True)
     assert done.stderr.strip() == "set()"
     assert f"python -m tinydiv.{name}" in done.stdout
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import planted
 import pytest
+from helpers import refused
 
 from tinydiv import activations, losses
 from tinydiv.backend import to_device, to_host, xp
@@ -492,11 +493,7 @@ def test_json_has_everything_that_a_grading_script_needs(tmp_path, capsys):
     ],
 )
 def test_files_that_cannot_be_checked_are_one_sentence(tmp_path, capsys, source, sentence):
-    assert checked(write(tmp_path, source)) == 2
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert sentence in shown.err
-    assert len(shown.err.strip().splitlines()) == 1
+    refused(capsys, check.main, [write(tmp_path, source)], sentence)
 
 
 @pytest.mark.parametrize(
@@ -513,10 +510,7 @@ def test_files_that_cannot_be_checked_are_one_sentence(tmp_path, capsys, source,
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(capsys, argv, sentence):
-    assert checked(*argv) == 2
-    shown = capsys.readouterr()
-    assert sentence in shown.err
-    assert len(shown.err.strip().splitlines()) == 1
+    refused(capsys, check.main, argv, sentence)
 
 
 def test_a_name_that_the_file_lacks(tmp_path, capsys):

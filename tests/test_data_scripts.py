@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import importlib.util
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import python, refused
 from hypothesis import given
 from hypothesis import strategies as st
 from made_sets import an_image_set, put
@@ -332,24 +332,13 @@ def test_an_offline_copy_that_is_far_too_large_is_not_read_to_its_end(tmp_path, 
     ],
 )
 def test_wrong_usage_is_one_sentence_and_exit_code_2(command, sentence, capsys):
-    assert download.main(command) == 2
-    printed = capsys.readouterr()
-    assert printed.err.count("\n") == 1
-    assert sentence in printed.err
-    assert printed.out == ""
+    refused(capsys, download.main, command, sentence)
 
 
 @pytest.mark.parametrize("name", ["download", "build_fashion_mini", "draw_toys"])
 def test_help_shows_examples_from_an_empty_folder(name, tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(SCRIPTS / f"{name}.py"), "--help"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0
-    assert done.stderr == ""
+    done = python(SCRIPTS / f"{name}.py", "--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
     assert f"python data_scripts/{name}.py" in done.stdout
     assert "exit codes" in done.stdout
     assert list(tmp_path.iterdir()) == []

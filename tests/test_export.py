@@ -3,15 +3,12 @@
 import io
 import json
 import re
-import subprocess
-import sys
 import zipfile
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import close, network
+from helpers import close, network, python
 
 import tinydiv
 from tinydiv import activations, data, initializers, torch_export
@@ -405,14 +402,7 @@ def test_no_torch_is_needed_at_run_time():
         "net = torch_export.from_state_dict(torch_export.state_dict(mlp.MLP([3, 2, 2])))\n"
         "print(torch_export.recipe(net))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "torch.nn.Linear(3, 2)" in done.stdout
+    assert "torch.nn.Linear(3, 2)" in python("-c", code, check=True).stdout
 
 
 # A start for a model of PyTorch's own --------------------------------------------------------------

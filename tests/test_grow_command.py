@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import close
+from helpers import close, refused
 
 from tinydiv.backend import to_host
 from tinydiv.grow.command import main
@@ -115,10 +115,7 @@ def test_quick_is_small_and_processes_change_nothing(tmp_path, capsys):
     ],
 )
 def test_mistakes_are_one_sentence(flags, sentence, capsys):
-    assert main(flags) == 2
-    printed = capsys.readouterr().err.strip()
-    assert sentence in printed
-    assert len(printed.splitlines()) == 1
+    refused(capsys, main, flags, sentence)
 
 
 def test_another_comparison_is_refused_in_the_same_folder(tmp_path, capsys):

@@ -4,14 +4,13 @@ These tests read the code and run nothing of it, so they see the lines that no o
 """
 
 import ast
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import cupy_names
 import numpy as np
 import pytest
+from helpers import python
 
 PACKAGE = Path(__file__).parent.parent / "tinydiv"
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
@@ -255,7 +254,4 @@ def test_importing_the_core_loads_no_matplotlib_tqdm_or_argparse():
         "loaded = {name.split('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(loaded & {'matplotlib', 'tqdm', 'argparse', 'scipy', 'torch', 'cupy'}))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    assert python("-c", script, check=True).stdout.strip() == "[]"

@@ -2,12 +2,11 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import python
 from test_names import COMMANDS, LESSON, ROOMS
 
 ROOT = Path(__file__).parent.parent
@@ -121,9 +120,7 @@ def test_every_command_exists_and_takes_its_flags(line):
     """--help of each command names every flag that a document gives it."""
     words = shlex.split(line)
     program = words[:2] if words[0] == "-m" else words[:1]
-    shown = subprocess.run(
-        [sys.executable, *program, "--help"], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    shown = python(*program, "--help", cwd=ROOT)
     assert shown.returncode == 0, shown.stderr
     for word in words:
         if word.startswith("--"):

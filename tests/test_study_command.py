@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
+from helpers import python, refused
 from studies import TOML, command, environment
 
 from tinydiv.study import command as study
@@ -140,12 +139,7 @@ def test_a_plan_trains_nothing(tmp_path, monkeypatch, capsys):
 def test_a_mistake_is_one_sentence_and_exit_code_2(words, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.toml").write_text(TOML)
     monkeypatch.chdir(tmp_path)
-    assert study.main(words) == 2
-    found = capsys.readouterr()
-    assert message in found.err
-    assert found.err.startswith("tinydiv.study: ")
-    assert found.err.count("\n") == 1
-    assert found.out == ""
+    assert refused(capsys, study.main, words, message).startswith("tinydiv.study: ")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
 
 
@@ -168,15 +162,7 @@ print("done", report.results.done())
 def test_a_script_needs_no_main_guard_and_standard_input_is_a_script_too(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     for words, given in (("script.py",), None), (("-",), SCRIPT), (("-c", SCRIPT), None):
-        done = subprocess.run(
-            [sys.executable, *words],
-            input=given,
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = python(*words, input=given, cwd=tmp_path, env=environment())
         assert done.stdout == "done (6, 6)\n", done.stderr
         shutil.rmtree(tmp_path / "out")
 

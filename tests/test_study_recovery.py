@@ -11,6 +11,7 @@ from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers import python
 from studies import TOML, assert_same_tables, command, environment, run, small_study, tuned_study
 
 from tinydiv.errors import RunError, UsageError
@@ -258,14 +259,7 @@ def test_a_full_disk_is_one_sentence_and_what_was_finished_stays(whole, tmp_path
     """Files may not grow beyond a few kB: large stacks cannot be written, small ones were."""
     base, _ = whole
     words = [str(base / "mine.toml"), "--out", "out", "--resume", "--no-figures", "--workers", "1"]
-    limited = subprocess.run(
-        [sys.executable, "-c", FULL, "8000", *words],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    limited = python("-c", FULL, "8000", *words, cwd=tmp_path, env=environment())
     assert limited.returncode == 1
     assert "file too large" in limited.stderr
     assert "Traceback" not in limited.stderr

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import environment, python
 
 import tinydiv
 from tinydiv import activations, diversity, initializers, losses, optimizers, schedules
@@ -68,17 +69,6 @@ def result(command):
     return run
 
 
-def process(*flags):
-    """Run the command as a reader does."""
-    return subprocess.run(
-        [sys.executable, "-m", "tinydiv.train", *flags],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
 def metrics(folder):
     """The rows of a run's metrics.csv."""
     return list(csv.DictReader(Path(folder, "metrics.csv").read_text().splitlines()))
@@ -100,7 +90,7 @@ def refused(command, *flags, code=2):
 
 
 def test_the_first_run_of_a_newcomer():
-    done = process()
+    done = python("-m", "tinydiv.train")
     assert done.returncode == 0
     (folder,) = Path("runs").iterdir()
     assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{4}", folder.name)
@@ -133,10 +123,7 @@ def test_help_and_version_are_quick_and_load_nothing_heavy():
         "heavy = {'numpy', 'matplotlib', 'tqdm'} & set(sys.modules)\n"
         "print('heavy', heavy, 'seconds', time.process_time())\n"
     )
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
-    )
+    done = python("-c", code, check=True)
     assert "heavy set()" in done.stdout
     assert float(done.stdout.split("seconds ")[1]) < 0.5
     assert f"tinydiv {tinydiv.__version__}\n" in done.stdout
@@ -201,8 +188,7 @@ def test_matplotlib_is_loaded_only_for_a_picture():
         "assert 'matplotlib' not in sys.modules\n"
         "assert 'torch' not in sys.modules\n"
     )
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", code], env=env, check=True, stdout=subprocess.DEVNULL)
+    python("-c", code, check=True)
 
 
 @pytest.mark.parametrize(
@@ -291,11 +277,10 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_does_not():
     pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (25, 80))
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
     flags = ["--data", "fashion-mini", "--epochs", "3", "--no-plot"]
     child = subprocess.Popen(
         [sys.executable, "-m", "tinydiv.train", *flags],
-        env=env,
+        env=environment(TERM="xterm"),
         stdout=subprocess.DEVNULL,
         stderr=theirs,
     )
@@ -314,14 +299,13 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_does_not():
     assert b"/279 [" in seen
     assert b"step/s" in seen
     assert len(re.findall(rb"epoch \d/3  loss", seen)) == 4
-    assert "step/s" not in process(*TOY).stderr
+    assert "step/s" not in python("-m", "tinydiv.train", *TOY).stderr
 
 
 def test_a_closed_pipe_is_no_traceback():
     command = '"$1" -m tinydiv.train --list | head -1; exit ${PIPESTATUS[0]}'
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = ["bash", "-c", command, "bash", sys.executable]  # whose path may hold a space
-    done = subprocess.run(words, env=env, capture_output=True, text=True)
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True)
     assert done.stdout == "techniques\n"
     assert done.returncode in (0, 1)  # 0 if the pipe took it all before head left
     assert done.stderr == ""
@@ -344,12 +328,10 @@ def test_a_closed_pipe_is_no_traceback():
 )
 def test_a_full_disk_behind_stdout_is_one_sentence(words, unbuffered, tmp_path):
     """Whatever prints a result; Python must not try again when it ends, either (exit code 120)."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
-    command = [sys.executable, "-m", f"tinydiv.{words[0]}", *words[1:]]
+    how = {"capture_output": False, "stderr": subprocess.PIPE, "cwd": tmp_path}
+    how["env"] = environment(PYTHONUNBUFFERED=unbuffered)
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            command, env=env, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True
-        )
+        done = python("-m", f"tinydiv.{words[0]}", *words[1:], stdout=full, **how)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         f"tinydiv.{words[0]}: the result could not be written to standard output: "

@@ -8,10 +8,8 @@ import html.parser
 import importlib
 import inspect
 import json
-import os
 import re
 import runpy
-import subprocess
 import sys
 import time
 import zlib
@@ -20,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import python
 
 from tinydiv.techniques import TECHNIQUES
 
@@ -153,15 +152,7 @@ def test_measured_times_are_not_kept():
 
 
 def test_a_script_runs_as_plain_python_from_an_empty_folder(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
-    done = subprocess.run(
-        [sys.executable, FIRST],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python(FIRST, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "all right" in done.stdout
     assert list(tmp_path.iterdir()) == []  # and leaves nothing behind
@@ -409,13 +400,7 @@ class Resources(html.parser.HTMLParser):
 def test_the_site_is_built_without_a_warning_and_loads_nothing_from_the_network(tmp_path):
     pytest.importorskip("myst_nb", reason="the extra [docs] is not installed")
     out = tmp_path / "html"
-    done = subprocess.run(
-        [sys.executable, "-c", SITE, str(out)],
-        cwd=TUTORIALS,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python("-c", SITE, out, cwd=TUTORIALS, timeout=None)
     assert done.returncode == 0, done.stderr
     for script in SCRIPTS:
         page = Resources()
