@@ -6,8 +6,9 @@ from helpers import close, network
 
 import tinydiv
 from tinydiv import data, loop
-from tinydiv.backend import to_host
+from tinydiv.backend import to_device, to_host
 from tinydiv.data.dataset import Dataset
+from tinydiv.divergence import Guard
 from tinydiv.errors import UsageError
 from tinydiv.files.model import save_model
 from tinydiv.mlp import MLP
@@ -94,6 +95,29 @@ def test_a_second_call_goes_on_with_the_shuffles(backend):
         loop.train(nets[1], three_classes(), optimizers[1], epochs=2, batch_size=10)
     close(nets[0].theta, nets[1].theta, 0, 0)
     assert nets[1].epochs == 4
+
+
+def test_a_month_of_steps_later_masks_schedules_and_records_are_as_ever(backend):
+    """The network has taken 2^33 steps before: counters, moments, masks and what is recorded."""
+    records = []
+    for steps in (0, 2**33):
+        net = network([2, 6, 2], replicas=2, layers=layers_of(["dropout"]))
+        net.steps, net.epochs = steps, steps // 25
+        optimizer = Adam(net, lr=0.05)
+        optimizer.steps = steps
+        settings = {"epochs": 2, "batch_size": 8, "schedule": "cosine:warmup=5", "metrics": []}
+        techniques = ["redo:every=10", "decov:strength=0.1,schedule=linear"]
+        moons = data.load("moons", n_train=200, n_test=50)
+        records.append(loop.train(net, moons, optimizer, ["dropout", *techniques], **settings))
+        assert net.steps == steps + 50
+        guard = Guard(net)
+        net.dtheta[1] = float("nan")
+        guard.watch(net.forward(to_device(moons.train_x[:8])), net.theta[:, 0], steps + 50)
+        assert to_host(guard.step).tolist() == [-1, steps + 50]
+    fresh, late = (record[-1] for record in records)
+    assert late.rate == fresh.rate
+    assert all(np.isfinite(late.test_loss + late.train_loss))
+    np.testing.assert_allclose(late.test_loss, fresh.test_loss, atol=0.2)
 
 
 def test_a_saved_network_predicts_the_stored_images(tmp_path):

@@ -68,6 +68,16 @@ def test_the_counter_is_element_step_layer_and_the_key_is_the_seeds(backend):
     assert to_host(draws.bits((11,), step=7, layer=2)).tolist() == wanted[:11]
 
 
+@pytest.mark.parametrize("step", [2**31, 2**32 - 1, 2**32, 2**40 + 7])
+def test_after_a_month_of_steps_the_counter_s_last_word_counts_on(backend, step):
+    draws = Draws([5], "mask", replicated=False)
+    key = randomness.seed_sequence(5, "mask").generate_state(2).tolist()
+    wanted = by_hand((0, step % 2**32, 2, step // 2**32), key)
+    assert to_host(draws.bits((4,), step=step, layer=2)).tolist() == wanted
+    draws.first = step - 1
+    assert to_host(draws.bits((4,), step=1, layer=2)).tolist() == wanted
+
+
 # Equal draws -------------------------------------------------------------------------------------
 
 

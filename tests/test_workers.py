@@ -1,5 +1,6 @@
 """Networks in groups over several processes: the same bits, nothing lost, one sentence at the end."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -221,3 +222,23 @@ def test_data_go_to_a_process_through_shared_memory_and_small_things_as_they_are
     assert found["b"][0] == 7.0
     np.testing.assert_array_equal(found["c"], small)
     shared.unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
+def test_thirty_runs_at_once_do_not_take_a_thread_per_core_each(tmp_path):
+    """BLAS would start a thread per core in each of them: with 64 cores 1,920 threads."""
+    free = {key: value for key, value in os.environ.items() if not key.endswith("_NUM_THREADS")}
+    words = [sys.executable, "-m", "tinydiv.train", "--data", "xor", "--no-plot", "--quiet"]
+    runs = [
+        subprocess.Popen([*words, "--epochs", "60", "--seed", str(i), "--out", f"run{i}"], env=free)
+        for i in range(30)
+    ]
+    most = 0
+    while any(run.poll() is None for run in runs):
+        for run in runs:
+            with contextlib.suppress(OSError):
+                most = max(most, len(os.listdir(f"/proc/{run.pid}/task")))
+        time.sleep(0.05)
+    assert [run.returncode for run in runs] == [0] * 30
+    assert most <= 2  # its own, and that of the progress bar, which sleeps

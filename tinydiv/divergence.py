@@ -38,7 +38,7 @@ class Guard:
     def __init__(self, net: MLP) -> None:
         self.net = net
         self.alive = xp.ones(net.lead, dtype=bool)
-        self.step = xp.full(net.lead, -1, dtype="int32")
+        self.step = xp.full(net.lead, -1, dtype="int64")  # a month of steps is more than 2^31
         self.layer = xp.full(net.lead, -1, dtype="int32")
         self.before = xp.empty_like(net.theta)
         self.number = 0

@@ -2,9 +2,10 @@
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
 turns a key and a counter into four random words, with no state in between. The key comes from the
-network's seed and the purpose, the counter is (element, step, layer, 0). So a mask depends on nothing
-but (seed, purpose, step, layer, element): it is the same on every backend, for one network or as one of
-a thousand, after a resume, and no step ever waits for the host.
+network's seed and the purpose, the counter is (element, step, layer, 0), and its last word counts on
+where the steps go beyond 2^32. So a mask depends on nothing but (seed, purpose, step, layer, element): it
+is the same on every backend, for one network or as one of a thousand, after a resume, and no step ever
+waits for the host.
 
     one round:  hi0, lo0 = M0 * c0;  hi1, lo1 = M1 * c2
                 c  <-  (hi1 ^ c1 ^ k0,  lo1,  hi0 ^ c3 ^ k1,  lo0)
@@ -52,10 +53,9 @@ class Draws:
             size *= n
         blocks = -(-size // 4)
         element = xp.arange(blocks, dtype="uint64")[None, :]
-        zero = element * 0
-        words = ten_rounds(
-            element, zero + (self.first + step), zero + layer, zero, self.key0, self.key1
-        )
+        zero, step = element * 0, self.first + step
+        beyond = zero + (step >> 32) if step > LOW else zero
+        words = ten_rounds(element, zero + (step & LOW), zero + layer, beyond, self.key0, self.key1)
         flat = xp.stack(words, axis=-1).astype("uint32")  # (R, blocks, 4)
         flat = flat.reshape(flat.shape[0], 4 * blocks)[:, :size]
         return flat.reshape((flat.shape[0], *shape) if self.replicated else shape)
