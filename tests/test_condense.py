@@ -125,7 +125,7 @@ def trained(folder, *more):
 def test_condense_works_on_any_run(tmp_path, capsys):
     run = trained(tmp_path / "run", "--hidden", "12", "--technique", "batch-norm")
     out = tmp_path / "out"
-    assert main(["condense", run, "--taus", "0.9/0.3", "--out", str(out), "--processes", "1"]) == 0
+    assert main(["condense", run, "--taus", "0.9/0.3", "--out", str(out), "--workers", "1"]) == 0
     text = capsys.readouterr().out
     for way in ("condense", "merge", "prune", "scratch"):
         assert text.count(f"| {way} |") == 2

@@ -1,17 +1,24 @@
 """python -m tinydiv.grow: each comparison in small, resumed, and mistakes in one sentence."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
-from helpers import close, refused
+from helpers import close, environment, refused
 
 from tinydiv.backend import to_host
+from tinydiv.errors import RunError
 from tinydiv.grow.command import main
-from tinydiv.growing import auxiliary_study, mask, mask_study
+from tinydiv.growing import auxiliary_study, mask, mask_study, pieces
 from tinydiv.growing.comparing import difference, ratio
 from tinydiv.growing.fashion import Fashion
 from tinydiv.growing.mask import MaskSetting
 
-SMALL = ["auxiliary", "--tasks", "cubic", "--trials", "6", "--epochs", "60", "--processes", "1"]
+SMALL = ["auxiliary", "--tasks", "cubic", "--trials", "6", "--epochs", "60", "--workers", "1"]
 
 
 def test_auxiliary_compares_all_arms(tmp_path, capsys):
@@ -78,10 +85,49 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch, capsys):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.parametrize(("workers", "notice"), [("1", "after this piece"), ("2", "half done")])
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path, workers, notice):
+    out = tmp_path / "out"
+    words = ["auxiliary", "--tasks", "cubic", "--sweep", "8", "--trials", "2", "--epochs", "2000"]
+    words += ["--arms", "growing", "--workers", workers, "--no-figures", "--out", str(out)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tinydiv.grow", *words],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    patience = time.monotonic() + 60
+    while not list(out.glob("pieces/*.npz")):
+        assert time.monotonic() < patience
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    printed, message = process.communicate(timeout=60)
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("pieces/*.npz")}
+    assert process.returncode == 130
+    assert printed == ""
+    assert f"{notice} (once more: at once)" in message
+    assert f"stopped: {len(kept)} of 8 pieces are kept in {out}: give the same" in message
+    assert "Traceback" not in message
+    assert 0 < len(kept) < 8
+    assert main(words) == 0
+    assert len(list(out.glob("pieces/*.npz"))) == 8
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+
+
+def test_a_worker_that_dies_is_one_sentence(tmp_path):
+    """os.abort stands for the kernel that kills a process for its memory."""
+    parts = [pieces.Piece(name, os.abort, ()) for name in ("a", "b")]
+    pieces.open_folder(tmp_path / "x", {})
+    with pytest.raises(RunError, match=r"a worker died .*kept in .*x: give the same command again"):
+        pieces.run(tmp_path / "x", parts, 2)
+
+
 def test_quick_is_small_and_processes_change_nothing(tmp_path, capsys):
     flags = ["auxiliary", "--quick", "--epochs", "20", "--arms", "growing,grown", "--no-figures"]
-    assert main([*flags, "--processes", "2", "--out", str(tmp_path / "two")]) == 0
-    assert main([*flags, "--processes", "1", "--out", str(tmp_path / "one")]) == 0
+    assert main([*flags, "--workers", "2", "--out", str(tmp_path / "two")]) == 0
+    assert main([*flags, "--workers", "1", "--out", str(tmp_path / "one")]) == 0
     one, two = ((tmp_path / n / "table.md").read_text() for n in ("one", "two"))
     assert one == two
     assert "| 24 |" in one
@@ -143,7 +189,7 @@ def test_ratios_and_differences():
 
 # The controller's mask ---------------------------------------------------------------------------
 
-SMALL_MASK = ["mask", "--seeds", "4", "--epochs", "40", "--points", "50", "--processes", "1"]
+SMALL_MASK = ["mask", "--seeds", "4", "--epochs", "40", "--points", "50", "--workers", "1"]
 
 
 def test_mask_compares_every_arm_at_its_best_rate(tmp_path, capsys):
@@ -210,7 +256,7 @@ def test_every_arm_spends_the_same():
 def test_fashion_compares_every_way_to_grow(tmp_path, capsys):
     out = tmp_path / "fashion"
     flags = ["fashion", "--data", "fashion-mini", "--steps", "60", "--every", "10", "--seeds", "2"]
-    flags += ["--widths", "12", "--processes", "1", "--out", str(out)]
+    flags += ["--widths", "12", "--workers", "1", "--out", str(out)]
     assert main(flags) == 0
     text = capsys.readouterr().out
     for arm in ("full", "random", "decorrelated", "gradmax", "net2net", "residual"):

@@ -18,6 +18,7 @@ from tinydiv.errors import RunError, UsageError
 from tinydiv.initializers import initialize
 from tinydiv.loop import DeviceData, batches, train
 from tinydiv.mlp import MLP
+from tinydiv.runs import pool as pools
 from tinydiv.runs.build import build
 from tinydiv.runs.config import TrainConfig
 from tinydiv.study import Arm, Controls, Measure, executors, read_study, running, sharing, stacks
@@ -275,8 +276,8 @@ def test_the_script_is_there_again_whoever_else_makes_processes_meanwhile(monkey
             time.sleep(0.3)
 
     monkeypatch.setitem(sys.modules, "__main__", script)  # should it get lost, only here
-    monkeypatch.setattr(executors.ProcessPoolExecutor, "submit", submit)
-    pool = executors.Processes.__new__(executors.Processes)
+    monkeypatch.setattr(pools.ProcessPoolExecutor, "submit", submit)
+    pool = pools.Processes.__new__(pools.Processes)
     threads = [threading.Thread(target=pool.submit, args=(which,)) for which in (1, 2)]
     threads[0].start()
     while not seen:

@@ -163,9 +163,7 @@ def flags_of(name: str, config: type) -> cli.Parser:
     group = flags.add_argument_group("how it is run")
     group.add_argument("--quick", action="store_true", help="a small version, under a minute")
     group.add_argument("--out", metavar="DIR", help=f"folder (default: runs/grow-{name})")
-    group.add_argument(
-        "--processes", metavar="N", help="processes at once (default: one per usable core)"
-    )
+    group.add_argument("--workers", metavar="N", help="processes (default: one per usable core)")
     group.add_argument("--no-figures", action="store_true", help="tables without figures")
     return flags
 
@@ -196,14 +194,9 @@ def compute(name: str, options: Namespace, study: GrowthComparison) -> Path:
     study.settings()
     folder = cli.out_folder(options.out, f"grow-{name}", options.quick)
     pieces.open_folder(folder, {"comparison": name, **asdict(study)})  # type: ignore[call-overload]
-    pieces.run(folder, study.pieces(), processes_of(options.processes), bar())
+    workers = cores() if options.workers is None else whole(1, 4096)("--workers", options.workers)
+    pieces.run(folder, study.pieces(), workers, bar())
     return folder
-
-
-def processes_of(given: str | None) -> int:
-    if given is not None:
-        return whole(1, 4096)("--processes", given)
-    return cores()
 
 
 def bar() -> Callable[[int, int], None]:

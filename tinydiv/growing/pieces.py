@@ -6,15 +6,16 @@ folder/pieces/NAME.npz  what came of one piece
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic
+from tinydiv.runs.pool import SERIAL, finish, processes
+from tinydiv.runs.processes import Interrupt
 from tinydiv.settings import shown
 
 Arrays = dict[str, np.ndarray]
@@ -66,29 +67,37 @@ def path_of(folder: Path, piece: Piece) -> Path:
 def run(
     folder: Path,
     pieces: Sequence[Piece],
-    processes: int = 1,
+    workers: int = 1,
     on_piece: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Compute the pieces that are missing, some at a time. on_piece(done, total) is called after each."""
+    """Compute the pieces that are missing, some at a time. on_piece(done, total) is called after each.
+
+    Raises KeyboardInterrupt with a sentence after Ctrl-C, and RunError for a process that died.
+    """
     left = [piece for piece in pieces if not path_of(folder, piece).is_file()]
-    done = len(pieces) - len(left)
-    on_piece(done, len(pieces))
-    if processes == 1 or len(left) < 2:
-        for piece in left:
-            keep(folder, piece, piece.work(*piece.arguments))
-            done += 1
-            on_piece(done, len(pieces))
-        return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(piece.work, *piece.arguments): piece for piece in left}
+    done, total = len(pieces) - len(left), len(pieces)
+    on_piece(done, total)
+
+    def finished(piece: Piece, arrays: Arrays) -> None:
+        nonlocal done
+        keep(folder, piece, arrays)
+        done += 1
+        on_piece(done, total)
+
+    alone = workers == 1 or len(left) < 2
+    when = "after this piece" if alone else "when nothing is half done"
+    go_on = f"pieces are kept in {folder}: give the same command again to go on"
+    with nullcontext(SERIAL) if alone else processes(workers) as pool, Interrupt(when) as interrupt:
         try:
-            for future in as_completed(waiting):
-                keep(folder, waiting[future], future.result())
-                done += 1
-                on_piece(done, len(pieces))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            finish(
+                *(left, lambda piece: (piece.work, *piece.arguments), pool, finished, interrupt),
+                died="a worker died (killed, or too little memory?); finished "
+                + go_on
+                + ", perhaps with fewer --workers",
+            )
+        except KeyboardInterrupt as stop:
+            why = str(stop) or "stopped"
+            raise KeyboardInterrupt(f"{why}: {done} of {total} {go_on}") from None
 
 
 def keep(folder: Path, piece: Piece, arrays: Arrays) -> None:

@@ -21,11 +21,12 @@ from tinydiv.errors import RunError, UsageError, unknown
 from tinydiv.files import atomic, read, technique_files
 from tinydiv.loop import DeviceData, train
 from tinydiv.runs.build import loss_of
+from tinydiv.runs.pool import Pool
 from tinydiv.runs.processes import Interrupt, cores
 from tinydiv.settings import whole
 from tinydiv.study import page, sharing, tables
 from tinydiv.study.cost import start_key, start_seconds, step_cost, step_seconds
-from tinydiv.study.executors import Pool, carry_out_all, opened
+from tinydiv.study.executors import carry_out_all, opened
 from tinydiv.study.keys import Training
 from tinydiv.study.plan import TEST, Trial, check_parts, specs_for
 from tinydiv.study.progress import Progress, in_words

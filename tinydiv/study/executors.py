@@ -10,27 +10,17 @@ A process that dies (out of memory, killed) ends the study with a sentence: fini
 """
 
 import importlib
-import multiprocessing
 import socket
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    wait,
-)
+from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tinydiv.backend import Array
 from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.files import atomic
-from tinydiv.runs.processes import Interrupt, follow_parent, spawning
+from tinydiv.runs.pool import IN_FLIGHT, SERIAL, Pool, finish, processes
+from tinydiv.runs.processes import Interrupt
 from tinydiv.settings import shown
 from tinydiv.study.running import Outcome, Task, carry_out
 from tinydiv.study.stacks import Stack
@@ -38,37 +28,6 @@ from tinydiv.study.stacks import Stack
 NAMES = ("processes", "serial", "dask:ADDRESS")
 DASK_IN_FLIGHT = 2000
 """Stacks that a cluster is given at once, whose workers may come and go while a study runs."""
-STOP_CHECK = 0.2
-"""Seconds between two looks at whether the study should stop (in this process: after each stack)."""
-IN_FLIGHT = 2
-"""Stacks per process that are handed out at once: the next is there when one is done."""
-
-
-class Serial(Executor):
-    """Runs what it is given, at once, in this process."""
-
-    def submit(self, function, /, *args, **kwargs):  # type: ignore[no-untyped-def]
-        """A future that is done already."""
-        future: Future[object] = Future()
-        try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-@dataclass(frozen=True)
-class Pool:
-    """An executor, how many stacks it works on at once, and how many it is given at once."""
-
-    executor: Executor
-    workers: int
-    window: int
-
-    @property
-    def alone(self) -> bool:
-        """Whether one stack has this machine for itself."""
-        return isinstance(self.executor, Serial)
 
 
 @contextmanager
@@ -80,44 +39,15 @@ def opened(which: str | Executor, workers: int) -> Iterator[Pool]:
     if isinstance(which, Executor):
         yield Pool(which, workers, IN_FLIGHT * workers)
     elif which == "serial":
-        yield Pool(Serial(), 1, 1)
+        yield SERIAL
     elif which == "processes":
-        executor = Processes(
-            workers,
-            # Spawned, not forked: a fork copies locks and a GPU's context in whatever state they are.
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=follow_parent,
-        )
-        try:
-            yield Pool(executor, workers, IN_FLIGHT * workers)
-        finally:
-            executor.stop()
+        with processes(workers) as pool:
+            yield pool
     elif which.startswith("dask:"):
         with dask(which.removeprefix("dask:")) as pool:
             yield pool
     else:
         raise UsageError(f"there is no executor called {shown(which)}: {nearest(which, NAMES)}")
-
-
-# Processes -----------------------------------------------------------------------------------------
-
-
-class Processes(ProcessPoolExecutor):
-    """Processes of one BLAS thread each, which do not run the script that started them."""
-
-    def submit(self, function, /, *args, **kwargs):  # type: ignore[no-untyped-def]
-        """As usual; this is where new processes are made."""
-        with spawning():
-            return super().submit(function, *args, **kwargs)
-
-    def stop(self) -> None:
-        """End all processes, without waiting for the stacks that they work on."""
-        processes = list((self._processes or {}).values())
-        self.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join(timeout=10)
 
 
 # Dask ----------------------------------------------------------------------------------------------
@@ -181,48 +111,17 @@ def carry_out_all(
     keep: Callable[[Stack, Outcome], None],
     interrupt: Interrupt,
 ) -> None:
-    """Run every stack somewhere and keep it as soon as it is done, in whatever order that is.
+    """Run every stack somewhere and keep it as soon as it is done; one that is too large is halved.
 
-    A stack that does not fit in memory is halved. Any other failure ends the study, after all stacks
-    that are finished were kept. Raises RunError for a worker that died, and KeyboardInterrupt when the
-    study should stop.
+    Raises what tinydiv.runs.pool.finish raises.
     """
-    waiting, flying = deque(stacks), dict[Future[Outcome], Stack]()
-    failure: BaseException | None = None
-    try:
-        while (waiting or flying) and failure is None:
-            if interrupt.why:
-                raise KeyboardInterrupt(interrupt.why)
-            try:
-                while waiting and len(flying) < pool.window:
-                    flying[pool.executor.submit(carry_out, task_for(waiting[0]))] = waiting[0]
-                    waiting.popleft()
-            except BrokenExecutor as error:
-                failure = error
-            for future in wait(flying, timeout=STOP_CHECK, return_when=FIRST_COMPLETED).done:
-                stack = flying.pop(future)
-                try:
-                    keep(stack, future.result())
-                except MemoryError as error:
-                    if len(stack.trials) == 1:
-                        failure = error
-                    else:
-                        waiting.extendleft(reversed(stack.halves()))
-                except (Exception, CancelledError) as error:
-                    failure = error
-    finally:
-        for future in flying:
-            future.cancel()
-    if failure is not None and worker_died(failure):
-        raise RunError(
-            "a worker died (killed, or too little memory?); finished networks are kept: go on with "
-            "--resume, perhaps with fewer --workers"
-        ) from failure
-    if failure is not None:
-        raise failure
-
-
-def worker_died(error: BaseException) -> bool:
-    """Whether a failure is the worker's and not the stack's."""
-    names = {cls.__name__ for cls in type(error).__mro__}
-    return isinstance(error, BrokenExecutor | CancelledError) or "KilledWorker" in names
+    finish(
+        stacks,
+        lambda stack: (carry_out, task_for(stack)),
+        pool,
+        keep,
+        interrupt,
+        smaller=lambda stack: stack.halves() if len(stack.trials) > 1 else (),
+        died="a worker died (killed, or too little memory?); finished networks are kept: go on with "
+        "--resume, perhaps with fewer --workers",
+    )
