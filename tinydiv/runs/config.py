@@ -5,7 +5,8 @@ the config.json of a run folder. Names (of techniques, initializers, ...) are lo
 built: this file imports nothing heavy, so that --help is quick.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from tinydiv.settings import (
     choice,
@@ -179,3 +180,9 @@ class TrainConfig:
     )
     backend: str = setting("numpy", text, "NAME", "numpy (CPU), cupy (GPU), or auto")
     dtype: str = setting("float32", choice("float32", "float64"), "TYPE", "float32 or float64")
+
+
+def like_train(name: str, *default: object) -> Any:
+    """A field of other settings: with the bounds and words of train, perhaps with another default."""
+    known = next(f for f in fields(TrainConfig) if f.name == name)
+    return field(default=default[0] if default else known.default, metadata=known.metadata)

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tinydiv.errors import UsageError
-from tinydiv.runs.config import EPOCHS, USUAL_BATCH, TrainConfig, class_weights
+from tinydiv.runs.config import EPOCHS, USUAL_BATCH, like_train
 from tinydiv.settings import (
     Reader,
-    choice,
     maybe,
     number,
     setting,
     shown,
-    sizes,
     text,
     whole,
     words,
@@ -108,53 +106,32 @@ ELSEWHERE = {
 class Training:
     """One way to train, but for the seed. None stands for a default that another setting decides.
 
-    What train has too has the default that it has there (runs/config.py).
+    like_train: with the default, the bounds and the words that train has (runs/config.py).
     """
 
     LATER: ClassVar = ("label_smoothing", "class_weights", "clip")
     """Keys that studies made before did not have: at their defaults they stand in no digest, so that such a
     study goes on."""
 
-    data: str = setting(
-        TrainConfig.data,
-        text,
-        "NAME",
-        "data set; a toy's settings follow a colon: spirals:arms=3,seed=1",
-    )
+    data: str = like_train("data")
     n_train: int | None = setting(
         None, maybe(whole(1, 10_000_000)), "N", "only the first N training samples, in class shares"
     )
     n_test: int | None = setting(
         None, maybe(whole(1, 10_000_000)), "N", "the same for the test part"
     )
-    inputs: str = setting(
-        TrainConfig.inputs, text, "SCALING", "raw, centred or standardised inputs"
-    )
-    hidden: tuple[int, ...] = setting(
-        TrainConfig.hidden, sizes(64, 65_536), "H,...", "neurons per hidden layer"
-    )
-    activation: str = setting(
-        TrainConfig.activation, text, "NAME", "activation of the hidden neurons"
-    )
-    init: str = setting(TrainConfig.init, text, "NAME", "how the weights start")
+    inputs: str = like_train("inputs")
+    hidden: tuple[int, ...] = like_train("hidden")
+    activation: str = like_train("activation")
+    init: str = like_train("init")
     technique: tuple[str, ...] = setting(
         (), words(""), "SPEC", "techniques, as for train; {strength} stands for the tuned number"
     )
     strength: float | None = setting(None, maybe(number(0, 1e9)), "X", "the number for {strength}")
     loss: str = setting("cross-entropy", text, "NAME", "loss of the outputs, which are classes")
-    label_smoothing: float = setting(
-        TrainConfig.label_smoothing,
-        number(0, 1),
-        "SHARE",
-        "this share of each target is spread over all classes",
-    )
-    class_weights: str | tuple[float, ...] | None = setting(
-        TrainConfig.class_weights,
-        maybe(class_weights),
-        "W,...",
-        "how much each class counts in the loss, a number for each, or balanced",
-    )
-    optimizer: str = setting(TrainConfig.optimizer, text, "NAME", "what turns gradients into steps")
+    label_smoothing: float = like_train("label_smoothing")
+    class_weights: str | tuple[float, ...] | None = like_train("class_weights")
+    optimizer: str = like_train("optimizer")
     lr: float | ByOptimizer | None = setting(  # noqa: RUF009
         None, maybe(rate), "RATE", "learning rate, one number or a table by optimizer"
     )
@@ -164,7 +141,7 @@ class Training:
     clip: float | None = setting(
         None, maybe(number(1e-12, 1e12)), "NORM", "the largest norm of a network's whole gradient"
     )
-    schedule: str = setting(TrainConfig.schedule, text, "SHAPE", "the rate over time")
+    schedule: str = like_train("schedule")
     batch_size: int = setting(
         USUAL_BATCH, whole(1, 10_000_000), "B", "samples per step, at most the training set"
     )
@@ -172,9 +149,7 @@ class Training:
         EPOCHS, whole(1, 1_000_000), "N", "passes over the training set (default: as for train)"
     )
     head_start: int = setting(0, whole(0, 1000), "N", "epochs trained before the count begins")
-    dtype: str = setting(
-        TrainConfig.dtype, choice("float32", "float64"), "TYPE", "float32 or float64"
-    )
+    dtype: str = like_train("dtype")
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ goes.
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError
-from tinydiv.runs.config import TrainConfig
+from tinydiv.runs.config import TrainConfig, like_train
 from tinydiv.settings import from_flags, made, maybe, setting, whole
 
 if TYPE_CHECKING:
@@ -36,12 +36,6 @@ EXAMPLES = """examples:
   python -m tinydiv.trace --picture step.png              the arrays as heat maps, in their order
   python -m tinydiv.trace --json > step.json              every number, for a program
 """
-
-
-def like_train(name: str, *default: object) -> Any:
-    """A setting of python -m tinydiv.train: the same bounds and words, with a default of its own."""
-    known = next(f for f in fields(TrainConfig) if f.name == name)
-    return field(default=default[0] if default else known.default, metadata=known.metadata)
 
 
 @dataclass(frozen=True)
