@@ -92,6 +92,19 @@ def stop_at(monkeypatch, step, how):
     monkeypatch.setattr(training.Techniques, "after_update", after_update)
 
 
+def assert_goes_on(flags, step, tmp_path, monkeypatch, whole=None):
+    """Stopped by Ctrl-C after so many steps and taken up again, a run ends as one that was not stopped."""
+    folder = tmp_path / "run"
+    if whole is None:
+        whole = tmp_path / "whole"
+        assert run(*flags, "--out", str(whole)) == 0
+    with monkeypatch.context() as patch:
+        stop_at(patch, step, lambda: signal.raise_signal(signal.SIGINT))
+        assert run(*flags, "--out", str(folder)) == 130
+    assert run("--resume", str(folder)) == 0
+    assert_same(folder, whole)
+
+
 def killed():
     raise Killed
 
@@ -222,34 +235,19 @@ def test_every_technique_remembers_what_it_needs(name, tmp_path, monkeypatch):
     flags += [word for spec in specs for word in ("--technique", spec)]
     if name in NEEDS_INPUTS:
         flags = [*flags[:-1], f"{name}:layers=2", "--hidden", "8,8"]
-    assert run(*flags, "--out", str(tmp_path / "whole")) == 0
-    with monkeypatch.context() as patch:
-        stop_at(patch, 15, lambda: signal.raise_signal(signal.SIGINT))
-        assert run(*flags, "--out", str(tmp_path / "run")) == 130
-    assert run("--resume", str(tmp_path / "run")) == 0
-    assert_same(tmp_path / "run", tmp_path / "whole")
+    assert_goes_on(flags, 15, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adamw"])
 def test_every_optimizer_remembers_what_it_needs(optimizer, tmp_path, monkeypatch):
     flags = [*TOY, "--epochs", "2", "--optimizer", optimizer, "--dtype", "float64"]
-    assert run(*flags, "--out", str(tmp_path / "whole")) == 0
-    with monkeypatch.context() as patch:
-        stop_at(patch, 7, lambda: signal.raise_signal(signal.SIGINT))
-        assert run(*flags, "--out", str(tmp_path / "run")) == 130
-    assert run("--resume", str(tmp_path / "run")) == 0
-    assert_same(tmp_path / "run", tmp_path / "whole")
+    assert_goes_on(flags, 7, tmp_path, monkeypatch)
 
 
 def test_a_network_that_diverged_stays_so(tmp_path, monkeypatch):
     flags = [*TOY, "--epochs", "2", "--replicas", "2", "--lr", "1/1000", "--optimizer", "sgd"]
     flags += ["--loss", "squared-error", "--hidden", "8,8"]
-    assert run(*flags, "--out", str(tmp_path / "whole")) == 0
-    with monkeypatch.context() as patch:
-        stop_at(patch, 18, lambda: signal.raise_signal(signal.SIGINT))
-        assert run(*flags, "--out", str(tmp_path / "run")) == 130
-    assert run("--resume", str(tmp_path / "run")) == 0
-    assert_same(tmp_path / "run", tmp_path / "whole")
+    assert_goes_on(flags, 18, tmp_path, monkeypatch)
     arrays, *_ = left_behind(tmp_path / "run")
     assert not arrays["guard.alive"][1]
 
@@ -572,12 +570,7 @@ def test_a_hundred_processes_killed_at_random_moments_go_on(whole, tmp_path):
 
 def test_measurements_within_epochs_survive_a_stop(tmp_path, monkeypatch):
     flags = [*TOY, "--replicas", "2", "--epochs", "2", "--metrics-every", "5"]
-    assert run(*flags, "--out", str(tmp_path / "whole")) == 0
-    with monkeypatch.context() as patch:
-        stop_at(patch, 8, lambda: signal.raise_signal(signal.SIGINT))  # one moment seen, unread
-        assert run(*flags, "--out", str(tmp_path / "run")) == 130
-    assert run("--resume", str(tmp_path / "run")) == 0
-    assert_same(tmp_path / "run", tmp_path / "whole")
+    assert_goes_on(flags, 8, tmp_path, monkeypatch)  # one moment seen, unread
     rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
     steps = [row.split(",")[2] for row in rows[1::2]]
     assert steps[:4] == ["0", "5", "10", "12"]

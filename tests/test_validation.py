@@ -1,14 +1,13 @@
 """A validation part that is drawn from the training part, and the weights of the best epoch."""
 
 import json
-import signal
 
 import numpy as np
 import pytest
 
 import tinydiv
 from tests.helpers import network
-from tests.test_checkpoint import assert_same, stop_at
+from tests.test_checkpoint import assert_goes_on, assert_same
 from tinydiv.backend import to_host
 from tinydiv.data import load
 from tinydiv.data.dataset import Dataset
@@ -164,12 +163,7 @@ def test_the_model_is_that_of_the_best_epochs(whole, capsys):
 
 @pytest.mark.parametrize("step", [3, 17])
 def test_a_run_that_was_stopped_keeps_the_same_bits(step, whole, tmp_path, monkeypatch):
-    folder = tmp_path / "stopped"
-    with monkeypatch.context() as patch:
-        stop_at(patch, step, lambda: signal.raise_signal(signal.SIGINT))
-        assert run(*RUN, "--out", str(folder)) == 130
-    assert run("--resume", str(folder)) == 0
-    assert_same(folder, whole)
+    assert_goes_on(RUN, step, tmp_path, monkeypatch, whole)
 
 
 def test_three_processes_keep_the_same_bits(whole, tmp_path):

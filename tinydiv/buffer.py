@@ -31,6 +31,11 @@ class Block:
     shape: tuple[int, ...]
 
 
+def indexed(name: str) -> str:
+    """A block's name as formulas and reports have it: W0 -> W[0]; gamma[batch-norm.1] stays."""
+    return f"{name[0]}[{name[1:]}]" if name[1:].isdecimal() else name
+
+
 def fill(view: Array, value: Any, name: str) -> None:
     """Put an array, a list or a number into a view. Raises UsageError if its shape does not fit."""
     if value is view:  # net.dW[0] *= 2 has worked on the view already

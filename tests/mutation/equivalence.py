@@ -90,13 +90,9 @@ def columns(of_column):
 
 
 def rows(of_column):
-    def change(array):
-        array = array.copy()
-        if array.ndim > 1 and array.shape[-2] > 1:
-            array[..., 0, :] = of_column(array.mT)
-        return array
-
-    return change
+    """The same with rows."""
+    change = columns(of_column)
+    return lambda array: change(array.mT).mT if array.ndim > 1 else array.copy()
 
 
 def dead(array):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from tinydiv.activations import Activation
 from tinydiv.backend import Array, to_device
+from tinydiv.buffer import indexed
 from tinydiv.check.numeric import Point
 from tinydiv.layers import Context, Layer
 from tinydiv.mlp import MLP
@@ -86,35 +87,24 @@ def targets(shape: Dimensions, seed: int) -> Array:
     return labels(*lead, shape.samples, classes=shape.sizes[-1], seed=seed + 2)
 
 
-def parameters(net: MLP) -> Point:
-    """Copies of all that is learned, by name: "W[0]", "b[0]", "gamma[batch-norm.1]"."""
-    return {
-        name: net.view(net.theta, block.name).copy()
-        for name, block in zip(names(net), net.blocks, strict=True)
-    }
+def parameters(net: MLP, buffer: Array | None = None) -> Point:
+    """Copies of all that is learned, by name: "W[0]", "b[0]", "gamma[batch-norm.1]".
+
+    buffer: in place of theta, another one that is laid out like it.
+    """
+    buffer = net.theta if buffer is None else buffer
+    return {indexed(b.name): net.view(buffer, b.name).copy() for b in net.blocks}
 
 
 def put(net: MLP, point: Point) -> None:
     """Write the arrays of a point into the network; X and the like are not the network's."""
-    for name, block in zip(names(net), net.blocks, strict=True):
-        net.view(net.theta, block.name)[...] = point[name]
+    for block in net.blocks:
+        net.view(net.theta, block.name)[...] = point[indexed(block.name)]
 
 
 def gradients(net: MLP) -> Point:
     """Copies of what stands in dtheta, by the same names."""
-    return {
-        name: net.view(net.dtheta, block.name).copy()
-        for name, block in zip(names(net), net.blocks, strict=True)
-    }
-
-
-def names(net: MLP) -> list[str]:
-    """The blocks of theta by the names in a report: W[0] for W0."""
-    plain = [block.name[0] in "Wb" and block.name[1:].isdigit() for block in net.blocks]
-    return [
-        f"{block.name[0]}[{block.name[1:]}]" if is_plain else block.name
-        for block, is_plain in zip(net.blocks, plain, strict=True)
-    ]
+    return parameters(net, net.dtheta)
 
 
 class Stateful(Protocol):

@@ -204,14 +204,7 @@ def picture(seen: Seen, beside: Sequence[Seen], config: StartsConfig, n_inputs: 
         weights.set_title(f"by chance |cosine| = {chance:.3f}", fontsize=10)
         responses.set_title(f"responses have std {seen.deviation:.3g}", fontsize=10)
         for place, one in enumerate(shown):
-            curve(
-                start,
-                one.steps.astype(float),
-                one.accuracy,
-                label=one.spec,
-                place=place,
-                band="range",
-            )
+            curve(start, one.steps.astype(float), one.accuracy, label=one.spec, place=place)
         start.set_xlabel(f"step ({config.optimizer} {config.lr:g}, batch {config.batch_size})")
         start.set_ylabel("test accuracy")
         start.set_title(f"{config.data}, mean and range of {config.networks} seeds", fontsize=10)

@@ -91,8 +91,3 @@ class StepTrace:
 
     def __contains__(self, name: object) -> bool:
         return any(entry.name == name for entry in self.entries)
-
-
-def pretty(block: str) -> str:
-    """A block of theta as a formula names it: W0 -> W[0]; gamma[batch-norm.1] stays."""
-    return f"{block[0]}[{block[1:]}]" if block[1:].isdecimal() else block

@@ -9,13 +9,14 @@ from functools import partial
 
 from tinydiv import losses
 from tinydiv.backend import Array, quiet, to_device, xp
+from tinydiv.buffer import indexed
 from tinydiv.divergence import Guard
 from tinydiv.errors import UsageError
 from tinydiv.layers import Context
 from tinydiv.mlp import MLP, Trace
 from tinydiv.optimizers import Optimizer, clip_factor
 from tinydiv.techniques import Intervention, Step, Techniques
-from tinydiv.trace.entries import StepTrace, pretty
+from tinydiv.trace.entries import StepTrace
 from tinydiv.trace.shares import Share, shares_of
 from tinydiv.trace.updates import of_network, text, update_formulas
 from tinydiv.trace.watch import Watched
@@ -139,14 +140,14 @@ def add_given(
     shown.add("given", "y", "the targets: 1 at each sample's class", y, given=True)
     for block in net.blocks:
         words = {"W": "weights, one column per neuron", "b": "biases, one per neuron"}
-        known = pretty(block.name) != block.name
+        known = indexed(block.name) != block.name
         what = words[block.name[0]] if known else "a layer's own parameters"
-        shown.add("given", pretty(block.name), what, net.view(net.theta, block.name), given=True)
+        shown.add("given", indexed(block.name), what, net.view(net.theta, block.name), given=True)
     if optimizer.moments and optimizer.steps == 0:
         shown.notes.append(f"{' and '.join(optimizer.moments)} are zero before the first step.")
     for key, moment in optimizer.moments.items() if optimizer.steps else ():
         for block in net.blocks:
-            name = f"{key}.{pretty(block.name)}"
+            name = f"{key}.{indexed(block.name)}"
             view = net.view(moment, block.name)
             shown.add("given", name, "from the steps before", view, given=True)
 
@@ -223,7 +224,7 @@ def add_techniques(shown: StepTrace, net: MLP, shares: Sequence[Share]) -> None:
         parts = {f"A[{layer}]": dA for layer, dA in sorted(share.dA.items())}
         if share.dlogits is not None:
             parts[f"Z[{net.depth - 1}]"] = share.dlogits
-        parts |= {pretty(block): gradient for block, gradient in share.blocks.items()}
+        parts |= {indexed(block): gradient for block, gradient in share.blocks.items()}
         for name, gradient in parts.items():
             words = f"the gradient of {share.label} by {name}"
             shown.add("techniques", f"{share.label}.d{name}", words, gradient, given=True)
@@ -278,14 +279,14 @@ def add_backward(
             formula = through([f"{name}'" for name in reversed(before)], dZ)
             add(f"dU[{l - 1}]", formula, watched.entering(trace, "before", l - 1)["dx"])
     for piece in net.blocks:
-        name = f"d{pretty(piece.name)}"
+        name = f"d{indexed(piece.name)}"
         if name not in shown:
             words = "from the layer's own backward pass"
             shown.add("backward", name, words, net.view(added, piece.name), given=True)
     for piece in net.blocks:
         old, new = net.view(added, piece.name), net.view(net.dtheta, piece.name)
         if bool((abs(new - old) > ROUNDING * xp.max(abs(old))).any()):
-            name = f"d{pretty(piece.name)}"
+            name = f"d{indexed(piece.name)}"
             shown.add("backward", name, "edited by an intervention", new, "<-", given=True)
 
 
@@ -310,7 +311,7 @@ def add_update(
     for block in net.blocks:
         if block.name in owned:
             continue
-        name = pretty(block.name)
+        name = indexed(block.name)
         statements = update_formulas(optimizer, block.name, name, factor, shown.network)
         if statements is None:
             words = f"the step of {optimizer.name}"
@@ -335,7 +336,7 @@ def add_moves(
             words, moved = "moved by an intervention after the step", True
         else:
             continue
-        shown.add("update", pretty(block.name), words, new, "<-", given=True)
+        shown.add("update", indexed(block.name), words, new, "<-", given=True)
     for placed in techniques.placed:
         moves = isinstance(placed.technique, Intervention) and not any(
             label == placed.label for label in owned.values()
