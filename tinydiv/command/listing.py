@@ -21,8 +21,8 @@ from tinydiv.techniques.placing import COMMON, SHARED, kind_of
 Entry = dict[str, object]
 """One name: name, summary, paper, perhaps settings; for techniques family, kind and relative cost."""
 
-Setting = dict[str, object]
-"""One setting: default, help, and where there are any: low, high, above, choices, only."""
+Limits = dict[str, object]
+"""Of one setting: default, help, and where there are any: low, high, above, choices, only."""
 INFINITE = float("inf")
 
 BACKENDS = (
@@ -51,15 +51,15 @@ def initializers() -> list[Entry]:
     return schemes + bases
 
 
-def own_settings(cls: type[Technique | Scheme]) -> dict[str, Setting]:
+def own_settings(cls: type[Technique | Scheme]) -> dict[str, Limits]:
     """What a technique or a start declares: default, limits and help of each setting."""
-    found: dict[str, Setting] = {}
+    found: dict[str, Limits] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         found[field.name] = {"default": field.default} | limits_of(field.metadata)
     return found
 
 
-def limits_of(metadata: Mapping[str, Any]) -> Setting:
+def limits_of(metadata: Mapping[str, Any]) -> Limits:
     """The limits and help of a setting, from its declaration."""
     limits = {key: metadata.get(key) for key in ("low", "high", "above", "help")}
     limits["choices"] = metadata.get("choices") or None
@@ -68,12 +68,12 @@ def limits_of(metadata: Mapping[str, Any]) -> Setting:
     return given(limits)
 
 
-def given(limits: Setting) -> Setting:
+def given(limits: Limits) -> Limits:
     """The limits without those that are None."""
     return {key: value for key, value in limits.items() if value not in (None, "", INFINITE)}
 
 
-def common_settings(cls: type[Technique]) -> dict[str, Setting]:
+def common_settings(cls: type[Technique]) -> dict[str, Limits]:
     """The framework's settings of a technique: strength, layers, schedule, trigger."""
     kind = kind_of(cls)
     keys = [key for key in COMMON[kind] if key != "layers" or cls.acts_on == "hidden layers"]
@@ -192,7 +192,7 @@ def line(kind: str, one: Entry) -> str:
     return f"[{cls.family}, {kind_of(cls)}, {cost_text(cls.name)} flops] {one['summary']}"
 
 
-def settings_of(one: Entry) -> dict[str, Setting]:
+def settings_of(one: Entry) -> dict[str, Limits]:
     """The settings of an entry; {} where there are none."""
     settings = one.get("settings", {})
     assert isinstance(settings, dict)
@@ -223,7 +223,7 @@ def detail(kind: str, one: Entry) -> str:
     return "\n".join(lines)
 
 
-def in_words(limits: Setting) -> list[str]:
+def in_words(limits: Limits) -> list[str]:
     """A setting's help, its limits, and when it has an effect."""
     allowed: list[str] = []
     if isinstance(choices := limits.get("choices"), tuple):

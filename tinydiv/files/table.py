@@ -1,4 +1,4 @@
-"""Rows as CSV text: one column per name, nothing rounded, an empty cell where there is no number."""
+"""Numbers in CSV and JSON: nothing is rounded, and what is no number is an empty cell, or null."""
 
 import csv
 import io
@@ -28,3 +28,10 @@ def cell(value: object) -> object:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     return repr(value) if isinstance(value, float) else value
+
+
+def finite(value: float | list[float]) -> float | list[float | None] | None:
+    """NaN and infinity as None, which JSON can hold."""
+    if isinstance(value, list):
+        return [v if math.isfinite(v) else None for v in value]
+    return value if math.isfinite(value) else None

@@ -14,7 +14,6 @@ Every file is written whole or not at all, and the folder belongs to one run: a 
 in it is refused.
 """
 
-import math
 import os
 import secrets
 import sys
@@ -232,9 +231,9 @@ def result(folder: Path, run: Run) -> dict[str, object]:
         "config": asdict(run.config),
         "start": flat[0],
         "history": flat[1:],
-        run.score[0]: finite(run.score[1]),
+        run.score[0]: table.finite(run.score[1]),
         "kept_epoch": run.kept,
-        "train_loss": finite(last.train_loss),
+        "train_loss": table.finite(last.train_loss),
         "diverged": [
             {"network": network, "step": step, "layer": layer}
             for network, (step, layer) in enumerate(
@@ -249,16 +248,9 @@ def result(folder: Path, run: Run) -> dict[str, object]:
 
 def as_json(record: Record) -> dict[str, object]:
     """One record; `between` holds what --metrics-every measured within the epoch."""
-    flat: dict[str, object] = {key: finite(value) for key, value in record.flat().items()}
+    flat: dict[str, object] = {key: table.finite(value) for key, value in record.flat().items()}
     if record.between:
         flat["between"] = [
-            {key: finite(value) for key, value in row.items()} for row in record.between
+            {key: table.finite(value) for key, value in row.items()} for row in record.between
         ]
     return flat
-
-
-def finite(value: float | list[float]) -> float | list[float | None] | None:
-    """NaN and infinity as None, which JSON can hold."""
-    if isinstance(value, list):
-        return [v if math.isfinite(v) else None for v in value]
-    return value if math.isfinite(value) else None

@@ -6,6 +6,7 @@ from itertools import zip_longest
 
 import numpy as np
 
+from tinydiv.files.table import finite
 from tinydiv.trace.entries import STAGES, Entry, Floats, StepTrace
 
 WIDTH = 100
@@ -119,11 +120,6 @@ def as_json(trace: StepTrace) -> dict[str, object]:
         "arrays": arrays,
         "notes": trace.notes,
     }
-
-
-def finite(value: float) -> float | None:
-    """The value; None where it is not finite, because JSON has no NaN and no infinity."""
-    return value if np.isfinite(value) else None
 
 
 def numbers(values: Floats) -> object:
