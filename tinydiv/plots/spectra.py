@@ -48,6 +48,9 @@ def correlation_spectrum(
     row_ticks(ax.xaxis, most)
     ax.set_xlabel("rank of the eigenvalue")
     ax.set_ylabel("eigenvalue of the correlations")
+    low, high = ax.get_ylim()
+    for_legend = (low / high) ** (0.1 * len(named))
+    ax.set_ylim(low * for_legend, high)
     ax.legend(fontsize="x-small", loc="lower left")
     describe(ax, f"Eigenvalues of the neurons' correlations: {'; '.join(summary)}.")
     return ax

@@ -89,7 +89,8 @@ def run_picture(
             seen = answers(single, data.probe(), labels, layer)
             best = one(seen.classes, 2, replica).argmax(axis=0)
             order = [int(h) for h in np.lexsort((best, dead))]
-            names = [data.dataset.classes[k] for k in best]
+            classes = data.dataset.classes
+            names = ["dead" if off else classes[k] for k, off in zip(best, dead, strict=True)]
             inputs = one(seen.inputs, 2, replica)
             neuron_answers(ax, inputs, shape, names=names, order=order, dead=dead)
         else:
@@ -104,7 +105,8 @@ def run_picture(
             measure=measure,
             order=order,
         )
-        right.set_title(title_of(right), fontsize="small")
+        title = title_of(right).replace(", ", "\n")  # the colour bar stands beside it
+        right.set_title(title, fontsize="small")
         score, scores = records[-1].score
         many = len(scores) >= MANY
         places = lower.subplots(1, 1 + bool(diversity_keys(records)) + many, squeeze=False)[0]
