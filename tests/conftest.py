@@ -11,6 +11,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: tests are sm
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import re
+import shutil
 from pathlib import Path
 
 import hypothesis
@@ -67,6 +68,23 @@ def torch_reference(torch):
     return torch_reference
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium without a window, for the pages that the project makes."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="no browser to be driven here")
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("no browser to be driven here")
+    options = webdriver.ChromeOptions()
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"):
+        options.add_argument(flag)
+    for flag in ("--disable-background-networking", "--disable-component-update", "--disable-sync"):
+        options.add_argument(flag)
+    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+
+
 def why_no_gpu():
     """None where CuPy sees a GPU; else the reason. A GPU that does not work is no reason to skip."""
     try:
@@ -96,12 +114,12 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With -n, the tests of one tutorial stay in one process, which runs that tutorial once."""
+    """With -n, the tests of one tutorial, and of the site, stay in one process, which makes it once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByTutorial(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            of_tutorial = re.search(r"test_tutorials\.py::.*\[(\d\d)\]$", nodeid)
+            of_tutorial = re.search(r"test_tutorials\.py::.*(\[\d\d\]|the_site).*$", nodeid)
             return of_tutorial[1] if of_tutorial else nodeid
 
     return ByTutorial(config, log) if config.option.dist == "load" else None

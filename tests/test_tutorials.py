@@ -4,14 +4,17 @@ Each script runs once here, cell by cell, and that one run is compared with the 
 """
 
 import ast
+import base64
 import html.parser
 import importlib
 import inspect
+import io
 import json
 import re
 import runpy
 import sys
 import time
+import warnings
 import zlib
 from functools import cache
 from pathlib import Path
@@ -30,6 +33,7 @@ import build  # noqa: E402
 import checks  # noqa: E402
 import pages  # noqa: E402
 import percent  # noqa: E402
+import typeset  # noqa: E402
 
 SCRIPTS = build.scripts()
 FIRST = TUTORIALS / "01_check_one_neuron.py"
@@ -393,15 +397,24 @@ class Resources(html.parser.HTMLParser):
             self.alts.append(given.get("alt", ""))
 
 
-@pytest.mark.long
-@pytest.mark.filterwarnings(
-    "ignore"
-)  # Sphinx turns its own into errors; those of its parts are theirs
-def test_the_site_is_built_without_a_warning_and_loads_nothing_from_the_network(tmp_path):
-    pytest.importorskip("myst_nb", reason="the extra [docs] is not installed")
-    out = tmp_path / "html"
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of the site, built once. Sphinx turns its warnings into errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of Sphinx's parts are theirs
+        pytest.importorskip("myst_nb", reason="the extra [docs] is not installed")
+    out = tmp_path_factory.mktemp("site") / "html"
     done = python("-c", SITE, out, cwd=TUTORIALS, timeout=None)
     assert done.returncode == 0, done.stderr
+    return out
+
+
+SITE = "import pathlib, sys, build; build.build_site(pathlib.Path(sys.argv[1]))"
+
+
+@pytest.mark.long
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_the_network(site):
+    out = site
     for script in SCRIPTS:
         page = Resources()
         page.feed((out / "tutorials" / f"{script.stem}.html").read_text(encoding="utf-8"))
@@ -412,7 +425,23 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_the_network(
         assert pictures == [cell.alt for cell in cells]
         words = (out / "tutorials" / f"{script.stem}.html").read_text(encoding="utf-8")
         assert "REPOSITORY" not in words  # the install cell belongs to notebooks alone
+        notebook = re.search(rf'href="(\.\./_downloads/\w+/{script.stem}\.ipynb)"', words)[1]
+        given = (out / "tutorials" / notebook).read_text(encoding="utf-8")
+        assert given == (build.NOTEBOOKS / f"{script.stem}.ipynb").read_text(encoding="utf-8")
+        for source in re.findall(r'href="(\.\./_modules/[^"]+)"', words):
+            assert (out / "tutorials" / source).exists(), source
+        assert any("_static/site.js" in source for source in page.loaded)
         assert words.count('<p class="admonition-title">For teachers</p>') == 1
+        assert words.count("width: ") >= len(
+            pictures
+        )  # shown at half their pixels: sharp on dense screens
+    assert "underline" not in (out / "_static" / "pygments.css").read_text(encoding="utf-8")
+    mlp = (out / "tutorials" / "02_push_gradients_back.html").read_text(encoding="utf-8")
+    assert 'href="../_modules/tinydiv/mlp.html"' in mlp
+    penalties = (out / "api" / "penalties.html").read_text(encoding="utf-8")
+    paragraphs = re.findall(r"<p>.*?</p>", penalties, re.DOTALL)
+    assert max(map(paragraphs.count, paragraphs)) <= 2
+    assert r"\mathrm{d}L/\mathrm{d}A=2/N" in penalties  # DeCov's gradient
     names = documented_names(out)
     for module in [name for page in API for name in pages.modules_in(page)]:
         assert names.get(module) == "py:module", module
@@ -424,7 +453,35 @@ def test_the_site_is_built_without_a_warning_and_loads_nothing_from_the_network(
         )  # a link that leads to its docstring
 
 
-SITE = "import pathlib, sys, build; build.build_site(pathlib.Path(sys.argv[1]))"
+@pytest.mark.long
+def test_the_site_in_a_browser_narrow_and_wide_light_and_dark(site, browser):
+    """No page is wider than a phone, contents stand beside the text, and formulas and buttons work."""
+    pages = ("index", "tutorials/04_start_decorrelated", "api/penalties", "course")
+    for page in pages:
+        browser.get((site / f"{page}.html").as_uri())
+        for width in (400, 1300):
+            wide = {"width": width, "height": 900, "deviceScaleFactor": 2, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", wide)
+            reach = browser.execute_script("return document.documentElement.scrollWidth")
+            assert reach <= width, (page, width)
+    browser.get((site / "api/penalties.html").as_uri())
+    waited = "return MathJax.startup.promise.then(() => document.querySelectorAll({}).length)"
+    assert browser.execute_script(waited.format("'mjx-container'")) > 20
+    assert browser.execute_script(waited.format("'[data-mjx-error]'")) == 0
+    browser.get((site / "tutorials/04_start_decorrelated.html").as_uri())
+    contents = "const box = document.querySelector('.toc-drawer').getBoundingClientRect(); return box.right"
+    assert 1000 < browser.execute_script(contents) <= 1300
+    browser.find_element("css selector", "button.copy").click()
+    copied = "return document.querySelector('button.copy').textContent"
+    assert browser.execute_script(copied) in ("Copied", "Press Ctrl+C")
+    dense = "const p = document.querySelector('.cell_output img'); return p.naturalWidth / p.width"
+    assert browser.execute_script(dense) >= 2
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    name = "return getComputedStyle(document.querySelector('.highlight .nn')).textDecorationLine"
+    assert browser.execute_script(name) == "none"
+    shade = "return getComputedStyle(document.body).backgroundColor"
+    assert sum(map(int, re.findall(r"\d+", browser.execute_script(shade))[:3])) < 100
 
 
 # The cell that only notebooks have ---------------------------------------------------------------
@@ -493,6 +550,66 @@ def test_a_note_is_a_quotation_in_the_notebook_and_a_note_on_the_site():
     )
     for script in SCRIPTS:
         assert pages.with_notes(prose(script)).count("```{admonition} For teachers\n") == 1
+
+
+def test_names_of_files_lead_to_their_source():
+    text = pages.with_sources("See `tinydiv/mlp.py`, `tinydiv/nowhere.py` and `tinydiv/data/`.")
+    assert text == (
+        'See <a href="../_modules/tinydiv/mlp.html"><code class="docutils">tinydiv/mlp.py</code></a>, '
+        "`tinydiv/nowhere.py` and `tinydiv/data/`."
+    )
+
+
+def test_a_page_offers_its_notebook_and_colab_where_colab_can_fetch_it():
+    address = build.colab(FIRST, "https://github.com/someone/tinydiv")
+    there = pages.ways_to_run(FIRST.stem, address)
+    assert (
+        "](https://colab.research.google.com/github/someone/tinydiv/blob/main/tutorials/" in there
+    )
+    nowhere = pages.ways_to_run(FIRST.stem, build.colab(FIRST, ""))
+    assert nowhere == f"{{download}}`Download the notebook <../downloads/{FIRST.stem}.ipynb>`"
+
+
+@pytest.mark.parametrize(
+    ("plain", "typeset_"),
+    [
+        ("dW = A' dZ", r"\mathrm{d}W=A^{\top}\ \mathrm{d}Z"),
+        ("L = 1/2 |off S|^2", r"L=1/2\ |\operatorname{off}\ S|^{2}"),
+        ("theta <- theta - lr mhat", r"\theta \leftarrow \theta \ -\ \text{lr}\ \hat m"),
+        ("sum_{i != j} a_ij", r"\sum _{i\ne j}\ a_{ij}"),
+        ("x = sqrt(v + eps)", r"x=\sqrt{v+\varepsilon }"),
+        ("dw1_h = f'(Z) 1e-4", r"\mathrm{d}w_{1h}=f'(Z)\ 10^{-4}"),
+        ("b = - a- W, the layer's", r"b=-\ \bar a\ W,\ \text{the}\ \text{layer's}"),
+    ],
+)
+def test_formulas_of_docstrings_are_typeset(plain, typeset_):
+    assert typeset.formula(plain) == typeset_
+
+
+def test_code_and_words_in_docstrings_are_left_as_they_are():
+    for kept in (
+        '    run("x")',
+        "    net = MLP([2, 3])\n    net.forward(X)",
+        "    mask   opens the layer",
+    ):
+        assert typeset.latex(kept) is None
+    assert typeset.latex("    K' = K^2\n    p = K'^2") is None  # a prime that is no transpose
+    assert typeset.latex("    a = b\n        c = d") == (
+        "\\begin{array}{l}\na=b \\\\\n\\qquad c=d\n\\end{array}"
+    )
+
+
+def test_a_picture_has_twice_the_pixels_of_its_place():
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    figure = plt.figure(figsize=(4, 3))
+    shown = percent.picture(figure)
+    plt.close(figure)
+    stated = shown["metadata"]["image/png"]
+    with Image.open(io.BytesIO(base64.b64decode(shown["data"]["image/png"]))) as image:
+        assert image.size == (2 * stated["width"], 2 * stated["height"])
+    assert stated == {"width": 4 * percent.DPI, "height": 3 * percent.DPI}
 
 
 def test_every_public_module_stands_on_exactly_one_api_page():

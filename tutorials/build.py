@@ -98,15 +98,20 @@ def repository() -> str:
         return tomllib.load(file)["project"].get("urls", {}).get("Repository", "").rstrip("/")
 
 
+def colab(script: Path, address: str) -> str:
+    """Where Colab opens a tutorial's notebook by itself; empty where it cannot fetch it."""
+    if not address.startswith("https://github.com/"):
+        return ""
+    where = address.removeprefix("https://github.com/").removesuffix(".git")
+    return f"{COLAB}github/{where}/blob/main/tutorials/notebooks/{script.stem}.ipynb"
+
+
 def opening(script: Path, address: str) -> list[Cell]:
     """The badge and the install cell, for a repository. They stand in the notebook and not on the site."""
-    badge, dialog = COLAB, DIALOG
-    if address.startswith("https://github.com/"):
-        where = address.removeprefix("https://github.com/").removesuffix(".git")
-        badge = f"{COLAB}github/{where}/blob/main/tutorials/notebooks/{script.stem}.ipynb"
-        dialog = ""
+    badge = colab(script, address)
+    dialog = "" if badge else DIALOG
     hidden: dict[str, object] = {"tags": ["remove-cell"]}
-    text = HINT.replace("{badge}", badge).replace(" {dialog}", dialog and f" {dialog}")
+    text = HINT.replace("{badge}", badge or COLAB).replace(" {dialog}", dialog and f" {dialog}")
     code = INSTALL.replace("{address}", address)
     sources = [("markdown", text), ("code", code), ("code", CHECKS)]
     return [Cell(kind, source, dict(hidden)) for kind, source in sources]
@@ -178,8 +183,9 @@ def build_site(out: Path = BUILT) -> None:
         source = Path(work) / "source"
         shutil.copytree(SITE, source, ignore=shutil.ignore_patterns("_build"))
         shutil.copytree(NOTEBOOKS, source / "tutorials")
+        shutil.copytree(NOTEBOOKS, source / "downloads")
         shutil.copytree(HERE / "solutions", source / "solutions")
-        pages.prepare(source)
+        pages.prepare(source, {script.stem: colab(script, repository()) for script in scripts()})
         shutil.rmtree(out, ignore_errors=True)
         jobs = [
             "-q",

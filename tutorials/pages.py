@@ -12,6 +12,10 @@ techniques: weights          or the modules of all registered techniques of a fa
 
 ```{techniques}              in a page: a table of all registered techniques
 ```
+
+`tinydiv/mlp.py`             in a tutorial: a link to the page with that file's source
+
+A tutorial begins with links to its notebook, and to Colab where Colab can fetch it.
 """
 
 import importlib
@@ -27,6 +31,7 @@ from tinydiv.techniques import TECHNIQUES
 
 NOTE = re.compile(r"^> \*\*(?P<title>[^*\n]+)\*\*\n(?P<body>(?:>.*(?:\n|\Z))+)", re.MULTILINE)
 MODULES = re.compile(r"^```\{modules\}\n(?P<names>.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"(?<![`\[])`(tinydiv/[\w/]+\.py)`(?!\])")
 TABLE = re.compile(r"^```\{techniques\}\n```$", re.MULTILINE)
 
 
@@ -85,6 +90,8 @@ def documented(name: str) -> str:
     given = [one for one in getattr(module, "__all__", []) if defined_elsewhere(module, one)]
     said = [f"Gives besides: {', '.join(f'`{one}`' for one in given)}.", ""] if given else []
     directive = [f".. automodule:: {name}", "   :members:", "   :ignore-module-all:"]
+    if name in {cls.__module__ for cls in TECHNIQUES.values()}:
+        directive.append("   :exclude-members: fewest_samples")  # the page of penalties has it once
     return "\n".join([f"## `{name}`", "", "```{eval-rst}", *directive, "```", "", *said])
 
 
@@ -119,15 +126,51 @@ def expanded(page: Path) -> str:
     return TABLE.sub(lambda _: technique_table(), text)
 
 
-def prepare(source: Path) -> None:
-    """Write out, in a copy of the site's sources, all that stands in short there."""
+def with_sources(text: str) -> str:
+    """Names of the package's files, in a tutorial, lead to the page with their source."""
+
+    def link(found: re.Match[str]) -> str:
+        place = found[1].removesuffix(".py").removesuffix("/__init__")
+        if place.replace("/", ".") not in public_modules():
+            return found[0]
+        return f'<a href="../_modules/{place}.html"><code class="docutils">{found[1]}</code></a>'
+
+    return FILE.sub(link, text)
+
+
+def ways_to_run(stem: str, hosted: str) -> str:
+    """The line below a tutorial's title: its notebook, and where it runs without an installation."""
+    there = f" · [open in Colab]({hosted})" if hosted else ""
+    return f"{{download}}`Download the notebook <../downloads/{stem}.ipynb>`{there}"
+
+
+def sharp(cell: dict[str, object]) -> None:
+    """A picture is shown at the size that its output states: a dense screen has more pixels for it."""
+    for output in cell.get("outputs", []):
+        size = output.get("metadata", {}).get("image/png")
+        if size:
+            about = cell["metadata"].setdefault("mystnb", {}).setdefault("image", {})
+            about["width"] = f"{size['width']}px"
+
+
+def prepare(source: Path, hosted: dict[str, str]) -> None:
+    """Write out, in a copy of the site's sources, all that stands in short there.
+
+    hosted: by the name of a tutorial, the address at which a hosted notebook opens it; empty for none.
+    """
     pages = {page: expanded(page) for page in source.rglob("*.md")}
     for page, text in pages.items():
         page.write_text(text, encoding="utf-8")
-    for path in source.rglob("*.ipynb"):
+    for path in (source / "tutorials").glob("*.ipynb"):
         book = json.loads(path.read_text(encoding="utf-8"))
+        first = next(c for c in book["cells"] if "".join(c["source"]).startswith("# "))
+        title, line_end, rest = "".join(first["source"]).partition("\n")
+        first["source"] = [
+            title + f"\n\n{ways_to_run(path.stem, hosted[path.stem])}\n" + line_end + rest
+        ]
         for cell in book["cells"]:
             if cell["cell_type"] == "markdown":
-                text = "".join(cell["source"])
-                cell["source"] = with_notes(text).splitlines(keepends=True)
+                text = with_sources(with_notes("".join(cell["source"])))
+                cell["source"] = text.splitlines(keepends=True)
+            sharp(cell)
         path.write_text(json.dumps(book), encoding="utf-8")

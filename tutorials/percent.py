@@ -28,11 +28,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import matplotlib
 import matplotlib.pyplot as plt
+from PIL import Image  # matplotlib brings it
 
 MARK = "# %%"
 FOLDED = {"tags": ["remove-cell"], "jupyter": {"source_hidden": True}}
 """Metadata of the cells with asserts: they would tell the answer before it is seen."""
 DPI = 110
+DENSITY = 2
+"""Pixels of a picture per pixel of its place on a page: dense screens show them all."""
 SECONDS = re.compile(r"\b\d+(\.\d+)? (s|ms|us)\b(?=[),;]|$)", re.MULTILINE)
 """A measured time in printed text: different in every run, so it is not kept."""
 
@@ -162,11 +165,22 @@ def run_cell(cell: Cell, name: str, space: dict[str, object]) -> Iterator[dict[s
 
 
 def picture(figure: matplotlib.figure.Figure) -> dict[str, object]:
-    """A figure as PNG, without the name and version of what drew it."""
+    """A figure as PNG, without the name and version of what drew it, and the size at which it is shown."""
     stream = io.BytesIO()
-    figure.savefig(stream, dpi=DPI, facecolor=figure.get_facecolor(), metadata={"Software": None})
-    data = base64.b64encode(stream.getvalue()).decode()
-    return {"output_type": "display_data", "data": {"image/png": data, "text/plain": "<Figure>"}}
+    figure.savefig(stream, dpi=DENSITY * DPI, facecolor=figure.get_facecolor())
+    with Image.open(stream) as image:
+        width, height = (round(pixels / DENSITY) for pixels in image.size)
+        few = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)  # a third of the bytes
+    stream = io.BytesIO()
+    few.save(stream, "png", optimize=True)
+    return {
+        "output_type": "display_data",
+        "data": {
+            "image/png": base64.b64encode(stream.getvalue()).decode(),
+            "text/plain": "<Figure>",
+        },
+        "metadata": {"image/png": {"width": width, "height": height}},
+    }
 
 
 # As a notebook -----------------------------------------------------------------------------------
@@ -200,7 +214,7 @@ def written(output: dict[str, object], count: int) -> dict[str, object]:
     if "text" in one:
         one["text"] = lines(one["text"])
     else:
-        one["metadata"] = {}
+        one.setdefault("metadata", {})
     if one["output_type"] == "execute_result":
         one["execution_count"] = count
     return one

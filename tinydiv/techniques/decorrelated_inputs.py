@@ -9,19 +9,19 @@ from tinydiv.techniques.base import LayerTechnique
 class DecorrelatedInputs(LayerTechnique):
     """Decorrelate the network's inputs by a learned matrix R (Dalm, Offergeld, Ahmad and van Gerven, 2024).
 
-        X' = X R',   C = X''X' / B
+        Y = X R',   C = Y'Y / B
         every k steps:   R <- R - rate [(1 - kappa) off(C) + kappa (diag C - I)] R
-        dX = dX' R
+        dX = dY R
 
     X (B, D), or (R, B, D) where every network has its own batches; R is (D, D), one for all networks
-    that share their inputs. With off(C) R = X''(X' R)/B - diag(c) R, c = diag C, no D x D product is
+    that share their inputs. With off(C) R = Y'(Y R)/B - diag(c) R, c = diag C, no D x D product is
     needed: O(B D^2). R follows a local rule, no gradient of the loss; kappa also pulls variances to 1.
     The rule diverges where the rate exceeds 2 over the largest eigenvalue of C, so the rate is capped at
     1 over its trace. R folds into the first weights: W <- R'W.
 
     It decorrelates the network's inputs only, where Dalm et al. decorrelate every layer's: the neurons'
     correlation comes mostly from the inputs', so much that this wins more than penalties.
-    Cost: 2 B D^2 for X' in every step, 4 B D^2 for the rule every k steps. At D = 784 that is many
+    Cost: 2 B D^2 for Y in every step, 4 B D^2 for the rule every k steps. At D = 784 that is many
     times a small network's own step.
     """
 

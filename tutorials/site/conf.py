@@ -4,6 +4,8 @@ import inspect
 import re
 import textwrap
 
+import typeset  # beside build.py
+
 import tinydiv
 
 project = "tinydiv"
@@ -11,11 +13,14 @@ author = "the tinydiv authors"
 project_copyright = "the tinydiv authors; text CC BY 4.0, code MIT"
 release = version = tinydiv.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
 html_theme = "furo"
 html_title = "tinydiv"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+exclude_patterns = ["downloads"]  # the notebooks as they lie in the repository: pages link them
+pygments_dark_style = "monokai"  # the theme's own underlines every import
 html_copy_source = False
 html_show_sphinx = False
 
@@ -35,18 +40,21 @@ highlight_language = (
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the alias Array would read "Any"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # what a base class describes stands once, with the base class
 
 SPECIAL = re.compile(r"([*_`|\\])")
 
 
 def readable(app, what, name, obj, options, lines):
-    """Docstrings are plain text: prose stays prose, and whatever is indented keeps its lines."""
+    """Docstrings are plain text: prose stays prose, formulas are typeset, other indented lines stay."""
     text = inspect.cleandoc("\n".join(lines))
     shown = []
     for paragraph in re.split(r"\n\s*\n", text):
         if any(line.startswith(" ") for line in paragraph.splitlines()):
             # A heading line above a list or formula belongs to it.
-            shown += ["::", "", textwrap.indent(paragraph, "    "), ""]
+            formulas = typeset.latex(paragraph)
+            box = [".. math::"] if formulas else ["::"]
+            shown += [*box, "", textwrap.indent(formulas or paragraph, "    "), ""]
         else:
             shown += [SPECIAL.sub(r"\\\1", paragraph), ""]
     lines[:] = "\n".join(shown).splitlines()
