@@ -2,7 +2,7 @@
 # # 1. Check one neuron: its gradient, and how to know that it is right
 #
 # **You will do:** derive the gradient of a single neuron by hand, measure it in two ways, break it, and let the
-# gradient checker (the *doctor*, for short) say how it is broken.
+# gradient checker (the *doctor*, for short) name the fault.
 #
 # **You will learn:** what a gradient promises; why finite differences have a best step; what a complex
 # number has to do with it; why a falling loss does *not* show that a gradient is right.
@@ -108,6 +108,9 @@ steps = 10.0 ** -np.arange(1, 13)
 exact = gradient["w"][0]
 error_one = np.array([abs(to_one_side(h) - exact) for h in steps])
 error_both = np.array([abs(to_both_sides(h) - exact) for h in steps])
+print("step h    error to one side    to both sides")
+for h, one, both in zip(steps, error_one, error_both, strict=True):
+    print(f"{h:.0e}   {one:17.1e}   {both:13.1e}")
 
 # %% [asserts]
 # Ten times smaller a step: ten times better to one side, a hundred times better to both ...
@@ -119,8 +122,9 @@ assert error_both[11] > 1000 * error_both.min()
 # %% [markdown]
 # ## Second measurement: the complex step
 #
-# The loss of both sides agrees in nearly all its digits, and the subtraction throws these away: that is the
-# right half of the figure below. The cure is to subtract nothing. Step into the *imaginary* direction:
+# Smaller is better only at first. At a tiny $h$ the two losses agree in nearly all their digits, and the subtraction
+# removes just these; what is left is rounding, divided by $h$. The cure is to subtract nothing. Step into the
+# *imaginary* direction:
 #
 # $$L(w_1 + ih) = L(w_1) + ih\,L'(w_1) - \tfrac{h^2}{2}L'' - \dots
 # \qquad\Rightarrow\qquad L'(w_1) = \frac{\operatorname{Im} L(w_1 + ih)}{h} + O(h^2).$$
@@ -246,7 +250,7 @@ assert abs(right_accuracy - wrong_accuracy) < 0.002
 #
 # `check_function` measures every entry of a gradient (of a large array some random directions), by finite
 # differences on a whole ladder of steps, and by the complex step where it can. A function that returns its
-# value and its gradients is all that it asks for.
+# value and its gradients is all that it needs.
 
 # %%
 from tinydiv.check.functions import check_function
@@ -344,7 +348,7 @@ assert all("2.000x too large" in finding.words for finding in findings[2])
 # All three are one factor for the whole gradient, and a factor has a name. Now a fault of your own: give
 # `broken` another `da`, and see whether the doctor finds the word for it.
 #
-# ## The same in a network: assign, and ask
+# ## The same in a network: assign, and check
 #
 # A look ahead. In tinydiv the gradients of a network are arrays of yours, `net.dW[0]` and so on: print them,
 # and change them by plain assignment. *Here the first layer's is halved; what will the doctor say about the

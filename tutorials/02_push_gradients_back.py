@@ -2,10 +2,10 @@
 # # 2. Push gradients back, layer by layer, and meet the mistakes that everyone makes
 #
 # **You will do:** write the forward and the backward pass of a network yourself, have it checked, then make
-# four classic mistakes on purpose and see which of them training forgives.
+# four classic mistakes on purpose and see which of them spoil training, and which hardly show.
 #
 # **You will learn:** that backpropagation is three lines, repeated; what shape everything has; how to know
-# a wrong gradient by its symptoms, and why accuracy is a bad witness.
+# a wrong gradient by its symptoms, and why accuracy does not show it.
 #
 # **You need:** tutorial 1, and matrix products.
 #
@@ -57,9 +57,9 @@ assert net.W[0].shape == (2, 3)
 assert trace.A[1].shape == (4, 3)
 
 # %% [markdown]
-# ## Backward: who is to blame?
+# ## Backward: how much does each array matter?
 #
-# Backpropagation asks every array the same question: *if you changed a little, how much would the loss
+# Backpropagation computes for every entry of every array: *if it changed a little, how much would the loss
 # change?* It begins at the end. For softmax and cross-entropy the answer at the logits is short, $p - y$
 # per sample, divided by $N$ because the loss is a mean:
 
@@ -114,7 +114,7 @@ assert report.right
 
 # %% [markdown]
 # The doctor tried it on networks of several depths, all activation functions, one sample, several networks
-# at once (`.mT` transposes the last two axes, so a leading axis for many networks simply rides along), and
+# at once (`.mT` transposes the last two axes, so the same lines serve many networks with one more axis in front), and
 # measured every single entry. That is the whole algorithm: `MLP.backward` in `tinydiv/mlp.py` is these
 # lines and the extras that later tutorials need.
 #
@@ -212,7 +212,7 @@ assert {key for key in caught if doctor[key].code == "elsewhere"} == {
 
 # %% [markdown]
 # It catches 7 of the 8. The one that escapes is no mistake at all: for ReLU, $A > 0$ exactly where $Z > 0$,
-# so the slope at $A$ *is* the slope at $Z$. It turns into one on the day when somebody changes the
+# so the slope at $A$ *is* the slope at $Z$. It becomes one as soon as somebody changes the
 # activation. Three of the 7 it catches without a name: the last mistake, with either activation, and ReLU's mask
 # in a tanh network. There it can only say that the entries differ, and where.
 #
@@ -295,7 +295,7 @@ assert f"{found['moved too early', 'relu'][1]:.3f}" == "0.999"
 # moving too early, whose first step agrees to a cosine of 0.999, makes the ReLU network explode: 10.0 % is
 # guessing.
 #
-# So training forgives nearly everything, or nothing, and says in neither case what is wrong. Look at
+# So a wrong gradient may hardly show in training, or ruin it, and in neither case does training tell what is wrong. Look at
 # gradients, not at accuracies. (One seed per cell shows that these things *can* happen, not how often. How
 # to compare fairly is the matter of tutorial 4.)
 #

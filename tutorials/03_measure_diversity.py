@@ -64,7 +64,7 @@ assert f"{100 * twins_run[-1].test_accuracy[0]:.1f}" == "22.0"
 # Two measures, on a fixed *probe set* of 512 samples:
 #
 # - the **cosine** between two neurons' incoming weights: do they look for the same thing?
-# - the **correlation** of their activations: do they *say* the same on our data?
+# - the **correlation** of their activations: do they *answer* alike on our data?
 #
 # *Predict: can weights be nearly at right angles and the neurons agree all the same? And does training
 # bring neurons nearer to each other, or does it part them?*
@@ -101,10 +101,10 @@ random_cosine = np.sqrt(2 / (np.pi * 784))
 dead = round(16 * after["dead_fraction"])
 print(f"mean |cosine| of random weights {random_cosine:.3f}; dead neurons {dead}")
 
-# Deal each pixel's values out anew among the samples: the same brightnesses, but pixels no longer go together.
-deal = np.random.default_rng(0).permutation
-dealt = np.stack([deal(pixel) for pixel in probe.T], axis=1)
-apart = float(measure(net, net.forward(dealt), ["correlation"])["correlation"])
+# Shuffle each pixel's values among the samples: the same brightnesses, but pixels no longer go together.
+shuffle = np.random.default_rng(0).permutation
+shuffled = np.stack([shuffle(pixel) for pixel in probe.T], axis=1)
+apart = float(measure(net, net.forward(shuffled), ["correlation"])["correlation"])
 print(f"correlation of the trained network's neurons on such inputs {apart:.3f}")
 
 # %% [asserts]
@@ -123,17 +123,17 @@ assert f"{apart:.2f}" == "0.09"
 # - **Right angles are no protection.** The weights' mean |cosine| is only 0.07; for random weights in 784
 #   dimensions it would be 0.03. But neighbouring pixels go together, and two weight vectors at right angles
 #   can respond to the same bright jacket. The last lines of the cell make the test: the same network, the same
-#   brightness of every pixel, but each pixel dealt out among the samples by itself. The correlation falls from
+#   brightness of every pixel, but each pixel shuffled among the samples by itself. The correlation falls from
 #   0.32 to 0.09. *It is mostly the inputs' covariance, and not the angle, that makes these neurons agree.*
 # - **Few directions carry everything.** The participation ratio, $(\operatorname{tr} S)^2 / \lVert S
-#   \rVert^2$ of the covariance $S$ of the activations, counts directions: it says 2.9, out of 16 neurons.
+#   \rVert^2$ of the covariance $S$ of the activations, counts directions: here 2.9, with 16 neurons.
 # - **Dead units.** 2 neurons never fire on the probe set. A constant has no correlation. If it were counted
 #   as zero, *killing neurons would look like diversity*. tinydiv leaves dead neurons out of correlations,
 #   and counts them.
 #
 # ## A penalty against agreement: DeCov
 #
-# Let us ask for uncorrelated neurons. For activations $A$ (samples × neurons):
+# We want uncorrelated neurons. For activations $A$ (samples × neurons):
 #
 # $$C = A - \bar A, \qquad S = \frac{1}{N} C^\top C, \qquad L_{\text{DeCov}} = \tfrac12 \sum_{i \ne j} S_{ij}^2 .$$
 #
@@ -282,7 +282,7 @@ assert same_agreement < 1e-9
 #
 # ## Break it
 #
-# Break the gradient of `MyDeCov`, *predict what the doctor says*, and ask. The next cell mixes up $N$ and
+# Break the gradient of `MyDeCov`, *predict what the doctor says*, and run it. The next cell mixes up $N$ and
 # $N - 1$: training would only see a slightly larger strength. Then try: keep the diagonal of $S$ in the gradient; use
 # $\frac1N$ in place of $\frac2N$.
 

@@ -35,7 +35,8 @@ data = DeviceData(load("fashion-mini"), dtype="float64")
 # ## Our definition
 #
 # Draw weights $W$ at random. Their pre-activations on a batch, $Z = (X - \bar X) W$, are correlated,
-# because the inputs are. Whiten them by the smallest change, and give each neuron its old norm back:
+# because the inputs are. *Whiten* them (make them uncorrelated and equally large) by the smallest change of $W$ that does
+# it, and give each neuron its old norm back:
 #
 # $$
 # \begin{aligned}
@@ -51,7 +52,7 @@ data = DeviceData(load("fashion-mini"), dtype="float64")
 
 # %%
 CLAIM, EPOCHS, RATE = 40, 5, 0.01  # the paper's per cent and epochs; our rate of gradient descent
-probe = data.probe(PROBE)
+probe = data.probe(PROBE)  # the samples that a start may look at
 
 
 def begin(start, seed=0):
@@ -100,12 +101,12 @@ plots.gallery_picture(
 # the ReLU brings a little back, 0.04 in place of 0.13. Stochastic: two seeds have nothing in common. And
 # each neuron kept its norm.
 #
-# ## Falling in
+# ## A careless comparison
 #
-# Now the comparison as one does it on a Friday afternoon. Base: the framework's default. Ours: the
-# decorrelated start on He's draw, because everybody uses He's draw for ReLU. Ten seeds, the same batches in
-# the same order for both arms. The readout is the mean test accuracy over the first 5 epochs, as in the
-# claim.
+# Now compare two *arms*, as the things that are compared are called. The base: the framework's default. Ours: the
+# decorrelated start on He's draw (`he-uniform`, with the scale that He et al. derived for ReLU), because everybody uses
+# it for ReLU. Ten seeds, the same batches in the same order for both arms. The *readout*, the number that is compared,
+# is the mean test accuracy over the first 5 epochs, as in the claim.
 #
 # (The cell trains more arms than that; we come to them. Look only at the first for now.)
 
@@ -148,7 +149,7 @@ def study(arms, seeds=10, first_seed=0, **train):
 
 ARMS = {
     "PyTorch's default": {"init": "pytorch"},
-    "Friday's start": {"init": "response-zca@he-uniform"},
+    "careless start": {"init": "response-zca@he-uniform"},
     "decorrelated, paired": {"init": "response-zca@pytorch"},
     "centring alone": {"init": "centring@pytorch"},
     "outgoing scale alone": {"init": "scaled:outer=2.449@pytorch"},
@@ -158,28 +159,30 @@ ARMS = {
     "ten times the rate": {"init": "pytorch", "lr": 10 * RATE},
 }
 found, each_seed = study(ARMS)
-friday = found["Friday's start"]
-print(friday.sentence)
-print(f"relative gain: {friday.paired.relative:+.1%}")
+careless = found["careless start"]
+print(careless.sentence)
+print(f"relative gain: {careless.paired.relative:+.1%}")
 
 relative = {name: f"{100 * one.paired.relative:.1f}" for name, one in found.items()}
 points = {name: f"{100 * one.paired.difference:.1f}" for name, one in found.items()}
 
 # %% [asserts]
 assert (CLAIM, EPOCHS, RATE, ARMS["ten times the rate"]["lr"]) == (40, 5, 0.01, 0.1)
-assert friday.paired.n == 10
-assert friday.paired.shown
-assert relative["Friday's start"] == "27.8"
-assert f"{100 * friday.paired.base_mean:.1f}" == "49.7"
-assert f"{100 * friday.paired.arm_mean:.1f}" == "63.5"
+assert careless.paired.n == 10
+assert careless.paired.shown
+assert relative["careless start"] == "27.8"
+assert f"{100 * careless.paired.base_mean:.1f}" == "49.7"
+assert f"{100 * careless.paired.arm_mean:.1f}" == "63.5"
 
 # %% [markdown]
-# A relative gain of 27.8 %, from 49.7 to 63.5 % accuracy, ten paired seeds, an interval far from zero, a
-# small p value. The order of the claim. One could write it up.
+# A relative gain of 27.8 %, from 49.7 to 63.5 % accuracy, of the claim's order, on ten paired seeds. The
+# *interval* holds the effects that these pairs do not rule out, and it is far from zero. The *p value* is the chance of a
+# difference as large as this if the arms did not differ; it is small. (Tutorial 9 computes both by hand.) Many would
+# publish this.
 #
 # *Before you read on: what else differs between the two arms? Write down all you can think of.*
 #
-# ## Looking down
+# ## What else differs
 #
 # A table of scales, for the same seed of each start:
 
@@ -203,8 +206,10 @@ for name, changes in ARMS.items():
         f"{agreement(trace.A[1]):13.3f}   {responses[name]:9.2f}"
     )
 
-base_scales, friday_scales = scales["PyTorch's default"], scales["Friday's start"]
-times = [f"{friday / base:.1f}" for friday, base in zip(friday_scales, base_scales, strict=True)]
+base_scales, careless_scales = scales["PyTorch's default"], scales["careless start"]
+times = [
+    f"{careless / base:.1f}" for careless, base in zip(careless_scales, base_scales, strict=True)
+]
 both_sides = ("decorrelated on both sides", "both sides, not whitened")
 
 # %% [asserts]
@@ -215,9 +220,9 @@ for name in ("decorrelated, paired", "centring alone", *both_sides):
     )  # the arms that keep the norms do keep them
 
 # %% [markdown]
-# There it is. He's draw has weights 2.4 times as large as PyTorch's default, 2.5 times on the outgoing side
+# He's draw has weights 2.4 times as large as PyTorch's default, 2.5 times on the outgoing side
 # of this draw, and the first gradient is 2.8 times as large. The comparison changed *two* things, the
-# correlation and the scale, and gave all the credit to one. That is the **scale trap**. (We fell into it
+# correlation and the scale, and explained the gain by one of them. That is the **scale trap**. (We fell into it
 # ourselves, in an early pilot.)
 #
 # Why does outgoing scale matter so much? The gradient that reaches the hidden neurons is $dA_1 = dZ_1
@@ -239,7 +244,7 @@ for name in ("decorrelated, paired", "centring alone", *both_sides):
 #
 # *Predict the order. Which will reach the claim's 40 %?*
 
-# %% mystnb={"image": {"alt": "Forest plot: differences in mean test accuracy to PyTorch's default, a row per arm with its interval and a dot per seed. Ten times the rate lies far to the right of all others. Friday's start, the outgoing scale alone and the start that is decorrelated on both sides lie close together, its variant that is not whitened a little below; the paired decorrelated start, centring alone and the incoming scale alone are much nearer to zero, but clear of it."}}
+# %% mystnb={"image": {"alt": "Forest plot: differences in mean test accuracy to PyTorch's default, a row per arm with its interval and a dot per seed. Ten times the rate lies far to the right of all others. careless start, the outgoing scale alone and the start that is decorrelated on both sides lie close together, its variant that is not whitened a little below; the paired decorrelated start, centring alone and the incoming scale alone are much nearer to zero, but clear of it."}}
 fig, ax = plt.subplots(figsize=(9, 4.8), layout="constrained")
 plots.forest(
     ax,
@@ -276,12 +281,12 @@ assert [name for name in found if 100 * found[name].paired.relative >= CLAIM] ==
 # Now the answer reads quite differently. Relative to the base, with everything else paired:
 #
 # - the decorrelated start gains 8.2 %; the centring bias alone, which is a part of it, gains 5.8 %;
-# - the outgoing scale alone, with no decorrelation at all, gains 25.2 %: nearly all of Friday's 27.8 % can be had
+# - the outgoing scale alone, with no decorrelation at all, gains 25.2 %: nearly all of the careless start's 27.8 % can be had
 #   without any;
 # - decorrelating both sides gains 24.1 %, at the base's norms;
-# - **ten times the rate gains 43.9 %**, more than the claim's 40 %, and costs one keystroke.
+# - **ten times the rate gains 43.9 %**, more than the claim's 40 %, and costs nothing.
 #
-# ## Scale by another door
+# ## Equal norms, and another scale all the same
 #
 # *Look at the third of these again: both norms are the base's. Is this one no scale effect?*
 
@@ -316,8 +321,8 @@ assert not np.allclose(paired.W[1], unwhitened.W[1], atol=0.1)  # other outgoing
 #
 # So: *under our definition, in this one setting*, decorrelating the neurons' responses helps a little,
 # reliably, and far less than 40 %; decorrelating the outgoing weights as well helps more. And the last arm
-# says that the setting itself is the culprit: its rate is much too small, and nearly everything that speeds
-# learning up looks good there. A gain at an untuned rate is a gain over a careless user. *What will be left of
+# says that the setting itself is at fault: its rate is much too small, and nearly everything that speeds
+# learning up looks good there. A gain at an untuned rate is a gain over a user who did not tune. *What will be left of
 # it at ten times the rate, for all arms?*
 
 # %%
@@ -381,7 +386,7 @@ assert f"{100 * on:.0f}" == "71"
 # 1. **Pair everything**: the same draw, the same batches, the same seeds; change one thing.
 # 2. **Control the scale**: a table of norms *and of responses* belongs beside every comparison of starts.
 # 3. **Put the cheap arms in the table**: centring, scale on either side, the rate.
-# 4. **Intervals over seeds, corrected for the number of arms.** Holm's rule makes it harder for the best of
+# 4. **Intervals over seeds, p values corrected for the number of arms.** Holm's rule makes it harder for the best of
 #    many arms to look good by luck.
 # 5. **Two regimes**: a fixed rate and a tuned one. `regimes=("default", "tuned")` in a study does both.
 #
@@ -505,7 +510,7 @@ check(
 #
 # > **For teachers**
 # >
-# > Let the class write the abstract of Friday's paper before they look down, and keep it on the board. Then
+# > Let the class write the abstract of a paper after the careless comparison, and keep it on the board. Then
 # > ask for all the differences between the arms; scale should be among them. The order of the arms in the
 # > figure can be a bet. The second trap works best if the class has just agreed that equal norms settle the
 # > matter. The point is not that the claim is wrong (its method is not known to us) but that this comparison

@@ -166,7 +166,7 @@ assert f"{on_white:.3f}" == "0.049"
 #
 # Ours are in `tutorials/solutions/06_penalise_weights.py`. Put your answer in the place of the dots.
 #
-# 1. **At right angles and always of one mind.** Build two weight vectors of length one that are at right angles and whose
+# 1. **At right angles, and still alike.** Build two weight vectors of length one that are at right angles and whose
 #    answers on `probe` have a correlation above `0.9`. *Done when* both numbers are printed as asked for.
 
 # %%

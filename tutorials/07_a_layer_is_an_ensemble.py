@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 7. A layer is an ensemble: ambiguity, negative correlation, and what backpropagation has to do with it
 #
-# **You will do:** read sixteen hidden neurons as sixteen networks that vote, split their error into two parts, and train
+# **You will do:** read sixteen hidden neurons as sixteen small networks whose mean is taken, split their error into two parts, and train
 # with everything between "all together" and "each alone".
 #
 # **You will learn:** what ambiguity is; why a team can be right although nobody in it is; that ordinary backpropagation *is*
@@ -93,7 +93,7 @@ assert (f"{100 * alone:.1f}", f"{100 * team:.1f}") == ("10.6", "80.3")
 # $$\lambda \, \ell(f) + (1 - \lambda)\, \frac1H \sum_h \ell(o_h).$$
 #
 # At $\lambda = 1$ only the team counts. *But that is the ordinary loss of the network*: **backpropagation is negative
-# correlation learning with $\lambda = 1$.** Every smaller $\lambda$ asks for *less* disagreement.
+# correlation learning with $\lambda = 1$.** Every smaller $\lambda$ rewards *less* disagreement.
 #
 # *Predict: what happens to a single member, and what to the team, as $\lambda$ falls to 0?*
 
@@ -133,7 +133,7 @@ assert [LAMBDAS[0], LAMBDAS[-1], LAMBDAS[1]] == [1.0, 0.0, 0.99]
 assert rows[1.0][2] / rows[0.0][2] > 100
 
 # %% [markdown]
-# The team is right in 79.6, 79.5, 78.1, 62.5 and 36.0 % of the cases. And the members, who get ever more of the attention? At best
+# The team is right in 79.6, 79.5, 78.1, 62.5 and 36.0 % of the cases. And the members, which the loss counts more and more? At best
 # 15.4 %. A member has one number, its activation, to tell ten classes apart; it *cannot* be good alone. So what is
 # gained by training members is nothing, and what is lost is the disagreement that the team lives on.
 #

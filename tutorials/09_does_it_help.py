@@ -283,7 +283,7 @@ check(
 # %% [markdown]
 # ## What you have now
 #
-# Four habits: pair, tune both arms, vary the dose, and take the technique apart. `python -m tinydiv.study --help` does
+# Four habits: pair the seeds, tune both arms, vary the dose, and take the technique apart. `python -m tinydiv.study --help` does
 # all of it for larger studies: `regimes = ["default", "tuned"]` in its file, and an arm per strength.
 #
 # > **For teachers**

@@ -49,7 +49,10 @@ def attempt(
     net = MLP(sizes, replicas=seeds, dtype="float64", **more)
     initialize(net, init, seed=0, X=on_device.probe(PROBE))
     records = train(
-        *(net, on_device, Adam(net, lr=rate), list(technique)),
+        net,
+        on_device,
+        Adam(net, lr=rate),
+        list(technique),
         epochs=steps,
         batch_size=on_device.n_train,
         every=every,
@@ -72,7 +75,7 @@ assert len(by_width[2][0]) == 500
 
 # %% [markdown]
 # With the number of neurons that is enough in theory, 70 of 500 succeed; with four 299, with eight 467. Whoever
-# tries one seed and writes "it works" or "it does not work" has seen one coin thrown. And *width* is the
+# tries one seed and writes "it works" or "it does not work" has thrown a coin once. And *width* is the
 # first technique: more neurons are more chances that the needed ones are among them.
 #
 # ## Where the others stand
@@ -103,7 +106,7 @@ assert np.allclose(alike, [0.35, 0.48, 0.69], atol=0.005)
 
 # %% [markdown]
 # Four levels, and each of the upper three has a meaning. A network that gives the same answer to a group of cases can
-# do no better than say their average:
+# do no better than answer with their average:
 #
 # - all four cases look the same: $\ln 2$, that is 0.69;
 # - three look the same, one is known: $\tfrac34 \ln 3 - \tfrac12 \ln 2$, that is 0.48;

@@ -80,7 +80,7 @@ assert gap < 1e-14
 assert np.array_equal(alone.W[0], many.W[0][7])
 
 # %% [markdown]
-# Network 7 does not notice the others.
+# To rounding, network 7 gets the gradient that it gets alone.
 #
 # ## One run is a whole sweep
 #
@@ -127,7 +127,7 @@ assert f"{100 * middle[RATES.index(10)]:.0f}" == "50"
 
 # %% [markdown]
 # The best of these rates is 3, with a median of 95.7 %; at 10 half of the networks and more are at 50 %, which is
-# guessing. The step from the best rate to disaster is short, and one would not have seen it from one seed.
+# guessing. From the best rate to one that is far too large it is not far, and one seed would not show it.
 #
 # Strengths of techniques go the same way: one number for all, or one per network. On the command line a slash
 # separates them:

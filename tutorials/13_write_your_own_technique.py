@@ -130,7 +130,7 @@ assert right != MINE
 
 # %% [markdown]
 # All right. Read the line about `EqualPace` with care: an intervention has no value, so there is no derivative to
-# compare it with. The checker lets it act for a few steps, on one network and on several at once, and asks whether
+# compare it with. The checker lets it act for a few steps, on one network and on several at once, and tests whether
 # all numbers stay finite and every network gets what it would get alone. *What it does to the gradients is yours
 # to test.* So test it:
 
@@ -319,7 +319,7 @@ assert f"{100 * early['twice the rate'].paired.difference:.1f}" == "1.3"
 # %% [markdown]
 # Neither of our techniques is shown to help. Twice the rate is: it gains 1.3 points. (Not shown is not the same as
 # shown to be nothing: look at how wide the intervals are.) And `EqualPace`, which treats all neurons alike, leaves
-# them *more* correlated than they were: whoever hoped to get diverse neurons by it has learned something.
+# them *more* correlated than they were: it does the opposite of what one might have hoped.
 #
 # A technique is **right** if it does what its formula says: a checker and a test can settle that in a second. It is
 # **useful** if it beats the cheap rivals on fresh seeds, at a rate that suits each arm. Most ideas are right and not
@@ -342,7 +342,7 @@ assert not broken.right
 assert "networks are mixed up" in str(broken)
 
 # %% [markdown]
-# The mean went over the networks as well, so every network heard of the others. In a study, where many networks are
+# The mean went over the networks as well, so every network depended on the others. In a study, where many networks are
 # trained in one array, the seeds would no longer have been independent, and every interval would have been too
 # narrow or too wide. It is the most dangerous kind of fault: nothing fails, and the figures look fine.
 #
