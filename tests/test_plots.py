@@ -472,7 +472,7 @@ def test_a_runs_picture_counts_sleeping_neurons_as_asleep():
     put_to_sleep(net, 1, np.array([False, False, True, False, True, False]))
     figure = run_picture(records, net, dataset, similarity="activations")
     (title,) = [title_of(ax) for ax in figure.axes if "|correlation|" in title_of(ax)]
-    assert title.endswith(", 2 asleep")
+    assert title.endswith("\n2 asleep")
 
 
 def test_the_picture_of_a_run_takes_another_similarity():

@@ -105,7 +105,7 @@ def run_picture(
             measure=measure,
             order=order,
         )
-        title = title_of(right).replace(", ", "\n")  # the colour bar stands beside it
+        title = title_of(right).replace(", ", "\n", 1)  # the colour bar stands beside it
         right.set_title(title, fontsize="small")
         score, scores = records[-1].score
         many = len(scores) >= MANY
