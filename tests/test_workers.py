@@ -188,6 +188,22 @@ def test_networks_that_depend_on_each_other_are_not_split(capsys):
     assert train.main(flags) == 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "processes"),
+    [
+        ({"replicas": 32, "epochs": 60}, 2),  # as long as an epoch of the full images
+        ({"replicas": 32, "epochs": 1}, 1),
+        ({"replicas": 31, "epochs": 600}, 1),  # too few for two
+        ({"replicas": 256, "epochs": 60}, 4),
+        ({"replicas": 32, "epochs": 600, "technique": ("consensus",)}, 1),
+    ],
+)
+def test_processes_are_started_where_they_pay(monkeypatch, settings, processes):
+    monkeypatch.setattr(workers, "cores", lambda: 4)
+    run = build(TrainConfig(data="fashion-mini", init="he-normal", **settings))
+    assert workers.usual(run) == processes
+
+
 def test_groups_are_even_small_enough_and_cover_all():
     for replicas in (1, 5, 31, 32, 33, 256, 1000):
         for count in (1, 2, 3, 16):
