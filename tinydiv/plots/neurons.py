@@ -30,6 +30,8 @@ from tinydiv.plots.style import (
     title_of,
 )
 
+MOST = 64
+"""Neurons that are drawn as images."""
 GAP = 2
 """Empty pixels between two neurons' images."""
 MOST_NAMED, MOST_NUMBERED = 16, 36
@@ -54,9 +56,6 @@ def neuron_weights(
     image_shape: tuple[int, int] | None = None,
     dead: Array | Sequence[bool] | None = None,
     asleep: Array | Sequence[bool] | None = None,
-    most: int = 64,
-    columns: int | None = None,
-    bar: bool = True,
 ) -> Axes:
     """Each hidden neuron's incoming weights: blue below zero, white at zero, red above.
 
@@ -82,13 +81,12 @@ def neuron_weights(
     else:
         if image_shape[0] * image_shape[1] != D:
             raise UsageError(f"{D} weights per neuron do not form an image of shape {image_shape}")
-        numbers = [str(h) for h in range(H)] if min(MOST_NUMBERED, most) >= H else []
-        picture = mosaic(ax, weights, image_shape, limit, off, most, columns, numbers)
-    if bar:
-        beyond = bool((np.abs(weights) > limit).any())
-        color_bar(ax, picture, "weight", extend="both" if beyond else "neither")
+        numbers = [str(h) for h in range(H)] if H <= MOST_NUMBERED else []
+        picture = mosaic(ax, weights, image_shape, limit, off, captions=numbers)
+    beyond = bool((np.abs(weights) > limit).any())
+    color_bar(ax, picture, "weight", extend="both" if beyond else "neither")
     gone = in_numbers(off, flags(asleep, H))
-    shown = f"The first {most} of {H}" if image_shape is not None and most < H else f"All {H}"
+    shown = f"The first {MOST} of {H}" if image_shape is not None and H > MOST else f"All {H}"
     ax.set_title(f"incoming weights of {H} neurons{gone}", fontsize="medium")
     describe(ax, f"{shown} hidden neurons' incoming weights{gone}, within ±{limit:.2g}.")
     return ax
@@ -103,7 +101,6 @@ def neuron_answers(
     names: Sequence[str] = (),
     order: Sequence[int] | None = None,
     dead: Array | Sequence[bool] | None = None,
-    title: str = "",
     captions: bool = True,
 ) -> Axes:
     """What each neuron answers to, as an image: red where its inputs are brighter than the mean image.
@@ -122,7 +119,7 @@ def neuron_answers(
         named = names if len(chosen) <= MOST_NAMED else ()
         words = [f"{h} {named[h]}" if named else str(h) for h in chosen]
     mosaic(ax, images, image_shape, 1.0, off, captions=words)
-    ax.set_title(title or "what each neuron answers to", fontsize="medium")
+    ax.set_title("what each neuron answers to", fontsize="medium")
     alive = [names[h] for h, gone in zip(chosen, off, strict=True) if names and not gone]
     most = ", ".join(f"{alive.count(name)} to {name}" for name in dict.fromkeys(alive))
     describe(ax, f"The mean image of each neuron's answers; {most or f'{len(chosen)} neurons'}.")
@@ -135,15 +132,13 @@ def mosaic(
     image_shape: tuple[int, int],
     limit: float,
     off: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
-    most: int = 64,
-    columns: int | None = None,
     captions: Sequence[str] = (),
 ) -> AxesImage:
     """Neurons' images side by side, as one image with gaps, a caption above each if there are any."""
     rows, cols = image_shape
-    shown = min(images.shape[1], most)
+    shown = min(images.shape[1], MOST)
     gap = max(GAP, rows // 4) if captions else GAP
-    canvas, across = tiled(images, image_shape, shown, columns, gap)
+    canvas, across = tiled(images, image_shape, shown, gap)
     picture = signed_image(ax, canvas, limit)
     size = 9 if len(captions) <= MOST_NAMED else 7
     for h in range(shown):
@@ -165,7 +160,6 @@ def tiled(
     images: Floats,
     image_shape: tuple[int, int],
     shown: int,
-    columns: int | None = None,
     gap: int = GAP,
 ) -> tuple[Floats, int]:
     """The first neurons' images side by side with gaps (NaN), and how many stand in a row.
@@ -173,7 +167,7 @@ def tiled(
     gap: empty rows between two images, one above the other.
     """
     rows, cols = image_shape
-    across = columns or int(np.ceil(np.sqrt(shown * rows / cols)))
+    across = int(np.ceil(np.sqrt(shown * rows / cols)))
     down = -(-shown // across)
     canvas = np.full((down * (rows + gap) - gap, across * (cols + GAP) - GAP), np.nan)
     for h in range(shown):
@@ -232,7 +226,6 @@ def similarity_matrix(
     asleep: Array | Sequence[bool] | None = None,
     title: str = "similarity of hidden neurons",
     measure: str = "correlation",
-    limit: float | None = 1.0,
     bar: bool = True,
     order: Sequence[int] | None = None,
 ) -> Axes:
@@ -243,8 +236,7 @@ def similarity_matrix(
     the diagonal): they must not look like independent ones. Those of them whose weights
     are all zero (asleep (H,)) are counted as asleep. Negative cells carry a minus
     while there is room, so a greyscale print keeps the sign. The title has the mean size over pairs of
-    living neurons. limit: colours run from -limit to limit; None takes the largest entry. order:
-    the neurons in the order in which they are drawn. Returns the axis.
+    living neurons. order: the neurons in the order in which they are drawn. Returns the axis.
     """
     matrix = one(M, 2)
     H = len(matrix)
@@ -257,13 +249,12 @@ def similarity_matrix(
         matrix, off = matrix[np.ix_(order, order)], off[list(order)]
     hidden = np.eye(H, dtype=bool) | off[:, None] | off[None, :]
     pairs = np.where(hidden, np.nan, matrix)
-    limit = symmetric(pairs) if limit is None else limit
     ax.set_facecolor(DEAD)
-    picture = signed_image(ax, pairs, limit)
+    picture = signed_image(ax, pairs, 1.0)
     if H <= MOST_MINUS_SIGNS:
         size = 9 if H <= 12 else 6
-        for i, j in np.argwhere(pairs < -0.1 * limit):
-            shade = "#ffffff" if pairs[i, j] < -0.6 * limit else "#1a1a1a"
+        for i, j in np.argwhere(pairs < -0.1):
+            shade = "#ffffff" if pairs[i, j] < -0.6 else "#1a1a1a"
             ax.text(j, i, "−", ha="center", va="center", fontsize=size, color=shade)
     row_and_column_ticks(ax, matrix.shape, most=16 if order is not None else 8)
     if order is not None:

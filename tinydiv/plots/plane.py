@@ -33,14 +33,12 @@ MOST_POINTS = 600
 
 
 @in_its_ink
-def decision_regions(
-    ax: Axes, net: MLP, dataset: Dataset, *, replica: int = 0, neurons: bool = True
-) -> Axes:
+def decision_regions(ax: Axes, net: MLP, dataset: Dataset, *, replica: int = 0) -> Axes:
     """The class that a network answers at every point of a 2-D set's plane, its samples on top.
 
-    Each class has a colour (its region lighter) and a mark. neurons: also draw, dashed, where each
-    neuron of the first hidden layer crosses zero: its pre-activation is negative on one side and
-    positive on the other. Of several networks, `replica` is shown. Returns the axis.
+    Each class has a colour (its region lighter) and a mark. Dashed lines are where each neuron of the
+    first hidden layer crosses zero: its pre-activation is negative on one side and positive on the
+    other. Of several networks, `replica` is shown. Returns the axis.
     Raises UsageError if the set's inputs are not two numbers.
     """
     if dataset.n_inputs != 2:
@@ -71,7 +69,7 @@ def decision_regions(
     )
     for k in range(K):
         zero_line(ax, across, along, (answers == k) - 0.5, ink(ax), "-", 0.7)
-    if neurons and net.depth > 1:
+    if net.depth > 1:
         for Z in one(trace.Z[0], 2, replica).T:
             width = 1.1 if net.sizes[1] <= 12 else 0.6
             zero_line(ax, across, along, Z.reshape(GRID, GRID), ink(ax), dash(1), width)
@@ -92,7 +90,7 @@ def decision_regions(
     ax.set_xlabel("first input")
     ax.set_ylabel("second input")
     handles, _ = ax.get_legend_handles_labels()
-    if neurons and net.depth > 1:
+    if net.depth > 1:
         handles.append(Line2D([], [], color=ink(ax), linestyle=dash(1), label="a neuron's zero"))
     ax.legend(
         handles=handles,

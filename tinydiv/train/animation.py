@@ -28,7 +28,7 @@ from tinydiv.errors import UsageError
 from tinydiv.files import atomic, npz, read
 from tinydiv.loop import DeviceData
 from tinydiv.mlp import MLP
-from tinydiv.plots.neurons import SMALLEST_IMAGE, mosaic, signed_image, tiled
+from tinydiv.plots.neurons import MOST, SMALLEST_IMAGE, mosaic, signed_image, tiled
 from tinydiv.plots.style import Floats, Picture, colour, ink, new_figure, one, page, symmetric
 
 MOMENTS = 48
@@ -38,16 +38,14 @@ MILLISECONDS = 80
 LINGER = 18
 """So many times as long is the last one, so that it can be looked at."""
 SIZE, DOTS_PER_INCH = (8.0, 4.6), 100
-MOST = 64
-"""Neurons that are drawn."""
 KEPT = "frames.npz"
 Draw = Callable[[int], object]
 """Turns the left axis to a frame."""
 
 
-def moments(total: int, count: int = MOMENTS) -> set[int]:
-    """Steps from 0 to total, dense at first: total (i / count)^2."""
-    return {round(total * (i / count) ** 2) for i in range(count + 1)}
+def moments(total: int) -> set[int]:
+    """Steps from 0 to total, dense at first: total (i / MOMENTS)^2."""
+    return {round(total * (i / MOMENTS) ** 2) for i in range(MOMENTS + 1)}
 
 
 @dataclass
@@ -189,7 +187,7 @@ class Film:
             return found / scale
 
         alive = np.zeros(self.frames.answers[0].shape[1], bool)
-        picture = mosaic(self.left, scaled(0), shape, 1.0, alive, MOST)
+        picture = mosaic(self.left, scaled(0), shape, 1.0, alive)
         self.left.set_title("what each neuron answers to", fontsize="medium")
         return lambda i: picture.set_data(tiled(scaled(i), shape, shown)[0])
 
