@@ -2,9 +2,10 @@
 
 Every network begins with the same weights and sees the same batches. After training, what its hidden
 neurons answer to is drawn as images (for image data), and how alike they are as a matrix: the network
-without a technique first, then the others from the least alike to the most. The printed table adds what
-each technique costs. One seed is an illustration, not a measurement (tinydiv.study measures). Where a
-technique needs several networks (consensus), the fewest it takes are trained; the first is shown.
+without a technique first, then the others from the least alike to the most, and last those that leave
+no two neurons alive. The printed table adds what each technique costs. One seed is an illustration, not
+a measurement (tinydiv.study measures). Where a technique needs several networks (consensus), the fewest
+it takes are trained; the first is shown.
 """
 
 from collections.abc import Sequence
@@ -247,7 +248,8 @@ def gallery(config: GalleryConfig) -> "tuple[list[Shown], tuple[int, int] | None
                 cost_text(spec) if spec else "",
             )
         )
-    return [shown[0], *sorted(shown[1:], key=lambda one: one.alike)], image_shape
+    # 0: fewer than two neurons are alive, so there is nothing to compare
+    return [shown[0], *sorted(shown[1:], key=lambda one: (one.alike == 0, one.alike))], image_shape
 
 
 def with_strength(placed: "Placed") -> str:

@@ -284,6 +284,7 @@ def similarity_gallery(
     for ax, (name, M) in zip(flat, matrices.items(), strict=False):
         similarity_matrix(ax, M, title=name, measure=measure, bar=False)
         mean = title_of(ax).removeprefix(f"{name}\n").replace(f" |{measure}| =", "")
+        mean = mean.replace("mean none (no pair)", "no pair")  # a small picture has little room
         ax.set_title(f"{wrapped(name)}\n{mean}", fontsize="small")
         ax.set_xticks([])
         ax.set_yticks([])
