@@ -156,13 +156,23 @@ def test_one_output_takes_no_class_numbers(backend, loss):
         losses.get(loss)(numbers(N, 1), labels(N, classes=2))
 
 
-@pytest.mark.parametrize("lead", [(), (5,)])
-def test_integer_rows_with_a_one_are_pointed_out(lead):
-    rows = np.eye(5, dtype=int)
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+@pytest.mark.parametrize("many", [False, True])
+def test_integer_rows_with_a_one_are_pointed_out(many, n):
+    outputs, rows = numbers(*[n] * many, n, n), np.eye(n, dtype=int)
     with pytest.raises(UsageError, match=r"targets.astype\(float\)"):
-        losses.cross_entropy(numbers(*lead, 5, 5), rows)
-    value, _ = losses.cross_entropy(numbers(*lead, 5, 5), rows.astype(float))
-    close(value, losses.cross_entropy(numbers(*lead, 5, 5), np.arange(5))[0])
+        losses.cross_entropy(outputs, rows)
+    value, _ = losses.cross_entropy(outputs, rows.astype(float))
+    close(value, losses.cross_entropy(outputs, np.arange(n))[0])
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_a_data_sets_labels_are_class_numbers_even_where_they_look_like_rows(n):
+    outputs, rows = numbers(n, n, n), np.eye(n, dtype="int32")  # as DeviceData keeps labels
+    close(
+        losses.cross_entropy(outputs, rows)[0],
+        losses.cross_entropy(outputs, np.eye(n)[rows])[0],
+    )
 
 
 def test_targets_may_be_lists_and_one_hot_takes_the_number_of_classes(backend):

@@ -51,11 +51,14 @@ def one_hot(targets: Array, outputs: Array | int) -> Array:
                 f"class numbers run from 0 to {K - 1} for {K} outputs, got {targets.min()} to "
                 f"{targets.max()}"
             )
-        # So few classes that labels could look like that by chance are left alone.
-        if [*lead, N] == [*targets.shape] == [K, K] and K > 4 and is_one_hot(targets):
+        # Labels of few classes can look like that by chance: those of a data set are int32 (loop.py)
+        # and are never rows, and rows that are made by hand are int64.
+        can_be_rows = K > 4 or targets.dtype != "int32"
+        if [*lead, N] == [*targets.shape] == [K, K] and can_be_rows and is_one_hot(targets):
+            numbers = ", or targets.astype('int32') for class numbers" if K < 5 else ""
             raise UsageError(
-                f"integers of shape {targets.shape} are the class numbers of {N} samples for each of "
-                f"{K} networks, and these look like rows with a one: write targets.astype(float)"
+                f"integers of shape {targets.shape} are the class numbers of {N} samples for each of {K} "
+                f"networks, and these look like rows with a one: write targets.astype(float){numbers}"
             )
     classes = xp.arange(K, dtype=targets.dtype)
     return (targets[..., None, :] == classes[:, None]).astype(outputs.dtype).mT
