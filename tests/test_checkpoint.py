@@ -9,12 +9,13 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,12 @@ import pytest
 
 from tinydiv import backend as backends
 from tinydiv.backend import to_host
+from tinydiv.data import load
 from tinydiv.errors import RunError
-from tinydiv.files import atomic
+from tinydiv.files import atomic, npz
 from tinydiv.runs import folder as run_folder
-from tinydiv.runs.build import build
-from tinydiv.runs.checkpoint import load_checkpoint, save_checkpoint
+from tinydiv.runs.build import build, filled_in
+from tinydiv.runs.checkpoint import WORKED_OUT, load_checkpoint, save_checkpoint
 from tinydiv.runs.config import TrainConfig
 from tinydiv.techniques import TECHNIQUES
 from tinydiv.train import command as train
@@ -377,6 +379,33 @@ def stopped(tmp_path, monkeypatch):
         stop_at(patch, 17, lambda: signal.raise_signal(signal.SIGINT))
         assert run(*TOY, "--epochs", "3", "--out", str(folder)) == 130
     return folder
+
+
+def as_before(folder, keys):
+    """Make a run's folder what it was before there were settings other than these."""
+    facts = json.loads((folder / "config.json").read_text())
+    facts["config"] = {key: facts["config"][key] for key in keys}
+    (folder / "config.json").write_text(json.dumps(facts))
+    with np.load(folder / "checkpoint.npz") as found:
+        arrays = dict(found)
+    facts = json.loads(str(arrays.pop("metadata")))
+    facts["config"] = {key: facts["config"][key] for key in keys}
+    npz.write(folder / "checkpoint.npz", arrays, facts)
+
+
+def test_a_run_from_before_settings_existed_goes_on(stopped, tmp_path):
+    """As it was stopped; and when it is at its end, beyond it."""
+    old = tmp_path / "old"
+    shutil.copytree(stopped, old)
+    keys = ["data", "hidden", "batch_size", "epochs"]  # those of TOY
+    for flags in ([], ["--epochs", "4"]):
+        as_before(old, keys)
+        assert run("--resume", str(old), *flags) == 0
+        assert run("--resume", str(stopped), *flags) == 0
+        assert_same(old, stopped)
+    usual = TrainConfig()
+    filled = filled_in(usual, load(usual.data))
+    assert {k for k, v in asdict(filled).items() if v != getattr(usual, k)} == set(WORKED_OUT)
 
 
 def test_a_config_that_was_edited_is_refused(stopped, capsys):

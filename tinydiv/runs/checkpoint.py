@@ -36,6 +36,9 @@ from tinydiv.techniques import Techniques, place
 NAME = "checkpoint.npz"
 FORMAT = "tinydiv checkpoint 1"
 
+WORKED_OUT = ("loss", "lr", "epochs", "weight_decay", "batch_size", "metrics")
+"""Settings whose default follows from other settings and the data (filled_in of build.py)."""
+
 
 @dataclass
 class Standing:
@@ -87,11 +90,13 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
     with read.reading(path, "delete its folder and begin that run anew"):
         arrays, facts = read.npz_arrays(path, FORMAT)
         before = dict(facts["config"])
-    # A file from before a setting existed was made with its default.
+    # A file from before a setting existed was made with its default, worked out then as it is now.
     usual = json.loads(json.dumps(asdict(TrainConfig())))
+    wanted = usual | json.loads(json.dumps(dict(config)))
+    before = usual | {key: wanted[key] for key in WORKED_OUT} | before
     if goes_on(before, config):
         before["epochs"] = config["epochs"]
-    refuse_changes(usual | before, usual | json.loads(json.dumps(dict(config))), f"{path} was made")
+    refuse_changes(before, wanted, f"{path} was made")
 
     part = partial(read.part, arrays)
     with read.reading(path, "delete its folder and begin that run anew"):
