@@ -4,8 +4,9 @@ Files: every kind that tinydiv reads is written once as it should be, then spoil
 and numbers in the file, values in its JSON, members of its archive (with checksums that are right). Each
 must be read, or refused by a UsageError or RunError of one line, in a few seconds and with 3 GiB.
 Command lines: flags and values at random, for every command; each must end with an exit code from 0 to 2
-and, unless that is 0, one sentence on stderr. It prints how many inputs there were, and fails if one
-ended otherwise.
+and, unless that is 0, one sentence on stderr. Requests to play's server: the address, the headers, the
+set-up that a page's query string holds, and all else that a page asks for; each must get an answer, and
+none may be a fault of tinydiv's. It prints how many inputs there were, and fails if one ended otherwise.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from tinydiv.data import files
 from tinydiv.data.idx import idx_bytes, parse_idx
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import read
+from tinydiv.play.server import Handler, Server
 from tinydiv.predictions.command import networks_that_learned
 from tinydiv.runs import folder as run_folder
 from tinydiv.runs.build import build
@@ -391,6 +393,76 @@ def try_command(dice):
     return None
 
 
+class Connection:
+    """A connection to play's server without a network: what was sent, and what is answered."""
+
+    def __init__(self, request):
+        self.request, self.answer = request, b""
+
+    def makefile(self, mode, size):
+        return io.BytesIO(self.request)
+
+    def sendall(self, data):
+        self.answer += bytes(data)
+
+    def settimeout(self, seconds):
+        pass
+
+
+SETUP = {"data": "xor", "hidden": 3, "technique": "decov", "strength": "0.1", "seed": 1}
+SETUP |= {"activation": "tanh", "init": "he-normal", "optimizer": "sgd", "lr": "", "batch_size": 2}
+REQUESTS = [
+    *({"do": "start", "setup": SETUP}, {"do": "change", "setup": SETUP | {"lr": 0.5}}),
+    *({"do": "step", "steps": 2}, {"do": "run", "running": False, "speed": 5}, {"do": "close"}),
+    *({"do": "view", "kind": kind} for kind in ("answers", "weights", "correlation")),
+    *({"do": do, "side": "right", "neuron": 1} for do in ("gradient", "remove")),
+    {"do": "scale", "side": "left", "neuron": 0, "factor": 2.0},
+]
+
+
+def try_request(server, dice):
+    """One request to play's server; what was wrong with the answer, or None."""
+    key = server.begin(SETUP)["session"]
+    asked = dice.choice(REQUESTS)
+    if asked["do"] != "start":
+        asked = asked | {"session": key}
+    for _ in range(dice.randint(0, 2)):
+        asked = spoiled_value(asked, dice)
+    if isinstance(asked, dict) and isinstance(asked.get("setup"), dict) and dice.random() < 0.5:
+        name = dice.choice([*SETUP, "page"])
+        asked = asked | {"setup": asked["setup"] | {name: dice.choice(WORDS)}}
+    try:
+        body = json.dumps(asked).encode()
+    except ValueError:  # a whole number with too many digits to be written
+        body = b"{"
+    path = f"/{server.token}/api"
+    kind = dice.random()
+    if kind < 0.2:
+        path = dice.choice([f"/{server.token}/?{dice.choice(list(SETUP))}=", "/", path, ""])
+        path += dice.choice(WORDS).encode("utf-8", "replace").decode("latin-1")
+    host = f"127.0.0.1:{server.server_address[1]}"
+    head = f"{dice.choice(['GET', 'POST', 'POST', 'POST'])} {path} HTTP/1.1\r\nHost: {host}\r\n"
+    length = dice.choice([len(body)] * 8 + [*WORDS[:12]])
+    request = (
+        f"{head}Content-Length: {length}\r\nConnection: close\r\n\r\n".encode("latin-1") + body
+    )
+    if kind > 0.8:
+        request = spoiled_bytes(request, dice)
+    connection, err = Connection(request), io.StringIO()
+    try:
+        with redirect_stderr(err):
+            Handler(connection, ("127.0.0.1", 1), server)
+    except Exception as error:
+        return f"{request[-300:]!r} raises {type(error).__name__}: {str(error)[:200]}"
+    finally:
+        for open_page in list(server.sessions):
+            server.end(open_page)
+    wrong = b" 500 " in connection.answer.partition(b"\r\n")[0] or err.getvalue()
+    if wrong or (kind <= 0.8 and not re.match(rb"HTTP/1.1 [2-5]|<!", connection.answer)):
+        return f"{request[-300:]!r} gets {connection.answer[-300:]!r} {err.getvalue()[-300:]}"
+    return None
+
+
 def piece(kind, seed, count):
     """Some inputs of one kind; returns what went wrong, each with the seed that makes it again."""
     if MEMORY is not None and find_spec("resource") is not None:
@@ -398,13 +470,18 @@ def piece(kind, seed, count):
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     wrong = []
-    with tempfile.TemporaryDirectory() as place, chdir(place):
+    with tempfile.TemporaryDirectory() as place, chdir(place), Server() as server:
         good = good_files(Path(place))
         (Path(place) / "mine.toml").write_text(TOML)
         for i in range(seed, seed + count):
             dice = random.Random(f"{kind} {i}")
             began = time.process_time()
-            problem = try_command(dice) if kind == "commands" else try_file(good, kind, dice)
+            if kind == "commands":
+                problem = try_command(dice)
+            elif kind == "requests":
+                problem = try_request(server, dice)
+            else:
+                problem = try_file(good, kind, dice)
             seconds = time.process_time() - began
             if problem is None and seconds > SECONDS:
                 problem = f"took {seconds:.0f} s"
@@ -416,7 +493,7 @@ def piece(kind, seed, count):
 KINDS = (
     *("model.npz", "checkpoint.npz", "frames.npz", "snapshots.npz", "config.json", "metrics.csv"),
     *("study.json", "block.npz", "costs.json", "own.npz", "packed.npz", "table.csv", "images.idx"),
-    *("known.idx", "train.toml", "study.toml", "commands"),
+    *("known.idx", "train.toml", "study.toml", "commands", "requests"),
 )
 
 
@@ -428,7 +505,8 @@ def main(argv=None):
     parser.add_argument("--workers", type=int, help="processes (default: all cores)")
     options = parser.parse_args(argv)
     kinds = [options.only] if options.only else KINDS
-    share = {kind: 0.25 if kind == "commands" else 1.0 for kind in kinds}  # they take the longest
+    slow = ("commands", "requests")
+    share = {kind: 0.25 if kind in slow else 1.0 for kind in kinds}  # they take the longest
     each = {k: -(-options.inputs * share[k] // sum(share.values())) for k in kinds}
     work = [
         (kind, options.seed + start, min(CHUNK, int(each[kind]) - start))
