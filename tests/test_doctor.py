@@ -286,6 +286,40 @@ def test_a_small_extra_term_is_not_reported_as_an_eps(own):
     assert "or a small term that does not belong" in verdict.words
 
 
+LENGTHS = """
+class Mine(WeightPenalty):
+    "The sum of the columns' lengths: L = sum_j |w_j|, dW = w_j / |w_j|."
+    def __call__(self, W, step):
+        s = xp.sqrt(xp.sum(W**2, axis=-2, keepdims=True))
+        return xp.sum(s, axis=(-2, -1)), GRADIENT
+"""
+
+
+@pytest.mark.parametrize(
+    ("gradient", "code", "words"),
+    [
+        ("W / (s + 0.3)", "factor-per-neuron", "+0.3 beside the column's length |x| in a denomin"),
+        ("W * s / (s**2 + 0.5)", "factor-per-neuron", "+0.5 beside the column's length |x|^2 in"),
+        ("W / s**2", "factor-per-neuron", "too often divided by the column's length |x|"),
+        ("W / s + 0.1 * W", "extra-term", "a factor for each neuron explains as much"),
+    ],
+)
+def test_where_a_factor_for_each_neuron_explains_as_much_there_are_several_causes(
+    own, gradient, code, words
+):
+    verdict = named(cases_of(own(LENGTHS.replace("GRADIENT", gradient))), "dW")
+    assert verdict.finding.code == code, verdict.words
+    assert words in verdict.words
+    assert "one of several causes" in verdict.words
+
+
+def test_an_extra_term_that_no_factor_explains_is_the_one_cause(own):
+    source = LENGTHS.replace("xp.sum(s, axis=(-2, -1))", "xp.sum(W**3, axis=(-2, -1)) / 3")
+    verdict = named(cases_of(own(source.replace("GRADIENT", "W**2 + 0.1 * W"))), "dW")
+    assert verdict.finding.code == "extra-term"
+    assert "several" not in verdict.words
+
+
 def test_an_activations_constant_is_reported_without_the_cotangent(own):
     cls = own(
         "class Mine(Activation):\n"

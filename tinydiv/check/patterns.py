@@ -382,7 +382,10 @@ def extra_term(e: Evidence) -> Finding | None:
             continue
         f = float((difference * array).sum()) / weight
         if f != 0 and small(difference - f * array, difference):
-            return Finding("extra-term", f"contains {f:+.4g} times {what} too much{at}")
+            also = "; one of several causes: a factor for each {} explains as much"
+            neuron = factors_along(e, e.n.ndim - 1) is not None and e.n.shape[-1] > 1
+            also = also.format(next(axes(e))[1]) if neuron else ""
+            return Finding("extra-term", f"contains {f:+.4g} times {what} too much{at}{also}")
     offset = difference[~e.kinks].mean()
     if e.a.size > 2 and small(difference - np.where(e.kinks, 0, offset), difference):
         return Finding("offset", f"every entry is too large by the same {offset:.4g}{at}")
@@ -513,6 +516,14 @@ def size_of_columns(e: Evidence, axis: int, f: np.ndarray) -> str:
                 times = " twice" if abs(power) == 2 else ""
                 short = f"{done} the column's {what}{times}" + (" is missing" if power > 0 else "")
                 return f" ({short}, times {ratio.mean():.4g}; one of several causes)"
+        # 1 / (s + eps) for 1 / s: a factor s / (s + eps), so (1 / f - 1) s is eps; the same for s^2
+        for power, square in ((1, ""), (2, "^2")):
+            eps = (1 / f - 1) * size**power
+            if np.ptp(eps) <= 1e-3 * np.abs(eps).max():
+                return (
+                    f" (as {eps.mean():+.4g} beside the column's {what}{square} in a denominator would "
+                    "do: another eps; one of several causes)"
+                )
     return ""
 
 
