@@ -166,6 +166,14 @@ def test_integer_rows_with_a_one_are_pointed_out(many, n):
     close(value, losses.cross_entropy(outputs, np.arange(n))[0])
 
 
+@pytest.mark.parametrize("kind", [float, bool])
+@pytest.mark.parametrize("loss", losses.LOSSES)
+def test_class_numbers_that_are_not_whole_numbers_by_type_are_pointed_out(loss, kind):
+    for lead in [(), (R,)]:
+        with pytest.raises(UsageError, match=r"Class numbers are whole: targets.astype\(int\)"):
+            losses.get(loss)(numbers(*lead, N, K), to_host(labels(N, classes=2)).astype(kind))
+
+
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_a_data_sets_labels_are_class_numbers_even_where_they_look_like_rows(n):
     outputs, rows = numbers(n, n, n), np.eye(n, dtype="int32")  # as DeviceData keeps labels

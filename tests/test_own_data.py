@@ -295,7 +295,7 @@ def changed(array, at, value):
         ({"X": X, "y": Y[:9]}, "50 .*9"),
         (
             {"X": changed(X, (3, 2), np.nan), "y": Y},
-            r"NaN or infinity at 1 places, the first at \[3, 2\]",
+            r"NaN or infinity at 1 place, the first at \[3, 2\]",
         ),
         ({"X": changed(X, (3, 2), 1e300), "y": Y}, "the first at"),
         ({"X": X[:0], "y": Y[:0]}, "is empty"),

@@ -438,12 +438,12 @@ def train(
     if not isinstance(techniques, Techniques):
         techniques = Techniques(net, techniques or [], optimizer, loss=loss_function)
     for what, other in (
-        ("the optimizer", optimizer.net),
-        ("the techniques", techniques.net),
-        ("the guard", net if guard is None else guard.net),
+        ("the optimizer belongs", optimizer.net),
+        ("the techniques belong", techniques.net),
+        ("the guard belongs", net if guard is None else guard.net),
     ):
         if other is not net:
-            raise UsageError(f"{what} belongs to another network than the one to train: {other!r}")
+            raise UsageError(f"{what} to another network than the one to train: {other!r}")
     if techniques.optimizer not in (None, optimizer):
         raise UsageError("the techniques were made with another optimizer: pass that one to train")
     techniques.refuse_batch(batch_size)

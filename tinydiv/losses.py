@@ -32,10 +32,14 @@ def one_hot(targets: Array, outputs: Array | int) -> Array:
     *lead, N, K = outputs.shape
     wanted = (N,) if integers else (N, K)
     if targets.shape[-len(wanted) :] != wanted or (integers and targets.ndim >= outputs.ndim):
-        advice = ". Rows with a one are numbers: targets.astype(float)" if integers else ""
+        advice = ""
+        if integers and targets.ndim > 1:
+            advice = ". Rows with a one are numbers: targets.astype(float)"
+        elif not integers and targets.shape[-1:] == (N,) and targets.ndim < outputs.ndim:
+            advice = ". Class numbers are whole: targets.astype(int)"
         raise UsageError(
             f"outputs {outputs.shape} need targets of shape (..., {N}) class numbers or (..., {N}, {K}) "
-            f"numbers, got {targets.dtype} of shape {targets.shape}" + advice * (targets.ndim > 1)
+            f"numbers, got {targets.dtype} of shape {targets.shape}{advice}"
         )
     if not integers:
         return targets.astype(outputs.dtype, copy=False)

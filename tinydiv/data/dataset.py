@@ -354,8 +354,8 @@ def _finite(what: str, a: npt.NDArray[Any]) -> npt.NDArray[Any]:
         wrong = np.argwhere(~np.isfinite(a))
         place = ", ".join(map(str, wrong[0]))
         raise UsageError(
-            f"{what} hold NaN or infinity at {len(wrong)} places, the first at [{place}]: leave those "
-            "rows out, or write numbers there"
+            f"{what} hold NaN or infinity at {len(wrong)} place{'s' * (len(wrong) > 1)}, the first at "
+            f"[{place}]: leave those rows out, or write numbers there"
         )
     return a
 
