@@ -458,7 +458,10 @@ def try_request(server, dice):
         for open_page in list(server.sessions):
             server.end(open_page)
     wrong = b" 500 " in connection.answer.partition(b"\r\n")[0] or err.getvalue()
-    if wrong or (kind <= 0.8 and not re.match(rb"HTTP/1.1 [2-5]|<!", connection.answer)):
+    whole = (
+        kind <= 0.8 and "\n" not in path
+    )  # a line that ends early is HTTP/0.9: no status is sent
+    if wrong or (whole and not re.match(rb"HTTP/1.1 [2-5]|<!", connection.answer)):
         return f"{request[-300:]!r} gets {connection.answer[-300:]!r} {err.getvalue()[-300:]}"
     return None
 

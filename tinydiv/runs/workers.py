@@ -420,15 +420,21 @@ class SharingPickler(pickle.Pickler):
         return name, thing.shape, thing.dtype.str
 
 
-def loads(pickled: bytes, attached: list[LastingMemory]) -> Any:
-    """What Shared.dumps wrote, its large arrays shared; `attached` keeps their memory."""
-    reader = pickle.Unpickler(io.BytesIO(pickled))
+class SharingUnpickler(pickle.Unpickler):
+    """Finds these arrays again. A class, since Python 3.13 sets no persistent_load of an unpickler."""
 
-    def persistent_load(where: tuple[str, tuple[int, ...], str]) -> np.ndarray:
+    def __init__(self, file: io.BytesIO, attached: list[LastingMemory]) -> None:
+        super().__init__(file)
+        self.attached = attached
+
+    def persistent_load(self, where: tuple[str, tuple[int, ...], str]) -> np.ndarray:
+        """The array that SharingPickler put into shared memory."""
         name, shape, dtype = where
         memory = LastingMemory(name)
-        attached.append(memory)
+        self.attached.append(memory)
         return np.ndarray(shape, dtype, memory.buf)
 
-    reader.persistent_load = persistent_load  # type: ignore[method-assign]
-    return reader.load()
+
+def loads(pickled: bytes, attached: list[LastingMemory]) -> Any:
+    """What Shared.dumps wrote, its large arrays shared; `attached` keeps their memory."""
+    return SharingUnpickler(io.BytesIO(pickled), attached).load()
