@@ -13,7 +13,7 @@ from helpers import close, environment, refused
 from tinydiv.backend import to_host
 from tinydiv.errors import RunError
 from tinydiv.grow.command import main
-from tinydiv.growing import auxiliary_study, mask, mask_study, pieces
+from tinydiv.growing import auxiliary_study, mask, mask_study, pieces, raw
 from tinydiv.growing.comparing import difference, ratio
 from tinydiv.growing.fashion import Fashion
 from tinydiv.growing.mask import MaskSetting
@@ -173,6 +173,18 @@ def test_another_comparison_is_refused_in_the_same_folder(tmp_path, capsys):
     (tmp_path / "full" / "mine.txt").write_text("x")
     assert main([*SMALL, "--out", str(tmp_path / "full")]) == 2
     assert "holds other files" in capsys.readouterr().err
+
+
+def test_a_raw_file_gives_back_what_was_written(tmp_path):
+    losses = [np.float32(0.12345678), 2.0, np.nan]
+    rows = [{"arm": "a", "width": 4, "seed": i, "test": v} for i, v in enumerate(losses)]
+    for name in ("one.gz", "two.gz"):
+        raw.write(tmp_path / name, rows)
+    found = raw.read(tmp_path / "one.gz", {"arm": str, "width": int}, ("seed", "test"))
+    assert list(found) == [("a", 4)]
+    assert found["a", 4]["seed"].tolist() == [0, 1, 2]
+    assert np.array_equal(found["a", 4]["test"], [0.12346, 2, np.nan], equal_nan=True)
+    assert (tmp_path / "one.gz").read_bytes() == (tmp_path / "two.gz").read_bytes()
 
 
 def test_ratios_and_differences():

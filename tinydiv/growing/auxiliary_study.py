@@ -1,9 +1,6 @@
 """The comparison of a learned size: pieces, tables and pictures (python -m tinydiv.grow auxiliary)."""
 
-import csv
-import gzip
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +8,8 @@ import numpy as np
 
 from tinydiv.errors import UsageError, unknown
 from tinydiv.files import atomic
+from tinydiv.files.table import Row
+from tinydiv.growing import raw
 from tinydiv.growing.auxiliary import ARMS, CHUNK, PUBLISHED, AuxiliarySetting, Trials, train
 from tinydiv.growing.comparing import bounded, difference, ratio
 from tinydiv.growing.pieces import Arrays, Piece, read
@@ -117,19 +116,17 @@ def work(setting: AuxiliarySetting, arm: str, seeds: Sequence[int], shared: bool
     }
 
 
-def trials_csv(study: Auxiliary, folder: Path) -> bytes:
-    """Every trial as a row, gzipped: task, lambda, arm, seed, test and training loss, N, effective rank."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["task", "lambda", "arm", "seed", "test", "train", "size", "rank"])
+COLUMNS = ("test", "train", "size", "rank")
+
+
+def rows(study: Auxiliary, folder: Path) -> Iterator[Row]:
+    """Every trial: task, lambda, arm, seed, test and training loss, N, effective rank."""
     for setting in study.settings():
         for arm in study.arms:
             found = study.arm(folder, setting, arm)
-            columns = [found[key] for key in ("test", "train", "size", "rank")]
-            for seed, *numbers in zip(found["seed"], *columns, strict=True):
-                short = [f"{float(v):.5g}" for v in numbers]
-                writer.writerow([setting.task, f"{setting.lam:g}", arm, int(seed), *short])
-    return gzip.compress(file.getvalue().encode(), mtime=0)
+            key = {"task": setting.task, "lambda": f"{setting.lam:g}", "arm": arm}
+            for i, seed in enumerate(found["seed"]):
+                yield {**key, "seed": seed, **{name: found[name][i] for name in COLUMNS}}
 
 
 Losses = dict[tuple[str, str, str], dict[str, np.ndarray]]
@@ -138,16 +135,7 @@ Losses = dict[tuple[str, str, str], dict[str, np.ndarray]]
 
 def read_trials(path: Path) -> Losses:
     """trials.csv.gz as columns."""
-    rows = list(csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())))
-    found: dict[tuple[str, str, str], dict[str, list[float]]] = {}
-    for row in rows:
-        columns = found.setdefault((row["task"], row["lambda"], row["arm"]), {})
-        for key in ("seed", "test", "train", "size", "rank"):
-            columns.setdefault(key, []).append(float(row[key]))
-    return {
-        key: {name: np.asarray(values) for name, values in columns.items()}
-        for key, columns in found.items()
-    }
+    return raw.read(path, {"task": str, "lambda": str, "arm": str}, ("seed", *COLUMNS))
 
 
 def table(losses: Losses) -> str:
@@ -184,7 +172,7 @@ def published(task: str, lam: float) -> str:
 
 def report(study: Auxiliary, folder: Path) -> str:
     """Write trials.csv.gz and table.md, and return the table."""
-    atomic.write_bytes(folder / "trials.csv.gz", trials_csv(study, folder))
+    raw.write(folder / "trials.csv.gz", rows(study, folder))
     text = table(read_trials(folder / "trials.csv.gz"))
     atomic.write_text(folder / "table.md", text)
     return text

@@ -5,9 +5,7 @@ more steps for the same flops. Every arm gets as many as the full-size network's
 rate falls over its own steps. One seed is one replica, with a start and an order of batches of its own.
 """
 
-import csv
-import gzip
-import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,8 @@ from tinydiv.backend import to_host
 from tinydiv.diversity import measure
 from tinydiv.errors import UsageError, unknown
 from tinydiv.files import atomic
+from tinydiv.files.table import Row
+from tinydiv.growing import raw
 from tinydiv.growing.comparing import bounded, difference
 from tinydiv.growing.pieces import Arrays, Piece, read
 from tinydiv.initializers import PROBE, initialize, needs_data
@@ -155,17 +155,14 @@ def arms_of(study: Fashion, folder: Path) -> dict[tuple[int, int, str], Arrays]:
     return {key: read(folder, piece) for key, piece in pieces}
 
 
-def seeds_csv(study: Fashion, folder: Path) -> bytes:
-    """Every seed and look as a row, gzipped."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["width", "every", "arm", "seed", "spent", *COLUMNS])
+def rows(study: Fashion, folder: Path) -> Iterator[Row]:
+    """Every seed at every look."""
     for (width, every, arm), found in arms_of(study, folder).items():
+        key = {"width": width, "every": every, "arm": arm}
         for i, spent in enumerate(found["spent"]):
             for seed in range(study.seeds):
-                short = [f"{found[key][i, seed]:.4f}" for key in COLUMNS]
-                writer.writerow([width, every, arm, seed, f"{spent:.0f}", *short])
-    return gzip.compress(file.getvalue().encode(), mtime=0)
+                numbers = {name: found[name][i, seed] for name in COLUMNS}
+                yield {**key, "seed": seed, "spent": round(float(spent)), **numbers}
 
 
 Looks = dict[tuple[int, int, str], Arrays]
@@ -174,17 +171,12 @@ Looks = dict[tuple[int, int, str], Arrays]
 
 def read_seeds(path: Path) -> Looks:
     """seeds.csv.gz as columns."""
-    found: dict[tuple[int, int, str], list[list[float]]] = {}
-    for row in csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())):
-        key = (int(row["width"]), int(row["every"]), row["arm"])
-        numbers = [float(row[name]) for name in ("seed", "spent", *COLUMNS)]
-        found.setdefault(key, []).append(numbers)
+    keys = {"width": int, "every": int, "arm": str}
     arms: Looks = {}
-    for key, rows in found.items():
-        seeds = len({row[0] for row in rows})
-        looks = np.asarray(rows).reshape(-1, seeds, 2 + len(COLUMNS))
-        arms[key] = {name: looks[:, :, 2 + i] for i, name in enumerate(COLUMNS)}
-        arms[key]["spent"] = looks[:, 0, 1]
+    for key, columns in raw.read(path, keys, ("seed", "spent", *COLUMNS)).items():
+        seeds = len(np.unique(columns["seed"]))
+        looks = {name: values.reshape(-1, seeds) for name, values in columns.items()}
+        arms[key] = {name: looks[name] for name in COLUMNS} | {"spent": looks["spent"][:, 0]}
     return arms
 
 
@@ -215,7 +207,7 @@ def table(study: Fashion, arms: Looks) -> str:
 
 def report(study: Fashion, folder: Path) -> str:
     """Write seeds.csv.gz and table.md, and return the table."""
-    atomic.write_bytes(folder / "seeds.csv.gz", seeds_csv(study, folder))
+    raw.write(folder / "seeds.csv.gz", rows(study, folder))
     text = table(study, read_seeds(folder / "seeds.csv.gz"))
     atomic.write_text(folder / "table.md", text)
     return text

@@ -1,9 +1,6 @@
 """The comparison of a controller's mask: pieces, tables and pictures (python -m tinydiv.grow mask)."""
 
-import csv
-import gzip
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +8,8 @@ import numpy as np
 
 from tinydiv.errors import UsageError, unknown
 from tinydiv.files import atomic
+from tinydiv.files.table import Row
+from tinydiv.growing import raw
 from tinydiv.growing.comparing import bounded, difference, ratio
 from tinydiv.growing.mask import ARMS, PUBLISHED, MaskSetting, work
 from tinydiv.growing.pieces import Arrays, Piece, read
@@ -79,32 +78,20 @@ Losses = dict[Key, dict[str, np.ndarray]]
 """(task, width, rate, arm) -> columns."""
 
 
-def seeds_csv(study: Mask, folder: Path) -> bytes:
-    """Every seed as a row, gzipped."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["task", "width", "lr", "arm", "seed", *COLUMNS])
+def rows(study: Mask, folder: Path) -> Iterator[Row]:
+    """Every seed."""
     for s in study.settings():
         for arm in study.arms:
             found = study.arm(folder, s, arm)
-            for seed, *numbers in zip(found["seed"], *(found[key] for key in COLUMNS), strict=True):
-                short = [f"{float(v):.5g}" for v in numbers]
-                writer.writerow([s.task, s.width, f"{s.lr:g}", arm, int(seed), *short])
-    return gzip.compress(file.getvalue().encode(), mtime=0)
+            key = {"task": s.task, "width": s.width, "lr": s.lr, "arm": arm}
+            for i, seed in enumerate(found["seed"]):
+                yield {**key, "seed": seed, **{name: found[name][i] for name in COLUMNS}}
 
 
 def read_seeds(path: Path) -> Losses:
     """seeds.csv.gz as columns."""
-    found: dict[Key, dict[str, list[float]]] = {}
-    for row in csv.DictReader(io.StringIO(gzip.decompress(path.read_bytes()).decode())):
-        key = (row["task"], int(row["width"]), float(row["lr"]), row["arm"])
-        columns = found.setdefault(key, {})
-        for name in ("seed", *COLUMNS):
-            columns.setdefault(name, []).append(float(row[name]))
-    return {
-        key: {name: np.asarray(values) for name, values in columns.items()}
-        for key, columns in found.items()
-    }
+    keys = {"task": str, "width": int, "lr": float, "arm": str}
+    return raw.read(path, keys, ("seed", *COLUMNS))
 
 
 def table(losses: Losses) -> str:
@@ -178,7 +165,7 @@ def row(
 
 def report(study: Mask, folder: Path) -> str:
     """Write seeds.csv.gz and table.md, and return the table."""
-    atomic.write_bytes(folder / "seeds.csv.gz", seeds_csv(study, folder))
+    raw.write(folder / "seeds.csv.gz", rows(study, folder))
     text = table(read_seeds(folder / "seeds.csv.gz"))
     atomic.write_text(folder / "table.md", text)
     return text
