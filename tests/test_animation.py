@@ -214,6 +214,17 @@ def seen_and_records(replicas=3, hidden=(6, 5), epochs=(0, 1, 3), metrics=None, 
     return seen, records
 
 
+def test_sleeping_neurons_are_not_counted_as_dead():
+    seen, records = seen_and_records(layer=1, epochs=(0, 3))
+    for number, silent in enumerate([3, 1]):
+        seen.correlations[f"epoch {(0, 3)[number]}"][:silent] = 0
+        seen.correlations[f"epoch {(0, 3)[number]}"][:, :silent] = 0
+        seen.weights[number][:, 1:silent] = 0  # the first neuron has weights, and is dead
+    titles = [ax.get_title(loc="left") for ax in snapshots_picture(seen, records).axes[:2]]
+    assert titles[0].endswith(", 1 dead, 2 asleep")
+    assert titles[1].endswith(" dead")
+
+
 @pytest.mark.parametrize("kind", ["light", "dark"])
 def test_one_page_shows_how_neurons_came_apart(kind):
     seen, records = seen_and_records(layer=2, network=1)
@@ -231,6 +242,7 @@ def test_one_page_shows_how_neurons_came_apart(kind):
         [np.mean(r.diversity["dead_fraction.2"]) for r in records],
     )
     assert "hidden layer 2 of network 1" in figure.get_suptitle()
+    assert "asleep" not in "".join(ax.get_title(loc="left") for ax in figure.axes)
     assert "3 by 3" not in alt_text(figure)
     assert "5 by 5 correlations" in alt_text(figure)
     legend = labels["eigenvalue of the correlations"].get_legend()

@@ -271,27 +271,38 @@ def similarity_matrix(
 
 
 def similarity_gallery(
-    axes: Sequence[Axes], matrices: Mapping[str, Array], *, measure: str = "correlation"
+    axes: Sequence[Axes],
+    matrices: Mapping[str, Array],
+    *,
+    measure: str = "correlation",
+    asleep: Mapping[str, Array] | None = None,
 ) -> Sequence[Axes]:
     """The same small network under several techniques: one similarity matrix each, side by side.
 
-    As many axes as matrices; all share the limits -1 to 1 and one colour bar. Returns the axes.
+    As many axes as matrices; all share the limits -1 to 1 and one colour bar. asleep: by the same names
+    which neurons (H,) sleep, and are not counted as dead. Returns the axes.
     Raises UsageError if the two numbers differ.
     """
     flat = list(np.asarray(axes, dtype=object).reshape(-1))
     if len(flat) < len(matrices) or not matrices:
         raise UsageError(f"{len(matrices)} matrices need as many axes, got {len(flat)}")
     for ax, (name, M) in zip(flat, matrices.items(), strict=False):
-        similarity_matrix(ax, M, title=name, measure=measure, bar=False)
+        resting = None if asleep is None else asleep[name]
+        similarity_matrix(ax, M, asleep=resting, title=name, measure=measure, bar=False)
         mean = title_of(ax).removeprefix(f"{name}\n").replace(f" |{measure}| =", "")
         mean = mean.replace("mean none (no pair)", "no pair")  # a small picture has little room
-        ax.set_title(f"{wrapped(name)}\n{mean}", fontsize="small")
+        ax.set_title(f"{wrapped(name)}\n{mean}", fontsize=size_of(mean))
         ax.set_xticks([])
         ax.set_yticks([])
     for ax in flat[len(matrices) :]:
         ax.set_axis_off()
     shared_bar(flat[0], flat[: len(matrices)], measure)
     return axes
+
+
+def size_of(line: str) -> str:
+    """The size of letters in which a line fits above a small matrix."""
+    return "small" if len(line) <= LONGEST_LINE else "x-small"
 
 
 def wrapped(name: str) -> str:

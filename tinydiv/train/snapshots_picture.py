@@ -7,7 +7,7 @@ import numpy as np
 from tinydiv.errors import UsageError
 from tinydiv.loop import Record
 from tinydiv.plots.curves import dead_units, diversity_over_training
-from tinydiv.plots.neurons import MOST_ACROSS, neuron_answers, similarity_gallery
+from tinydiv.plots.neurons import MOST_ACROSS, neuron_answers, similarity_gallery, size_of
 from tinydiv.plots.plane import neurons_parting
 from tinydiv.plots.spectra import correlation_spectrum
 from tinydiv.plots.style import Picture, new_figure, page, title_of
@@ -48,7 +48,8 @@ def snapshots_picture(
         top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=heights, hspace=0.02))
         grid = top.subplots(len(rows) * down, across, squeeze=False, height_ratios=rows * down)
         matrices = list(grid[len(rows) - 1 :: len(rows)].ravel())
-        similarity_gallery(matrices, seen.correlations)
+        asleep = {name: ~W.any(axis=0) for name, W in zip(names, seen.weights, strict=True)}
+        similarity_gallery(matrices, seen.correlations, asleep=asleep)
         if answered:
             assert seen.dataset.image_shape is not None
             pictures = grid[::2].ravel()
@@ -58,7 +59,7 @@ def snapshots_picture(
                 neuron_answers(ax, inputs, seen.dataset.image_shape, captions=False)
                 head, _, mean = title_of(under).rpartition("\n")
                 ax.set_title(f"{head}: answers", fontsize="small")
-                under.set_title(mean, fontsize="small")
+                under.set_title(mean, fontsize=size_of(mean))
         axes = list(bottom.subplots(lines, 2, squeeze=False).ravel())
         correlation_spectrum(
             axes.pop(0), {name: seen.correlations[name] for name in spaced(names, MOST_SPECTRA)}
