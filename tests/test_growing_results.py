@@ -43,7 +43,7 @@ def test_tables_of_trials_are_those_of_the_raw_files(name):
     trials = auxiliary_study.read_trials(HERE / name / "trials.csv.gz")
     lines = (HERE / name / "table.md").read_text().splitlines()
     number = config(name)["trials"]
-    assert number == {"sweep": 50, "controls-quadratic": 64, "controls-step": 64}.get(name, 1000)
+    assert number == (64 if name.startswith("controls-") else 50 if name == "sweep" else 1000)
     for (task, lam, arm), columns in trials.items():
         assert sorted(columns["seed"]) == list(range(number)), (task, lam, arm)
     for a, b, what in auxiliary_study.COMPARISONS:
@@ -168,6 +168,7 @@ def test_the_text_on_condensing_agrees_with_the_tables():
     half = piece("condense-0.01", 0.7)
     assert (round(half["neurons"]), round(small["neurons"]), ordinary["neurons"]) == (39, 21, 64)
     assert round(piece("condense-0.01", 0.9)["neurons"]) == 61
+    assert [piece("condense-0.1", tau)["neurons"] for tau in (0.9, 0.7, 0.5)] == [64, 59.5, 41]
     assert round(piece("condense-1", 0.5)["neurons"]) == 63
     assert piece("condense-1", 0.9)["neurons"] == 64
     for found, raw in ((half, (0.846, 0.824, 0.830)), (small, (0.820, 0.737, 0.635))):
@@ -260,6 +261,27 @@ def test_the_text_on_the_controls_of_step_agrees_with_the_tables():
         found = ratio(losses[arm], losses["grown"])
         assert found.means.low < 1 < found.means.high
         assert found.geometric.low < 1 < found.geometric.high
+
+
+@pytest.mark.parametrize("task", ["cubic", "bessel-sum", "quadratic-2"])
+def test_the_text_on_the_controls_of_three_more_tasks_agrees_with_the_tables(task):
+    trials = auxiliary_study.read_trials(HERE / f"controls-{task}" / "trials.csv.gz")
+    losses = {arm: columns["test"] for (_, _, arm), columns in trials.items()}
+    gates, inputs = (ratio(losses[arm], losses["grown"]) for arm in ("gate-ramps", "input-ramps"))
+    growing = ratio(losses["growing"], losses["grown-input-1"])
+    assert gates.means.low > 1
+    assert gates.geometric.low > 1
+    assert inputs.means.high < 1
+    assert inputs.geometric.high < 1
+    for found in (growing.means, growing.geometric):
+        if task == "quadratic-2":
+            assert found.low < 1 < found.high
+        else:
+            assert found.low > 1
+            assert 1.445 <= found.estimate <= 1.675
+    for mean in (np.mean, geometric):
+        best = min(losses, key=lambda arm: mean(losses[arm]))
+        assert (best == "input-ramps") == (task == "quadratic-2")
 
 
 def test_the_text_on_spirals_agrees_with_the_tables():
