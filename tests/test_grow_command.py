@@ -119,7 +119,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path, worker
 def test_a_worker_that_dies_is_one_sentence(tmp_path):
     """os.abort stands for the kernel that kills a process for its memory."""
     parts = [pieces.Piece(name, os.abort, ()) for name in ("a", "b")]
-    pieces.open_folder(tmp_path / "x", {})
+    pieces.open_folder(tmp_path / "x", {"comparison": "none"})
     with pytest.raises(RunError, match=r"a worker died .*kept in .*x: give the same command again"):
         pieces.run(tmp_path / "x", parts, 2)
 
@@ -171,6 +171,9 @@ def test_another_comparison_is_refused_in_the_same_folder(tmp_path, capsys):
     assert "was begun with goal 5.0, not 4.0" in capsys.readouterr().err
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("x")
+    assert main([*SMALL, "--out", str(tmp_path / "full")]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    (tmp_path / "full" / "config.json").write_text("{}")  # a run of tinydiv.train has one, too
     assert main([*SMALL, "--out", str(tmp_path / "full")]) == 2
     assert "holds other files" in capsys.readouterr().err
 

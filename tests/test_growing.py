@@ -404,3 +404,21 @@ def test_what_cannot_be_is_one_sentence(specs, sentence):
 def test_no_neuron_can_sleep_under_the_sigmoid(name):
     with pytest.raises(UsageError, match="f\\(0\\) = 0"):
         growing(name, activation="sigmoid")
+
+
+@pytest.mark.parametrize("form", ["learned-size", "size-mask"])
+def test_a_gate_that_is_open_or_shut_has_no_slope_at_all(form, backend):
+    net, _, _ = parts([form])
+    layer = sized_at(net, 1)
+    layer.size[...] = 2.25 if form == "learned-size" else 0.4
+    g, slope = (to_host(a)[0] for a in layer.gates())
+    still = (g == 0) | (g == 1)
+    assert 1 < still.sum() < len(g)
+    assert (slope[still] == 0).all()
+    assert (slope[~still] > 0).all()
+
+
+def test_one_gate_for_all_neurons_has_a_value_and_a_slope_for_each(backend):
+    net, _, _ = parts(["size-mask:form=gate"])
+    g, slope = sized_at(net, 1).gates()
+    assert g.shape == slope.shape == (1, net.sizes[1])

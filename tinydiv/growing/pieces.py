@@ -43,6 +43,8 @@ def open_folder(folder: Path, facts: Mapping[str, object]) -> None:
     try:
         if path.is_file():
             before = json.loads(path.read_bytes())
+            if "comparison" not in before:
+                raise UsageError(f"--out {folder} holds other files: name one that is new or empty")
             for key in sorted({*before, *facts}):
                 if before.get(key) != facts.get(key):
                     raise UsageError(

@@ -49,7 +49,8 @@ class SizeMask(Sized):
         p, slope = xp.sin(c * (pi / 2)) ** 2, xp.sin(c * pi) * (pi / 2)
         neurons = xp.arange(self.width, dtype=self.dtype)
         if self.form == "gate":
-            return p + 0 * neurons, slope + 0 * neurons
+            whole = (*p.shape[:-1], self.width)
+            return xp.broadcast_to(p, whole), xp.broadcast_to(slope, whole)
         u = p * self.width - neurons
         opening = (u > 0) & (u < 1)
         return xp.clip(u, 0, 1), xp.where(opening, self.width * slope, xp.zeros_like(u))
