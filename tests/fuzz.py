@@ -6,7 +6,7 @@ must be read, or refused by a UsageError or RunError of one line, in a few secon
 Command lines: flags and values at random, for every command; each must end with an exit code from 0 to 2
 and, unless that is 0, one sentence on stderr. Requests to play's server: the address, the headers, the
 set-up that a page's query string holds, and all else that a page asks for; each must get an answer, and
-none may be a fault of tinydiv's. It prints how many inputs there were, and fails if one ended otherwise.
+none may be an error in tinydiv. It prints how many inputs there were, and fails if one ended otherwise.
 """
 
 import argparse
@@ -109,7 +109,7 @@ WORDS = [
     ),
 ]
 TABLE = "p,q,kind\n" + "".join(f"{i},{i * i / 7:.3f},{'ab'[i % 2]}\n" for i in range(20))
-COMMANDS = {  # gallery and starts are told what they refuse after all flags were read: nothing is trained
+COMMANDS = {  # gallery and starts get a value that they refuse after reading the flags: nothing is trained
     "train": ["--data", "xor", "--hidden", "3", "--epochs", "1", "--no-plot"],
     "check": ["--only", "softmax"],
     "trace": ["--data", "xor", "--hidden", "3"],
@@ -385,7 +385,7 @@ def try_command(dice):
         code = main(words)
         seconds = time.process_time() - began
     printed = err.getvalue()
-    wrong = code not in (0, 1, 2) or "Traceback" in printed or "fault of tinydiv" in printed
+    wrong = code not in (0, 1, 2) or "Traceback" in printed or "error in tinydiv" in printed
     wrong = wrong or seconds > SECONDS
     if wrong or (code and not printed.splitlines()[-1].startswith(f"tinydiv.{name}: ")):
         typed = f"{name} {' '.join(word[:60] for word in words)!r}"

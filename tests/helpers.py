@@ -78,5 +78,5 @@ def refused(capsys, main, words, sentence, code=2):
     assert printed.out == ""
     assert sentence in printed.err
     assert printed.err.count("\n") == 1, printed.err
-    assert "fault of tinydiv" not in printed.err
+    assert "error in tinydiv" not in printed.err
     return printed.err

@@ -169,7 +169,7 @@ IN_BACKWARD = (
         "net.db[l][...] = db",
         "pass",
         "never-filled",
-        "still holds what was there before",
+        "still has its old content",
         "db[0]",
     ),
     Fault(
@@ -185,7 +185,7 @@ IN_BACKWARD = (
         "dH = dZ @ net.W[l].mT",
         "dH = 0 * (dZ @ net.W[l].mT); dA = None",
         "all-zero",
-        "the way to it is cut",
+        "what it is computed from is zero",
         "dW[0]",
     ),
     Fault(
@@ -731,7 +731,7 @@ class Mine(WeightPenalty):
     Gap(
         "two columns swapped",
         "swapped",
-        "its columns 1, 2 stand in each other's places",
+        "its columns 1, 2 are exchanged",
         DECAY.format(
             line="dA = xp.concatenate([dA[..., :1], dA[..., 2:3], dA[..., 1:2], dA[..., 3:]], -1)"
         ),

@@ -255,9 +255,9 @@ def test_the_page_has_what_was_measured_and_no_more():
     labels = [ax.get_ylabel() for ax in snapshots_picture(seen, records).axes]
     assert "dead neurons" not in labels
     assert "eigenvalue of the correlations" in labels
-    nobody, _ = seen_and_records(epochs=())
+    empty, _ = seen_and_records(epochs=())
     with pytest.raises(UsageError, match="no snapshot was taken"):
-        snapshots_picture(nobody)
+        snapshots_picture(empty)
 
 
 def test_a_stopped_run_goes_on_with_its_snapshots(tmp_path, monkeypatch, capsys):
@@ -281,7 +281,7 @@ def test_a_stopped_run_goes_on_with_its_snapshots(tmp_path, monkeypatch, capsys)
         assert train.main(resume) == 0
         assert (folder / "neurons.png").stat().st_size > 10_000
     printed = capsys.readouterr().err
-    assert printed.count("no snapshot of epoch 0, 1: it was over before") == 1
+    assert printed.count("no snapshot of epoch 0, 1: it had ended before") == 1
     with np.load(whole / snapshots.KEPT) as a, np.load(stopped / snapshots.KEPT) as b:
         assert a["epochs"].tolist() == [0, 1, 3]
         for key in ("epochs", "correlations", "weights"):

@@ -116,9 +116,9 @@ def test_moments_show_the_size_on_its_way():
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"room": 0}, "the room is 0 neurons"),
-        ({"goal": 10}, "the goal 10 lies beyond the room"),
-        ({"lam": -1}, "lambda is -1"),
+        ({"room": 0}, "at least one neuron, got room = 0"),
+        ({"goal": 10}, "the goal 10 is too large"),
+        ({"lam": -1}, "lambda must be 0 or more, got -1"),
         ({"task": "kubik"}, "task"),
         ({"n_test": 0}, "one at least"),
     ],

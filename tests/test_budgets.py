@@ -133,9 +133,9 @@ def test_the_guard_changes_its_arrays_in_place_and_never_waits(on_standin, repli
         trace = net.forward(X)
         loss, dlogits = losses.cross_entropy(trace.logits, Y)
         net.backward(trace, dlogits)
-        guard.watch(trace, loss, 0)
+        guard.after_backward(trace, loss, 0)
         moves.step()
-        guard.hold()
+        guard.after_update()
 
     with_guard, without = (
         counted(on_standin, guarded),
@@ -171,8 +171,8 @@ def test_on_a_cpu_the_guard_passes_over_the_weights_four_times():
     loss, dlogits = losses.cross_entropy(trace.logits, Y)
     net.backward(trace, dlogits)
     tracemalloc.start()
-    guard.watch(trace, loss, 0)
-    guard.hold()
+    guard.after_backward(trace, loss, 0)
+    guard.after_update()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < net.theta.nbytes / 100

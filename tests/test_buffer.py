@@ -130,7 +130,7 @@ def test_what_a_layer_learns_is_assigned_too(backend):
     layer.parameters["gamma"] = layer.parameters["gamma"] * 2
     layer.gradients["gamma"] = 0
     close(net.view(net.theta, f"gamma{layer.tag}"), layer.parameters["gamma"], 0, 0)
-    with pytest.raises(UsageError, match="belongs to the network"):
+    with pytest.raises(UsageError, match="is part of the network"):
         del layer.parameters["gamma"]
     assert together(net)
 

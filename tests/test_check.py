@@ -573,7 +573,7 @@ class Mine(ActivationPenalty):
 
 def test_a_setting_without_its_type_is_named_as_that(tmp_path, capsys):
     file = write(tmp_path, FORGOTTEN)
-    wanted = "`target = 0.1` is no setting without its type: write `target: float = 0.1`"
+    wanted = "`target = 0.1` needs a type to be a setting: write `target: float = 0.1`"
     assert checked(file) == 0
     assert wanted in capsys.readouterr().out
     assert checked(f"{file}:Mine:target=0.2") == 2

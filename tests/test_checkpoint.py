@@ -427,7 +427,12 @@ def test_a_config_that_was_edited_is_refused(stopped, capsys):
         ("checkpoint.npz", lambda b: b[:5000], 1, "is damaged"),
         ("checkpoint.npz", lambda b: b"", 1, "is damaged"),
         ("checkpoint.npz", lambda b: b"\x80\x04N.", 1, "is damaged"),
-        ("config.json", lambda b: b.replace(b'"seed": 0', b'"seed": NaN'), 1, "NaN stands where"),
+        (
+            "config.json",
+            lambda b: b.replace(b'"seed": 0', b'"seed": NaN'),
+            1,
+            "in place of a number",
+        ),
         ("config.json", lambda b: b"[" * 100_000, 1, "nested too deeply"),
         ("checkpoint.npz", lambda b: b.replace(b"theta", b"thetb"), 1, "is damaged"),
         ("checkpoint.npz", lambda b: b[:1200] + b"\xff" * 8 + b[1208:], 1, "is damaged"),

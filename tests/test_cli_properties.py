@@ -1,7 +1,7 @@
 """Whatever is typed, written into a config file or into a technique: a result, or one sentence.
 
 Hypothesis makes up command lines, config files, technique specs and files of Python; none of them may
-end in a traceback, in a sentence that calls it a fault of tinydiv's, or in half a run folder.
+end in a traceback, in a sentence that calls it a error in tinydiv, or in half a run folder.
 """
 
 import io
@@ -41,7 +41,7 @@ def outcome(*flags):
             code = train.main([*flags])
         stdout, stderr = out.getvalue(), err.getvalue()
         assert "Traceback" not in stderr
-        assert "fault of tinydiv" not in stderr, stderr
+        assert "error in tinydiv" not in stderr, stderr
         assert code in (0, 1, 2), stderr
         if code:
             assert stdout == ""

@@ -148,7 +148,7 @@ def test_mistakes_are_one_sentence(tmp_path, capsys):
     for flags, sentence in (
         ([], "needs the folder of a run"),
         (["--taus", "0.5"], "needs the folder of a run"),
-        ([str(tmp_path)], "is no run folder"),
+        ([str(tmp_path)], "is not a run folder"),
         ([run, "--layer", "2"], "there is no hidden layer 2"),
         ([run, "--taus", "1.5"], "--taus must be a number from 0 to 1"),
         ([run, "--taus", "0"], "tau is a cosine above 0"),

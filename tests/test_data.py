@@ -49,7 +49,7 @@ def test_an_idx_file_that_is_cut_or_lengthened_is_refused(array, draw):
     cut = draw.draw(st.integers(0, len(payload) - 1))
     with pytest.raises(ValueError, match="IDX"):
         parse_idx(payload[:cut])
-    with pytest.raises(ValueError, match=r"promises \d+ numbers"):
+    with pytest.raises(ValueError, match=r"announces \d+ numbers"):
         parse_idx(payload + b"\0")
 
 
@@ -489,7 +489,7 @@ def test_files_of_another_set_are_passed_over(made, tmp_path, monkeypatch):
 def test_good_files_of_another_set_are_not_called_damaged(made, tmp_path, monkeypatch):
     put(tmp_path / "first", *an_image_set("second", 2))
     with pytest.raises(
-        RunError, match="is a good file, but not this one: it is of 'second'"
+        RunError, match="is undamaged but belongs to another set, 'second'"
     ) as printed:
         files.read_image_set(made[0], tmp_path / "first")
     assert "damaged" not in str(printed.value)

@@ -98,7 +98,7 @@ class Mirror(BaseHTTPRequestHandler):
     def send_much(self, body, name):
         self.send_response(200)
         self.end_headers()  # no length: the body ends when the connection does, and it does not
-        for _ in range(500):  # 32 MB: enough to be told from a server that stops by itself
+        for _ in range(500):  # 32 MB: enough to differ from a server that stops by itself
             self.wfile.write(b"\0" * 65536)
         self.close_connection = True
 

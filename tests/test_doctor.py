@@ -283,7 +283,7 @@ def test_a_small_extra_term_is_not_reported_as_an_eps(own):
     verdict = judge(objective_case(penalty, {}, points.SQUARE, "tanh", 0))[0]
     assert verdict.finding.code == "nearly"
     assert "may be an eps" in verdict.words
-    assert "or a small term that does not belong" in verdict.words
+    assert "or a small term too many" in verdict.words
 
 
 LENGTHS = """

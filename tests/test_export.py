@@ -81,7 +81,7 @@ def test_a_layer_of_the_readers_own_is_loaded_too(tmp_path, monkeypatch):
     x = some(2, "float32")
     assert np.any(net.forward(x).logits != plain_numpy(tmp_path / "run" / "model.npz", x))
     (tmp_path / "mine.py").unlink()
-    with pytest.raises(UsageError, match=r"mine.py, which is gone"):
+    with pytest.raises(UsageError, match=r"mine.py, which is missing"):
         tinydiv.load(tmp_path / "run", allow_code=True)
 
 
@@ -206,7 +206,7 @@ def test_a_model_runs_the_code_of_an_own_layer_only_when_it_is_allowed(tmp_path,
     with pytest.raises(UsageError, match=r"mine.py was changed since"):
         tinydiv.load(model, allow_code=True)
     mine.unlink()
-    with pytest.raises(UsageError, match=r"mine.py, which is gone"):
+    with pytest.raises(UsageError, match=r"mine.py, which is missing"):
         tinydiv.load(model, allow_code=True)
     assert not (tmp_path / "was_run").exists()
 

@@ -25,7 +25,7 @@ COMMANDS = (
 
 
 class ReadError(BaseException):
-    """The flags were read: what the command would do with them is another test's business."""
+    """Raised when the flags were read: other tests check what the command does with them."""
 
 
 def shown(name, capsys):

@@ -347,9 +347,9 @@ def test_inputs_of_another_dtype_are_refused_with_the_conversion(backend):
     [
         (((7, 4), {}), r"dlogits has shape \(7, 4\), but layer 2 .* \(3, 7, 3\)"),
         (((3, 7, 3), {1: (7, 6)}), r"dA\[1\] has shape \(7, 6\), but layer 1 .* \(3, 7, 6\)"),
-        (((3, 7, 3), {2: (3, 7, 3)}), r"dA\[2\] would be the outputs' gradient: add it to dlogits"),
-        (((3, 7, 3), {5: (3, 7, 3)}), r"dA\[5\] names no activations: layers run from 0 to 2"),
-        (((3, 7, 3), {-1: (3, 7, 3)}), r"dA\[-1\] names no activations"),
+        (((3, 7, 3), {2: (3, 7, 3)}), r"dA\[2\] is the gradient at the outputs: add it to dlogits"),
+        (((3, 7, 3), {5: (3, 7, 3)}), r"no activations belong to dA\[5\]: layers run from 0 to 2"),
+        (((3, 7, 3), {-1: (3, 7, 3)}), r"no activations belong to dA\[-1\]"),
     ],
 )
 def test_upstream_gradients_that_do_not_fit_name_the_layer_and_both_shapes(

@@ -1,7 +1,7 @@
 """The mutation tests (tests/mutation): a sample of the mutants, and the tests of the tests.
 
 Is right code seen right, is each kind of edit noticed, can a mutant survive at all, is everything put
-back? And the mutants that nobody notices: does each compute the same as the original?
+back? And the mutants that no test notices: does each compute the same as the original?
 
 All mutants: python -m tests.mutation
 """

@@ -263,7 +263,7 @@ def test_a_run_keeps_what_was_drawn_and_refuses_changed_data(run, tmp_path, monk
     assert list(facts["own_files"]) == [f"{tmp_path}/mine.npz"]
     with np.load("run/model.npz") as model:
         assert json.loads(str(model["metadata"]))["classes"] == ["no", "so", "yes"]
-    assert run("--resume", "run", "--data", "mine.npz")[0] == 0  # what was said may be repeated
+    assert run("--resume", "run", "--data", "mine.npz")[0] == 0  # equal settings may be repeated
     assert "keeps its settings" in run("--resume", "run", "--data", "mine.npz:test=0.3")[2]
     monkeypatch.chdir("/")
     folder = str(tmp_path / "run")
@@ -276,7 +276,7 @@ def test_a_run_keeps_what_was_drawn_and_refuses_changed_data(run, tmp_path, monk
         assert code == 2
         assert f"mine.npz was changed since the run in {folder} was made" in printed
     (tmp_path / "mine.npz").unlink()
-    assert "mine.npz, which is gone" in run("--resume", folder)[2]
+    assert "mine.npz, which is missing" in run("--resume", folder)[2]
 
 
 # What is refused -----------------------------------------------------------------------------------
@@ -356,7 +356,7 @@ def test_other_mistakes_are_one_sentence(tmp_path):
     with pytest.raises(UsageError, match="lacks the IDX file t10k-labels-idx1-ubyte"):
         tinydiv.load_data("mine")
     (tmp_path / "mine" / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01\xff\xff\xff\xff")
-    with pytest.raises(RunError, match=r"is damaged: the IDX header promises 4294967295 numbers"):
+    with pytest.raises(RunError, match=r"is damaged: the IDX header announces 4294967295 numbers"):
         tinydiv.load_data("mine")
 
 

@@ -78,7 +78,7 @@ def test_gradient_is_that_of_autograd(torch, spec, shape, activation):
     np.testing.assert_allclose(net.dtheta, expected, rtol=1e-9, atol=1e-9 * scale)
     np.testing.assert_allclose([float(v) / 0.7 for v in step.penalties.values()], values, rtol=1e-9)
     run_step(net, X, Y, None)
-    assert np.abs(expected - net.dtheta).max() > 1e-7 * scale, "the penalty said nothing"
+    assert np.abs(expected - net.dtheta).max() > 1e-7 * scale, "the penalty added nothing"
 
 
 @pytest.mark.parametrize("layers", ["1", "2", "1+2"])

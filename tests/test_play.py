@@ -19,7 +19,7 @@ from tinydiv.errors import UsageError
 from tinydiv.layers import Context
 from tinydiv.loop import batches
 from tinydiv.play import command
-from tinydiv.play.networks import Pair, Setup, by_likeness, command_of, python_of, read_setup
+from tinydiv.play.networks import Pair, Setup, by_similarity, command_of, python_of, read_setup
 from tinydiv.play.server import Server
 from tinydiv.train import command as train
 
@@ -170,24 +170,24 @@ def test_like_neurons_stand_side_by_side():
     R = np.eye(5)
     R[0, 3] = R[3, 0] = 0.9
     R[1, 4] = R[4, 1] = -0.8
-    order = by_likeness(R, np.array([True, True, False, True, True]))
+    order = by_similarity(R, np.array([True, True, False, True, True]))
     assert abs(order.index(0) - order.index(3)) == abs(order.index(1) - order.index(4)) == 1
     assert order[-1] == 2
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "sentence"),
     [
         ({"hidden": "many"}, "hidden must be a whole number, got 'many'"),
         ({"hidden": 1000}, "this page shows 1 to 64 hidden neurons"),
         ({"width": 3}, "this page has no setting 'width'"),
-        ({"technique": "mine.py:Mine"}, "this page runs no files"),
+        ({"technique": "mine.py:Mine"}, "this page runs no code"),
         ({"data": "/etc/passwd"}, "own data are named to the command"),
         ({"data": "fashion-minni"}, "this page shows"),
     ],
 )
-def test_a_bad_set_up_is_one_sentence(values, said):
-    with pytest.raises(UsageError, match=said):
+def test_a_bad_set_up_is_one_sentence(values, sentence):
+    with pytest.raises(UsageError, match=sentence):
         read_setup(values)
 
 
@@ -228,8 +228,8 @@ def test_the_page_starts_steps_and_closes(server):
     _, other = asked(server, do="start", setup={"data": "xor"})  # a second page goes its own way
     assert asked(server, do="view", session=other["session"])[1]["step"] == 0
     asked(server, do="close", session=session)
-    status, said = asked(server, do="view", session=session)
-    assert (status, "load it again" in said["error"]) == (400, True)
+    status, reply = asked(server, do="view", session=session)
+    assert (status, "load it again" in reply["error"]) == (400, True)
 
 
 def test_requests_from_other_hosts_and_pages_are_refused(server):
@@ -264,10 +264,10 @@ def test_requests_from_other_hosts_and_pages_are_refused(server):
 )
 def test_bad_values_are_answered_by_one_sentence(server, body):
     status, found = request(server, "POST", f"/{server.token}/api", body)
-    said = json.loads(found)["error"]
+    reply = json.loads(found)["error"]
     assert status == 400
-    assert said
-    assert "\n" not in said
+    assert reply
+    assert "\n" not in reply
 
 
 def test_bad_values_of_a_page_that_runs(server):
@@ -280,8 +280,8 @@ def test_bad_values_of_a_page_that_runs(server):
         {"do": "step", "steps": -1},
         {"do": "change", "setup": {"seed": -1}},
     ):
-        status, said = asked(server, session=begun["session"], **body)
-        assert (status, bool(said["error"])) == (400, True), body
+        status, reply = asked(server, session=begun["session"], **body)
+        assert (status, bool(reply["error"])) == (400, True), body
     assert asked(server, do="step", session=begun["session"])[0] == 200
 
 
@@ -293,7 +293,7 @@ def test_a_data_set_or_port_that_cannot_be_had_is_one_sentence_of_the_command(se
     assert command.main(["--no-browser", "--port", "x"]) == 2
     taken = str(server.server_address[1])
     assert command.main(["--no-browser", "--port", taken]) == 1
-    assert f"port {taken} cannot be had" in capsys.readouterr().err
+    assert f"port {taken} cannot be used" in capsys.readouterr().err
 
 
 # In a browser ------------------------------------------------------------------------------------

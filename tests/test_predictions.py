@@ -292,7 +292,7 @@ def test_the_command_prints_numbers(folder, capsys):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["nowhere"], "is no run folder"),
+        (["nowhere"], "is not a run folder"),
         ([], "RUN_DIR"),
         (["RUN", "--metric", "corelation"], "did you mean 'correlation'"),
         (["RUN", "--plot"], "there is no flag --plot"),

@@ -71,9 +71,9 @@ def test_every_flag_of_train_is_a_key_or_a_sentence_that_names_what_a_study_has_
     flags = {f.name for f in dataclasses.fields(TrainConfig)}
     assert flags == (keys & flags) | set(ELSEWHERE)
     for flag, why in ELSEWHERE.items():
-        with pytest.raises(UsageError) as told:
+        with pytest.raises(UsageError) as caught:
             training(**{flag.replace("_", "-"): 1})
-        assert str(told.value) == f"[train] takes no {flag.replace('_', '-')!r}: {why}"
+        assert str(caught.value) == f"[train] takes no {flag.replace('_', '-')!r}: {why}"
 
 
 def test_a_key_that_came_later_changes_no_digest_of_a_study_made_before():
@@ -255,15 +255,15 @@ def test_the_paper_study_carries_the_cheap_baselines_and_the_scales():
 ARM = {"name": "a"}
 REFUSED = [
     ({"arms": []}, "has no arms"),
-    ({"arms": [ARM, ARM]}, "the arm 'a' stands twice"),
+    ({"arms": [ARM, ARM]}, "the arm 'a' is used twice"),
     ({"arms": [{"hidden": [3]}]}, "needs a name"),
     ({"arms": ["a"]}, r"written as tables, \[\[arms\]\]"),
     ({"arms": [ARM], "sedes": 3}, "unknown key 'sedes': did you mean 'seeds'"),
     ({"arms": [ARM], "seeds": 0}, "seeds must be a whole number from 1"),
     ({"arms": [ARM], "seeds": "many"}, "seeds must be a whole number from 1"),
     ({"arms": [ARM], "base": "b"}, "no arm for the base called 'b'"),
-    ({"arms": [{"name": "a", "against": "b"}]}, "to stand against called 'b'"),
-    ({"arms": [{"name": "a", "against": "a"}]}, "cannot stand against itself"),
+    ({"arms": [{"name": "a", "against": "b"}]}, "partner of 'a' called 'b'"),
+    ({"arms": [{"name": "a", "against": "a"}]}, "cannot be compared with itself"),
     ({"arms": [{"name": "a", "lrate": 3}]}, "unknown key 'lrate': did you mean 'lr'"),
     ({"arms": [{"name": "a", "lr": "fast"}]}, "lr in the arm 'a' must be a number"),
     ({"arms": [{"name": "a", "lr": -1}]}, "lr in the arm 'a' must be a number from 0"),

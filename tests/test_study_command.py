@@ -77,9 +77,9 @@ def test_arms_on_the_command_line_make_a_study(tmp_path, monkeypatch, capsys):
     ("words", "sentence"),
     [
         ([], "name a study or a .toml file, or arms by --init and --technique"),
-        (["paper", "--init", "he-normal"], "make a study of their own: name no other"),
+        (["paper", "--init", "he-normal"], "define a study: leave out the study"),
         (["--init", "he-norml"], "did you mean 'he-normal'"),
-        (["--init", "he-normal", "--init", "he-normal"], "the arm 'he-normal' stands twice"),
+        (["--init", "he-normal", "--init", "he-normal"], "the arm 'he-normal' is used twice"),
         (["--technique", "decov", "--train", "epochs"], "is written KEY=VALUE"),
         (["--technique", "decov", "--train", "epoch=3"], "did you mean 'epochs'"),
         (["--technique", "decov", "--quick"], "--quick belongs to a study file"),

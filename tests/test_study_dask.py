@@ -50,7 +50,7 @@ def test_a_cluster_gives_the_same_and_survives_the_death_of_a_worker(cluster, tm
 def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path, monkeypatch):
     client = distributed.Client
     monkeypatch.setattr(distributed, "Client", lambda *a, **k: client(*a, **{**k, "timeout": 0.3}))
-    with pytest.raises(RunError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
+    with pytest.raises(RunError, match=r"there is no Dask scheduler at 'tcp://127\.0\.0\.1:9'"):
         run(small_study(seeds=2), tmp_path / "out", executor="dask:tcp://127.0.0.1:9")
     assert not (tmp_path / "out").exists()
 
@@ -61,8 +61,8 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path, monkeypatch)
         ("foo", 2, "a Dask scheduler's address is written tcp://HOST:PORT, got 'foo'"),
         ("", 2, "a Dask scheduler's address is written tcp://HOST:PORT, got ''"),
         ("tcp://127.0.0.1:xx", 2, "a Dask scheduler's address is written tcp://HOST:PORT"),
-        ("tcp://127.0.0.1:9", 1, "no Dask scheduler answers at 'tcp://127.0.0.1:9'"),
-        ("tls://127.0.0.1:9", 1, "no Dask scheduler answers at 'tls://127.0.0.1:9'"),
+        ("tcp://127.0.0.1:9", 1, "there is no Dask scheduler at 'tcp://127.0.0.1:9'"),
+        ("tls://127.0.0.1:9", 1, "there is no Dask scheduler at 'tls://127.0.0.1:9'"),
     ],
 )
 def test_a_wrong_address_is_one_sentence_and_leaves_nothing_running(

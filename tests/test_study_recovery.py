@@ -154,7 +154,7 @@ def test_ctrl_c_and_sigterm_leave_tables_and_print_how_to_go_on(whole, tmp_path,
     last = begin(base, out)
     _, message = last.communicate(timeout=120)
     assert last.returncode == 0
-    assert f"going on in {out}" in message
+    assert f"continuing in {out}" in message
     assert_same_tables(base / "out", out)
 
 
@@ -283,7 +283,9 @@ def test_a_stack_that_cannot_be_written_is_not_kept(tmp_path, monkeypatch):
         real(file)
 
     monkeypatch.setattr(atomic.os, "fsync", fsync)
-    with pytest.raises(RunError, match=r"no space left on device; .* networks are kept: make room"):
+    with pytest.raises(
+        RunError, match=r"no space left on device; .* networks are kept: free some space"
+    ):
         run(study, tmp_path / "out", stack_size=2)
     monkeypatch.undo()
     kept = len(list((tmp_path / "out/blocks").iterdir()))
@@ -327,7 +329,7 @@ def test_a_study_that_changed_is_refused_with_the_place(tmp_path):
     ):
         with pytest.raises(UsageError, match=message):
             run(other, tmp_path / "out", resume=True)
-    with pytest.raises(UsageError, match="holds a study already: go on with it by --resume"):
+    with pytest.raises(UsageError, match="holds a study already: continue it with --resume"):
         run(study, tmp_path / "out")
     after = sorted((p.name, p.read_bytes()) for p in (tmp_path / "out/blocks").iterdir())
     assert before == after
@@ -409,7 +411,7 @@ def test_a_damaged_stack_is_trained_again(tmp_path, capsys):
     assert message.count("was damaged: its networks are trained again") == 2
     assert_same_tables(tmp_path / "whole", tmp_path / "out")
     (tmp_path / "out/study.json").write_text("{")
-    with pytest.raises(RunError, match=r"is damaged: .*nothing can go on"):
+    with pytest.raises(RunError, match=r"is damaged: .*the study cannot be resumed"):
         run(study, tmp_path / "out", resume=True)
 
 
@@ -427,7 +429,7 @@ def test_going_on_with_a_finished_study_trains_nothing(tmp_path, monkeypatch):
 
 def test_going_on_where_nothing_is_begins_with_a_note(tmp_path, capsys):
     run(small_study([Arm("plain")], seeds=2), tmp_path / "out", resume=True, show=True)
-    assert "nothing to go on with" in capsys.readouterr().err
+    assert "nothing to resume" in capsys.readouterr().err
 
 
 def test_tables_can_be_read_while_a_study_runs(whole, tmp_path):

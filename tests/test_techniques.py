@@ -23,7 +23,7 @@ from tinydiv.optimizers import OPTIMIZERS, SGD, Adam
 from tinydiv.runs.build import build
 from tinydiv.runs.config import TrainConfig
 from tinydiv.schedules import SHAPES, parse
-from tinydiv.settings import in_a_line
+from tinydiv.settings import sentence_and_paper
 from tinydiv.techniques import (
     TECHNIQUES,
     ActivationPenalty,
@@ -501,7 +501,7 @@ def test_every_name_has_a_line_and_a_paper_in_its_docstring():
     things += [*OPTIMIZERS.values(), *LOSSES.values()]
     things += [m.measure for m in METRICS.values()] + [type(a) for a in ACTIVATIONS.values()]
     for thing in [*things, *SHAPES.values()]:
-        line, paper = in_a_line(thing)
+        line, paper = sentence_and_paper(thing)
         assert 4 < len(line) < 100, thing
         assert "(" not in line or line.count("(") == line.count(")"), thing
         without = ("Identity", "constant", "linear")
@@ -509,7 +509,7 @@ def test_every_name_has_a_line_and_a_paper_in_its_docstring():
 
 
 def test_a_line_is_the_first_sentence_and_its_parentheses_the_paper():
-    assert in_a_line(DeCov) == (
+    assert sentence_and_paper(DeCov) == (
         "Covariance between hidden neurons",
         "Cogswell et al., ICLR 2016",
     )
@@ -517,8 +517,8 @@ def test_a_line_is_the_first_sentence_and_its_parentheses_the_paper():
     def half(x):
         """Half of x (rounded down)."""
 
-    assert in_a_line(half) == ("Half of x (rounded down)", "")
-    assert in_a_line(lambda: 0) == ("", "")
+    assert sentence_and_paper(half) == ("Half of x (rounded down)", "")
+    assert sentence_and_paper(lambda: 0) == ("", "")
 
 
 @pytest.mark.parametrize("name", sorted(TECHNIQUES))

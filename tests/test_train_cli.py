@@ -82,7 +82,7 @@ def refused(command, *flags, code=2):
     assert err.count("\n") == 1, err
     assert err.startswith("tinydiv.train: ")
     assert "Traceback" not in err
-    assert "fault of tinydiv" not in err
+    assert "error in tinydiv" not in err
     return err
 
 
@@ -380,7 +380,7 @@ def test_many_networks_that_diverge_are_counted(command):
     code, out, err = command(*TOY, *flags, "--quiet")
     assert code == 0
     assert "test accuracy none (diverged), mean of 0 of 8 networks" in out
-    assert err.count(" diverged at step ") == 5  # and it is said even to who wants quiet
+    assert err.count(" diverged at step ") == 5  # also with --quiet
     assert err.endswith("8 of 8 networks diverged\n")
 
 
@@ -494,7 +494,7 @@ def test_smoothing_weights_and_clip_reach_the_training(result):
             "belong to the loss cross-entropy",
         ),
         (["--clip", "0"], "--clip must be a number from 1e-12"),
-        (["--clip", "1/2"], "--clip names 2 numbers, and --replicas is 1"),
+        (["--clip", "1/2"], "--clip has 2 numbers, and --replicas is 1"),
     ],
 )
 def test_smoothing_weights_and_clip_that_cannot_be_are_one_sentence(flags, sentence, command):
@@ -772,7 +772,7 @@ def test_a_config_file_that_cannot_be_read_is_one_sentence(command, monkeypatch)
         ("--epoch=3", "there is no flag --epoch: did you mean '--epochs'?"),
         ("--lr", "--lr needs a value"),
         ("--json=1", "ignored explicit argument"),
-        ("5", "'5' stands where a flag should"),
+        ("5", "'5' is not a flag"),
         ("--epochs -1", "--epochs must be a whole number from 0 to 1,000,000, got '-1'"),
         ("--epochs 1e3", "--epochs must be a whole number"),
         ("--batch-size 0", "--batch-size must be a whole number from 1 to 10,000,000, got '0'"),
@@ -786,10 +786,10 @@ def test_a_config_file_that_cannot_be_read_is_one_sentence(command, monkeypatch)
         ("--lr -0.1", "--lr must be a number from 0 to 1,000, got '-0.1'"),
         ("--lr inf", "--lr must be a number from 0 to 1,000, got 'inf'"),
         ("--lr nan", "--lr must be a number from 0 to 1,000, got 'nan'"),
-        ("--lr 1/2", "--lr names 2 numbers, and --replicas is 1: give one number, or --replicas 2"),
+        ("--lr 1/2", "--lr has 2 numbers, and --replicas is 1: give one number, or --replicas 2"),
         (
             "--weight-decay 1/2/3 --replicas 2",
-            "--weight-decay names 3 numbers, and --replicas is 2",
+            "--weight-decay has 3 numbers, and --replicas is 2",
         ),
         ("--weight-decay x", "--weight-decay must be a number from 0 to 1,000, got 'x'"),
         ("--shuffle both", "--shuffle cannot be 'both': allowed: shared, own"),
@@ -823,8 +823,8 @@ def test_a_config_file_that_cannot_be_read_is_one_sentence(command, monkeypatch)
         ("--technique decov:layers=2", "the hidden layers are 1"),
         ("--technique muon --technique muon", "both own the update of W0"),
         ("--technique decov --hidden none", "acts on hidden layers, and this network has none"),
-        ("--resume nowhere", "nowhere is no run folder: there is no config.json in it"),
-        ("--resume x --out y", "--resume goes on in the run's own folder: leave out --out"),
+        ("--resume nowhere", "nowhere is not a run folder: there is no config.json in it"),
+        ("--resume x --out y", "--resume continues in the run's own folder: leave out --out"),
     ],
 )
 def test_a_mistake_is_one_sentence(flags, sentence, command):
@@ -842,7 +842,7 @@ def test_strange_values_are_one_sentence(flag, value, command):
     assert code in (1, 2)
     assert out == ""
     assert err.count("\n") == 1
-    assert "fault of tinydiv" not in err
+    assert "error in tinydiv" not in err
 
 
 def test_what_can_never_fit_is_refused_before_the_machine_swaps(command):
@@ -1025,7 +1025,7 @@ TOTAL = "xp.sum({0}**2, axis=(-2, -1))"
             f"__call__(self, A, step): return {TOTAL.format('A')}, A.mT",
             "Mine's dA at layer 1 must have the shape of A, {R+N+5}, and it has {R+5+N}",
         ),
-        (  # the two below would add up, to something that nobody meant
+        (  # the two below would add up, to a meaningless value
             "ActivationPenalty",
             f"__call__(self, A, step): return {TOTAL.format('A')}, A[..., :1, :]",
             "Mine's dA at layer 1 must have the shape of A, {R+N+5}, and it has {R+1+5}",
@@ -1077,7 +1077,7 @@ TOTAL = "xp.sum({0}**2, axis=(-2, -1))"
             "LayerTechnique",
             "forward(self, x, context): return x, None\n"
             "    def backward(self, dy, cache): return dy, {'gain': dy}",
-            "Mine gave dgain, and what it learns has only: nothing",
+            "Mine returned dgain, but its gradients are: none",
         ),
     ],
 )

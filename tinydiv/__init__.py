@@ -1,4 +1,4 @@
-"""tinydiv: neuron diversity in small networks, with every gradient in the open.
+"""tinydiv: neuron diversity in small networks, with every gradient written out by hand.
 
 Read tinydiv/mlp.py first. Nothing here imports matplotlib, tqdm or argparse.
 """
@@ -21,8 +21,7 @@ __version__ = "0.1.0"
 def when_used(package: str, places: dict[str, str]) -> Callable[[str], object]:
     """A package's __getattr__ (PEP 562) that imports each public name from its file at its first use.
 
-    So the packages of commands load nothing heavy before their --help is printed. places: {"file":
-    "its public names"}.
+    So a command prints its --help without loading anything heavy. places: {"file": "its public names"}.
     """
     found = {name: file for file, names in places.items() for name in names.split()}
 

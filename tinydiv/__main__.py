@@ -22,7 +22,7 @@ COMMANDS = {
 
 
 def command(argv: Sequence[str]) -> None:
-    """Show the commands. Raises UsageError for a word: each command is a module of its own."""
+    """Show the commands. Raises UsageError for any argument: each command is a module of its own."""
     words = [word for word in argv if word not in ("-h", "--help")]
     if words:
         known = words[0] in COMMANDS

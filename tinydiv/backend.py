@@ -18,15 +18,15 @@ from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.products import StridedBatchedProduct, cublas_gemm
 
 Array: TypeAlias = Any
-"""An array of the current backend. Neither NumPy's nor CuPy's type would be true for both."""
+"""An array of the current backend. No single array type covers both NumPy's and CuPy's."""
 
 NAMES = ("numpy", "cupy", "auto")
 
 
 class ArrayModule:
-    """Hands every attribute on to the chosen module and remembers it, so the detour costs nothing.
+    """Looks up every attribute in the chosen module and keeps it, so later uses cost nothing extra.
 
-    A found name becomes an attribute of this object: Python calls `__getattr__` only the first time.
+    A name that was found becomes an attribute of this object, so Python calls `__getattr__` only once.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ def use(backend: str | types.ModuleType) -> str:
 
     "auto" takes CuPy where a GPU works and NumPy otherwise. A module (a stand-in for tests, another
     array library) is used as it is; if it offers `strided_batched_gemm`, `matmul` calls that.
-    Arrays made before the switch stay what they were: choose first, then build networks.
+    Arrays made before the switch stay arrays of the old module: choose first, then build networks.
 
     Raises UsageError for an unknown name, and RunError with the cause if CuPy cannot work here.
     """
@@ -86,7 +86,8 @@ def name() -> str:
 def _working_cupy() -> types.ModuleType:
     """Import CuPy and try a tiny kernel, product and eigenvalue, or raise an error about what is missing.
 
-    Importing is no proof: `import cupy` succeeds without a driver, and a driver without the toolkit's
+    A successful import proves little: `import cupy` succeeds without a driver, and a driver without the
+    toolkit's
     libraries (a compiler, cuBLAS, cuSOLVER) fails only at the first kernel, product or eigenvalue.
     """
     extras = 'python -m pip install "tinydiv[cuda13]" (or [cuda12], to match the driver)'
@@ -133,12 +134,12 @@ def _working_cupy() -> types.ModuleType:
 
 
 def cublas_gemm_probe(cupy: Array, ones: Array) -> Array:
-    """The sum of a 2x2 product of ones (8), by the same road that every product takes."""
+    """The sum of a 2x2 product of ones (8), by the routine that computes every product."""
     return StridedBatchedProduct(cupy, cublas_gemm(cupy))(ones, ones).sum()
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line with words in it; of CuPy's banner, the error that it reports as the original one."""
+    """The first line that contains letters; in a banner of CuPy's, the original error that it names."""
     text = str(error)
     _, banner, original = text.partition("Original error:")
     lines = [line.strip() for line in (original if banner else text).splitlines()]
@@ -157,7 +158,8 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def to_host(a: Array) -> Array:
-    """A NumPy array with the same entries. On a GPU this stops and copies: use it at the edges."""
+    """A NumPy array with the same entries. On a GPU this waits for the device and copies: not for use
+    inside a step."""
     if isinstance(a, numpy.ndarray | numpy.generic | int | float | bool):
         return numpy.asarray(a)
     return a.get()
@@ -169,7 +171,7 @@ def to_device(a: Array, dtype: str | None = None) -> Array:
 
 
 def quiet() -> contextlib.AbstractContextManager[object]:
-    """No warnings on the host for overflow and the like: for code that looks for them itself.
+    """No warnings on the host for overflow and the like: for code that tests for them itself.
 
     A GPU computes inf and NaN silently anyway.
     """
@@ -180,8 +182,8 @@ def fuse(function: Callable[..., Array]) -> Callable[..., Array]:
     """On CuPy, compile an elementwise function into one kernel; elsewhere call it as it is written.
 
     The plain version stays beside it as `function.plain`: what the reader sees is what runs.
-    Inside, let a number meet arrays only: CuPy (14.2) computes number with number, as in 1 - beta, in
-    half precision.
+    Inside, combine numbers with arrays only: CuPy (14.2) computes an expression of two numbers, such as 1
+    - beta, in half precision.
     """
     compiled: dict[types.ModuleType, Callable[..., Array]] = {}
 
@@ -200,14 +202,14 @@ def fuse(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 PIECE = 30_000
-"""Numbers in one piece: a few arrays of that many stay in a core's cache, and a new array of that many is
-cheap (the allocator takes it from what was freed last, not from the system)."""
+"""How many numbers one piece has: a few arrays of this size fit into a core's cache, and making another
+is cheap (the allocator takes the memory that was freed last)."""
 
 
 def in_pieces(buffer: Array, ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[slice, ...]]:
-    """Picks that cut columns [start, stop) of a buffer (P,) or (R, P) into pieces; on a GPU into none.
+    """Indices that cut columns [start, stop) of a buffer (P,) or (R, P) into pieces; on a GPU, not cut.
 
-    An elementwise computation on the pieces, one after the other, gives the bits of one on the whole.
+    An elementwise computation on the pieces, one after the other, gives the same bits as one on the whole.
     """
     rows = buffer.shape[0] if buffer.ndim == 2 else 1
     for start, stop in ranges:
@@ -222,7 +224,8 @@ def in_pieces(buffer: Array, ranges: Sequence[tuple[int, int]]) -> Iterator[tupl
 
 
 def on_cpu() -> bool:
-    """Whether arrays are NumPy's: then passes over memory are what costs, and to look at one is free."""
+    """Whether arrays are NumPy's: then passes over memory take the time, and reading a value waits for
+    nothing."""
     return xp.__dict__["_module"] is numpy
 
 

@@ -1,14 +1,15 @@
-"""The buffer: everything that is learned lies in one array, and W, b, dW, db are named views of it.
+"""The buffer: all learned numbers lie in one array, and W, b, dW, db are named views of it.
 
     theta (P,) or (R, P)     all weights and biases, one row per network
-    dtheta                   the gradient, laid out alike
+    dtheta                   the gradient, in the same layout
     W[0] = theta[..., 0 : n_0 n_1] seen as (n_0, n_1);   then b[0], W[1], b[1], ..., what layers learn
 
-So an optimizer is a few lines on one array, and a rate per network is a column. (Why rows, and what it
-means for products on a GPU: products.py.)
+So an optimizer is a few lines on one array, and one learning rate per network is a column (R, 1).
+(products.py describes what this layout means for products on a GPU.)
 
 An assignment fills the view that it names: net.dW[0] = net.dW[0] / 2 changes dtheta, and so the next
-step. A view can never come apart from its buffer; copies and pickles get views of their own buffer.
+step. An assignment never replaces a view by another array; copies and pickles get views of their own
+buffer.
 """
 
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -38,7 +39,7 @@ def indexed(name: str) -> str:
 
 def fill(view: Array, value: Any, name: str) -> None:
     """Put an array, a list or a number into a view. Raises UsageError if its shape does not fit."""
-    if value is view:  # net.dW[0] *= 2 has worked on the view already
+    if value is view:  # net.dW[0] *= 2 has changed the view in place already
         return
     try:
         view[...] = value if isinstance(value, int | float) else to_device(value)
@@ -89,9 +90,7 @@ class NamedViews(MutableMapping[str, Array]):
         fill(self.views[key], value, f"{self.name}[{key!r}]")
 
     def __delitem__(self, key: str) -> None:
-        raise UsageError(
-            f"{self.name}[{key!r}] belongs to the network and cannot be taken out of it"
-        )
+        raise UsageError(f"{self.name}[{key!r}] is part of the network and cannot be deleted")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.views)
@@ -104,7 +103,7 @@ class NamedViews(MutableMapping[str, Array]):
 
 
 def filled(name: str) -> Any:
-    """A property for what is kept as self._name: an assignment fills it and never replaces it."""
+    """A property for the array kept as self._name: an assignment fills it and never replaces it."""
 
     def get(self: "Parameters") -> Any:
         return getattr(self, f"_{name}")
@@ -137,7 +136,7 @@ class Parameters:
         self._theta = xp.zeros((*self.lead, self.n_parameters), dtype=self.dtype)
         self._dtheta = xp.zeros(
             self._theta.shape, dtype=self.dtype
-        )  # no memory until it is written
+        )  # takes no memory until it is written
         for layer in self.layers:
             layer.attach(self.lead, self.dtype)
         self._make_views()
@@ -188,7 +187,8 @@ class Parameters:
         return W, b
 
     def lie_in(self, theta: Array, dtheta: Array | None = None) -> None:
-        """Let theta (and dtheta) be this array from now on, as it is: one that others share."""
+        """Use this array as theta (and dtheta) from now on, without a copy, so that networks can share
+        one."""
         self._theta = theta
         self._dtheta = self._dtheta if dtheta is None else dtheta
         self._make_views()
@@ -203,8 +203,8 @@ class Parameters:
                 views = {key: self.view(buffer, f"{key}{layer.tag}") for key in layer.shapes}
                 setattr(layer, name, NamedViews(f"{layer.label}.{name}", views))
 
-    # Copies: whatever is a view is left out, and made anew from the copied buffer. Networks, optimizers
-    # and techniques that are copied or pickled together still belong together.
+    # Copies: views are left out and made again from the copied buffer. Networks, optimizers and techniques
+    # that are copied or pickled together still refer to each other.
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -1,14 +1,14 @@
 """Networks that diverge: found, frozen and reported, without a stop at the host.
 
-A network whose loss, gradient or weights are no longer finite would spoil every average over networks, and
-its numbers mean nothing. From that step on its weights stay as they were when they were last finite, the
-step and the place are noted, and its records are NaN, so that no mean can take it in silently. The others
-go on undisturbed.
+A network whose loss, gradient or weights are no longer finite would make every average over networks
+useless. From that step on its weights stay at their last finite values, the step and the place are
+recorded, and its records are NaN, so that an average that includes it is NaN too. The other networks train
+on as before.
 
 What this costs a step: a sum over the gradients, a copy of the weights, a sum over the weights. All other
 arrays have one entry per network, and what is written for networks that diverged is written for them alone.
-On a CPU, where looking at a mask is free, those lines are passed over while all is well; on a GPU they run
-and change nothing, because to look would be to wait. Every array is changed in place.
+On a CPU these lines are skipped while no network has diverged; on a GPU they always run, and change
+nothing, because the host would have to wait to read the mask. Every array is changed in place.
 """
 
 from tinydiv.backend import Array, on_cpu, to_device, xp
@@ -43,57 +43,61 @@ class Guard:
         self.before = xp.empty_like(net.theta)
         self.number = 0
 
-    def watch(self, trace: Trace, loss: Array, number: int) -> None:
-        """After backward: who diverged in this step, and where? Keeps the weights from before it.
+    def after_backward(self, trace: Trace, loss: Array, number: int) -> None:
+        """After backward: find which networks diverged in this step, and where; keep the weights from
+        before it.
 
         The layer is the first whose pre-activations Z are not finite (1 is the first hidden layer),
-        or IN_GRADIENT. A sum is finite if all its terms are and it does not overflow itself: 10^38
-        is divergence too.
+        or IN_GRADIENT. A sum is finite only if all its terms are finite and it does not overflow, so
+        values near 10^38 count as divergence too.
         """
         self.number = number
         self._keep(self.alive)
         finite = xp.isfinite(loss + xp.sum(self.net.dtheta, axis=-1))
-        if not surely_all(finite):
+        if not all_on_cpu(finite):
             first = xp.full(self.net.lead, IN_GRADIENT, dtype="int32")
             for l in reversed(range(self.net.depth)):
                 whole = xp.isfinite(xp.sum(trace.Z[l], axis=(-2, -1)))
                 first = xp.where(whole, first, l + 1).astype("int32", copy=False)
             self._note(finite, first)
-        if not surely_all(self.alive):
-            # Zero gradients keep moments finite, and eigenvalue routines from failing for everybody.
+        if not all_on_cpu(self.alive):
+            # Zero gradients keep moments finite, and keep eigenvalue routines from failing for all
+            # networks.
             xp.copyto(self.net.dtheta, 0, where=~self.alive[..., None])
 
-    def hold(self) -> None:
-        """After the update: who diverged in it? All who ever did have their last finite weights back."""
+    def after_update(self) -> None:
+        """After the update: find which networks diverged in it; give all diverged ones their last
+        finite weights."""
         finite = xp.isfinite(xp.sum(self.net.theta, axis=-1))
-        if not surely_all(finite):
+        if not all_on_cpu(finite):
             self._note(finite, IN_UPDATE)
-        if not surely_all(self.alive):
+        if not all_on_cpu(self.alive):
             xp.copyto(self.net.theta, self.before, where=~self.alive[..., None])
 
-    def judge(self, values: Array, number: int) -> None:
-        """Before a record: a network diverged if what is to be recorded of it (...,) is not finite."""
+    def before_record(self, values: Array, number: int) -> None:
+        """Before a record: a network has diverged if the number to be recorded for it, in (...,), is
+        not finite."""
         self.number = number
         self._keep(self.alive)
         finite = xp.isfinite(values)
-        if not surely_all(finite):
+        if not all_on_cpu(finite):
             self._note(finite, IN_RECORD)
 
     def _keep(self, mask: Array) -> None:
         """Remember the weights of some networks as their last finite ones."""
-        if surely_all(mask):
+        if all_on_cpu(mask):
             self.before[...] = self.net.theta
         else:
             xp.copyto(self.before, self.net.theta, where=mask[..., None])
 
     def _note(self, finite: Array, layer: int | Array) -> None:
-        """Write down which networks have diverged now, and where."""
+        """Record which networks have diverged now, and where."""
         diverged = self.alive & ~finite
         xp.copyto(self.step, self.number, where=diverged)
         xp.copyto(self.layer, layer, where=diverged)
         self.alive &= finite
 
-    def marked(self, values: Array) -> Array:
+    def nan_where_diverged(self, values: Array) -> Array:
         """Numbers per network (...,), NaN for those that diverged."""
         return xp.where(self.alive, values, xp.nan)
 
@@ -102,12 +106,12 @@ class Guard:
         return {"alive": self.alive, "step": self.step, "layer": self.layer}
 
     def load_state(self, state: dict[str, Array]) -> None:
-        """Take back what `state` gave, with the weights as they are."""
+        """Restore what `state` returned, with the weights as they are."""
         for key, mine in self.state().items():
             mine[...] = to_device(state[key])
         self.before[...] = self.net.theta
 
 
-def surely_all(mask: Array) -> bool:
+def all_on_cpu(mask: Array) -> bool:
     """Whether every entry is true; always False on a GPU, where the host would have to wait for it."""
     return on_cpu() and bool(mask.all())

@@ -29,7 +29,7 @@ def whole(what: str, value: object, low: int = 1) -> int:
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """A half sentence that names the closest allowed spelling, or lists what is allowed.
+    """The end of an error message: the closest allowed spelling, or the list of what is allowed.
 
     >>> nearest("rleu", ["relu", "tanh"])
     "did you mean 'relu'? Allowed: relu, tanh"
@@ -42,10 +42,10 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
 
 
 def near(name: str, names: Sequence[str]) -> list[str]:
-    """The first name that is written on from this one, and the one that is spelt most like it.
+    """The first name that begins with this one, and the one with the most similar spelling.
 
-    A name may go on from any of its words, its first above all: "he" means he-normal, "energy" means
-    hyperspherical-energy. Two of the letters must be there. Capitals make no difference.
+    Any word of a name may match, its first word before others: "he" finds he-normal, "energy" finds
+    hyperspherical-energy. At least two letters are needed. Upper and lower case count as the same.
     """
     wanted = name.strip().lower()
     words = {known: known.lower().replace("_", "-") for known in names}

@@ -21,7 +21,7 @@ from tinydiv.errors import UsageError
 
 @dataclass(frozen=True)
 class Context:
-    """What a layer can read about the pass: is it training, and which step (for masks)?"""
+    """What a layer can read about the pass: whether it is training, and which step it is (for masks)."""
 
     training: bool = False
     step: int = 0
@@ -45,7 +45,10 @@ class Layer:
     gradients: MutableMapping[str, Array]
 
     def spread(self, sizes: Sequence[int]) -> list["Layer"]:
-        """One copy of this layer per place where it stands in a network of these sizes."""
+        """One copy of this layer per place where it stands in a network of these sizes.
+
+        Raises UsageError for a layer number that does not exist.
+        """
         depths = [0] if self.place == "inputs" else list(range(len(sizes) - 2))
         if self.only is not None and self.place != "inputs":
             wrong = [l for l in self.only if l - 1 not in depths]
@@ -64,11 +67,12 @@ class Layer:
         return copies
 
     def attach(self, lead: tuple[int, ...], dtype: str) -> None:
-        """Learn the network's leading axes and dtype; running statistics are made here."""
+        """Called once with the network's leading axes and dtype; running statistics are made here."""
         self.lead, self.dtype = lead, dtype
 
     def seed(self, seeds: Sequence[int]) -> None:
-        """Take one seed per network, for layers that draw: Techniques hands over the run's."""
+        """Called with one seed per network, for layers that draw random numbers; Techniques passes
+        those of the run."""
 
     @property
     def tag(self) -> str:
@@ -86,7 +90,8 @@ class Layer:
         return {}
 
     def openness(self) -> Array | None:
-        """How far each neuron is open, (..., 1, H) from 0 to 1, for layers that shut some; else None."""
+        """How far each neuron is open, (..., 1, H) from 0 (output 0) to 1, for layers with gates; else
+        None."""
         return None
 
     def reset_parameters(self) -> None:
@@ -101,14 +106,14 @@ class Layer:
         raise NotImplementedError
 
     def fits(self, what: str, found: Array, like: Array) -> None:
-        """Raise UsageError where an array that this layer made has not the shape that it must have.
+        """Raise UsageError where an array that this layer returned has the wrong shape.
 
-        like: an array of that shape, None where nothing of the name is learned. Inputs that networks
-        share may come back as one per network.
+        like: an array of the right shape, None where the layer learns no parameter of that name. For
+        inputs that networks share, one result per network is right too.
         """
         if like is None:
-            known = ", ".join(f"d{key}" for key in self.shapes) or "nothing"
-            raise UsageError(f"{self.label} gave {what}, and what it learns has only: {known}")
+            known = ", ".join(f"d{key}" for key in self.shapes) or "none"
+            raise UsageError(f"{self.label} returned {what}, but its gradients are: {known}")
         has, wanted = getattr(found, "shape", None), like.shape
         shared = len(wanted) == 2 and has == (*self.lead, *wanted)
         if has != wanted and not shared:
@@ -118,15 +123,17 @@ class Layer:
             )
 
     def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
-        """W, b of a plain product that does the layer's work too, in evaluation mode.
+        """W, b of one product that includes what the layer computes in evaluation mode.
 
-        W, b belong to the product beside which the layer stands: the one before it for "before",
-        the one after it for "inputs" and "after".
+        W, b are those of the neighbouring product: the one that precedes the layer for "before", the one
+        that follows it for "inputs" and "after".
+
+        Raises UsageError if the layer cannot be folded.
         """
         raise UsageError(f"{self.label} cannot be folded into weights")
 
     def renew(self, chosen: Array, Z: Array) -> None:
-        """Forget what is remembered about chosen neurons (..., H): their weights were replaced.
+        """Reset the running statistics of chosen neurons (..., H), whose weights were replaced.
 
         Z (..., N, H): what arrives at this layer from the probe set, with the new weights.
         """
@@ -136,7 +143,7 @@ class Layer:
         return {}
 
     def load_state(self, state: dict[str, Array]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
 
     def __getstate__(self) -> dict[str, Any]:
         """For copies and pickles: all but the views, which the network makes anew (buffer.py)."""

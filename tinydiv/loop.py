@@ -28,11 +28,12 @@ from tinydiv.techniques import Technique, Techniques
 EVALUATION_ROWS = 2000
 """How many samples go through the network at once when it is evaluated."""
 EVALUATION_NUMBERS = 2**25
-"""How many numbers a layer may compute for that: of more networks, some are evaluated after the others."""
+"""How many numbers a layer may compute for that: with more networks, they are evaluated in several
+groups."""
 KEEP = ("last", "best")
 """Which weights a network has after training: of its last epoch, or of its best one."""
 PROBE_ROWS = 512
-"""Size of the fixed probe set, on which diversity is measured and interventions look."""
+"""Size of the fixed probe set, on which diversity is measured and interventions decide."""
 
 
 class DeviceData:
@@ -86,7 +87,7 @@ class DeviceData:
     def probe(self, rows: int = PROBE_ROWS) -> Array:
         """The fixed probe set, (rows, n_0): training samples, the same ones in every run.
 
-        From the training part, because interventions act on what they see here.
+        From the training part, because interventions decide by these samples.
         """
         return self.floats(self.train_x[self._probe_rows(rows)])
 
@@ -135,15 +136,15 @@ def weighted_batches(
 
     seeds: one number, the same batches X (B, n_0) for every network; or one per network, each with an
     order of its own, X (R, B, n_0). weights: how much the samples count in the loss, (B,) or (R, B), None
-    where all count alike. done: how many batches of this epoch to leave out, because a run that goes on
-    has seen them. Raises UsageError if a batch is larger than the training set.
+    where all count alike. done: how many batches of this epoch to leave out, because a resumed run has
+    used them already. Raises UsageError if a batch is larger than the training set.
     """
     n = data.n_train
     if not 1 <= batch_size <= n:
         raise UsageError(
             f"the batch size must lie between 1 and {n} (the training set), got {batch_size}"
         )
-    whose = None  # which of the orders is whose, where networks share a seed
+    whose = None  # which order each network uses, where networks share a seed
     if isinstance(seeds, SupportsInt):
         order = to_device(randomness.permutation(int(seeds), epoch, n))
     else:
@@ -164,7 +165,7 @@ def weighted_batches(
 
 @dataclass
 class Record:
-    """What one epoch left behind: plain Python numbers, lists over networks."""
+    """The results of one epoch: plain Python numbers, lists over networks."""
 
     epoch: int
     step: int
@@ -230,8 +231,8 @@ def listed(a: Array) -> list[float]:
 
 
 def check_fit(net: MLP, dataset: Dataset, loss: Loss) -> None:
-    """Raise UsageError where outputs, loss and targets do not belong together; a loss of the reader's own
-    is free in what it takes."""
+    """Raise UsageError where outputs, loss and targets do not fit together; a loss function of your own
+    may take anything."""
     K, classes, has = net.sizes[-1], dataset.n_classes, f"{dataset.name!r} has"
     loss = losses.without_softening(loss)
     if loss not in losses.LOSSES.values():
@@ -290,16 +291,16 @@ def evaluated_at_once(sizes: Sequence[int]) -> int:
 
 @dataclass
 class Loop:
-    """Where a run stands: all that a checkpoint needs beside weights, moments and technique state."""
+    """The progress of a run: all that a checkpoint needs beside weights, moments and technique state."""
 
     epoch: int = 0
     first_epoch: int = 0
-    """How many epochs the network had learned before this run: the shuffles go on from there."""
+    """How many epochs the network had trained before this run: the shuffles continue from there."""
     first_step: int = 0
-    """The same in steps: masks and other random numbers go on from there."""
+    """The same in steps: masks and other random numbers continue from there."""
     step: int = 0
     seconds: float = 0.0
-    """Time spent in the loop, over all the times that the run was taken up."""
+    """Time spent in the loop, over the first start and all resumptions."""
     records: list[Record] = field(default_factory=list)
     sum_loss: Array = None
     """The task's loss summed over this epoch's steps so far, per network; None between epochs."""
@@ -308,10 +309,10 @@ class Loop:
     between_steps: list[int] = field(default_factory=list)
     """Steps at which diversity was measured since the last record."""
     between: dict[str, list[Array]] = field(default_factory=dict)
-    """What was found, per network and still on the device: read when the next record is made."""
+    """The values, per network and still on the device: fetched when the next record is made."""
     best: dict[str, Array] = field(default_factory=dict)
-    """With keep="best", per network: epoch and loss of the best record so far, and everything that the
-    networks need to stand there again: theta, and the state of their layers."""
+    """With keep="best", per network: epoch and loss of the best record so far, and what restores the
+    networks to it: theta, and the state of their layers."""
 
 
 def best_state(net: MLP) -> dict[str, Array]:
@@ -323,9 +324,11 @@ def best_state(net: MLP) -> dict[str, Array]:
 
 
 def note_best(loop: Loop, net: MLP, validation_loss: Array) -> None:
-    """Keep the networks whose validation loss (...,) is the lowest so far, as they are now.
+    """Keep a copy of each network whose validation loss (...,) is its lowest so far.
 
     Each network has its own best epoch. NaN is never lower: a network that diverged keeps an epoch before.
+
+    Raises UsageError for a layer whose state all networks share.
     """
     now = best_state(net)
     shared = [key for key, value in now.items() if value.shape[: len(net.lead)] != net.lead]
@@ -358,7 +361,7 @@ def restore_best(loop: Loop, net: MLP) -> None:
 
 
 def read_between(loop: Loop, per_epoch: int) -> list[dict[str, float | list[float]]]:
-    """Fetch what was measured between two records, and begin to collect anew: one stop per metric."""
+    """Fetch what was measured between two records (one wait per metric), and empty the lists."""
     columns = {name: to_host(xp.stack(values)) for name, values in loop.between.items()}
     rows: list[dict[str, float | list[float]]] = [
         {"step": step, "epoch": step / per_epoch}
@@ -393,7 +396,7 @@ def train(
     """Train for some epochs and return one record per epoch; record 0 is the untrained network.
 
     seed: one number, all networks see the same batches in the same order; or one per network. A second
-    call on the same network goes on with the shuffles, masks and draws that follow.
+    call on the same network continues the sequence of shuffles, masks and draws.
     techniques: Techniques, or a list of specs such as ["decov:strength=0.1"].
     loss: None is cross-entropy for classes and squared-error for numbers to learn.
     schedule: a factor on the rate over all planned steps. metrics: names of diversity metrics, measured
@@ -403,14 +406,14 @@ def train(
     validation: the share of the training part that is held out, drawn from the seed's own stream (the
     first seed's, of several); records then hold its loss and accuracy. keep: "last", or "best": at the
     end every network gets the weights of its own record with the lowest validation loss.
-    on_step(step, total) and on_epoch(record) are called along the way. loop and guard: where to go on, at
-    any step (checkpoints).
+    on_step(step, total) and on_epoch(record) are called along the way. loop and guard: the state to resume
+    from, at any step (checkpoints).
 
     A network that diverges is frozen, its records are NaN, and diverged_step and diverged_layer hold
     where it happened; the others go on.
 
-    Raises UsageError for numbers that cannot be, and where network, data, optimizer, techniques and
-    loss do not belong together.
+    Raises UsageError for numbers out of range, and where network, data, optimizer, techniques and loss do
+    not fit together.
     """
     epochs = whole("epochs", epochs, 0)
     every = whole("every", every)
@@ -463,10 +466,10 @@ def train(
                 net, data.validation_x, data.validation_y, data, loss_function
             )
             judged = judged + held_out
-        guard.judge(judged, loop.step)
+        guard.before_record(judged, loop.step)
         if held_out is not None and keep == "best":
-            note_best(loop, net, guard.marked(held_out))
-        score, numbers = listed(guard.marked(found)), data.dataset.regression
+            note_best(loop, net, guard.nan_where_diverged(held_out))
+        score, numbers = listed(guard.nan_where_diverged(found)), data.dataset.regression
         diversity = measure(net, net.forward(probe), metrics, probe_labels)
         between = read_between(loop, per_epoch)
         loop.seconds = time.perf_counter() - began
@@ -475,17 +478,17 @@ def train(
             loop.step,
             loop.seconds,
             rate,
-            listed(guard.marked(train_loss)),
-            listed(guard.marked(test_loss)),
+            listed(guard.nan_where_diverged(train_loss)),
+            listed(guard.nan_where_diverged(test_loss)),
             [] if numbers else score,
-            {key: listed(guard.marked(value)) for key, value in diversity.items()},
-            {key: listed(guard.marked(value / steps)) for key, value in sums.items()},
+            {key: listed(guard.nan_where_diverged(value)) for key, value in diversity.items()},
+            {key: listed(guard.nan_where_diverged(value / steps)) for key, value in sums.items()},
             [int(v) for v in listed(guard.step)],
             [int(v) for v in listed(guard.layer)],
             between,
             score if numbers else [],
-            [] if held_out is None else listed(guard.marked(held_out)),
-            [] if held_score is None else listed(guard.marked(held_score)),
+            [] if held_out is None else listed(guard.nan_where_diverged(held_out)),
+            [] if held_score is None else listed(guard.nan_where_diverged(held_score)),
         )
 
     def add(new: Record) -> None:
@@ -515,10 +518,10 @@ def train(
                 # net.backward, with the gradients of penalties, edited by interventions
                 step = techniques.step(trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor)
                 techniques.backward(step)
-                guard.watch(trace, task_loss, loop.step)
+                guard.after_backward(trace, task_loss, loop.step)
                 optimizer.step(factor)
                 techniques.after_update(step)
-                guard.hold()
+                guard.after_update()
 
                 loop.sum_loss += task_loss
                 for name, value in step.penalties.items():
@@ -528,7 +531,7 @@ def train(
                     found = measure(net, net.forward(probe), metrics, probe_labels)
                     loop.between_steps.append(loop.step)
                     for name, value in found.items():
-                        loop.between.setdefault(name, []).append(guard.marked(value))
+                        loop.between.setdefault(name, []).append(guard.nan_where_diverged(value))
                 loop.seconds = time.perf_counter() - began
                 if on_step is not None:
                     on_step(loop.step, total)

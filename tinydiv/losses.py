@@ -34,7 +34,7 @@ def one_hot(targets: Array, outputs: Array | int) -> Array:
     if targets.shape[-len(wanted) :] != wanted or (integers and targets.ndim >= outputs.ndim):
         advice = ""
         if integers and targets.ndim > 1:
-            advice = ". Rows with a one are numbers: targets.astype(float)"
+            advice = ". One-hot rows must be floats: targets.astype(float)"
         elif not integers and targets.shape[-1:] == (N,) and targets.ndim < outputs.ndim:
             advice = ". Class numbers are whole: targets.astype(int)"
         raise UsageError(
@@ -55,14 +55,14 @@ def one_hot(targets: Array, outputs: Array | int) -> Array:
                 f"class numbers run from 0 to {K - 1} for {K} outputs, got {targets.min()} to "
                 f"{targets.max()}"
             )
-        # Labels of few classes can look like that by chance: those of a data set are int32 (loop.py)
-        # and are never rows, and rows that are made by hand are int64.
+        # With few classes, class numbers can look like one-hot rows by chance: those of a data set are
+        # int32 (loop.py) and never one-hot rows; one-hot rows that are made by hand are int64.
         can_be_rows = K > 4 or targets.dtype != "int32"
         if [*lead, N] == [*targets.shape] == [K, K] and can_be_rows and is_one_hot(targets):
             numbers = ", or targets.astype('int32') for class numbers" if K < 5 else ""
             raise UsageError(
                 f"integers of shape {targets.shape} are the class numbers of {N} samples for each of {K} "
-                f"networks, and these look like rows with a one: write targets.astype(float){numbers}"
+                f"networks, and these look like one-hot rows: write targets.astype(float){numbers}"
             )
     classes = xp.arange(K, dtype=targets.dtype)
     return (targets[..., None, :] == classes[:, None]).astype(outputs.dtype).mT
@@ -90,7 +90,7 @@ def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     dL/dlogits = (p sum_k y_nk - y) / N.
     """
     N = logits.shape[-2]
-    # Classes first, (..., K, N): to go through K long rows takes a fraction of the time of N short ones.
+    # Classes first, (..., K, N): K long rows take a fraction of the time of N short ones.
     Y, log_p = one_hot(targets, logits).mT, logits.mT.copy()
     log_p -= xp.max(log_p, axis=-2, keepdims=True)
     p = xp.exp(log_p)
@@ -133,8 +133,8 @@ def softened_cross_entropy(
 
 
 def binary_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """Binary cross-entropy: every output is a yes or a no, with a sigmoid of its own
-    (Solla, Levin and Fleisher, 1988).
+    """Binary cross-entropy: every output is a yes-or-no decision of its own, with its own sigmoid (Solla,
+    Levin and Fleisher, 1988).
 
     L = 1/N sum_nk [ max(z, 0) - z y + log(1 + e^-|z|) ]      no exp of a large number
     dL/dlogits = (sigmoid(z) - y) / N

@@ -1,4 +1,4 @@
-"""The network: forward and backward side by side, every gradient in the open. Read this file first.
+"""The network: forward and backward, each gradient in an array of its own. Read this file first.
 
 Notation: A[0] = X are the inputs, Z[l] = A[l] W[l] + b[l] the pre-activations, A[l+1] = f(Z[l]) the
 activations, Z[last] the outputs (logits). A leading `d` reads "gradient of the loss with respect to":
@@ -8,8 +8,8 @@ incoming weights of neuron h.
 The replica axis: with `replicas=R` every array carries a leading axis, W[l] is (R, n_l, n_{l+1}), and
 the same lines train R independent networks. X may be shared, (N, n_0), or one per network, (R, N, n_0).
 
-W, b, dW, db are views of two flat arrays, theta and dtheta (buffer.py). They are yours: print them,
-change them, assign to them.
+W, b, dW, db are views of two flat arrays, theta and dtheta (buffer.py). You may print them, change them
+and assign to them.
 """
 
 from collections.abc import Callable, Sequence
@@ -99,9 +99,10 @@ class MLP(Parameters):
             dW[l] = A[l]' dZ[l]             db[l] = sum over samples of dZ[l]
             dH = dZ[l] W[l]' + dA[l]        dZ[l-1] = dH * f'(Z[l-1])
 
-        dlogits (..., N, n_L): gradient with respect to the outputs. dA {l: (..., N, n_l)}: what
-        techniques add to the gradient with respect to A[l], which is dH in all. The pass is *linear* in
-        these upstream gradients: the task's part and each technique's part can be run apart, and add up.
+        dlogits (..., N, n_L): gradient with respect to the outputs. dA {l: (..., N, n_l)}: what techniques
+        add to the gradient with respect to A[l], whose total is dH. The pass is *linear* in these upstream
+        gradients: the task's part and each technique's part can be computed in separate passes, and their
+        results add up.
 
         accumulate: add to dtheta. to_inputs: also return the gradient with respect to X, one per network
         (R, N, n_0) even where X is shared.
@@ -148,7 +149,7 @@ class MLP(Parameters):
             raise UsageError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
         self.activation = activations.get(activation)
         self.dtype = dtype
-        self.epochs = self.steps = 0  # trained so far: a second train() draws what follows
+        self.epochs = self.steps = 0  # trained so far: where a second train() goes on
         if isinstance(layers, str) or not all(isinstance(layer, Layer) for layer in layers):
             raise UsageError(
                 f"layers are objects: write layers=layers_of(['batch-norm']), got {layers!r}"
@@ -200,15 +201,15 @@ class MLP(Parameters):
     def predict(self, X: Array) -> Array:
         """The class with the largest output, (..., N).
 
-        Bytes are taken for images as they are stored and scaled as in training, where the network comes
-        from tinydiv.load, which converts them.
+        In a network from tinydiv.load, bytes are read as stored images and scaled as in training.
         """
         if self.transform is not None and X.dtype == "uint8":
             X = self.transform(X)
         return xp.argmax(self.forward(X).logits, axis=-1)
 
     def part(self, start: int, stop: int) -> "MLP":
-        """Networks start to stop - 1 of many without layers between, in the same memory."""
+        """Networks start to stop - 1 of a replicated network without layers, as views of the same
+        memory."""
         some = MLP(self.sizes, self.activation, stop - start, self.dtype)
         some.lie_in(self.theta[start:stop], self.dtheta[start:stop])
         return some
@@ -247,9 +248,11 @@ class MLP(Parameters):
     def _check_upstream(self, trace: Trace, dlogits: Array, dA: dict[int, Array] | None) -> None:
         for l, upstream in {self.depth: dlogits, **(dA or {})}.items():
             if not 0 <= l <= self.depth:
-                raise UsageError(f"dA[{l}] names no activations: layers run from 0 to {self.depth}")
+                raise UsageError(
+                    f"no activations belong to dA[{l}]: layers run from 0 to {self.depth}"
+                )
             if l == self.depth and dA is not None and l in dA:
-                raise UsageError(f"dA[{l}] would be the outputs' gradient: add it to dlogits")
+                raise UsageError(f"dA[{l}] is the gradient at the outputs: add it to dlogits")
             if upstream.shape != trace.A[l].shape:
                 name = "dlogits" if l == self.depth else f"dA[{l}]"
                 raise UsageError(

@@ -1,10 +1,10 @@
 """Optimizers on the flat buffer: each is a few lines on theta, dtheta and arrays like them.
 
 The update of every optimizer is written once, as an elementwise function. On CuPy it is compiled into one
-kernel over the whole buffer (backend.fuse). On NumPy it runs as it stands, piece by piece: each line of it
+kernel over the whole buffer (backend.fuse). On NumPy it runs as it is written, piece by piece: each line
 is a pass over memory, and a piece stays in the cache from the first line to the last.
 
-A rate is one number, or one per network; a schedule's factor comes on top, step by step.
+A rate is one number, or one per network; a schedule multiplies it by a factor at every step.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Optimizer:
     default_weight_decay = 0.0
     moment_names: tuple[str, ...] = ()
     counts: tuple[str, ...] = ()
-    """Moments that exist only once something was forgotten."""
+    """Moments that exist only after `forget` was called."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Optimizer:
         self.paced: dict[str, float] = {}
 
     def release(self, block: str) -> None:
-        """Leave one block of theta ("W0") alone: a technique owns its update."""
+        """Stop updating one block of theta ("W0"), because a technique updates it."""
         piece = self.net.block(block)
         kept = []
         for start, stop in self.ranges:
@@ -102,7 +102,7 @@ class Optimizer:
     def rule(
         self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
     ) -> None:
-        """The optimizer's own lines, with the gradient g."""
+        """The optimizer's update, given the gradient g."""
         raise NotImplementedError
 
     def forget(self, block: str, mask: Array) -> None:
@@ -127,7 +127,7 @@ class Optimizer:
         return {"steps": self.steps, **self.moments}
 
     def load_state(self, state: dict[str, Array]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
         self.steps = int(state["steps"])
         for key in [*self.moments, *self.counts]:
             if key in state or key in self.moment_names:
@@ -139,7 +139,10 @@ class Optimizer:
 
 
 def per_network(net: MLP, value: float | Sequence[float], what: str) -> float | Array:
-    """One number as it is; one per network as a column (R, 1), so that it cannot meet another axis."""
+    """One number as it is; one per network as a column (R, 1), which broadcasts over the parameters.
+
+    Raises UsageError for another count, or a number that is negative or not finite.
+    """
     single = isinstance(value, Real)
     try:
         values = [float(v) for v in ([value] if single else value)]  # type: ignore[union-attr,arg-type]
@@ -154,13 +157,14 @@ def per_network(net: MLP, value: float | Sequence[float], what: str) -> float | 
             raise UsageError(f"{what} must be a finite number from 0 up, got {v}")
     if single or net.replicas is None:
         return values[0]
-    # A list stays a column even if all its numbers agree: the same network then takes the same rounding
-    # errors whatever the rates of the networks beside it.
+    # A list stays a column even if all its numbers are equal: a network then gets the same rounding errors
+    # whatever the rates of the other networks are.
     return to_device([[v] for v in values], dtype=net.dtype)
 
 
 def clip_factor(dtheta: Array, clip: float | Array) -> Array:
-    """What shortens a long gradient to the norm `clip` (Pascanu, Mikolov and Bengio, ICML 2013).
+    """The factor that shortens a long gradient to the norm `clip` (Pascanu, Mikolov and Bengio, ICML
+    2013).
 
         c = min(1, clip / (|g| + 1e-6)),   |g| = sqrt(sum g^2) over all weights of a network
 
@@ -173,7 +177,8 @@ def clip_factor(dtheta: Array, clip: float | Array) -> Array:
 
 
 def part_of(value: float | Array | None, pick: tuple[slice, ...]) -> float | Array | None:
-    """The part of a rate or a decay that belongs to one piece: numbers and shared columns have no parts.
+    """The part of a rate or a decay that belongs to one piece: a number or a column (R, 1) is the same for
+    all.
 
     value: a number, (R, 1), (P,) or (R, P).
     """

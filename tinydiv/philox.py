@@ -2,10 +2,10 @@
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
 turns a key and a counter into four random words, with no state in between. The key comes from the
-network's seed and the purpose, the counter is (element, step, layer, 0), and its last word counts on
-where the steps go beyond 2^32. So a mask depends on nothing but (seed, purpose, step, layer, element): it
-is the same on every backend, for one network or as one of a thousand, after a resume, and no step ever
-waits for the host.
+network's seed and the purpose, the counter is (element, step, layer, high bits of the step), whose last
+word is 0 below 2^32 steps. So a mask depends only on (seed, purpose, step, layer, element): a network gets
+the same one on every backend, alone or among a thousand, and after a resume, and no step waits for the
+host.
 
     one round:  hi0, lo0 = M0 * c0;  hi1, lo1 = M1 * c2
                 c  <-  (hi1 ^ c1 ^ k0,  lo1,  hi0 ^ c3 ^ k1,  lo0)
@@ -36,7 +36,8 @@ class Draws:
     """The random numbers of one network, or of R networks with a seed each, for one purpose.
 
     Every method takes the shape for *one* network and returns (R, *shape), or shape where there is one
-    network without a replica axis. `step` and `layer` choose the counter: equal arguments, equal numbers.
+    network without a replica axis. `step` and `layer` choose the counter: equal arguments give equal
+    numbers.
     """
 
     def __init__(self, seeds: Sequence[int], purpose: str, replicated: bool) -> None:
@@ -44,7 +45,7 @@ class Draws:
         keys = to_device([[int(w) for w in pair] for pair in words], dtype="uint64")
         self.key0, self.key1 = keys[:, :1], keys[:, 1:]  # (R, 1): one key per network
         self.replicated = replicated
-        self.first = 0  # steps of earlier trainings, after which these numbers go on
+        self.first = 0  # steps of earlier trainings: these numbers follow theirs
 
     def bits(self, shape: tuple[int, ...], step: int, layer: int = 0) -> Array:
         """Random 32-bit words (as uint32)."""

@@ -6,11 +6,11 @@ of these contiguous first (it copies), write a temporary when `out` is strided, 
 pointers when one side is shared by all replicas. cuBLAS needs none of that: for each operand it takes
 a transpose flag, a leading dimension and a stride from one matrix to the next (0 for a shared one).
 
-cuBLAS counts columns first. Read column by column, a row-major matrix is its own transpose, so the
-row-major product C = A B is computed as C' = B' A', and no operand has to move.
+cuBLAS stores matrices column by column. The memory of a row-major matrix, read column by column, is its
+transpose, so the row-major product C = A B is computed as C' = B' A' and no operand is copied.
 
-`plan` is pure arithmetic on shapes and strides. It is proven on machines without a GPU: the tests run
-its plans through a column-major product written out in loops.
+`plan` is pure arithmetic on shapes and strides. The tests check it without a GPU: they run its plans
+through a column-major product written out in loops.
 """
 
 from collections.abc import Callable
@@ -82,9 +82,9 @@ class StridedBatchedProduct:
     """matmul(a, b, out=None) for an array module, by its strided-batched product.
 
     Falls back to the module's own matmul for what cuBLAS cannot compute in one call: several leading
-    axes, integer types, empty arrays. Copies only operands whose entries lie in no matrix order.
-    How operands lie is worked out once for each layout: a step of training computes the same few products
-    over and over, and on a GPU the host's time is what a small network's step takes.
+    axes, integer types, empty arrays. Copies only operands that are neither row-major nor column-major.
+    The plan is computed once for each layout and kept: a training step repeats the same few products, and
+    on a GPU the host's time decides how long a small network's step takes.
     """
 
     def __init__(self, module: ModuleType, gemm: Gemm) -> None:
@@ -118,7 +118,7 @@ class StridedBatchedProduct:
             return self._plain(a, b, out)
         c = describe(result, batch)
         if c is None or c.transposed or (batch > 1 and c.stride == 0):
-            result[...] = self(a, b)  # an `out` that no product can write in place
+            result[...] = self(a, b)  # the product cannot be written into this `out` directly
             return result
         left, described_a = described_or_copied(self.module, a, batch)
         right, described_b = described_or_copied(self.module, b, batch)
@@ -151,7 +151,8 @@ def described_or_copied(module: ModuleType, a: Array, batch: int) -> tuple[Array
 
 
 def cublas_gemm(cupy: Array) -> Gemm:
-    """Run plans by cuBLAS through CuPy. Scalars lie on the host: no stop, no upload."""
+    """Run plans by cuBLAS through CuPy. Scalars stay on the host, so nothing is uploaded and nothing
+    waits."""
     import numpy
     from cupy.cuda import cublas, device
 

@@ -20,7 +20,10 @@ PURPOSES = ("start", "shuffle", "mask", "redraw", "noise", "split", "probe", "to
 
 
 def seed_sequence(seed: int, purpose: str) -> np.random.SeedSequence:
-    """The stream of one seed for one purpose: the child that SeedSequence(seed).spawn would give."""
+    """The stream of one seed for one purpose: the child that SeedSequence(seed).spawn would give.
+
+    Raises UsageError for a seed that is not a whole number from 0 up.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise UsageError(f"a seed is a whole number from 0 up, got {seed!r}")
     return np.random.SeedSequence(int(seed), spawn_key=(PURPOSES.index(purpose),))

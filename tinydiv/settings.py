@@ -55,9 +55,9 @@ def setting(
     """A setting with its default, how it is read, what is allowed, and one line of help.
 
     read: takes the text of a flag or the value of a TOML or JSON key; a technique's settings need none:
-    they are read by their type. low <= value <= high, value > above, choices. only: another setting and the
-    value of it with which this one has a meaning. checked: False where the gradient is exact at the
-    default alone; tinydiv.check then keeps to it. repeat: the flag may be given several times.
+    they are read by their type. low <= value <= high, value > above, choices. only: another setting, and
+    the value of it that this one needs to have an effect. checked: False where the gradient is exact only
+    at the default value, which tinydiv.check then uses. repeat: the flag may be given several times.
     """
     limits = {"low": low, "high": high, "above": above, "choices": choices, "only": only}
     limits["checked"] = checked
@@ -65,7 +65,7 @@ def setting(
     return dataclasses.field(default=default, metadata=limits | described)
 
 
-def in_a_line(thing: object) -> tuple[str, str]:
+def sentence_and_paper(thing: object) -> tuple[str, str]:
     """The first sentence of the docstring of a function or class, and the paper in its parentheses.
 
     "Covariance between hidden neurons (Cogswell et al., ICLR 2016)." gives the sentence without its full
@@ -136,7 +136,7 @@ def no_setting(owner: str, cls: type, key: str, declared: Iterable[str]) -> Usag
     if isinstance(value, bool | int | float | str):
         wanted = f"{key}: {type(value).__name__} = {value!r}"
         return UsageError(
-            f"{owner}'s `{key} = {value!r}` is no setting without its type: write `{wanted}`"
+            f"{owner}'s `{key} = {value!r}` needs a type to be a setting: write `{wanted}`"
         )
     names = list(declared)
     known = nearest(key, names) if names else "it has no settings of its own"
@@ -144,7 +144,7 @@ def no_setting(owner: str, cls: type, key: str, declared: Iterable[str]) -> Usag
 
 
 def check_fields(owner: str, made: object) -> None:
-    """Check the settings of something that was made in Python as those that are read from text.
+    """Check the settings of an object made in Python in the same way as those read from text.
 
     Raises UsageError with the same sentences. Other fields (such as a list) are left to the class.
     """
@@ -165,7 +165,7 @@ def check_fields(owner: str, made: object) -> None:
 
 
 def refuse_idle(owner: str, cls: type, given: set[str], values: Mapping[str, object]) -> None:
-    """Raise UsageError for a setting that was given and changes nothing beside the others' values."""
+    """Raise UsageError for a setting that was given but has no effect with the values of the others."""
     for field in dataclasses.fields(cls):
         only = field.metadata.get("only")
         if field.name in given and only and values[only[0]] != only[1]:
@@ -202,7 +202,7 @@ def read(what: str, kind: type, text: str) -> Value:
 
 
 def check(what: str, value: Value, limits: dict[str, Any]) -> None:
-    """Hold one value against its bounds. Raises UsageError with the bound that it breaks."""
+    """Compare one value with its bounds. Raises UsageError that names the bound that it exceeds."""
     if limits.get("choices") and value not in limits["choices"]:
         raise UsageError(f"{what} cannot be {value!r}: {nearest(str(value), limits['choices'])}")
     if isinstance(value, bool | str):
@@ -227,7 +227,7 @@ def flag(name: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as a sentence quotes it: never long, never with control characters."""
+    """A value as error messages quote it: shortened, and without control characters."""
     quoted = repr(value)
     return quoted if len(quoted) <= 60 else quoted[:57] + "..."
 
@@ -333,7 +333,10 @@ def maybe(read: Reader[T]) -> Reader[T | None]:
 
 
 def listed(what: str, value: object, separator: str) -> list[object]:
-    """Text taken apart at a separator ("" leaves it whole); a list as it is; a number alone."""
+    """Text taken apart at a separator ("" leaves it whole); a list as it is; a number alone.
+
+    Raises UsageError for an empty or a very long list.
+    """
     if isinstance(value, str):
         if len(value) > LONGEST_LIST:
             raise UsageError(f"{what} may have up to {LONGEST_LIST} characters, got {len(value)}")

@@ -1,10 +1,10 @@
-"""The blocks under most penalties: from dL/dR to activations, from dL/dG to weights, and logdet.
+"""Parts of most penalties: the chain rule from dL/dR to activations and dL/dG to weights, and logdet.
 
 R are Pearson correlations between neurons' activations, G cosines between their incoming weights.
-A penalty that is a function of R or G needs only its derivative M with respect to every entry; these
-blocks carry it on through the normalisation. M counts both orders of a pair: where each pair is meant
-once, fill M_ij for one order and leave M_ji zero. Below them stand distances, trees and scores that
-penalties and measures share.
+A penalty that is a function of R or G needs only its derivative M with respect to every entry; the chain
+rule through the normalisation is here. M counts both orders of a pair: where each pair counts once, fill
+M_ij for one order and leave M_ji zero. Distances, trees and scores that penalties and measures share
+follow below.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from tinydiv.backend import Array, matmul, xp
 
 ALIVE_STD = 1e-3
-"""A neuron whose standard deviation is below this is left out of correlations: it has none."""
+"""A neuron whose standard deviation is below this counts as constant and is left out of correlations."""
 FLOOR = 1e-6
-"""Added to squared distances: neurons closer than about .001 repel no harder."""
+"""Added to squared distances: below a distance of about .001 the repulsion grows no further."""
 FAR = 4.0
 """Stands for the distance to a neuron that is not alive; real ones lie in [0, 1]."""
 
@@ -65,10 +65,11 @@ class Correlations:
         return alive_pairs(self.alive)
 
     def debiased(self, mean: Array) -> tuple[Array, float]:
-        """A mean r^2 over pairs (...,) without what chance gives, and its slope by that mean.
+        """A mean r^2 over pairs (...,) without the part that chance gives, and its derivative by that
+        mean.
 
-        Independent neurons have E r^2 = b = 1/(N-1), so it becomes (mean - b) / (1 - b); where
-        there is no pair to measure the mean is 0, and stays so.
+        Independent neurons have E r^2 = b = 1/(N-1), so the result is (mean - b) / (1 - b); where there
+        are no pairs the mean is 0 and stays 0.
         """
         chance = 1 / max(self.Z.shape[-2] - 1, 2)
         some = xp.sum(self.alive, axis=(-2, -1)) > 1
@@ -91,18 +92,18 @@ class Correlations:
 
 
 def correlations(A: Array, eps: float = 1e-4) -> Correlations:
-    """Pearson correlations of activations A (..., N, H), with neurons that hardly move left out.
+    """Pearson correlations of activations A (..., N, H), without neurons that are nearly constant.
 
         C = A - mean;  s = sqrt(mean C^2 + eps);  Z = C / s;  R = Z'Z / N
 
     A neuron that is constant has no correlation: it is left out (its row and column are zero, its
-    gradient too) and can be counted through `alive`. It must never pass for an independent one.
+    gradient too) and can be counted through `alive`. It must not count as an independent neuron.
     """
     return correlations_of_centred(A - xp.mean(A, axis=-2, keepdims=True), A.shape[-2], eps)
 
 
 def correlations_of_centred(C: Array, N: int | Array, eps: float) -> Correlations:
-    """The same of C (..., N, H) that is centred already, by whatever means (such as those of each class).
+    """The same for C (..., N, H) that is centred already, for example by the mean of each class.
 
     N: how many samples count; rows of zeros (samples of other classes) may stand among them.
     """
@@ -120,7 +121,7 @@ class Cosines:
     G: Array
     """(..., H, H) cosines between the columns of W."""
     U: Array
-    """(..., D, H) columns of unit length; a column of zeros stays one."""
+    """(..., D, H) columns of unit length; a column of zeros stays zero."""
     n: Array
     """(..., 1, H) lengths of the columns."""
     alive: Array
@@ -172,8 +173,8 @@ def negative_logdet(S: Array, alive: Array, delta: float) -> tuple[Array, Array]
 def squared_distances(U: Array, sign: float) -> Array:
     """|u_i + sign u_j|^2 between unit columns of U (..., D, H) -> (..., H, H).
 
-    From differences, one shift of the columns at a time: the shortcut 2 + 2 sign cos loses in float32
-    all its digits where the distance is small, which is where it matters. The diagonal stays zero.
+    From differences, one shift of the columns at a time: in float32 the shorter 2 + 2 sign cos loses all
+    its digits where the distance is small, which is where it matters. The diagonal stays zero.
     """
     H = U.shape[-1]
     identity = xp.eye(H, dtype=U.dtype)
@@ -181,14 +182,14 @@ def squared_distances(U: Array, sign: float) -> Array:
     for shift in range(1, H // 2 + 1):
         square = xp.sum((U + sign * xp.roll(U, -shift, axis=-1)) ** 2, axis=-2)  # i with i + shift
         found = found + square[..., :, None] * xp.roll(identity, shift, axis=-1)
-    return xp.maximum(found, found.mT)  # each pair was met in one order, or in both
+    return xp.maximum(found, found.mT)  # each pair was computed in one order, or in both
 
 
 def minimum_spanning_tree(distance: Array, alive: Array) -> Array:
     """The edges of the shortest tree that joins all alive neurons, for every network at once.
 
-    Prim's way: begin at one neuron and add, H - 1 times, the neuron that is nearest to the tree. Each
-    addition is a handful of whole-array operations, and the host need not know which neuron it was.
+    Prim's algorithm: begin at one neuron and add, H - 1 times, the neuron that is nearest to the tree.
+    Each addition takes a few whole-array operations, and none of them waits for the device.
 
     distance (..., H, H) symmetric, alive (..., 1, H). Returns (..., H, H) with a one per edge, in one
     order of its two ends only: row, the neuron that joined; column, the one that it joined to.

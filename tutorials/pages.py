@@ -26,7 +26,7 @@ import re
 from pathlib import Path
 
 import tinydiv
-from tinydiv.settings import in_a_line
+from tinydiv.settings import sentence_and_paper
 from tinydiv.techniques import TECHNIQUES
 
 NOTE = re.compile(r"^> \*\*(?P<title>[^*\n]+)\*\*\n(?P<body>(?:>.*(?:\n|\Z))+)", re.MULTILINE)
@@ -107,7 +107,7 @@ def technique_table() -> str:
     rows = ["| name | what it does | class |", "|---|---|---|"]
     for name, cls in TECHNIQUES.items():
         place = f"{cls.__module__}.{cls.__name__}"
-        words = in_a_line(cls)[0].replace("|", "\\|")  # a bar would begin the next cell
+        words = sentence_and_paper(cls)[0].replace("|", "\\|")  # a bar would begin the next cell
         rows.append(f"| `{name}` | {words} | {{py:class}}`~{place}` |")
     return "\n".join(rows)
 

@@ -1,1 +1,1 @@
-"""How fast is a training step, beside what users would pick instead? python -m tinydiv.bench"""
+"""The time of a training step, compared with other libraries: python -m tinydiv.bench"""

@@ -1,13 +1,12 @@
-"""How fast is a training step, beside what users would pick instead? python -m tinydiv.bench
+"""The time of a training step, compared with other libraries: python -m tinydiv.bench
 
-Every contender does the same steps (job.py), and is first checked to give the same losses: a wrong step is
-no result. That is proven in float64, where 50 steps must agree, on a few of the networks; in float32, which
-is timed, for the first steps of all of them: the rounding of sums in another order grows from step to step
-and reaches 1e-3 after 50 although the work is the same. They are timed in turns, round after round, so that
-whatever else the machine does falls on all of them; the ratio of medians is the result, the quartiles tell
-how sure it is. Beside them stands the floor: what the products and one pass over the optimizer's arrays
-take on this machine, measured in the same run. The contenders are an extra:
-python -m pip install "tinydiv[bench]".
+Every contender takes the same steps (job.py), and its losses are first compared with tinydiv's: in
+float64, 50 steps must agree, for a few of the networks; in float32, which is timed, the first steps of all
+of them: there, sums in another order differ by rounding errors that grow from step to step and reach 1e-3
+after 50 steps of the same work. The contenders take turns, round after round, so that other load on the
+machine affects all of them; the result is the ratio of medians, and the quartiles show its spread. The
+floor is shown too: the time of the products and of one pass over the optimizer's arrays on this machine,
+measured in the same run. The contenders are an extra: python -m pip install "tinydiv[bench]".
 """
 
 import csv
@@ -42,7 +41,7 @@ Contenders: PyTorch, JAX and scikit-learn, python -m pip install "tinydiv[bench]
 AGREE = {"float64": (50, 1e-9), "float32": (5, 1e-4)}
 """By the type of the numbers: how many steps' losses must agree before a time is printed, how closely."""
 PROVEN = 4
-"""How many of the networks prove it in float64."""
+"""How many of the networks are compared in float64."""
 ROUND = 0.15
 """Seconds that a contender is timed in one round."""
 FLOOR = "floor"
@@ -67,7 +66,7 @@ class Timing:
 
 
 def agree(name: str, losses: Any, ours: Any) -> None:
-    """Raise RunError if a contender's losses (steps, R) are not ours."""
+    """Raise RunError if a contender's losses (steps, R) differ from tinydiv's."""
     import numpy as np
 
     _, rtol = AGREE[str(ours.dtype)]
@@ -79,7 +78,7 @@ def agree(name: str, losses: Any, ours: Any) -> None:
 
 
 def measure(steppers: dict[str, Any], replicas: int, rounds: int, seconds: float) -> list[Timing]:
-    """Time the contenders in turns; each takes as many steps in a round as fill so many seconds."""
+    """Time the contenders in turns; each takes as many steps in a round as fit into `seconds`."""
     counts = {}
     for name, one in steppers.items():
         one.steps(2)
@@ -91,17 +90,15 @@ def measure(steppers: dict[str, Any], replicas: int, rounds: int, seconds: float
     for _ in range(rounds):
         for name, one in steppers.items():
             began = time.perf_counter()
-            one.steps(
-                counts[name]
-            )  # whose losses come back to the host: nothing is left to wait for
+            one.steps(counts[name])  # the losses are on the host, so all work has finished
             took = time.perf_counter() - began
             found[name].append(took / counts[name] / replicas)
     return [Timing(name, replicas, values) for name, values in found.items()]
 
 
 class Floor:
-    """What no step can be faster than: its products at the rate of large ones, and one pass over the
-    optimizer's arrays, on all cores."""
+    """A lower bound on the time of a step: its products at the speed of large ones, and one pass over
+    the optimizer's arrays, on all cores."""
 
     def __init__(self, job: "Job", cores: int) -> None:
         import numpy as np
@@ -116,7 +113,7 @@ class Floor:
         self.passes = job.replicas * passes * job.parameters / (2 * len(self.arrays[0]))
 
     def steps(self, n: int) -> None:
-        """As long as n steps would take, by a sample of each part."""
+        """Take as long as n steps would, measured on a sample of each part."""
         import numpy as np
 
         (a, out), (one, other) = self.product, self.arrays
@@ -129,9 +126,9 @@ class Floor:
 
 
 def contenders(job: "Job", gpu: bool, quick: bool, names: Sequence[str] = ()) -> dict[str, Any]:
-    """Whoever can do the job, tinydiv first, with the losses of the first steps checked.
+    """The contenders that can do the job, tinydiv first, with the losses of the first steps checked.
 
-    names: only these. stderr says what is left out.
+    names: only these. What is left out is printed on stderr.
     """
     from tinydiv.bench.ours import ours
     from tinydiv.bench.peers import peers
@@ -148,7 +145,7 @@ def contenders(job: "Job", gpu: bool, quick: bool, names: Sequence[str] = ()) ->
         try:
             one = make()
             losses = one.steps(AGREE[job.dtype][0])
-        except Exception as error:  # a contender that cannot be had here is no fault of this one
+        except Exception as error:  # a contender that fails here must not stop the benchmark
             cli.print_message(PROG, f"{name} is left out: {type(error).__name__}: {error}"[:300])
             continue
         first = losses if first is None else first
@@ -164,7 +161,7 @@ def close(steppers: dict[str, Any]) -> None:
 
 
 def compare(job: "Job", rounds: int, gpu: bool, quick: bool) -> list[Timing]:
-    """tinydiv and whatever is installed, on the same job, after each proved that it does the same."""
+    """tinydiv and what is installed, on the same job, after the losses of each were compared."""
     from tinydiv.runs.processes import cores
 
     proof = replace(job, dtype="float64", replicas=min(job.replicas, PROVEN))
@@ -185,7 +182,7 @@ def compare(job: "Job", rounds: int, gpu: bool, quick: bool) -> list[Timing]:
 def technique_costs(rounds: int) -> list[Timing]:
     """One network's step with each built-in technique in turn, beside the plain one.
 
-    A technique that one network alone cannot have (consensus) is left out, and stderr says so.
+    A technique that needs several networks (consensus) is left out, with a message on stderr.
     """
     from tinydiv.bench.job import Job
     from tinydiv.bench.ours import Ours
@@ -202,7 +199,7 @@ def technique_costs(rounds: int) -> list[Timing]:
 
 
 def table(timings: Sequence[Timing], base: str) -> str:
-    """Lines with microseconds per step and network, quartiles, and the ratio to one of them."""
+    """Lines with microseconds per step and network, quartiles, and the ratio to the line `base`."""
     reference = next(t for t in timings if t.name == base)
     width = max(len(t.name) for t in timings)
     lines = [f"{'':{width}}  us/step/network  (quartiles)      time / {base}"]
@@ -302,7 +299,7 @@ def parser() -> cli.Parser:
 
 @cli.main(PROG)
 def main(argv: Sequence[str]) -> None:
-    """Time what was asked for and print it."""
+    """Time what the flags choose and print it."""
     options = parser().parse(argv)
     jobs, rounds = read(options)
     from tinydiv import backend
@@ -324,7 +321,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def read(options: Namespace) -> "tuple[Callable[[], list[Job]], int]":
-    """The jobs that the flags ask for, and the rounds. Raises UsageError for what cannot be."""
+    """The jobs that the flags choose, and the rounds. Raises UsageError for wrong values."""
     each = whole(1, 100_000)
     replicas = list(dict.fromkeys(each("--replicas", text) for text in options.replicas))
     rounds = whole(3, 100_000)("--rounds", options.rounds)  # fewer have no quartiles

@@ -16,13 +16,13 @@ from tinydiv.mlp import MLP
 
 Floats = npt.NDArray[np.floating]
 IMAGES = 4096
-"""How many images the set has: so many that a step's are not in the cache any more when they come again."""
+"""How many images the set has: enough that an image has left the cache before it is used again."""
 RATES = {"adam": 1e-3, "sgd": 0.1}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One line of the table: how many networks, of which sizes, trained how."""
+    """One line of the table: number and sizes of the networks, and how they are trained."""
 
     replicas: int
     sizes: tuple[int, ...] = (784, 16, 10)
@@ -31,7 +31,7 @@ class Job:
     technique: str = ""
     """One that acts in every step, at its usual settings; "" for none."""
     dtype: str = "float32"
-    """Of the arithmetic. What is timed is float32; float64 is for proving that the work is the same."""
+    """Of the arithmetic. Times are of float32; float64 is used to compare the losses."""
 
     @property
     def rate(self) -> float:
@@ -40,7 +40,7 @@ class Job:
 
     @cached_property
     def images(self) -> npt.NDArray[np.uint8]:
-        """(IMAGES, n_0) bytes of which a fifth is lit, as in pictures of clothes and digits."""
+        """(IMAGES, n_0) bytes of which a fifth is not 0, as in pictures of clothes and digits."""
         rng = np.random.default_rng(0)
         shape = (IMAGES, self.sizes[0])
         return (rng.integers(1, 256, shape) * (rng.random(shape) < 0.2)).astype(np.uint8)
@@ -52,7 +52,7 @@ class Job:
 
     @cached_property
     def order(self) -> npt.NDArray[np.int64]:
-        """(steps, batch): which images each step takes; after the last step the first comes again."""
+        """(steps, batch): which images each step takes; after the last step the first one is repeated."""
         rows = np.random.default_rng(2).permutation(IMAGES)
         steps = IMAGES // self.batch
         return rows[: steps * self.batch].reshape(steps, self.batch)

@@ -1,4 +1,4 @@
-"""The work in tinydiv: the learner's loop, in this process, or many networks in one process per core."""
+"""The job in tinydiv: the training loop in this process, or many networks in one process per core."""
 
 import multiprocessing
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ class Ours:
         )
 
     def steps(self, n: int) -> Floats:
-        """The learner's loop of the README."""
+        """The training loop by hand, as in tinydiv/README.md."""
         net, techniques, losses = self.net, self.techniques, []
         for _ in range(n):
             rows = self.order[self.at % len(self.order)]
@@ -96,7 +96,8 @@ class InProcesses:
 
 
 def serve(line: Connection, job: Job, blocks: list[range]) -> None:
-    """The work of a process: take as many steps as it is sent, until the connection is closed."""
+    """The loop of a process: take as many steps as each message requests, until the connection is
+    closed."""
     backend.use("numpy")
     mine = [Ours(job, block) for block in blocks]
     empty = np.zeros((0, 0), dtype=np.float32)

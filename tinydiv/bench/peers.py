@@ -1,7 +1,7 @@
 """The same work in PyTorch, JAX and scikit-learn, as their users would write it for speed.
 
 Each class is imported with its framework only when it is timed. Many networks are batched products or the
-framework's own vmap; threads are the framework's own choice, that is all cores.
+framework's own vmap; threads are the framework's default, which is all cores.
 """
 
 import itertools
@@ -98,8 +98,8 @@ class Torch:
 class Jax:
     """jit of a lax.scan over the steps, vmap over many networks; the update is written out.
 
-    What made it faster here: class numbers as one-hot rows, the state given away to the next call
-    (donated), four steps unrolled in the loop, no vmap for one network.
+    What made it faster here: class numbers as one-hot rows, the state donated to the next call, four steps
+    unrolled in the loop, no vmap for one network.
     """
 
     def __init__(self, job: Job) -> None:
@@ -177,7 +177,7 @@ class ScikitLearn:
             nesterovs_momentum=False,
             epsilon=self.epsilon(1),
         )
-        self.steps(1)  # makes the arrays that the start goes into
+        self.steps(1)  # makes the arrays into which the start is copied
         W, b = job.start
         self.net.coefs_, self.net.intercepts_ = (
             [w[0].copy() for w in W],
@@ -208,7 +208,8 @@ class ScikitLearn:
 
 
 def peers(job: Job, gpu: bool, quick: bool) -> dict[str, Callable[[], Any]]:
-    """Whatever is installed and can do the job, by name. quick: without what compiles for long."""
+    """The frameworks that are installed and can do the job, by name. quick: without those that compile
+    for long."""
     found: dict[str, Callable[[], Any]] = {}
     if find_spec("torch"):
         kinds = ["eager", "fused"]

@@ -1,4 +1,4 @@
-"""Is every gradient right, and if not, how is it wrong? python -m tinydiv.check
+"""Check whether every gradient is right, and describe what is wrong: python -m tinydiv.check
 
 Every gradient of the network, of each activation, loss and technique is compared with numerical
 derivatives in float64. judge.py defines the verdicts, numeric.py measures the derivatives.
@@ -20,10 +20,10 @@ examples:
   python -m tinydiv.check --only decov           one technique, activation or loss, or the network
   python -m tinydiv.check --only penalties       a group: network, activations, losses, penalties,
                                                  layers, interventions
-  python -m tinydiv.check mine.py                whatever the file defines that has a gradient
+  python -m tinydiv.check mine.py                everything in the file that has a gradient
   python -m tinydiv.check mine.py:Mine --json    one class in it, as JSON on stdout
   python -m tinydiv.check mine.py:Mine:form=b,power=3
-                                                 with these settings alone; without any, all choices are
+                                                 with these settings only; without any, all choices are
                                                  checked, and every number at a second value
 
 what a file may define (any number of these; what it imports is not checked):
@@ -82,7 +82,7 @@ def check(options: argparse.Namespace, seed: int) -> int:
     suite.chosen(options.only)  # an unknown name is refused before the first check
     backend.use(options.backend)
 
-    heading = [HEADER]  # printed above the first result, so not where all is refused
+    heading = [HEADER]  # printed above the first result, so not before an error
 
     def show(subject: str, report: Report) -> None:
         if options.json:

@@ -1,9 +1,9 @@
-"""The doctor: not "mismatch", but how a gradient is wrong, in words.
+"""The doctor: describes in words how a gradient is wrong.
 
-Each pattern (patterns.py) compares the hand-written and the measured array of a gradient: is the one
-twice the other? its transpose? right but for a constant along the samples? The first pattern that explains
-*every* entry names the fault. If none does, the largest difference is shown. Entries at a kink are left out
-of every comparison.
+Each pattern (patterns.py) compares the hand-written and the measured array of a gradient: is one twice the
+other? its transpose? right except for a constant along the samples? The first pattern that explains
+*every* entry names the fault. If none does, the largest difference is shown. Entries at a kink are left
+out of every comparison.
 
 A fault near the outputs makes everything below it wrong, since the gradient comes down from there. So a
 known fault that explains several arrays at once (variants.py computes what it would give) is tried before
@@ -19,7 +19,7 @@ from tinydiv.backend import Array
 from tinydiv.check.evidence import Evidence, Facts, Finding
 from tinydiv.check.patterns import PATTERNS, elsewhere
 
-OWN_ROOM = Path(__file__).parent  # lines of the checker itself: the fault lies in the checked code
+OWN_ROOM = Path(__file__).parent  # lines of the checker itself, which are not the fault
 
 
 def diagnose(evidence: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
@@ -59,7 +59,7 @@ def common_cause(wrong: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
 
 
 def shape_finding(name: str, analytic: Array, x: Array) -> Finding:
-    """What is wrong with a gradient's shape, or that it is no array at all."""
+    """What is wrong with a gradient's shape, or that it is not an array."""
     shape = getattr(analytic, "shape", None)
     if shape is None:
         return Finding("shape", f"is a {type(analytic).__name__}, not an array of shape {x.shape}")
@@ -87,12 +87,12 @@ def raised_finding(error: BaseException) -> Finding:
         if min(len(given), len(wanted)) > 1 and wanted[-2] == 1 < given[-2]:
             return Finding(
                 "bias-not-summed",
-                f"{words}: {given[-2]} rows, one per sample, where one row belongs; the gradient of "
+                f"{words}: {given[-2]} rows, one per sample, in place of one row; the gradient of "
                 "a bias is summed over the samples",
             )
     if isinstance(error, NotImplementedError):
         missing = theirs[-1].name if theirs else "a function"
         return Finding("raised", f"{missing} is not filled in")
     if "matmul" in message and "mismatch" in message:
-        words += ": is a transpose missing, or one too many?"
+        words += ": is a transpose missing, or is there one too many?"
     return Finding("raised", words)

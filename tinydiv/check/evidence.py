@@ -27,7 +27,7 @@ class Facts:
     samples: int = 0
     """N, the batch size."""
     sizes: Mapping[str, int] = field(default_factory=dict)
-    """Other sizes that a factor could be, by what they are: {"the number of neurons": 4}."""
+    """Other sizes that a factor could equal, by their names: {"the number of neurons": 4}."""
     rows: Mapping[str, str] = field(default_factory=dict)
     """What the rows (axis -2) of an array are: "samples" or "inputs"."""
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -37,15 +37,16 @@ class Facts:
     lead: bool = False
     """Do the arrays carry a leading axis of networks?"""
     strengths: np.ndarray | None = None
-    """One strength per network, (R,), or that of a lone network, (1,): where a penalty's is in question."""
+    """One strength per network, (R,), or that of a single network, (1,): for the gradients of a
+    penalty."""
     off: Mapping[str, np.ndarray] = field(default_factory=dict)
     """Where neurons are off, for arrays that are laid out as activations."""
     extras: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    """Other arrays of the same shape that may have been added by mistake, by array and by what they are."""
+    """Other arrays of the same shape that may have been added by mistake, by array and by their names."""
     task: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """The part of each gradient that is not in question: the task's own, beside a penalty's."""
+    """The part of each gradient that is not checked: the task's own, beside a penalty's."""
     before: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """What stood in the arrays before they were filled."""
+    """The content of the arrays before they were filled."""
     parts: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     """What each upstream gradient gives on its own, by array and by its name (dlogits, dA[1], ...)."""
     variants: Sequence[tuple[Finding, Mapping[str, np.ndarray]]] = ()
@@ -70,7 +71,7 @@ class Evidence:
         return float(max(np.abs(self.a).max(initial=0), np.abs(self.n).max(initial=0)))
 
     def same(self, p: np.ndarray, q: np.ndarray) -> bool:
-        """Are two arrays equal, kinks apart, to what can be measured?"""
+        """Whether two arrays are equal, except at kinks, up to the errors of measurement."""
         if p.shape != q.shape:
             return False
         p, q = p[~self.kinks], q[~self.kinks]

@@ -1,7 +1,7 @@
-"""A reader's own intervention has no gradient to compare. It is run for a few steps of training instead.
+"""A user's own intervention has no gradient to compare. It is run for a few steps of training instead.
 
-Checked: does it raise, do all numbers stay finite, do the arrays keep their shapes, and does each of
-several networks get what it would get alone? The text in `invariant` cannot be tested here.
+Checked: it raises no error, all numbers stay finite, the arrays keep their shapes, and each of several
+networks ends as it would alone. The text in `invariant` cannot be tested here.
 """
 
 from tinydiv.backend import Array, xp
@@ -30,7 +30,7 @@ def failure_in_training(cls: type[Intervention], seed: int, settings: dict[str, 
         alone = [trained(cls(**settings), seed, None, r) for r in range(SHAPE.replicas or 0)]
     except (UsageError, RunError):
         raise
-    except Exception as error:  # the reader's own code may do anything
+    except Exception as error:  # the user's own code may raise anything
         return raised_finding(error).words
     for r, theta in enumerate(alone):
         gap = float(xp.max(abs(together[r] - theta)))

@@ -3,13 +3,13 @@
 Verdicts about one array:
 
     right       agrees with the numerical derivative
-    no effect   zero, and rightly so: moving the array far does not change the value (a bias before
+    no effect   correctly zero: moving the array far does not change the value (a bias before
                 batch norm); accepted only beside other arrays that are right
     wrong       disagrees; doctor.py describes how
     zero        all zeros on both sides: proves nothing (an inactive hinge, dead neurons), and fails
     kink        every entry lies at a kink: proves nothing, and fails
     nan         not finite
-    error       could not be computed: the code raised, or gave something of another shape
+    error       could not be computed: the code raised an error, or the shape is wrong
     noisy       the value changes between two calls at the same point, so it has no derivative
 """
 
@@ -42,7 +42,7 @@ ENTRIES = 30
 """Arrays up to this size are measured entry by entry, larger ones along random directions."""
 DIRECTIONS = 3
 LARGEST = 4000
-"""A wrong gradient with more entries than this is not measured entry by entry for the doctor."""
+"""For a wrong gradient with more entries than this, the doctor does not measure every entry."""
 
 PASSING = ("right", "no effect")
 
@@ -63,10 +63,10 @@ class Case:
     facts: Callable[[Point, Sequence[Array]], Facts] = lambda point, weights: Facts()
     """Facts for the doctor; computed only where something is wrong."""
     divided: bool = False
-    """Can the cotangents be divided out of the gradients? They can where the output is one value, or one
+    """Whether the cotangents can be divided out of the gradients: where the output is one value, or one
     per network, or one per entry of the array. The doctor then shows the numbers of the code itself."""
     variant: str = ""
-    """The settings, in words: a point that proves nothing needs another one with the same settings."""
+    """The settings, in words: if a point proves nothing, another point with these settings must."""
 
 
 @dataclass
@@ -92,11 +92,11 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """The verdict as a reader sees it."""
+        """The verdict in words."""
         if self.finding is not None:
             return self.finding.words
         if self.status == "no effect":
-            return "zero, rightly: it has no effect"
+            return "correctly zero: it has no effect"
         some = f"; {self.at_kink} of {self.entries} entries are at a kink" if self.at_kink else ""
         return self.status + some
 
@@ -104,7 +104,7 @@ class Verdict:
 def judge(
     case: Case, seed: int = 0, known: Container[str] = (), doctor: bool = True
 ) -> list[Verdict]:
-    """Check every array of a case. Never raises for what the checked code does wrong.
+    """Check every array of a case. Errors in the checked code become verdicts.
 
     known: arrays whose fault was named at another point: here they are only reported as wrong.
     doctor: whether to find out *how* a gradient is wrong.
@@ -129,8 +129,8 @@ def _judge(case: Case, seed: int, known: Container[str], doctor: bool) -> list[V
         return []
 
     try:
-        # The code runs at another point first, and once more in between: a gradient that was kept from
-        # an earlier call is then found to be wrong.
+        # The code runs at another point first, and once more in between, so that a gradient kept from an
+        # earlier call is found to be wrong.
         _at_another_point(case, seed)
         before = {name: x.copy() for name, x in case.point.items()}
         outputs = case.function(case.point)
@@ -250,7 +250,7 @@ SMOOTH = 3e-9
 
 
 def _unusable(case: Case, name: str, analytic: Array, x: Array) -> Verdict | None:
-    """A gradient that cannot be compared: not there, of another shape, not finite."""
+    """A gradient that cannot be compared: missing, of another shape, or not finite."""
     if analytic is None:
         finding = Finding("missing", f"no gradient for {name} was given")
         return Verdict(case, f"d{name}", "error", finding=finding, entries=x.size)
@@ -266,11 +266,11 @@ def _unusable(case: Case, name: str, analytic: Array, x: Array) -> Verdict | Non
 
 KEPT = Finding(
     "kept",
-    "this is the gradient at the point of the call before: it was kept, and must be computed anew",
+    "this is the gradient at the point of the call before: it was kept, and must be computed again",
 )
 FLOAT32 = Finding(
     "float32",
-    "float32 inside: rounded to 7 digits on the way, where everything here is float64; look for astype, "
+    "float32 inside: rounded to 7 digits in between, although everything here is float64; look for astype, "
     "dtype= or an array that was made in float32",
 )
 VALUE_FLOAT32 = (
@@ -291,7 +291,7 @@ RANDOM = Finding(
 def _measured(
     case: Case, probe: Probe, analytic: Array, seed: int, known: Container[str]
 ) -> Verdict:
-    """Compare one array with the numerical derivative, and with the complex step where it can be had."""
+    """Compare one array with the numerical derivative, and with the complex step where that works."""
     size = probe.x.size
     if size <= ENTRIES:
         verdict = _compared(case, probe, analytic, directions(probe.x))
@@ -309,7 +309,7 @@ def _measured(
 def _compared(
     case: Case, probe: Probe, analytic: Array, ways: list[Array], quick: bool = False
 ) -> Verdict:
-    """quick: one direction that disagrees is enough, since every entry will be looked at then."""
+    """quick: one direction that disagrees is enough, because every entry is then measured."""
     name = f"d{probe.name}"
     expected = along(analytic, ways)
     found = slopes(probe, ways, expected, TOLERANCE, quick)
@@ -327,7 +327,7 @@ def _compared(
 
 
 def _ratio(expected: list[float], found: Slopes) -> float | None:
-    """f, where what is expected is f times what was measured along every direction."""
+    """f, where the expected derivative is f times the measured one along every direction."""
     pairs = [
         (e, v) for e, v, kink in zip(expected, found.values, found.kinks, strict=False) if not kink
     ]
@@ -366,7 +366,7 @@ def _against_complex_step(
     verdict: Verdict, probe: Probe, expected: list[float], found: Slopes, ways: list[Array]
 ) -> None:
     """A right gradient must also agree with the complex step, to the last digits, where there is one:
-    where the code takes complex numbers and computes an analytic function of them (abs is none)."""
+    where the code takes complex numbers and computes an analytic function of them (abs is not)."""
     smooth = [i for i, kink in enumerate(found.kinks) if not kink]
     exact = complex_step(probe, [ways[i] for i in smooth])
     if exact is None:
@@ -397,7 +397,7 @@ ZERO = Finding(
 
 
 def _zeros(verdicts: list[Verdict], probes: dict[str, Probe]) -> None:
-    """A gradient of zeros is right only if the array has no effect at all, near or far."""
+    """A gradient of zeros is right only if the array has no effect at all, also far from the point."""
     others = any(v.status in ("right", "wrong") for v in verdicts)
     for v in verdicts:
         if v.status != "zero":
@@ -409,7 +409,7 @@ def _zeros(verdicts: list[Verdict], probes: dict[str, Probe]) -> None:
 
 
 def _has_no_effect(probe: Probe) -> bool:
-    """Move the array far, several times: do the outputs stay?"""
+    """Whether the outputs stay the same when the array is moved far, several times."""
     for i, far in enumerate((1.0, -3.0, 10.0)):
         (v,) = random_directions(probe.x, 1, seed=i)
         moved = probe.at(v * probe.x.size**0.5, far)

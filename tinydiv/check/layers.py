@@ -1,4 +1,4 @@
-"""What a layer must do beside its gradient: evaluation, folding, running statistics, its state.
+"""What a layer must do besides its gradient: evaluation, folding, running statistics, its state.
 
 A gradient can be right while evaluation uses the statistics of the batch, or while a running variance is
 never updated. Each requirement is checked on a small network with the layer in it.
@@ -43,7 +43,7 @@ def broken_promise(cls: type[LayerTechnique], seed: int, settings: dict[str, obj
 
 
 def statistics(net: MLP, x: Array) -> str:
-    """Do running statistics converge to those of a batch that is repeated?"""
+    """Check that running statistics converge to those of a batch that is repeated."""
     memory = Memory(*net.layers)
     if not memory.kept:
         return ""
@@ -52,7 +52,8 @@ def statistics(net: MLP, x: Array) -> str:
         trained = net.forward(x, Context(training=True, step=number)).logits
     if far(first, trained) or far(second, trained):
         return ""  # random, or changed by each pass: there is no output to compare with
-    if far(net.forward(x).logits, trained, 0.1):  # N for N - 1 in a variance is one in eighty
+    # A tenth, because N in place of N - 1 in a variance changes it by one in eighty.
+    if far(net.forward(x).logits, trained, 0.1):
         return (
             f"after {PASSES} training passes on one batch, evaluation differs from training by more than "
             "a tenth: a running mean or variance is not updated, or not used"
@@ -66,5 +67,5 @@ def network(cls: type[LayerTechnique], seed: int, settings: dict[str, object]) -
 
 
 def far(a: Array, b: Array, share: float = 1e-9) -> bool:
-    """Do two arrays differ by more than a share of the largest entry?"""
+    """Whether two arrays differ by more than a share of the largest entry."""
     return not float(xp.max(abs(a - b))) <= share * float(xp.max(abs(b)))

@@ -69,7 +69,7 @@ def network_case(
     so its gradient is what backward gives for random upstream gradients.
 
     A backward that takes no dA is checked with dlogits alone, and dX is not checked of one without
-    to_inputs. dtheta holds other numbers before, so that a block that is left out shows.
+    to_inputs. dtheta is filled with other numbers first, so that a block that is left out is found.
     scale: of the inputs.
     """
     back: Backward = backward or type(net).backward
@@ -114,7 +114,7 @@ def network_case(
         return found
 
     def fill(net: MLP) -> Array:
-        """Numbers that no gradient should hold afterwards."""
+        """Numbers that must not be in any gradient afterwards."""
         net.dtheta[...] = points.numbers(*net.theta.shape, seed=seed + 5)
         return net.dtheta.copy()
 

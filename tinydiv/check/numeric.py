@@ -14,7 +14,7 @@ order,
 with h = 2e-4 of the size of x: for a smooth function both errors are then near 1e-12. Where D disagrees
 with what is expected, a sequence of smaller steps decides, by how far its own results agree and not by
 what is expected: two steps on the same side of a kink agree, across a kink they do not. At a kink itself
-the slopes to the left and to the right stay apart however small the step.
+the slopes to the left and to the right differ for every step, however small.
 """
 
 import math
@@ -39,13 +39,13 @@ TINY_STEPS = (1e-5, 1e-6)
 
 @dataclass
 class Slopes:
-    """Derivatives along several directions, how sure each is, and which have a kink at the point."""
+    """Derivatives along several directions, their uncertainties, and which have a kink at the point."""
 
     values: list[float] = field(default_factory=list)
     doubts: list[float] = field(default_factory=list)
     kinks: list[bool] = field(default_factory=list)
     stopped: bool = False
-    """Was the last one the first that disagreed, and were the others left out?"""
+    """True where the last direction disagreed and the others were left out."""
 
 
 def cotangents(outputs: Sequence[Array], seed: int) -> list[Array]:
@@ -72,8 +72,8 @@ class Probe:
         self.middle = function(point)
         size = sum(float(xp.sum(abs(w * f))) for w, f in zip(weights, self.middle, strict=True))
         self.floor = 5e-11 * size / self.unit
-        """The derivative that rounding alone can produce: 50 times eps |F| / h. It is more where F comes
-        from much larger numbers that cancel: `rounding` measures it."""
+        """The derivative that rounding errors can produce: 50 times eps |F| / h. It is larger where F
+        is a difference of much larger numbers: `rounding` measures that."""
         self._rounding: float | None = None
 
     def _unit(self) -> float:
@@ -82,7 +82,7 @@ class Probe:
         return min(max(math.sqrt(square), 1e-3), 1e3)
 
     def rounding(self) -> float:
-        """`floor` from F itself: how far it jumps between points that are 1e-12 apart."""
+        """The same measured on F: how much it changes between points that are 1e-12 apart."""
         if self._rounding is None:
             jumps = [self.floor]
             for v in random_directions(self.x, 4, seed=1):
@@ -109,14 +109,14 @@ class Probe:
         return self._weighted(v, step, {1: 2 / 3, -1: -2 / 3, 2: -1 / 12, -2: 1 / 12})
 
     def left_and_right(self, v: Array, step: float) -> tuple[float, float]:
-        """The slope that leads to x and the slope that leads on from it, of second order."""
+        """The slopes to the left and to the right of x, of second order."""
         left = self._weighted(v, step, {0: 1.5, -1: -2.0, -2: 0.5})
         right = self._weighted(v, step, {0: -1.5, 1: 2.0, 2: -0.5})
         return left, right
 
     def settled(self, v: Array) -> tuple[float, float]:
-        """The derivative where two neighbouring steps agree best, and its uncertainty: their difference,
-        and what rounding does at that step."""
+        """The derivative where two neighbouring steps agree best, and its uncertainty: their difference
+        plus the rounding error at that step."""
         found = [self.central(v, step) for step in LADDER]
         best = (found[0], math.inf)
         for (one, other), step in zip(pairwise(found), LADDER[1:], strict=True):
@@ -126,7 +126,7 @@ class Probe:
         return best
 
     def kink(self, v: Array, mismatch: float) -> bool:
-        """Do the slopes to both sides differ, and stay apart as the step shrinks?
+        """Whether the slopes to both sides differ, and still differ as the step shrinks.
 
         A smooth function's come together: at a tenth of the step they are a hundred times closer. At a
         kink their gap stays, at a jump of the value it grows tenfold. Gaps far below the mismatch
@@ -140,7 +140,7 @@ class Probe:
         return narrow > max(1e-3 * mismatch, noise) and 0.05 < wide / narrow < 2.0
 
     def measure(self, v: Array, expected: float, allowed: float) -> tuple[float, float, bool]:
-        """The derivative along v, how sure it is, and whether the point is a kink along v."""
+        """The derivative along v, its uncertainty, and whether the point is a kink along v."""
         slope, doubt = self.central(v, STEP), 0.0
         close = self.floor + 0.01 * (allowed - self.floor)
         if abs(slope - expected) <= close:
@@ -203,7 +203,7 @@ def complex_step(probe: Probe, directions: Sequence[Array]) -> list[float] | Non
     """Im F(x + i h v) / h with h = 1e-20: no subtraction, so exact to the last digits.
 
     None where the code does not take complex numbers (eigenvectors, stacked comparisons, float()), which
-    is no fault.
+    is not an error.
     """
     h = 1e-20
     found = []

@@ -1,4 +1,4 @@
-"""A reader's own file: whatever it defines that has a gradient is found and checked.
+"""A user's own file: everything in it that has a gradient is found and checked.
 
 What that may be is listed in the command's help (command.py). What the file imports is not checked.
 """
@@ -30,7 +30,7 @@ Check = Callable[[Report, int], None]
 
 def taken_apart(text: str) -> tuple[str, str, str]:
     """FILE.py, FILE.py:Name or FILE.py:Name:key=value,... -> (file, name, settings). The colon of a
-    Windows drive stays with the file."""
+    Windows drive is part of the file."""
     if ".py:" not in text:
         return text, "", ""
     file, _, rest = text.partition(".py:")
@@ -79,7 +79,7 @@ def without_annotation(cls: type[Technique]) -> list[str]:
     known = {name for base in Technique.__mro__ for name in vars(base)}
     known |= {name for kind in cls.__mro__[1:] for name in vars(kind)}
     return [
-        f"{cls.__name__}: `{name} = {value!r}` is no setting without its type: write "
+        f"{cls.__name__}: `{name} = {value!r}` needs a type to be a setting: write "
         f"`{name}: {type(value).__name__} = {value!r}`"
         for name, value in vars(cls).items()
         if isinstance(value, bool | int | float | str)

@@ -1,7 +1,7 @@
 """Known faults of a gradient, one function each: evidence about one array in, a finding or None out.
 
-They are tried in the order of PATTERNS, and the first that fits counts. To fit, it must explain every entry
-of the array (kinks apart). `a` is the hand-written array, `n` the measured one.
+They are tried in the order of PATTERNS, and the first that fits is used. To fit, it must explain every
+entry of the array (except at kinks). `a` is the hand-written array, `n` the measured one.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,14 +13,16 @@ from tinydiv.check.evidence import CLOSE, Evidence, Facts, Finding, part
 Pattern = Callable[[Evidence], Finding | None]
 
 
-# Nothing there, or a factor ----------------------------------------------------------------------
+# Zeros, or a factor -----------------------------------------------------------------------------
 
 
 def all_zero(e: Evidence) -> Finding | None:
+    """The gradient is zero everywhere and should not be."""
     if np.abs(e.a).max() > 0 or np.abs(e.n).max() == 0:
         return None
     return Finding(
-        "all-zero", "all zeros: this gradient is never filled in, or the way to it is cut"
+        "all-zero",
+        "all zeros: this gradient is never filled in, or what it is computed from is zero",
     )
 
 
@@ -30,14 +32,15 @@ def left_over(e: Evidence) -> Finding | None:
     if before is None:
         return None
     if e.same(e.a, before):
-        return Finding("never-filled", "never filled in: it still holds what was there before")
+        return Finding("never-filled", "never filled in: it still has its old content")
     if e.same(e.a - before, e.n):
-        words = "added to what was there before instead of replacing it: only accumulate=True adds"
+        words = "added to the old content instead of replacing it: only accumulate=True adds"
         return Finding("not-replaced", words)
     return None
 
 
 def no_effect_but_gradient(e: Evidence) -> Finding | None:
+    """The gradient is not zero, but the value does not depend on the array."""
     if np.abs(e.n).max() > 1e-8 * np.abs(e.a).max():
         return None
     words = "not zero, but the value does not depend on this array: the gradient must be zero"
@@ -59,12 +62,13 @@ SIZE_CODES = ("not-averaged", "averaged-twice", "n-minus-one", "scaled")
 
 
 def scaled(e: Evidence) -> Finding | None:
+    """The whole gradient is wrong by one factor."""
     f = factor(e)
     return None if f is None else name_factor(f, e.facts)
 
 
 def name_factor(f: float, facts: Facts) -> Finding:
-    """A factor in words: its sign, its size, and what is known to have that size."""
+    """A factor in words: its sign, its size, and known quantities of that size."""
     if abs(f - 1) < 1e-2:
         return Finding("nearly", f"{f:.7g} times what it should be: {SMALL}")
     if f < 0:
@@ -87,8 +91,8 @@ def name_factor(f: float, facts: Facts) -> Finding:
 
 
 def guess(f: float, facts: Facts) -> str:
-    """What a factor may come from, as a clause to follow it."""
-    known = {2.0: "a square's 2 counted twice, or each pair in both orders where one is meant"}
+    """A possible cause of a factor, as a clause to follow it."""
+    known = {2.0: "a square's 2 counted twice, or each pair in both orders where it counts once"}
     known[0.5] = "the 2 of a square is missing, or only one of M + M'"
     for what, size in facts.sizes.items():
         if size > 2:
@@ -120,6 +124,7 @@ def times(f: float) -> str:
 
 
 def near(f: float, g: float) -> bool:
+    """Whether two factors are equal to a relative 1e-5."""
     return abs(f - g) <= CLOSE_FACTOR * abs(g)
 
 
@@ -130,6 +135,7 @@ CLOSE_FACTOR = 1e-5
 
 
 def transposed(e: Evidence) -> Finding | None:
+    """The gradient is the transpose of the right one, perhaps times a factor."""
     if e.n.ndim < 2 or e.n.shape[-1] != e.n.shape[-2] or e.n.shape[-1] < 2:
         return None
     turned = np.swapaxes(e.n, -1, -2)
@@ -144,6 +150,7 @@ def transposed(e: Evidence) -> Finding | None:
 
 
 def of_another_array(e: Evidence) -> Finding | None:
+    """The gradient is that of another array of the same shape."""
     for name, other in e.others.items():
         if other.size > 1 and e.same(e.a, other):
             return Finding("wrong-array", f"holds the gradient of {name}: layers are mixed up")
@@ -183,6 +190,7 @@ def strength_on_neurons(e: Evidence) -> Finding | None:
 
 
 def shifted(e: Evidence) -> Finding | None:
+    """The entries along an axis are shifted, reversed or exchanged."""
     if e.kinks.any():
         return None
     for axis, what in ((-1, "columns"), (-2, "rows")):
@@ -193,16 +201,16 @@ def shifted(e: Evidence) -> Finding | None:
             if e.same(e.a, rolled):
                 return Finding("shifted", f"shifted: its {what} are one place off")
         if e.same(e.a, np.flip(e.n, axis=axis)):
-            return Finding("shifted", f"reversed: its {what} run backwards")
+            return Finding("shifted", f"reversed: its {what} are in the opposite order")
         moved = swapped(e, axis)
         if moved:
             places = ", ".join(map(str, moved))
-            return Finding("swapped", f"its {what} {places} stand in each other's places")
+            return Finding("swapped", f"its {what} {places} are exchanged")
     return None
 
 
 def swapped(e: Evidence, axis: int) -> list[int]:
-    """The places along an axis that were exchanged, if that explains everything."""
+    """The places along an axis that were exchanged, if that explains the whole difference."""
     a, n = np.moveaxis(e.a, axis, 0), np.moveaxis(e.n, axis, 0)
     gap = np.abs(a[:, None] - n[None, :]).max(axis=tuple(range(2, n.ndim + 1)))
     source = gap.argmin(axis=1)
@@ -218,11 +226,12 @@ def swapped(e: Evidence, axis: int) -> list[int]:
 
 
 def rows_are_samples(e: Evidence) -> bool:
+    """Whether the rows of the array are samples."""
     return e.facts.rows.get(e.name) == "samples" and e.n.ndim >= 2 and e.n.shape[-2] > 1
 
 
 def own_columns(e: Evidence) -> np.ndarray | None:
-    """What normalisation acts on: the centred activations, or a neuron's incoming weights."""
+    """The columns that normalisation acts on: centred activations, or neurons' incoming weights."""
     rows = e.facts.rows.get(e.name)
     if rows is None or e.x.ndim < 2 or e.x.shape[-2] < 3:
         return None
@@ -230,7 +239,7 @@ def own_columns(e: Evidence) -> np.ndarray | None:
 
 
 def mean_missing(e: Evidence) -> Finding | None:
-    """Right once its mean over the samples is taken out."""
+    """Right after its mean over the samples is subtracted."""
     if not rows_are_samples(e) or not e.same(e.a - e.a.mean(axis=-2, keepdims=True), e.n):
         return None
     return Finding(
@@ -264,14 +273,14 @@ def normalisation_missing(e: Evidence) -> Finding | None:
 
 
 def along_columns(n: np.ndarray, C: np.ndarray) -> float:
-    """How much of n lies along the columns of C: 0 if it is at right angles to all, 1 if none."""
+    """How much of n lies along the columns of C: 0 if it is orthogonal to all, 1 if parallel."""
     lengths = np.sqrt((n**2).sum(axis=-2) * (C**2).sum(axis=-2))
     inner = np.abs((n * C).sum(axis=-2))
     return float((inner[lengths > 0] / lengths[lengths > 0]).max(initial=0))
 
 
 def without(d: np.ndarray, C: np.ndarray) -> np.ndarray:
-    """d less its part along each column of C."""
+    """d without its part along each column of C."""
     square = (C**2).sum(axis=-2, keepdims=True)
     square[square == 0] = 1
     kept: np.ndarray = d - C * (d * C).sum(axis=-2, keepdims=True) / square
@@ -279,6 +288,7 @@ def without(d: np.ndarray, C: np.ndarray) -> np.ndarray:
 
 
 def small(rest: np.ndarray, of: np.ndarray) -> bool:
+    """Whether a difference is small beside an array."""
     return bool(np.abs(rest).max(initial=0) <= 1e-5 * np.abs(of).max(initial=0))
 
 
@@ -289,11 +299,11 @@ def own_pair_counted(e: Evidence) -> Finding | None:
         return None
     rows = tuple(range(e.n.ndim - 1))
     if not (e.wrong.any(axis=rows) >= (e.n != 0).any(axis=rows)).all():
-        return None  # the diagonal has every neuron: a fault in some of them is another one
+        return None  # the diagonal includes every neuron: a fault in only some of them is another fault
     for columns in (C, e.x):
         if small(without(e.a - e.n, columns), e.a - e.n):
             if small(without(e.n, columns), e.n):
-                return None  # a factor per neuron: pairs of neurons play no part
+                return None  # a factor per neuron: pairs of neurons are not involved
             words = (
                 "differs by a multiple of each neuron's own column: pairs of a neuron with itself (the "
                 "diagonal) are counted in one place and not in the other, or a term in the neuron's own "
@@ -335,6 +345,7 @@ def half(C: np.ndarray, a: np.ndarray, n: np.ndarray) -> bool | None:
 
 
 def same(p: np.ndarray, q: np.ndarray) -> bool:
+    """Whether two arrays are equal to a relative 1e-4."""
     return bool(np.abs(p - q).max(initial=0) <= 1e-4 * max(np.abs(p).max(), np.abs(q).max()))
 
 
@@ -366,7 +377,7 @@ def mask(e: Evidence) -> Finding | None:
     return None
 
 
-# Terms that do not belong ------------------------------------------------------------------------
+# Terms that are too many -------------------------------------------------------------------------
 
 
 def extra_term(e: Evidence) -> Finding | None:
@@ -393,7 +404,8 @@ def extra_term(e: Evidence) -> Finding | None:
 
 
 def upstream_factor(e: Evidence) -> Finding | None:
-    """The gradient is a sum over upstream gradients (dlogits, dA[1], ...): is each part there once?"""
+    """The gradient is a sum over upstream gradients (dlogits, dA[1], ...): each part must be in it
+    once."""
     parts = e.facts.parts.get(e.name, {})
     parts = {name: p for name, p in parts.items() if np.abs(p).max() > 1e-9 * e.scale}
     if len(parts) < 2 or e.kinks.any():
@@ -413,12 +425,12 @@ def upstream_factor(e: Evidence) -> Finding | None:
 
 SMALL = (
     "so small a difference may be an eps or a rounded constant in one place and not in the other, or a "
-    "small term that does not belong"
+    "small term too many"
 )
 
 
 def nearly(e: Evidence) -> Finding | None:
-    """Right to a percent everywhere."""
+    """Right to within one percent everywhere."""
     gap = np.abs(np.where(e.kinks, 0, e.a - e.n)).max()
     if gap > 1e-2 * e.scale:
         return None
@@ -429,7 +441,7 @@ def nearly(e: Evidence) -> Finding | None:
 
 
 def axes(e: Evidence) -> Iterator[tuple[int, str]]:
-    """The axes of the array with what one of their places is called."""
+    """The axes of the array with the name of one place along each."""
     names = [e.facts.columns.get(e.name, "neuron" if e.facts.rows else "column")]
     names.append("sample" if rows_are_samples(e) else "row")
     if e.facts.lead and e.n.ndim > 2:
@@ -440,9 +452,9 @@ def axes(e: Evidence) -> Iterator[tuple[int, str]]:
 
 
 def one_part(e: Evidence) -> Finding | None:
-    """Right everywhere but in some networks, samples or neurons: what is wrong there?
+    """Right everywhere except in some networks, samples or neurons: names the fault there.
 
-    A place whose fault has a name comes before one where the numbers only differ.
+    Places with a known fault come before those where the numbers only differ.
     """
     unnamed = None
     for axis, what in reversed(list(axes(e))):
@@ -479,7 +491,7 @@ def factor_per_network(e: Evidence) -> Finding | None:
         return None
     f = factors_along(e, 0)
     if f is None or 2 * np.sum(np.abs(f - 1) < 1e-6) >= len(f):
-        return None  # where most networks are right, the others are named below
+        return None  # where most networks are right, one_part names the others
     s = e.facts.strengths
     if s is not None and same(f, s):
         return Finding("strength-twice", "multiplied by each network's strength twice")
@@ -499,7 +511,7 @@ def factor_per_place(e: Evidence) -> Finding | None:
 
 
 def size_of_columns(e: Evidence, axis: int, f: np.ndarray) -> str:
-    """What the factors per column are, as a clause: a power of the columns' length or deviation."""
+    """The factors per column as a clause, where they are a power of the columns' length or deviation."""
     if axis != e.n.ndim - 1 or e.n.ndim != 2 or not (f > 0).all():
         return ""
     samples = rows_are_samples(e)
@@ -528,11 +540,12 @@ def size_of_columns(e: Evidence, axis: int, f: np.ndarray) -> str:
 
 
 def some_of(f: np.ndarray) -> str:
+    """The first four factors as text."""
     return ", ".join(f"{v:.3f}" for v in f[:4]) + (", ..." if f.size > 4 else "")
 
 
 def elsewhere(e: Evidence) -> Finding:
-    """Where the largest difference sits, and how far the directions agree."""
+    """The place of the largest difference, and the cosine between the two arrays."""
     gap = np.where(e.kinks, 0, np.abs(e.a - e.n))
     place = np.unravel_index(int(gap.argmax()), gap.shape)
     at = ", ".join(map(str, place))

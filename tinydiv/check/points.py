@@ -45,7 +45,7 @@ WIDE = Dimensions((3, 5, 7, 2), 9, replicas=2)
 """More neurons than inputs: their weights cannot all be orthogonal."""
 
 LARGE = Dimensions((6, 20, 9, 3), 40)
-"""Large enough for faults that begin at some number of samples or neurons."""
+"""Large enough for faults that occur only with many samples or neurons."""
 
 SILENT = Dimensions((3, 3, 2), 5, replicas=3)
 """For dead neurons: one in the first network, all but one in the second, all in the third."""
@@ -103,7 +103,7 @@ def put(net: MLP, point: Point) -> None:
 
 
 def gradients(net: MLP) -> Point:
-    """Copies of what stands in dtheta, by the same names."""
+    """Copies of the blocks of dtheta, by the same names."""
     return parameters(net, net.dtheta)
 
 
@@ -115,8 +115,8 @@ class Stateful(Protocol):
 
 
 class Memory:
-    """What layers or techniques remember (running statistics), put back before every evaluation: only
-    then is the same point the same function twice."""
+    """The state of layers or techniques (running statistics), restored before every evaluation, so that
+    equal points give equal values."""
 
     def __init__(self, *owners: Stateful) -> None:
         kept = [(owner, owner.state()) for owner in owners]
@@ -143,6 +143,6 @@ def warm_up(net: MLP, shape: Dimensions, seed: int) -> Memory:
 
 
 def takes(function: Callable[..., object], name: str) -> bool:
-    """Does a function take an argument of that name?"""
+    """Whether a function takes an argument of that name."""
     parameters = inspect.signature(function).parameters.values()
     return any(p.name == name or p.kind is p.VAR_KEYWORD for p in parameters)

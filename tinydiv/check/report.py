@@ -1,7 +1,7 @@
-"""What a check found: a table for readers, the same as data for machines.
+"""The result of a check: as a table, and as data for programs.
 
-One row per array of a subject. The points at which it was checked are summed up: the largest error of
-all, and the first point that failed.
+One row per array of a subject. It summarises the points at which it was checked: the largest error, and
+the first point that failed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -43,7 +43,7 @@ class Row:
 
     @property
     def worst(self) -> Verdict:
-        """The verdict that the row shows: the first of the gravest kind."""
+        """The verdict that the row shows: the first of the most serious kind."""
         if self.failed:
             return max(self.failed, key=lambda v: SEVERITY.index(v.status))
         shown = [v for v in self.verdicts if v.status == "right"] or self.verdicts
@@ -77,7 +77,7 @@ class Row:
         return (many if len(self.verdicts) > 1 else "at ") + self.worst.case.setting
 
     def compare_points(self, seed: int) -> None:
-        """Take back the name of a factor ("N and N - 1 are mixed up") that another point refutes."""
+        """Withdraw the name of a factor ("N and N - 1 are mixed up") that another point contradicts."""
         named = next((v for v in self.failed if v.finding and v.finding.code in SIZE_CODES), None)
         if named is None or named.ratio is None or named.finding is None:
             return
@@ -125,7 +125,7 @@ def sizes(facts: Facts) -> tuple[int, ...]:
 @dataclass(frozen=True)
 class Held:
     """An intervention has no gradient. tinydiv's own keep an invariant, which tests/test_interventions.py
-    tests. One from a reader's file was run for a few steps; `fault` is what went wrong there."""
+    tests. One from a user's file was run for a few steps; `fault` is what went wrong there."""
 
     subject: str
     invariant: str
@@ -178,7 +178,7 @@ class Report:
             row.verdicts.append(v)
 
     def named(self, kind: str, subject: str) -> set[str]:
-        """The arrays whose fault has a name already: that a point proves nothing is no fault."""
+        """The arrays whose fault is already named; a point that proves nothing is not a fault."""
         return {
             row.array
             for row in self.rows
@@ -197,7 +197,7 @@ class Report:
         return [row for row in self.rows if not row.right]
 
     def of(self, subject: str, failed: bool = False) -> list[Row]:
-        """The rows of one subject, or those that fail. What stands nearest to the outputs is last."""
+        """The rows of one subject, or those that fail. The array nearest to the outputs is last."""
         return [r for r in self.rows if r.subject == subject and not (failed and r.right)]
 
     def note_limits(self) -> None:
@@ -207,7 +207,7 @@ class Report:
             depth = f"{len(points.DEEP.sizes) - 1} layers of weights, " if network else ""
             self.notes.append(
                 f"Tried in float64 with up to {depth}{max(points.LARGE.sizes)} columns and "
-                f"{points.LARGE.samples} samples: what is wrong beyond that would not be seen."
+                f"{points.LARGE.samples} samples: a fault that needs larger sizes would not be found."
             )
 
     def data(self) -> Data:

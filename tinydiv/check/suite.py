@@ -1,4 +1,4 @@
-"""Everything that the package claims to differentiate, by name, and the check of it.
+"""Everything in the package that has a gradient, by name, and how it is checked.
 
 report = run()                      all of it
 report = run(only=["decov"])        one name, or a group: activations, losses, network, penalties, ...
@@ -53,13 +53,11 @@ def subjects() -> dict[str, str]:
 
 
 def chosen(only: Sequence[str]) -> list[str]:
-    """The subjects that some names and groups stand for. Raises UsageError for an unknown one."""
+    """The subjects that names and groups select. Raises UsageError for an unknown one."""
     known = subjects()
     for name in only:
         if name not in known and name not in GROUPS:
-            raise UsageError(
-                f"there is nothing called {name!r} to check: {nearest(name, [*GROUPS, *known])}"
-            )
+            raise UsageError(f"there is no {name!r} to check: {nearest(name, [*GROUPS, *known])}")
     return [n for n, group in known.items() if not only or n in only or group in only]
 
 
@@ -110,7 +108,7 @@ def technique_cases(
         return layer_cases(cls, seed, name, settings)
     if issubclass(cls, Intervention):
         return ()
-    raise TypeError(f"{cls.__name__} is no penalty, no layer and no intervention")
+    raise TypeError(f"{cls.__name__} is not a penalty, layer or intervention")
 
 
 def technique_into(
@@ -137,7 +135,7 @@ def technique_into(
                 report.add([Verdict(case, "evaluation", "error", finding=finding)])
     except (UsageError, RunError):
         raise
-    except Exception as error:  # a class of the reader's own that cannot even be made
+    except Exception as error:  # a user's own class whose constructor fails
         case = Case(
             "technique", name, "made with its settings", {}, lambda at: [], lambda at, w: {}
         )
@@ -154,9 +152,9 @@ def examine(report: Report, cases: Cases, seed: int) -> None:
 
 
 def active(item: Case | Sequence[Case], judged: Callable[[Case], list[Verdict]]) -> list[Verdict]:
-    """The verdicts about a case. Of a group the first case counts at which no gradient is zero for lack
-    of action: a hinge may be inactive at one scale and active at another. If it is inactive at all
-    of them, that is the verdict: it proves nothing, and fails.
+    """The verdicts about a case. Of a group, the first case counts at which no gradient is zero because
+    the function is inactive: a hinge may be inactive at one scale and active at another. If it is inactive
+    at all of them, the check proves nothing and fails.
     """
     first: list[Verdict] | None = None
     for case in [item] if isinstance(item, Case) else item:
@@ -168,7 +166,7 @@ def active(item: Case | Sequence[Case], judged: Callable[[Case], list[Verdict]])
 
 
 def judge_after(report: Report, case: Case, seed: int) -> list[Verdict]:
-    """Judge one case; the doctor does not name a fault again that was named at another point."""
+    """Judge one case; the doctor does not name a fault twice."""
     if case.kind != "objective" or not report.named("penalty", case.subject):
         return judge(case, seed, report.named(case.kind, case.subject))
     verdicts = judge(case, seed, known=[f"d{name}" for name in case.point])
@@ -178,10 +176,10 @@ def judge_after(report: Report, case: Case, seed: int) -> list[Verdict]:
     return verdicts
 
 
-TAKEN_IN = Finding("taken-in", "takes in what is wrong with the technique's own gradient, above")
+TAKEN_IN = Finding("taken-in", "includes the error of the technique's own gradient, above")
 
 
-# One thing alone ---------------------------------------------------------------------------------
+# A single subject --------------------------------------------------------------------------------
 
 
 def timed(fill: Callable[[Report], None], seed: int) -> Report:

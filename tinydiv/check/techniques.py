@@ -38,7 +38,7 @@ Settings = dict[str, object]
 
 MOST_VARIANTS = 12
 NUMBERS, EPOCH = (3, 0, 1, 40), 1
-"""The numbers of the steps in which a technique is computed."""
+"""The step numbers with which a technique is computed."""
 
 SCALES = (1.0, 0.3, 3.0, 0.1, 10.0)
 LARGE_SCALES = (15.0, *SCALES)
@@ -84,8 +84,9 @@ def settings_of(cls: type[Technique]) -> Iterator[Settings]:
 
 
 def second_values(cls: type[Technique]) -> Iterator[Settings]:
-    """All other numbers at a second value, since a default of 1 or 2 hides faults: all at once, and apart
-    where one has a meaning only beside another's choice, or where the class refuses them."""
+    """All other numbers at a second value, since a default of 1 or 2 hides faults: all at once, and
+    separately where one has an effect only with another's choice, or where the class refuses the
+    combination."""
     types, first = get_type_hints(cls), next(settings_of(cls))
     together: dict[tuple[str, str] | None, Settings] = {}
     for field in cls.__dataclass_fields__.values():  # type: ignore[attr-defined]
@@ -99,7 +100,7 @@ def second_values(cls: type[Technique]) -> Iterator[Settings]:
         for chosen in tries if len(numbers) > 1 else tries[:1]:
             try:
                 cls(**chosen)
-            except UsageError:  # these numbers do not go together
+            except UsageError:  # these numbers are not allowed together
                 continue
             yield chosen
             if chosen is tries[0]:
@@ -168,7 +169,7 @@ def penalty_cases(
 
 
 def takes_arrays(cls: type[Penalty]) -> bool:
-    """Has a penalty a __call__ of its own, or does it do all in `apply`?"""
+    """Whether a penalty has its own __call__, and does not do everything in `apply`."""
     return any("__call__" in base.__dict__ for base in cls.__mro__)
 
 

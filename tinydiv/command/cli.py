@@ -4,7 +4,7 @@
     def main(argv): ...
 
     exit code 0    done
-              1    this machine could not do it (RunError): no GPU, no such file, a full disk
+              1    it failed on this machine (RunError): no GPU, no such file, a full disk
               2    the command line or a file is wrong (UsageError)
               130  stopped by Ctrl-C
 
@@ -34,19 +34,19 @@ from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.settings import flag as flag_of
 
 Command = Callable[[Sequence[str]], int | None]
-"""Does the work; returns an exit code, or None for 0."""
+"""The function of a command; returns an exit code, or None for 0."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that control a terminal, or change the direction of text."""
 
 LONGEST = 1500
-"""Characters of a sentence: the longest list of names has half of them."""
+"""The longest message, in characters: the longest list of names has half as many."""
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises UsageError, with the nearest flag, where it would print and exit."""
+    """argparse that raises UsageError, with the nearest flag, in place of printing and exiting."""
 
     def __init__(self, prog: str, description: str, examples: str = "") -> None:
         super().__init__(
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (--help shows what is allowed)")
 
     def _print_message(self, message: str, file: object = None) -> None:
-        """Called by argparse for --help and --version; its own function ignores a full disk."""
+        """Called by argparse for --help and --version; argparse's own function ignores a full disk."""
         print_result(message.removesuffix("\n"))
 
     def parse(self, argv: Sequence[str]) -> argparse.Namespace:
@@ -74,13 +74,13 @@ class Parser(argparse.ArgumentParser):
         if any("\0" in word for word in argv):
             raise UsageError("a flag or value holds a zero character, which no file or name can")
         for flag, _, value in (word.partition("=") for word in argv):
-            if value == "--":  # argparse would take it away
+            if value == "--":  # argparse would drop it
                 raise UsageError(f"{flag} cannot be '--'")
         options, rest = self.parse_known_args(argv)
         if rest:
             wrong = rest[0].partition("=")[0]
             if not wrong.startswith("-"):
-                raise UsageError(f"{wrong!r} stands where a flag should: --help lists them")
+                raise UsageError(f"{wrong!r} is not a flag: --help lists them")
             known = [name for name in self._option_string_actions if name.startswith("--")]
             raise UsageError(f"there is no flag {wrong}: {nearest(wrong, known)}")
         return options
@@ -102,7 +102,7 @@ class Parser(argparse.ArgumentParser):
             )
 
     def add_list(self, *, group: "argparse._ArgumentGroup | None" = None) -> None:
-        """--list [KIND or NAME], to which the help of settings sends the reader: see `listed`."""
+        """--list [KIND or NAME], named in the help of settings: see `listed`."""
         (group or self).add_argument(
             "--list",
             nargs="?",
@@ -126,7 +126,7 @@ def listed(options: argparse.Namespace) -> bool:
 
 
 def main(prog: str) -> Callable[[Command], Callable[..., int]]:
-    """Decorator of a command: called with no words it takes those of the command line; see run."""
+    """Decorator of a command: without arguments it reads those of the command line; see run."""
 
     def framed(command: Command) -> Callable[..., int]:
         @functools.wraps(command)
@@ -139,9 +139,9 @@ def main(prog: str) -> Callable[[Command], Callable[..., int]]:
 
 
 def run(prog: str, command: Command, argv: Sequence[str] | None = None) -> int:
-    """Run a command and turn whatever happens into an exit code, with one sentence on stderr."""
+    """Run a command and turn every outcome into an exit code, with one sentence on stderr."""
     one_blas_thread()
-    if sys.stderr is None:  # started without one: messages are dropped, not sent to stdout
+    if sys.stderr is None:  # started without stderr: messages are dropped, not sent to stdout
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     with interrupts() as seen:
         return carry_out(prog, command, sys.argv[1:] if argv is None else argv, seen)
@@ -152,13 +152,13 @@ def carry_out(prog: str, command: Command, argv: Sequence[str], seen: list[int])
     try:
         code = command(argv)
         with writing():
-            if sys.stdout is not None:  # None where a program was started without one
+            if sys.stdout is not None:  # None where the program was started without stdout
                 sys.stdout.flush()
         return code or 0
     except KeyboardInterrupt as stop:
         print_message(prog, str(stop) or "stopped")
         return 130
-    except BrokenPipeError:  # the reader of the output has ended, as in `| head`
+    except BrokenPipeError:  # the program that reads the output has ended, as in `| head`
         close_stdout()
         return 1
     except BaseException as error:
@@ -177,7 +177,8 @@ def carry_out(prog: str, command: Command, argv: Sequence[str], seen: list[int])
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """Ctrl-C raises KeyboardInterrupt as usual and is noted: NumPy's import turns it into other errors."""
+    """Ctrl-C raises KeyboardInterrupt as usual and is recorded, because NumPy's import turns it into
+    other errors."""
     seen: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -198,13 +199,13 @@ def interrupts() -> Iterator[list[int]]:
 
 
 def needs_matplotlib(what: str, otherwise: str = "") -> None:
-    """Raise RunError before any work if a picture is wanted that could not be drawn after it."""
+    """Raise RunError, before any work, if matplotlib is missing and a picture is wanted."""
     if find_spec("matplotlib") is None:
         raise RunError(f"{what} needs matplotlib: python -m pip install matplotlib{otherwise}")
 
 
 def out_folder(given: str | None, name: str, quick: bool) -> Path:
-    """The folder of --out; without it runs/NAME, of a small version runs/NAME-quick."""
+    """The folder of --out; without it runs/NAME, with --quick runs/NAME-quick."""
     if given is None:
         return Path("runs") / f"{name}{'-quick' * quick}"
     if not given.strip():
@@ -237,7 +238,7 @@ def print_result(text: str) -> None:
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """What is written to stdout meanwhile: a full disk is a RunError that names it."""
+    """Inside, a failure to write to stdout (a full disk) is a RunError."""
     try:
         yield
     except BrokenPipeError:
@@ -250,7 +251,7 @@ def writing() -> Iterator[None]:
 
 
 def close_stdout() -> None:
-    """Nothing more can be written there; else Python would try again at its end, with a traceback."""
+    """Close stdout after it failed; otherwise Python would write again at exit, with a traceback."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -263,21 +264,23 @@ def printable(text: str, stream: TextIO) -> str:
 
 
 def sentence(error: BaseException) -> str:
-    """What went wrong, in one sentence that a reader can act on."""
+    """What went wrong and what to do, in one sentence."""
     text = " ".join(str(error).split())
     if len(text) > LONGEST:  # it may hold a very long name
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
     if isinstance(error, UsageError | RunError):
         return text
     if isinstance(error, MemoryError):
-        return f"there is not enough memory ({text or 'no more is given'}): use fewer --replicas"
+        return (
+            f"there is not enough memory ({text or 'an allocation failed'}): use fewer --replicas"
+        )
     named = f"{type(error).__name__}: {text}" if text else type(error).__name__
     line = line_in_own_file(error)
     if line:
         return f"{line}: {named}"
     if type(error).__name__ == "LinAlgError":
         return (
-            f"a decomposition failed ({text}): numbers have grown beyond what their type can hold; "
+            f"a decomposition failed ({text}): numbers have become too large for their type; "
             "a smaller --lr, milder settings or --dtype float64 may help"
         )
     if isinstance(error, OSError) and error.strerror:
@@ -299,7 +302,7 @@ def likely_cause(frames: traceback.StackSummary) -> str:
             f"this comes from {package} in this environment, perhaps from its settings or from a "
             f"program that it needs; if it happens in a fresh environment, too, {report}"
         )
-    return f"this is a fault of tinydiv's, {report}"
+    return f"this is an error in tinydiv, {report}"
 
 
 def too_old() -> str:
@@ -324,7 +327,7 @@ def too_old() -> str:
 
 @contextmanager
 def naming_own_files(own: list[str]) -> Iterator[None]:
-    """Add to an error raised inside which own files of the reader were in use, and how to check them."""
+    """Add to an error raised inside which of the user's own files were in use, and how to check them."""
     try:
         yield
     except Exception as error:
@@ -334,7 +337,8 @@ def naming_own_files(own: list[str]) -> Iterator[None]:
 
 
 def line_in_own_file(error: BaseException) -> str:
-    """ "mine.py, line 7", where an error passed through a reader's own file last; "" if it did not."""
+    """ "mine.py, line 7", the last line of a user's own file in an error's traceback; "" if there is
+    none."""
     own = own_files()
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename in own:
@@ -343,6 +347,6 @@ def line_in_own_file(error: BaseException) -> str:
 
 
 def own_files() -> set[str]:
-    """The reader's own files that were loaded as techniques (techniques/registry.py)."""
+    """The user's own files that were loaded as techniques (techniques/registry.py)."""
     modules = [m for name, m in list(sys.modules.items()) if name.startswith("tinydiv_own_")]
     return {str(module.__file__) for module in modules}

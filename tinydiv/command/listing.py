@@ -1,6 +1,6 @@
 """Every name that a command takes, with one line and its paper: --list, as text or as data.
 
-Of a single name (--list decov) all is shown: its settings, their limits, and its docstring.
+For a single name (--list decov) everything is shown: its settings, their limits, and its docstring.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 from tinydiv import activations, data, diversity, losses, optimizers, schedules
 from tinydiv.errors import UsageError, near
 from tinydiv.initializers import BASES, SCHEMES, Scheme
-from tinydiv.settings import in_a_line
+from tinydiv.settings import sentence_and_paper
 from tinydiv.techniques import TECHNIQUES, Placed, Technique
 from tinydiv.techniques.base import EnsemblePenalty, Intervention, Penalty
 from tinydiv.techniques.cost import BATCH, SIZES, cost_text, relative_cost
@@ -33,13 +33,13 @@ BACKENDS = (
 
 
 def entry(name: str, summary: str, paper: str) -> Entry:
-    """The three things that every name has."""
+    """An entry with the three parts that every name has."""
     return {"name": name, "summary": summary, "paper": paper}
 
 
 def described(things: Mapping[str, object]) -> list[Entry]:
     """Functions and classes, each with the first sentence of its docstring."""
-    return [entry(name, *in_a_line(thing)) for name, thing in things.items()]
+    return [entry(name, *sentence_and_paper(thing)) for name, thing in things.items()]
 
 
 def initializers() -> list[Entry]:
@@ -47,7 +47,7 @@ def initializers() -> list[Entry]:
     schemes = [
         one | {"settings": own_settings(SCHEMES[str(one["name"])])} for one in described(SCHEMES)
     ]
-    bases = [entry(b.name, *in_a_line(b.draw)) | {"settings": {}} for b in BASES.values()]
+    bases = [entry(b.name, *sentence_and_paper(b.draw)) | {"settings": {}} for b in BASES.values()]
     return schemes + bases
 
 
@@ -111,7 +111,7 @@ def techniques() -> list[Entry]:
             "settings": own_settings(cls) | common_settings(cls),
             "relative_cost": relative_cost(cls.name),
         }
-        entries.append(entry(cls.name, *in_a_line(cls)) | more)
+        entries.append(entry(cls.name, *sentence_and_paper(cls)) | more)
     return entries
 
 
@@ -130,9 +130,9 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
 
 
 def entries(wanted: str = "all") -> dict[str, list[Entry]]:
-    """The names of one kind, or of all, by kind; or one name, in whichever kinds it stands.
+    """The names of one kind, or of all, by kind; or one name, in every kind that has it.
 
-    Raises UsageError for what is neither.
+    Raises UsageError for anything else.
     """
     if wanted in ("all", *KINDS):
         return {kind: make() for kind, make in KINDS.items() if wanted in ("all", kind)}
@@ -157,7 +157,7 @@ def as_text(found: dict[str, list[Entry]]) -> str:
 
 
 def wrapped(text: str, name: str, width: int) -> list[str]:
-    """A name, and at its right what is written of it, in lines of 100 characters."""
+    """A name, and to its right a text, in lines of 100 characters."""
     left = f"  {name:{width}}  "
     return textwrap.wrap(text, 100, initial_indent=left, subsequent_indent=" " * len(left))
 
@@ -173,14 +173,12 @@ def section(kind: str, names: list[Entry]) -> str:
             text += f" ({one['paper']})"
         lines += wrapped(text, str(one["name"]), width)
     if kind == "initializers":
-        lines.append(
-            "  schemes stand on base draws and on each other: lowdin:mix=0.5@glorot-uniform"
-        )
+        lines.append("  schemes change base draws or other schemes: lowdin:mix=0.5@glorot-uniform")
     if kind == "techniques":
         sizes = "-".join(map(str, SIZES))
         lines.append(f"  flops are those beside a plain step of {sizes} in batches of {BATCH}")
         lines += [f"  every {kind} also takes {', '.join(keys)}" for kind, keys in COMMON.items()]
-        lines.append("  --list NAME says what each setting may be and does: --list decov")
+        lines.append("  --list NAME shows the values and the effect of each setting: --list decov")
     return "\n".join(lines)
 
 
@@ -200,7 +198,7 @@ def settings_of(one: Entry) -> dict[str, Limits]:
 
 
 def defaults(one: Entry) -> list[str]:
-    """ "key=default" of its own settings, and of the strength or trigger that is its own, too."""
+    """ "key=default" of its own settings, and of its own default strength or trigger."""
     short = [key for key in SHARED if key not in ("strength", "every")]
     return [
         f"{key}={as_written(limits['default'])}"
@@ -210,7 +208,7 @@ def defaults(one: Entry) -> list[str]:
 
 
 def detail(kind: str, one: Entry) -> str:
-    """One name: its line, then a line per setting with what it may be and does, then its docstring."""
+    """One name: its line, then a line per setting with its values and effect, then its docstring."""
     paper = f" ({one['paper']})" if one["paper"] else ""
     lines = textwrap.wrap(f"{kind}: {one['name']}  {line(kind, one)}{paper}", 100)
     settings = settings_of(one)

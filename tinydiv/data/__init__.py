@@ -57,7 +57,7 @@ def load(
     """A data set by name, with its inputs "raw", "centred" or "standardised" (see dataset.py).
 
     The seed (0 where none is given) and the settings (load("spirals", arms=3, noise=0.1)) are for
-    toys: describe() lists them. Image sets are what they are: they take neither.
+    toys: describe() lists them. Image sets take neither.
     Raises UsageError for an unknown name, scaling or setting, and RunError for a set that is not on
     this machine or whose files are damaged.
     """

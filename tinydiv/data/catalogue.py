@@ -1,7 +1,7 @@
 """Facts about the image sets: files, sizes, checksums, mirrors, licences.
 
-Only facts, and the folders where full sets are looked for. The reader (files.py) and the scripts in
-data_scripts/ all take them from here, so there is one truth about each set.
+Only facts, and the folders where full sets are looked for. files.py and the scripts in data_scripts/ read
+them from here, so each fact is written once.
 """
 
 import os
@@ -135,7 +135,7 @@ MNIST = ImageSet(
 )
 
 FULL_SETS = {image_set.name: image_set for image_set in (FASHION_MNIST, MNIST)}
-"""The sets that are not embedded. They are downloaded by request only, never on their own."""
+"""The sets that are not embedded. They are downloaded on request only, never automatically."""
 
 
 def cache_folder() -> Path:
@@ -145,7 +145,7 @@ def cache_folder() -> Path:
     Raises RunError if the user has no home folder.
     """
     chosen = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(chosen):  # by the XDG rules a relative one is ignored
+    if os.path.isabs(chosen):  # the XDG specification ignores a relative path
         return Path(chosen) / "tinydiv"
     if sys.platform == "win32" and os.environ.get("LOCALAPPDATA"):
         return Path(os.environ["LOCALAPPDATA"]) / "tinydiv"
@@ -156,7 +156,8 @@ def cache_folder() -> Path:
 
 
 def search_folders() -> list[Path]:
-    """Where full sets are looked for, first match wins: the reader's, the cache's, Debian's."""
+    """Where full sets are looked for, first match wins: TINYDIV_DATA_DIR, the user's cache folder,
+    Debian's folder."""
     chosen = os.environ.get("TINYDIV_DATA_DIR", "")
     found = [Path(os.path.expanduser(chosen))] if chosen else []
     with suppress(RunError):

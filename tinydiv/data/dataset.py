@@ -74,7 +74,7 @@ class Dataset:
         classes = ()       regression: numbers (N,) or (N, K), kept as float64 (N, K)
     image_shape: (rows, columns) if the inputs form a picture, else None.
     weights (N,): how much each training sample counts in the loss, 1 where None; 0 leaves it out.
-    Lists, data frames and columns of them are taken by position: a frame's index plays no part.
+    Lists, data frames and columns of them are taken by position: a frame's index is not used.
     Raises UsageError if the arrays do not fit together, or hold NaN or infinity.
     """
 
@@ -92,7 +92,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)  # the class is frozen, but for here
+            object.__setattr__(
+                self, name, value
+            )  # the class is frozen: only this method sets fields
 
         check_inputs_name(self.inputs)
         if isinstance(self.classes, str):
@@ -210,6 +212,8 @@ class Dataset:
         For choices (a rate, a strength) that must not see the test part. Each class gives the share
         of n_validation that it has in the training part; the draw depends on the seed alone. The
         statistics of the inputs are then those of the smaller training part.
+
+        Raises UsageError unless 0 < n_validation < the size of the training part.
         """
         n = len(self.train_y)
         if not 1 <= n_validation < n:
@@ -235,6 +239,8 @@ class Dataset:
 
         Each class keeps its share. None keeps a part whole. The statistics of the inputs are then
         those of the smaller training part.
+
+        Raises UsageError for more samples than there are, or fewer than 1.
         """
         chosen = []
         for part, labels, n in (
@@ -314,7 +320,7 @@ def _as_targets(what: str, y: Targets, n: int, classes: tuple[str, ...]) -> Targ
     if y.shape != (n,) or y.dtype.kind not in "biu":
         advice = ""
         if y.ndim == 2 and y.dtype.kind in "biuf":
-            advice = ". Write y.argmax(axis=1) for rows with a one"
+            advice = ". Write y.argmax(axis=1) for one-hot rows"
         elif y.dtype.kind == "f":
             advice = ". Write y.astype(int), or classes=() if they are numbers to learn"
         elif y.dtype.kind in "OUS":
@@ -361,7 +367,7 @@ def _finite(what: str, a: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _bytes_as_floats(x: Stored) -> bool:
-    """Whether floats are whole numbers of 0 to 255 that go beyond 100: pixels, in all likelihood."""
+    """Whether floats are whole numbers from 0 to 255, the largest above 100: very probably pixels."""
     few = x[:100]
     pixels = x.dtype == np.float32 and x.shape[1] >= 16 and 100 < few.max() <= 255
     return bool(pixels and few.min() >= 0 and (few == few.round()).all())
@@ -370,7 +376,7 @@ def _bytes_as_floats(x: Stored) -> bool:
 def _stratified(labels: Targets, n: int, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """n indices, sorted: of each class its share of n, the earliest in the given order.
 
-    Shares are rounded down and the places left go to the largest remainders, the lower class first.
+    Shares are rounded down; the samples still missing go to the largest remainders, the lower class first.
     Numbers to learn have no classes: then they are the first n in that order.
     """
     if labels.dtype.kind == "f":

@@ -1,6 +1,6 @@
 """Finding image sets on this machine, and reading them only if every byte is right.
 
-Nothing here downloads, and nothing stands in for a set that is missing.
+Nothing here downloads, and a missing set is never replaced by another.
 """
 
 import gzip
@@ -63,7 +63,7 @@ def read_payload(path: Path, file: IdxFile) -> bytes:
 def decompressed(content: bytes, file: IdxFile) -> bytes:
     """The payload in the bytes of a plain or gzip-compressed file.
 
-    Raises ValueError if it is wrong: "is damaged: ...", what can be said of the file.
+    Raises ValueError if it is wrong, with the reason: "is damaged: ...".
     """
     payload = content
     if content.startswith(GZIP_MAGIC):
@@ -76,7 +76,7 @@ def decompressed(content: bytes, file: IdxFile) -> bytes:
         return payload
     for other in FULL_SETS.values():
         if checksum in {known.sha256 for known in other.files}:
-            raise ValueError(f"is a good file, but not this one: it is of {other.name!r}")
+            raise ValueError(f"is undamaged but belongs to another set, {other.name!r}")
     if len(payload) == file.n_bytes and payload.startswith(bytes([0, 0, 8, len(file.shape)])):
         raise ValueError(
             f"is damaged, or of a set that only --data FOLDER reads: its SHA-256 should begin "
@@ -89,10 +89,10 @@ def decompressed(content: bytes, file: IdxFile) -> bytes:
 
 
 def existing(folder: Path, file: IdxFile) -> Path | None:
-    """The path of a file in a folder under one of the names that it goes by, or None.
+    """The path of a file in a folder, under one of its usual names, or None.
 
     train-images-idx3-ubyte, train-images.idx3-ubyte, each plain, with .gz, or in a folder of its name.
-    The checksum decides whether it is right, so no name does harm.
+    The checksum decides whether it is the right file, not the name.
     """
     names = (file.name, file.name.replace("-idx", ".idx"))
     candidates = [f"{name}{end}" for name in names for end in ("", ".gz")]
@@ -119,14 +119,14 @@ def _holds_another_set(folder: Path, image_set: ImageSet) -> bool:
     try:
         read_payload(path, file)
     except RunError as error:
-        return "is a good file" in str(error)
+        return "belongs to another set" in str(error)
     return False
 
 
 def find(image_set: ImageSet, bases: list[Path] | None = None) -> Path:
     """The first folder that holds all four files, of those that set_folders names for each base.
 
-    bases: search_folders() if None. Raises RunError that names how to get a missing set.
+    bases: search_folders() if None. Raises RunError that names the ways to get a missing set.
     """
     bases = search_folders() if bases is None else bases
     remarks = []
@@ -153,7 +153,7 @@ def find(image_set: ImageSet, bases: list[Path] | None = None) -> Path:
 def read_image_set(image_set: ImageSet, folder: Path) -> ImageParts:
     """The four arrays of a set in one folder, every file checked.
 
-    Raises RunError naming the file and the way out if one is missing or damaged.
+    Raises RunError that names the file and the remedy if one is missing or damaged.
     """
     arrays = []
     for file in image_set.files:

@@ -31,7 +31,7 @@ def parse_idx(payload: bytes) -> npt.NDArray[np.uint8]:
     shape = struct.unpack(f">{n_dimensions}I", payload[4:start])
     if len(payload) - start != prod(shape):
         raise ValueError(
-            f"the IDX header promises {prod(shape)} numbers, shape {shape}, "
+            f"the IDX header announces {prod(shape)} numbers, shape {shape}, "
             f"but {len(payload) - start} follow"
         )
     return np.frombuffer(payload, np.uint8, offset=start).reshape(shape).copy()

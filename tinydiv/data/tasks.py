@@ -34,7 +34,7 @@ def bessel(n: int, x: npt.ArrayLike) -> Floats:
 
     J_n(x) = sum_k (-1)^k / (k! (k + n)!) (x / 2)^(2k + n)
 
-    Right to 1e-13 for |x| <= 2 pi; farther out the terms grow before they fall, and digits are lost.
+    Exact to 1e-13 for |x| <= 2 pi; for larger |x| the terms grow before they fall, and digits are lost.
     """
     half: Floats = np.asarray(x, dtype=np.float64) / 2
     term: Floats = np.ones_like(half)

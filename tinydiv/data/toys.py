@@ -60,7 +60,7 @@ def spirals(
         point = (r sin(angle), r cos(angle)), then min-max scaled to [-1, 1] by the training part
 
     The defaults are the paper's: 5 arms, 32,768 points, 80 % of them for training. At most 11 arms:
-    44 radians are seven turns, so arm 11 would lie on arm 0.
+    44 radians are seven turns, so arm 11 would coincide with arm 0.
     """
     _check_whole("arms", arms, 2, MOST_ARMS)
     _check_sizes(n_train, n_test, at_least=arms)
@@ -80,7 +80,9 @@ def spirals(
     train_x, train_y = _shuffled(*draw(n_train, rng_train), rng_train)
     test_x, test_y = _shuffled(*draw(n_test, rng_test), rng_test)
     low, high = train_x.min(axis=0), train_x.max(axis=0)
-    width = np.where(high > low, high - low, 1)  # one point per arm lies at r = 0: no width at all
+    width = np.where(
+        high > low, high - low, 1
+    )  # with one point per arm all lie at r = 0: the width is 0
     return ToyParts(
         (2 * (train_x - low) / width - 1).astype(np.float32),
         train_y,
@@ -91,7 +93,7 @@ def spirals(
 
 
 def moons(seed: int, *, n_train: int = 2000, n_test: int = 1000, noise: float = 0.15) -> ToyParts:
-    """Two half circles that reach into each other.
+    """Two interleaved half circles.
 
     upper:  (cos t, sin t)           lower:  (1 - cos t, 1/2 - sin t)
     t uniform on [0, pi], then noise * N(0, 1) on both coordinates
@@ -122,8 +124,8 @@ def parity(seed: int, *, bits: int = 6, n_train: int = 32768, n_test: int = 8192
     """Whether the number of ones is odd, for patterns of zeros and ones.
 
     Up to 16 bits all 2^bits patterns are listed, in counting order, test = training part, and
-    n_train and n_test are not used; from 17 bits on that many patterns are drawn, each bit by a
-    fair coin. The default of 6 bits makes 64 patterns: one batch of the usual size.
+    n_train and n_test are not used; from 17 bits on that many patterns are drawn, each bit 0 or 1 with
+    probability 1/2. The default of 6 bits makes 64 patterns: one batch of the usual size.
     """
     _check_whole("bits", bits, 1, MOST_BITS)
     _check_sizes(n_train, n_test, at_least=1)
@@ -202,7 +204,7 @@ TOYS = {
         spirals,
     ),
     "moons": Toy(
-        "two half circles that reach into each other",
+        "two interleaved half circles",
         "a classic; this definition is ours",
         moons,
     ),
@@ -242,7 +244,7 @@ def settings_of(toy: str) -> dict[str, int | float]:
 
 def make_toy(name: str, seed: int, settings: dict[str, int | float]) -> ToyParts:
     """A toy by name. Raises UsageError for a setting that it does not have or cannot take."""
-    seed_sequence(seed, "toy")  # a wrong seed is a mistake even where nothing is drawn
+    seed_sequence(seed, "toy")  # a wrong seed is refused even where nothing is drawn
     allowed = settings_of(name)
     for setting in settings:
         if not allowed:
@@ -253,7 +255,7 @@ def make_toy(name: str, seed: int, settings: dict[str, int | float]) -> ToyParts
 
 
 def _streams(seed: int) -> list[np.random.Generator]:
-    """Two generators that share nothing: one for the training part, one for the test part."""
+    """Two independent generators: one for the training part, one for the test part."""
     return [np.random.default_rng(child) for child in seed_sequence(seed, "toy").spawn(2)]
 
 
@@ -290,5 +292,5 @@ def _check_sizes(n_train: int, n_test: int, at_least: int) -> None:
 
 def _check_number(setting: str, value: float) -> None:
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= 100:  # written so that nan fails, too
+    if not is_number or not 0 <= value <= 100:  # written with `not`, so that nan is refused too
         raise UsageError(f"{setting} is a number from 0 to 100, got {value!r}")

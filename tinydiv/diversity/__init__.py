@@ -1,11 +1,11 @@
-"""How different are the neurons of a layer? Measures of diversity, one number per network.
+"""Measures of how different the neurons of a layer are, one number per network.
 
-Every metric looks at one hidden layer (neurons.py): its incoming weights, its activations on a fixed
-probe set, its outgoing weights; it returns (...,), computed in whole arrays on the device. None of them
-changes when neurons are permuted. A neuron that is constant on the probe set has no correlation: it is
-left out of correlations and counted by dead_fraction, never taken for an independent one. However many
-neurons die, every metric stays finite and within its range: with nothing left to measure, correlations,
-ranks and group_cka are 0.
+Every metric reads one hidden layer (neurons.py): its incoming weights, its activations on a fixed probe
+set, its outgoing weights; it returns (...,), computed in whole arrays on the device. None of them changes
+when neurons are permuted. A neuron that is constant on the probe set has no correlation: it is left out of
+correlations and counted by dead_fraction, never counted as an independent one. However many neurons die,
+every metric stays finite and within its range: with nothing left to measure, correlations, ranks and
+group_cka are 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ class Metric:
 
     @property
     def name(self) -> str:
-        """What commands call it."""
+        """Its name in commands."""
         return self.measure.__name__
 
 
@@ -72,9 +72,9 @@ METRICS: dict[str, Metric] = {
 
 
 def neurons_of(net: MLP, trace: Trace, layer: int, labels: Array = None) -> Neurons:
-    """What metrics see of one hidden layer (1 is the first), from a trace on the probe set.
+    """What metrics read of one hidden layer (1 is the first), from a trace on the probe set.
 
-    A neuron that a layer shuts has no weights here, as one that sleeps has none.
+    A neuron whose gate is shut gets weights of zero here, like a sleeping neuron.
     """
     W, b, V = net.W[layer - 1], net.b[layer - 1], net.W[layer]
     for one in net.layers:
@@ -89,8 +89,8 @@ def measure(
 ) -> dict[str, Array]:
     """Chosen metrics (all by default) of every hidden layer, from a trace on the probe set.
 
-    labels (N,): the probe set's classes; without them, all means all that need none.
-    Keys are the metric's name, followed by .1, .2, ... where there are several hidden layers.
+    labels (N,): the probe set's classes; without them, the default is all metrics that need none. Keys are
+    the metric's name, followed by .1, .2, ... where there are several hidden layers.
     Raises UsageError for an unknown name, and for one that needs labels where there are none.
     """
     if names is None:

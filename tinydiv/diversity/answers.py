@@ -1,8 +1,8 @@
-"""What does a neuron answer to? Its activations show it better than its weights, which keep their start.
+"""What a neuron responds to: its activations show it better than its weights, which stay near their start.
 
 found = answers(net, X, labels, layer=1)
 found.inputs        (..., D, H)   one image per neuron, where inputs are images
-found.classes       (..., K, H)   how its answers divide among the classes
+found.classes       (..., K, H)   how its responses divide among the classes
 """
 
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from tinydiv.mlp import MLP
 
 @dataclass(frozen=True)
 class Answers:
-    """What the H neurons of one hidden layer answer to; zeros for a neuron that is constant."""
+    """What the H neurons of one hidden layer respond to; zeros for a neuron that is constant."""
 
     inputs: Array
     """(..., D, H) the mean input, weighted by the neuron's activation, less the mean input."""
     classes: Array = None
-    """(..., K, H) each class's share of the answers, over K sums to 1; None without labels."""
+    """(..., K, H) each class's share of the responses, sums to 1 over K; None without labels."""
 
 
 def answers(net: MLP, X: Array, labels: Array = None, layer: int = 1) -> Answers:
-    """The inputs and the classes that each neuron of a hidden layer answers to.
+    """The inputs and the classes that each neuron of a hidden layer responds to.
 
-    With w_n = A_n - min_m A_m, how strongly a neuron answers sample n (for ReLU nearly always its
+    With w_n = A_n - min_m A_m, how strongly a neuron responds to sample n (for ReLU nearly always its
     activation), and m_k the mean of w over the samples of class k:
 
         inputs  = (sum_n w_n x_n) / (sum_n w_n) - mean_n x_n

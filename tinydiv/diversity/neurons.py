@@ -1,4 +1,4 @@
-"""What a measure of diversity may look at: one hidden layer's neurons on the probe set."""
+"""What a measure of diversity can read: one hidden layer's neurons on the probe set."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ from tinydiv.backend import Array, matmul, xp
 from tinydiv.similarity import Correlations, correlations_of_centred
 
 TINY_EPS = 1e-12
-"""Keeps 0/0 away; far below the variance of any neuron that counts as alive."""
+"""Avoids 0/0; far below the variance of any neuron that counts as alive."""
 
 
 @dataclass(frozen=True)
 class Neurons:
-    """One hidden layer: what goes into its neurons, what they answer, what goes out of them."""
+    """One hidden layer: incoming weights, activations on the probe set, outgoing weights."""
 
     W: Array
     """(..., D, H) incoming weights, one column per neuron."""
@@ -46,8 +46,8 @@ class Neurons:
     def C(self) -> Array:
         """Centred activations, A - mean: exactly zero for a neuron that is constant.
 
-        The mean of many equal numbers is not quite that number, and what is left must not pass for an
-        answer.
+        The computed mean of many equal numbers differs from them by rounding errors, which must not count
+        as a response.
         """
         moves = xp.max(self.A, axis=-2, keepdims=True) != xp.min(self.A, axis=-2, keepdims=True)
         return moves * (self.A - xp.mean(self.A, axis=-2, keepdims=True))
@@ -81,9 +81,9 @@ def safe(x: Array) -> Array:
 def count_groups(linked: Array, counted: Array) -> Array:
     """How many connected groups a graph has: linked (..., H, H) 0 or 1, symmetric; counted (..., H).
 
-    Whoever can be reached in two steps becomes a neighbour, again and again, until everybody of a group
-    is everybody's neighbour; then each member counts as one over its group's size. No walk over the
-    graph, so no stop at the host. Neurons that are not counted must have no links.
+    Nodes at a distance of two links become neighbours, again and again, until all nodes of a group are
+    neighbours of each other; then each node counts as one over its group's size. These are whole-array
+    operations, so nothing waits for the device. Neurons that are not counted must have no links.
     """
     H = linked.shape[-1]
     reach = xp.maximum(linked, xp.eye(H, dtype=linked.dtype))

@@ -1,4 +1,4 @@
-"""How different are neurons' answers on the probe set?"""
+"""How different neurons' activations are on the probe set."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.diversity.neurons import Neurons, count_groups, eigenvalues, safe
@@ -41,7 +41,7 @@ def participation_ratio(n: Neurons) -> Array:
     trace = xp.sum(S * xp.eye(n.H, dtype=S.dtype), axis=(-2, -1))
     share = (
         S / safe(trace)[..., None, None]
-    )  # first, for the squares of S may be too large or small
+    )  # first, because the squares of S may overflow or underflow
     ratio = 1 / safe(xp.sum(share**2, axis=(-2, -1)))
     return xp.where(trace > 0, ratio, 0 * trace)
 
@@ -81,19 +81,19 @@ def dormant_fraction(n: Neurons) -> Array:
 
     Not the same as dead: a neuron whose activation is always 5 is dead and not dormant.
     """
-    usual = (n.count / n.H)[..., None]  # the mean is that of awake neurons
+    usual = (n.count / n.H)[..., None]  # the mean is over the awake neurons
     return share((dormancy(n.A) * usual <= DORMANT).astype(n.A.dtype), n)
 
 
 CLEAR = 100
-"""HSIC is at least so many rounding errors, or a half counts as constant (group_cka)."""
+"""A half whose HSIC is below this many rounding errors counts as constant (group_cka)."""
 
 
 def group_cka(n: Neurons) -> Array:
     """Linear CKA between two halves of the neurons, debiased (Kornblith et al., ICML 2019;
     Song et al., 2012).
 
-    Do the halves answer alike?
+    It measures whether the halves respond alike.
 
         alive neurons by falling variance; P: the 1st, 3rd, 5th ...; Q: the 2nd, 4th, ...
         h(P, Q) / sqrt(h(P, P) h(Q, Q)),  h the unbiased estimate of HSIC (Song et al., 2012)
@@ -101,11 +101,13 @@ def group_cka(n: Neurons) -> Array:
     1 if each half spans what the other does, about 0 for independent halves, where the plain form gives
     .20 for 16 neurons each at N = 64. Sorting makes the halves the same however neurons are numbered.
     In [-1, 1]: h is an inner product (of kernels without their row means; Szekely and Rizzo, 2014), and
-    independent halves fall as often below zero as above. 0 where a half counts as constant: fewer than
-    two neurons are alive, or those of a half answer to a single sample, of which h sees nothing.
+    independent halves fall as often below zero as above. 0 where a half counts as constant: fewer than two
+    neurons are alive, or those of a half respond to a single sample only, for which h is 0.
     """
     C = n.C * n.correlations.alive
-    C = C / safe(xp.max(abs(C), axis=(-2, -1), keepdims=True))  # so that no square is out of reach
+    C = C / safe(
+        xp.max(abs(C), axis=(-2, -1), keepdims=True)
+    )  # so that no square overflows or underflows
     place = places(C)[..., None, :]
     P, Q = (unit(xp.where(place % 2 == half, C, xp.zeros_like(C))) for half in (0, 1))
     own, other = hsic(P, P), hsic(Q, Q)
@@ -119,9 +121,9 @@ def group_cka(n: Neurons) -> Array:
 def places(C: Array) -> Array:
     """The place of every column of C (..., N, H) by falling variance, (..., H): 0, 1, 2, ...
 
-    Variances within one in a thousand count as equal, for rounding errors would order them by chance.
-    Among those the larger sum of C_nh sin(n) comes first: a number that depends on what a neuron answers
-    and not on its own number. Equal columns may stand in any order.
+    Variances that differ by less than one in a thousand count as equal, because rounding errors would
+    decide their order. Among those the larger sum of C_nh sin(n) comes first: a number that depends on a
+    neuron's activations and not on its index. Equal columns may stand in any order.
     """
     N, H = C.shape[-2:]
     wave = xp.sin(xp.arange(1, N + 1, dtype=C.dtype))[:, None]
@@ -163,11 +165,11 @@ def hsic(P: Array, Q: Array) -> Array:
 def codes(n: Neurons) -> Array:
     """Distinct views of the classes, per neuron (after van Meegen and Sompolinsky, 2024).
 
-    Distinct codes over the number of neurons: how many different views of the classes are there?
+    The number of distinct codes over the number of neurons.
 
     A neuron's code is its mean activation in every class, less its mean over classes. Neurons whose codes
-    have a cosine above 0.95 belong together, in chains; neurons that treat all classes alike have no
-    code and add none. Needs the probe set's labels.
+    have a cosine above 0.95 count as one group, also through a chain of such pairs; neurons that respond
+    to all classes alike have no code and are not counted. Needs the probe set's labels.
     """
     belongs = (n.labels[:, None] == xp.arange(n.classes)[None, :]).astype(n.A.dtype)  # (N, K)
     size = xp.sum(belongs, axis=0)[:, None]  # (K, 1)
@@ -177,6 +179,6 @@ def codes(n: Neurons) -> Array:
     code = seen * (means - middle)
     c = cosines(code)
     loudness = xp.sqrt(xp.mean(n.A**2, axis=-2, keepdims=True))
-    counted = c.alive * (c.n > 1e-5 * loudness)  # rounding errors are no code
+    counted = c.alive * (c.n > 1e-5 * loudness)  # a code of rounding errors only is left out
     linked = pair_mask(counted) * (c.G > SAME)
     return count_groups(linked, counted[..., 0, :]) / n.count

@@ -1,4 +1,5 @@
-"""Neurons as an ensemble: neuron h of H awake answers o_h = H a_h V_h, the network the mean of all."""
+"""Neurons as an ensemble: neuron h of H awake ones outputs o_h = H a_h V_h, the network the mean of
+all."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.diversity.neurons import Neurons, safe
@@ -18,7 +19,7 @@ def ambiguity(n: Neurons) -> Array:
     mean_h |o_h - f|^2 over the probe set: how much the members disagree with their mean.
 
     H sum_h a_h^2 |V_h|^2 - |sum_h a_h V_h|^2 (Krogh and Vedelsby, 1995). It grows with the outputs'
-    scale: compare networks of like scale, or look at coherence.
+    scale: compare networks of similar scale, or use coherence.
     """
     apart, together = mean_squares(n)
     return apart - together
@@ -29,7 +30,7 @@ def coherence(n: Neurons) -> Array:
 
     |mean_h o_h|^2 / mean_h |o_h|^2, in [0, 1]: 1 if all members answer alike, 1/H if at right angles.
 
-    Ambiguity on a scale of its own: ambiguity = (1 - coherence) mean_h |o_h|^2.
+    It is ambiguity without its scale: ambiguity = (1 - coherence) mean_h |o_h|^2.
     """
     apart, together = mean_squares(n)
     return together / safe(apart)

@@ -1,4 +1,4 @@
-"""How different are neurons' weights?"""
+"""How different neurons' weights are."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.diversity.neurons import Neurons, count_groups, eigenvalues, safe
@@ -11,7 +11,7 @@ SAME = 0.95
 def awake(n: Neurons) -> Array:
     """How many neurons take part: those with a weight, in or out (after Radhakrishnan et al., 2025).
 
-    The others sleep in a network that grows, or a layer shuts them.
+    The others are asleep in a network that grows, or their gates are shut.
     """
     return xp.sum(n.awake, axis=-1)
 
@@ -47,8 +47,8 @@ def stable_rank(n: Neurons) -> Array:
 def energy(n: Neurons, half: bool) -> Array:
     """Mean of 1 / d_ij over pairs, d the distance of two neurons' directions on the unit sphere.
 
-    half: every neuron with its mirror image, (1/d + 1/e) / 2, e the distance from u_i to -u_j. Squared
-    distances carry a floor of 1e-6, so twins count 1000 and not infinity.
+    half: every neuron with its mirror image, (1/d + 1/e) / 2, e the distance from u_i to -u_j. 1e-6 is
+    added to squared distances, so identical neurons give 1000 and not infinity.
     """
     c = cosines(n.W)
     mask = pair_mask(c.alive)
@@ -71,7 +71,7 @@ def hyperspherical_energy(n: Neurons) -> Array:
 def half_space_energy(n: Neurons) -> Array:
     """Mean inverse distance of neurons' directions and their mirror images (Liu et al., NeurIPS 2018).
 
-    For activations such as tanh, where -w answers what w answers but for its sign.
+    For activations such as tanh, where the activation for -w is minus that for w.
     """
     return energy(n, half=True)
 
@@ -83,7 +83,7 @@ def condensation(n: Neurons) -> Array:
     How many groups of neurons there are, joined where cos([w_i; b_i], [w_j; b_j]) > 0.95.
 
     The bias counts as the weight of one more input. H where no two neurons point the same way, 1 where
-    chains of similar neurons join them all. Neurons of zero weights are not counted.
+    chains of similar neurons join all of them. Neurons of zero weights are not counted.
     """
     c = cosines(xp.concatenate([n.W, n.b], axis=-2))
     linked = pair_mask(c.alive) * (c.G > SAME)

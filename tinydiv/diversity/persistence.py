@@ -14,10 +14,10 @@ def relative(W: Array) -> Array:
 def persistence(w: Array) -> Array:
     """2-norm of 1 - w over the maximum spanning tree of a two-sided graph, over sqrt(D + H - 1).
 
-    w (..., D, H) in [0, 1]: the weight between node d on the left and node h on the right. In two
-    steps, for a tree over D + H nodes would take D + H - 1 rounds. First every node of the larger side
-    takes its strongest edge, which every maximum spanning tree contains. The nodes that took the same
-    partner are now one group, and only the smaller side's groups are left to be joined by Prim's way.
+    w (..., D, H) in [0, 1]: the weight between node d on the left and node h on the right. It is built in
+    two steps, because Prim's algorithm over D + H nodes would take D + H - 1 rounds. First every node of
+    the larger side takes its strongest edge, which some maximum spanning tree contains. The nodes that
+    took the same partner are now one group, and Prim's algorithm joins only these groups.
     """
     if w.shape[-1] > w.shape[-2]:
         w = w.mT
@@ -41,7 +41,7 @@ def neural_persistence(n: Neurons) -> Array:
     Persistence of |W| / max|W| between inputs and neurons, in [0, 1].
 
     Low where a few strong connections join everything. It mostly tracks the variance of the weights
-    (Girrbach et al., 2023), so compare it with that before reading more into it.
+    (Girrbach et al., 2023), so compare it with that variance before you draw other conclusions.
     """
     return persistence(relative(n.W))
 

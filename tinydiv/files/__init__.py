@@ -1,1 +1,1 @@
-"""Reading and writing files: whole or not at all."""
+"""Reading and writing files: complete or not at all."""

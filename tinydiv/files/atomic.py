@@ -1,7 +1,7 @@
-"""Files that are whole or not there: written beside their place, then moved into it.
+"""Files that are complete or absent: written under another name in the same folder, then renamed.
 
 A reader of the folder never sees half a file, whatever happens to the writer: Ctrl-C, a kill, a full
-disk, a power cut. What a killed writer left behind is called .PID.part.NAME; `sweep` removes it.
+disk, a power cut. A killed writer leaves a file called .PID.part.NAME, which `sweep` removes.
 """
 
 import json
@@ -17,18 +17,17 @@ from tinydiv.errors import RunError
 def replacing(path: Path) -> Iterator[Path]:
     """Gives the path of a file to write; when that is done, it takes the place of `path`.
 
-    Raises RunError with the cause if that fails (a full disk, no permission); what was at `path`
-    then stands as it was.
+    Raises RunError with the cause if that fails (a full disk, no permission); `path` is then unchanged.
     """
     part = path.with_name(
         f".{os.getpid()}.part.{path.name}"
-    )  # beside it: renaming cannot cross disks
+    )  # in the same folder, because renaming does not work between disks
     try:
         yield part
         with open(part, "rb+") as file:
             os.fsync(
                 file.fileno()
-            )  # on the disk before it gets its name: a power cut leaves no hole
+            )  # on the disk before it is renamed, so that a power cut cannot leave an incomplete file
         os.replace(part, path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {reason(error)}") from error
@@ -54,13 +53,13 @@ def write_json(path: Path, value: object) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed writers left in a folder."""
+    """Remove the files that killed writers left in a folder."""
     for part in folder.glob(".*.part.*"):
         with suppress(OSError):
             part.unlink()
 
 
 def reason(error: OSError) -> str:
-    """The system's message, as half a sentence: "no space left on device"."""
+    """The system's message, without a capital: "no space left on device"."""
     message = error.strerror or str(error) or type(error).__name__
     return message[:1].lower() + message[1:]

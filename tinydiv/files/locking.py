@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file, which the system lets go when its holder dies."""
+"""One process at a time: a lock on a file, which the system releases when its holder ends."""
 
 import os
 from collections.abc import Iterator
@@ -13,8 +13,9 @@ from tinydiv.files import atomic
 def locked(file: Path, advice: str) -> Iterator[None]:
     """Keep other processes out of the folder in which `file` lies, for as long as the block runs.
 
-    The file stays afterwards: removing it would let two others lock two different files. Raises
-    UsageError, ending with the advice, if another process holds it, RunError if it cannot be opened.
+    The file stays afterwards: if it were removed, two other processes could lock two different files.
+    Raises UsageError, ending with the advice, if another process holds it, RunError if it cannot be
+    opened.
     """
     try:
         held = open(file, "a+")  # noqa: SIM115

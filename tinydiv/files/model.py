@@ -72,10 +72,10 @@ def save_model(
 def load_model(where: str | Path, allow_code: bool = False) -> MLP:
     """The trained network in a run folder, or in a model.npz: with its layers, ready to predict.
 
-    Its arrays are of the current backend. A layer of the reader's own is Python code in a file that
-    model.npz names: it is run only with allow_code=True, and only if the file is as it was.
-    Raises UsageError if there is no model, or one whose code may not be run; RunError if the file is
-    damaged.
+    Its arrays are of the current backend. A user's own layer is Python code in a file that model.npz
+    names: it is run only with allow_code=True, and only if the file has not changed.
+    Raises UsageError if there is no model, or one that needs code without allow_code=True; RunError if the
+    file is damaged.
     """
     path = Path(where)
     if path.is_dir():
@@ -87,18 +87,18 @@ def load_model(where: str | Path, allow_code: bool = False) -> MLP:
         path = path / NAME
     if not path.is_file():
         raise UsageError(f"there is no {path}: name a run folder, or a {NAME}")
-    with read.reading(path, "delete it, and train it again or take its run up by --resume"):
+    with read.reading(path, "delete it, and train again or continue its run by --resume"):
         arrays, facts = read.npz_arrays(path, FORMAT)
         specs, files = [str(spec) for spec in facts["layers"]], dict(facts.get("own_files", {}))
         code = technique_files.paths(specs)
     if code and not allow_code:
         raise UsageError(
-            f"{path} needs the code in {', '.join(code)}, which is run only when it is allowed: "
+            f"{path} needs the code in {', '.join(code)}, which is run only with your permission: "
             "tinydiv.load(..., allow_code=True), or --allow-code"
         )
     technique_files.refuse_changes({file: files.get(file) for file in code}, str(path))
     layers = layers_of(specs) if code else None
-    with read.reading(path, "delete it, and train it again or take its run up by --resume"):
+    with read.reading(path, "delete it, and train again or continue its run by --resume"):
         return network(arrays, facts, layers_of(specs) if layers is None else layers)
 
 
@@ -107,7 +107,7 @@ def network(
 ) -> MLP:
     """The network that a file describes. Raises ValueError and others if its parts do not fit."""
     sizes, replicas = facts["sizes"], facts["replicas"]
-    for i, shape in enumerate(pairwise(sizes)):  # before a network of that size is made
+    for i, shape in enumerate(pairwise(sizes)):  # checked before a network of that size is made
         wanted = (*shape,) if replicas is None else (replicas, *shape)
         if arrays[f"W{i}"].shape != wanted:
             raise ValueError(f"W{i} has the shape {arrays[f'W{i}'].shape}, not {wanted}")

@@ -17,9 +17,9 @@ from tinydiv.files.read import METADATA
 
 
 def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, object]) -> None:
-    """Write arrays (of any backend) and a JSON metadata string, wholly or not at all.
+    """Write arrays (of any backend) and a JSON metadata string, completely or not at all.
 
-    Raises UsageError for what is no array of numbers, RunError if the file cannot be written.
+    Raises UsageError for an array of anything but numbers, RunError if the file cannot be written.
     """
     host = {}
     for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""Reading the files that tinydiv wrote: whatever is wrong with one ends in one sentence.
+"""Reading the files that tinydiv wrote: every failure gives one sentence.
 
     with read.reading(path, "delete it"):         any failure inside: "PATH is damaged: ...; delete it"
         facts = read.json_object(path)            a JSON object, without NaN
@@ -36,7 +36,7 @@ class DamagedError(RunError):
 def reading(path: Path, advice: str) -> Iterator[None]:
     """Turn every failure inside into a RunError: the file cannot be read, or it is damaged.
 
-    advice: what to do about it. A sentence of tinydiv's own about the content is kept as the cause.
+    advice: what to do about it. tinydiv's own sentence about the content is kept as the cause.
     """
     try:
         yield
@@ -50,12 +50,12 @@ def reading(path: Path, advice: str) -> Iterator[None]:
         raise RunError(f"cannot read {path}: {atomic.reason(error)}") from error
     except MemoryError as error:
         raise RunError(f"there is not enough memory to read {path}") from error
-    except Exception as error:  # a decoder meets bytes of every kind, and so raises every kind
+    except Exception as error:  # damaged bytes can make a decoder raise any error
         raise DamagedError(f"{path} is damaged: {cause(error)}; {advice}") from error
 
 
 def cause(error: Exception) -> str:
-    """What a decoder found, in one line that is not long."""
+    """A decoder's message, in one short line."""
     what = " ".join(str(error).split())[:200]
     if isinstance(error, KeyError):
         return f"{what} is missing"
@@ -65,7 +65,7 @@ def cause(error: Exception) -> str:
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises whatever is wrong with it: call it inside `reading`."""
+    """The JSON object in a file. Raises errors of many kinds: call it inside `reading`."""
     return as_object(path.read_bytes())
 
 
@@ -78,7 +78,7 @@ def as_object(text: str | bytes) -> dict[str, Any]:
 
 
 def _refuse_constant(word: str) -> NoReturn:
-    raise ValueError(f"{word} stands where a number should")
+    raise ValueError(f"it holds {word} in place of a number")
 
 
 def csv_rows(path: Path) -> list[dict[str, str]]:
@@ -127,7 +127,9 @@ def npy_array(content: bytes) -> Array:
     if dtype.kind not in "biufU":
         raise ValueError(f"an array holds {dtype}, not numbers")
     if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != len(content) - file.tell():
-        raise ValueError(f"an array announces the shape {shape}, and its bytes do not fill it")
+        raise ValueError(
+            f"an array announces the shape {shape}, which does not fit its number of bytes"
+        )
     order: Literal["F", "C"] = "F" if in_columns else "C"
     return np.ndarray(shape, dtype, content, file.tell(), order=order).copy()
 

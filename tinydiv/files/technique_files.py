@@ -1,4 +1,4 @@
-"""The reader's own technique files that specs name: their paths, and digests that notice a change."""
+"""Users' technique files that specs name: their paths, and digests that detect a change."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ def paths(specs: Sequence[str]) -> list[str]:
 
 
 def digest(file: str | Path) -> str:
-    """The SHA-256 of what is in a file."""
+    """The SHA-256 of a file's content."""
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
@@ -25,12 +25,12 @@ def digests(specs: Sequence[str]) -> dict[str, str]:
 
 
 def refuse_changes(before: Mapping[str, str | None], what: str) -> None:
-    """Raise UsageError unless each file is there and as it was. what: what was made with them.
+    """Raise UsageError if a file is missing or has changed. what: what was made with them.
 
-    A digest of None, of a file written before digests were kept, fits every content.
+    A digest of None (written before digests were kept) matches every content.
     """
     for file, wanted in before.items():
         if not Path(file).is_file():
-            raise UsageError(f"{what} needs {file}, which is gone")
+            raise UsageError(f"{what} needs {file}, which is missing")
         if wanted is not None and digest(file) != wanted:
             raise UsageError(f"{file} was changed since {what} was made")

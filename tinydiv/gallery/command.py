@@ -63,17 +63,20 @@ OF_FAMILY = "(default: as suits the family)"
 
 @dataclass(frozen=True)
 class GalleryConfig:
-    """What is drawn. None stands for the family's own choice."""
+    """What is drawn. None stands for the family's default."""
 
     family: str = setting(
-        "activations", text, "NAME", "whose techniques, each as it comes; all: every technique"
+        "activations",
+        text,
+        "NAME",
+        "family of techniques, with their default settings; all: every technique",
     )
     technique: tuple[str, ...] = setting(
         (), words(""), "SPEC", "this technique, in place of a family; may be repeated", repeat=True
     )
     measure: str | None = setting(
         *(None, maybe(choice(*MEASURES)), "|".join(MEASURES)),
-        f"how likeness is measured {OF_FAMILY}",
+        f"how similarity is measured {OF_FAMILY}",
     )
     data: str | None = setting(None, maybe(text), "NAME", f"data set {OF_FAMILY}")
     hidden: tuple[int, ...] | None = setting(
@@ -89,7 +92,7 @@ class GalleryConfig:
 
 @dataclass(frozen=True)
 class Shown:
-    """One trained network: what it was given, how well it does, and what its neurons became."""
+    """One trained network: its technique, its accuracy, and its neurons."""
 
     spec: str
     score: float
@@ -98,7 +101,7 @@ class Shown:
     similarity: "Array"
     """(H, H); a row of zeros where a neuron is dead."""
     inputs: "Array"
-    """(D, H): what each neuron answers to; under the measure cosine how far its weights moved."""
+    """(D, H): what each neuron responds to; with the measure cosine, how far its weights moved."""
     cost: str
 
     @property
@@ -113,7 +116,7 @@ class Shown:
 
     @property
     def alike(self) -> float:
-        """The mean size of the similarity over pairs of living neurons; 0 without a pair."""
+        """The mean |similarity| over pairs of neurons that are alive; 0 without a pair."""
         M, alive = abs(self.similarity), len(self.similarity) - self.dead
         return float((M.sum() - M.trace()) / max(alive * (alive - 1), 1))
 
@@ -166,7 +169,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def refuse_other_files(out: str) -> None:
-    """Say so before the training if the picture could not be written after it."""
+    """Raise an error before the training if the picture could not be written after it."""
     if Path(out).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--out should end in .png, .svg or .pdf, got {out!r}")
     if not Path(out).parent.is_dir():
@@ -174,7 +177,7 @@ def refuse_other_files(out: str) -> None:
 
 
 def defaults_of(config: GalleryConfig) -> Defaults:
-    """The family's defaults, with what the flags name in their place."""
+    """The family's defaults, replaced by what the flags name."""
     given = {f.name: getattr(config, f.name) for f in fields(Defaults)}
     own = DEFAULTS.get(config.family, PLAIN)
     return replace(own, **{key: value for key, value in given.items() if value is not None})
@@ -285,7 +288,7 @@ def similarity(run: "Run", measure: str) -> "Array":
 
 
 def table(shown: Sequence[Shown], measure: str) -> str:
-    """A line per network: accuracy (or error), mean likeness of two neurons, extra flops."""
+    """A line per network: accuracy (or error), mean similarity of two neurons, extra flops."""
     width = max(32, *(len(one.spec) for one in shown))
     score = "   error" if shown[0].regression else "accuracy"
     lines = [f"{'technique':<{width}} {score}   mean |{measure}|   extra flops"]

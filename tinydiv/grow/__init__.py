@@ -1,1 +1,2 @@
-"""python -m tinydiv.grow: what growing networks buy, beside controls (Radhakrishnan et al., 2025)."""
+"""python -m tinydiv.grow: what growing networks gain, compared with controls (Radhakrishnan et al.,
+2025)."""

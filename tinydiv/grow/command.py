@@ -5,8 +5,9 @@
     condense    a trained run with fewer neurons: aligned ones merged
     fashion     ways to grow on images, at equal flops
 
-Every comparison is paired over start and data, keeps each piece in its folder, and goes on where it was
-stopped when the same command is given again. Each has flags of its own: python -m tinydiv.grow NAME --help
+Every comparison is paired over start and data, keeps each piece in its folder, and continues after an
+interruption when the same command is run again. Each has flags of its own: python -m tinydiv.grow NAME
+--help
 """
 
 import sys
@@ -59,7 +60,7 @@ class AuxiliaryConfig:
     tasks: tuple[str, ...] = setting(
         ("bessel-window",), words(","), "NAME[,NAME]", "curves to learn, or all"
     )
-    arms: tuple[str, ...] = setting(("all",), words(","), "NAME[,NAME]", "ways to come to the size")
+    arms: tuple[str, ...] = setting(("all",), words(","), "NAME[,NAME]", "ways to reach the size")
     trials: int = setting(
         1000, whole(2, 1_000_000), "N", "paired trials: start and points drawn anew"
     )
@@ -70,10 +71,10 @@ class AuxiliaryConfig:
         "strength of the size loss, one or several (default: the paper's of each task)",
     )
     sweep: int | None = setting(
-        None, maybe(whole(2, 1000)), "N", "in place of --lam: so many values from 0.01 to 100"
+        None, maybe(whole(2, 1000)), "N", "in place of --lam: this many values from 0.01 to 100"
     )
     goal: float = setting(5.0, numeric(0, 1000), "X", "the size that is wanted")
-    room: int = setting(9, whole(1, 1000), "H", "hidden neurons that there are")
+    room: int = setting(9, whole(1, 1000), "H", "number of hidden neurons")
     epochs: int | None = setting(
         None, maybe(whole(1, 10_000_000)), "N", "steps (default: the paper's of each task)"
     )
@@ -145,7 +146,7 @@ def parser() -> cli.Parser:
 
 @cli.main(PROG)
 def main(argv: Sequence[str]) -> None:
-    """Hand over to the comparison that is named."""
+    """Run the comparison that is named."""
     if not argv:
         raise UsageError(f"name a comparison: {', '.join(COMPARISONS)}")
     if argv[0].startswith("-"):
@@ -171,7 +172,7 @@ def flags_of(name: str, config: type) -> cli.Parser:
 def read(
     settings: type[T], flags: cli.Parser, argv: Sequence[str], small: dict[str, object]
 ) -> tuple[Namespace, T]:
-    """What the flags of one comparison say, and its settings; small: what --quick changes."""
+    """The parsed flags of one comparison, and its settings; small: what --quick changes."""
     options = flags.parse(argv)
     given = from_flags(settings, vars(options))
     if not options.no_figures:
@@ -180,7 +181,7 @@ def read(
 
 
 class GrowthComparison(Protocol):
-    """What every comparison has: its settings, checked, and the pieces that it consists of."""
+    """What every comparison has: its checked settings, and its pieces."""
 
     def settings(self) -> Sequence[object]: ...
 
@@ -221,7 +222,7 @@ def auxiliary(argv: Sequence[str]) -> None:
     )
     options, config = read(AuxiliaryConfig, flags, argv, {"trials": 24, "epochs": 2000})
     if config.sweep is not None and config.lam is not None:
-        raise UsageError("--sweep names the values of lambda: leave out --lam")
+        raise UsageError("--sweep sets the values of lambda: leave out --lam")
     from tinydiv.growing.auxiliary import ARMS, PUBLISHED
     from tinydiv.growing.auxiliary_study import Auxiliary, report
 

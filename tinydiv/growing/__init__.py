@@ -1,1 +1,1 @@
-"""Growing networks beside the techniques: whole experiments, computed for all trials at once."""
+"""Experiments with growing networks, computed for all trials at once."""

@@ -4,8 +4,8 @@
     L       = mean (yhat - y)^2 + lambda (N - goal)^2             or cross-entropy of a sigmoid
 
 In the paper the gates and the input both follow the learned size, G = I = N; the growing arm starts at
-N = 0 and the grown one at N = goal. The controls hold the gates, the input, or both at a fixed value, so
-that one can see which of them makes a difference. Plain full-batch gradient descent, one rate for all.
+N = 0 and the grown one at N = goal. The controls hold the gates, the input, or both at a fixed value,
+which shows which of them has an effect. Plain full-batch gradient descent, one rate for all.
 
 Gradients, with d = dL/dyhat per point, s = tanh, q_h = w3_h g_h sum_p d (1 - s_h^2):
 
@@ -13,8 +13,8 @@ Gradients, with d = dL/dyhat per point, s = tanh, q_h = w3_h g_h sum_p d (1 - s_
     dw2_h = w3_h g_h sum_p x d (1 - s_h^2)
     dN = [G is N] sum_h w3_h theta'(N - h) sum_p d s_h + [I is N] sum_h w1_h q_h + 2 lambda (N - goal)
 
-The same as MLP([1, H, 1]) with learned-size and size-loss, which a test holds to 1e-12; an array per weight
-with the trials along the last axis makes it many times faster for networks as small as these.
+The same as MLP([1, H, 1]) with learned-size and size-loss, which a test compares to 1e-12; an array per
+weight with the trials along the last axis makes it many times faster for networks as small as these.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,12 +27,12 @@ from tinydiv.errors import UsageError
 from tinydiv.randomness import generator
 
 CHUNK = 128
-"""Trials that are computed at once: their arrays stay in a core's cache."""
+"""How many trials are computed at once: their arrays fit into a core's cache."""
 
 
 @dataclass(frozen=True)
 class AuxiliaryArm:
-    """One way to let a size come in: where N starts, and what gates and input follow.
+    """One arm of the comparison: where N starts, and which value gates and input follow.
 
     gates, fed: "size" for N, "goal" for the goal; fed also "nothing" and "one".
     """
@@ -57,7 +57,7 @@ ARMS: dict[str, AuxiliaryArm] = {
 
 @dataclass(frozen=True)
 class AuxiliarySetting:
-    """What one comparison holds fixed."""
+    """The settings that one comparison keeps fixed."""
 
     task: str
     epochs: int
@@ -70,17 +70,15 @@ class AuxiliarySetting:
     delta: float = 1.0
 
     def check(self) -> None:
-        """Raise UsageError for what makes no network."""
+        """Raise UsageError for settings that cannot make a network."""
         tasks.curve(self.task)
         if self.room < 1:
-            raise UsageError(f"the room is {self.room} neurons: one at least")
+            raise UsageError(f"there must be at least one neuron, got room = {self.room}")
         if not 0 <= self.goal <= self.room:
-            raise UsageError(
-                f"the goal {self.goal:g} lies beyond the room: there are {self.room} neurons"
-            )
+            raise UsageError(f"the goal {self.goal:g} is too large: there are {self.room} neurons")
         if self.lam < 0:
             raise UsageError(
-                f"lambda is {self.lam:g}, which would drive N away from its goal: 0 or more"
+                f"lambda must be 0 or more, got {self.lam:g}: below 0 it moves N away from the goal"
             )
 
 
@@ -117,7 +115,7 @@ class Trials:
 
 
 def theta(u: Array, delta: float) -> tuple[Array, Array]:
-    """The gate and its slope: sin^2(pi u / 2 delta) between 0 and delta, 0 before and 1 after."""
+    """The gate and its derivative: sin^2(pi u / 2 delta) between 0 and delta, 0 before and 1 after."""
     inside = xp.clip(u, 0, delta)
     slope = xp.sin(inside * (pi / delta)) * (pi / (2 * delta))
     return xp.sin(inside * (pi / (2 * delta))) ** 2, slope * ((u > 0) & (u < delta))
@@ -130,20 +128,20 @@ def sigmoid(z: Array) -> Array:
 
 @dataclass
 class AuxiliaryResult:
-    """What came of each trial, as plain arrays (T,); moments: see train."""
+    """The results of each trial, as plain arrays (T,); moments: see train."""
 
     test: Array
     """The loss on the test points, without the size term."""
     train: Array
     size: Array
     rank: Array
-    """Effective rank of the gated activations over [-1, 1]: how many neurons' worth of answers."""
+    """Effective rank of the gated activations over [-1, 1]: how many independent neurons they equal."""
     epochs: list[int]
     """The moments."""
     sizes: Array
-    """(moments, T): N on the way."""
+    """(moments, T): N during training."""
     losses: Array
-    """(moments, T): the test loss on the way."""
+    """(moments, T): the test loss during training."""
 
 
 def train(
@@ -153,7 +151,7 @@ def train(
     moments: int = 0,
     on_moment: Callable[[int, Trials], None] | None = None,
 ) -> AuxiliaryResult:
-    """Train all trials of one arm from where they stand; the trials' arrays are changed.
+    """Train all trials of one arm from their present state; the trials' arrays are changed in place.
 
     moments: how many times, at equal distances, size and test loss are kept. on_moment(epoch, trials) is
     called at those times, the first before the first step.

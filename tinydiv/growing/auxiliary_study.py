@@ -25,7 +25,7 @@ COMPARISONS = (
     ("growing", "grown-plain", "the paper's growing arm, beside the plain control"),
     ("growing", "grown-input-1", "the paper's growing arm, beside the control with input 1"),
 )
-"""Which arms are set against each other: (arm, control, what it shows)."""
+"""Which arms are compared: (arm, control, what it shows)."""
 
 PUBLISHED_BANDS = (
     ((0.01, 0.02), 11.4),
@@ -57,7 +57,7 @@ class Auxiliary:
     seed: int = 0
 
     def settings(self) -> list[AuxiliarySetting]:
-        """One per task and lambda. Raises UsageError for what makes no network."""
+        """One per task and lambda. Raises UsageError for settings that cannot make a network."""
         found = []
         for task in self.tasks:
             if task not in PUBLISHED:
@@ -76,7 +76,7 @@ class Auxiliary:
         return found
 
     def pieces(self) -> list[Piece]:
-        """All the work, in pieces of up to CHUNK trials; pieces of all arms come in turn."""
+        """All the work, in pieces of up to CHUNK trials; the arms take turns."""
         return [
             Piece(name_of(s, arm, first), work, (s, arm, self.seeds(first), self.shared))
             for s in self.settings()
@@ -89,7 +89,7 @@ class Auxiliary:
         return list(range(self.seed + first, self.seed + last))
 
     def arm(self, folder: Path, setting: AuxiliarySetting, arm: str) -> Arrays:
-        """What came of one arm: arrays over all trials, and (moments, trials)."""
+        """The results of one arm: arrays over all trials, and (moments, trials)."""
         firsts = range(0, self.trials, CHUNK)
         found = [read(folder, Piece(name_of(setting, arm, first), work, ())) for first in firsts]
         together = {key: np.concatenate([one[key] for one in found], axis=-1) for key in found[0]}

@@ -20,9 +20,9 @@ class Ratio:
     left_out: int
     """Trials in which a loss of either is not finite."""
     means: Interval
-    """mean(a) / mean(b): what the paper gives; a few bad trials decide it."""
+    """mean(a) / mean(b), as in the paper; a few bad trials can dominate it."""
     geometric: Interval
-    """exp(mean(log a - log b)): what happens in a typical trial."""
+    """exp(mean(log a - log b)): the ratio of a typical trial."""
     wins: float
     """The share of trials with a < b."""
 

@@ -4,10 +4,11 @@
                 V_k <- sum_j V_j |w_j| / |w_k| over the group, k the longest of it
     merge       the pairs of the most correlated responses: a_j ~ alpha a_i + beta by least squares,
                 V_i <- V_i + alpha V_j,  c <- c + beta V_j
-    prune       the neurons of least std(a_h) |V_h| go, their mean stays: c <- c + mean(a_h) V_h
+    prune       neurons of smallest std(a_h) |V_h| are removed, their mean is kept: c <- c + mean(a_h) V_h
 
-Condensing is exact where cosines are 1 and f(s z) = s f(z) for s > 0. Neurons that go are put to sleep, so
-networks with different numbers of neurons stay in one array; `compacted` takes them out of a single one.
+Condensing is exact where cosines are 1 and f(s z) = s f(z) for s > 0. Removed neurons are put to sleep, so
+networks with different numbers of neurons stay in one array; `compacted` deletes them from a single
+network.
 """
 
 from collections.abc import Callable
@@ -23,14 +24,15 @@ HOMOGENEOUS = ("relu", "leaky-relu", "identity")
 
 
 def copied(net: MLP) -> MLP:
-    """A plain network of the same weights, its layers folded in."""
+    """A plain network with the same weights, its layers folded in."""
     return net.folded()
 
 
 def condense(net: MLP, layer: int, tau: float) -> Array:
     """Merge aligned neurons of a hidden layer in place; how many stay awake in each network, (R,) or (1,).
 
-    Neurons are taken from the longest on; each joins the first group whose first member it is aligned with.
+    Neurons are taken in order of length, longest first; each joins the first group with whose first member
+    it is aligned.
     Raises UsageError for an activation that is not homogeneous, and a tau outside (0, 1].
     """
     if net.activation.name not in HOMOGENEOUS:
@@ -62,7 +64,7 @@ def condense(net: MLP, layer: int, tau: float) -> Array:
 
 
 def merge(net: MLP, layer: int, X: Array, counts: Array) -> None:
-    """Merge the most correlated pairs of responses until so many neurons are left in each network."""
+    """Merge the most correlated pairs of responses until `counts` neurons are left in each network."""
     A = hosted(net, net.forward(X).A[layer])
     for (W, b, V, c), a, count in zip(networks(net, layer), A, counts, strict=True):
         a = a.astype(float)
@@ -70,7 +72,7 @@ def merge(net: MLP, layer: int, X: Array, counts: Array) -> None:
         centred = (a - mean) / np.where(deviation > 0, deviation, 1)
         R = abs(centred.T @ centred / len(a))
         np.fill_diagonal(R, -1)
-        for j in np.flatnonzero(deviation == 0):  # constant: its mean is all that it gives
+        for j in np.flatnonzero(deviation == 0):  # constant: only its mean contributes
             R[j, :], R[:, j] = -1, -1
             c += mean[j] * V[j]
             W[:, j], b[:, j], V[j] = 0, 0, 0
@@ -88,7 +90,7 @@ def merge(net: MLP, layer: int, X: Array, counts: Array) -> None:
 
 
 def prune(net: MLP, layer: int, X: Array, counts: Array) -> None:
-    """Put the neurons that contribute least to sleep until so many are left in each network."""
+    """Put the neurons that contribute least to sleep until `counts` are left in each network."""
     A = hosted(net, net.forward(X).A[layer])
     for (W, b, V, c), a, count in zip(networks(net, layer), A, counts, strict=True):
         contributions = a.std(axis=0) * np.linalg.norm(V, axis=1)
@@ -104,7 +106,7 @@ def hosted(net: MLP, a: Array) -> np.ndarray:
 
 
 def networks(net: MLP, layer: int):  # type: ignore[no-untyped-def]
-    """(W, b, V, c) of each network on the host, to be changed; what is changed goes back at the end."""
+    """(W, b, V, c) of each network on the host; changes are copied back at the end."""
     blocks = (net.W[layer - 1], net.b[layer - 1], net.W[layer], net.b[layer])
     hosts = [hosted(net, block) for block in blocks]
     for r in range(net.replicas or 1):
@@ -138,7 +140,7 @@ def compacted(net: MLP, layer: int) -> MLP:
 
 
 def asleep_from(net: MLP, layer: int, counts: Array) -> None:
-    """Leave the first so many neurons of each network awake, and put the others to sleep."""
+    """Leave the first `counts` neurons of each network awake, and put the others to sleep."""
     for (W, b, V, _), count in zip(networks(net, layer), counts, strict=True):
         W[:, int(count) :], b[:, int(count) :], V[int(count) :] = 0, 0, 0
 

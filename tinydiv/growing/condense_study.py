@@ -33,7 +33,8 @@ class Condense:
     epochs: int = 1
 
     def config(self) -> TrainConfig:
-        """The run's settings. Raises UsageError for a folder that is no finished run, or no such layer."""
+        """The run's settings. Raises UsageError if the folder is not a finished run or there is no such
+        layer."""
         config = settings_of(Path(self.run))[0]
         if not (Path(self.run) / NAME).is_file():
             raise UsageError(f"the run in {self.run} has not finished: there is no {NAME} in it")
@@ -44,10 +45,12 @@ class Condense:
         return config
 
     def settings(self) -> list[float]:
-        """The taus. Raises UsageError for a run or a tau that cannot be."""
+        """The taus. Raises UsageError for a wrong run or tau."""
         self.config()
         for tau in self.taus:
-            condense(copied(load_model(self.run)), self.layer, tau)  # what is wrong shows here
+            condense(
+                copied(load_model(self.run)), self.layer, tau
+            )  # raises UsageError for a wrong tau
         return list(self.taus)
 
     def pieces(self) -> list[Piece]:

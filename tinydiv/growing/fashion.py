@@ -1,8 +1,8 @@
 """Images at equal flops: networks that grow beside one that has its full size from the start.
 
 A step costs in proportion to the neurons that are awake, so a network that is smaller for a while takes
-more steps for the same flops. Every arm gets as many as the full-size network's `steps` are worth, and the
-rate falls over its own steps. One seed is one replica, with a start and an order of batches of its own.
+more steps for the same flops. Every arm gets the flops of `steps` steps at full size, and the rate falls
+over its own steps. One seed is one replica, with a start and an order of batches of its own.
 """
 
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ class Fashion:
         for width in self.widths:
             if self.first > width:
                 raise UsageError(
-                    f"--first {self.first} neurons are more than the room of {width}: take fewer"
+                    f"--first {self.first} is more than the width {width}: take fewer neurons"
                 )
         if not self.arms or not self.widths or not self.every:
             raise UsageError("nothing to compare: name an arm, a width, and how often neurons wake")
@@ -97,7 +97,7 @@ class Fashion:
         return min(width, self.first + self.number * (step // every))
 
     def cost(self, width: int, every: int, arm: str) -> np.ndarray:
-        """What has been spent after each step, in steps of the full size; as many steps as are paid for."""
+        """The flops after each step, in steps of the full size; as many steps as the budget allows."""
         most = self.steps * -(-width // self.first) + 1
         share = [self.awake(width, every, arm, t) / width for t in range(most)]
         spent: np.ndarray = np.cumsum(share)
@@ -150,7 +150,7 @@ def work(study: Fashion, width: int, every: int, arm: str) -> Arrays:
 
 
 def arms_of(study: Fashion, folder: Path) -> dict[tuple[int, int, str], Arrays]:
-    """What came of each arm, by (width, every, arm)."""
+    """The results of each arm, by (width, every, arm)."""
     pieces = zip(study.settings(), study.pieces(), strict=True)
     return {key: read(folder, piece) for key, piece in pieces}
 

@@ -3,7 +3,8 @@
     input [x, c], one tanh hidden layer of H neurons, Adam, full batch;   L = task loss + 0.32 (c - 1)^2
 
 Built from MLP, size-mask and size-loss; a seed is a replica. The static arm has c = 1 from the start, so
-that its gate is open and its extra input is 1. The loss of a regression is the full mean square.
+that its gate is open and its extra input is 1. The loss of a regression is the mean square (without the
+factor 1/2).
 """
 
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class MaskSetting:
-    """What one comparison holds fixed."""
+    """The settings that one comparison keeps fixed."""
 
     task: str = "bessel"
     width: int = 10
@@ -68,17 +69,17 @@ class MaskSetting:
     points: int = 1024
 
     def check(self) -> None:
-        """Raise UsageError for what cannot be trained."""
+        """Raise UsageError for settings that cannot be trained."""
         if self.task not in TASKS:
             raise unknown("task", self.task, TASKS)
         if self.width < 1:
-            raise UsageError(f"the room is {self.width} neurons: one at least")
+            raise UsageError(f"there must be at least one neuron, got width {self.width}")
         if self.points < 10:
-            raise UsageError(f"{self.points} points are too few to split: 10 at least")
+            raise UsageError(f"{self.points} points are too few to split: take at least 10")
 
 
 def mean_square(outputs: Array, targets: Array) -> tuple[Array, Array]:
-    """The full mean square, which the paper has: twice squared_error."""
+    """The mean square of the paper: twice squared_error."""
     value, gradient = squared_error(outputs, targets)
     return 2 * value, 2 * gradient
 
@@ -107,7 +108,7 @@ def data_of(setting: MaskSetting, seeds: list[int]) -> tuple[Array, Array, Array
 
 
 def started(arm: MaskArm, setting: MaskSetting, n_in: int, n_out: int, seeds: list[int]) -> MLP:
-    """Networks with all weights U(+-1/sqrt(fan-in)), the input c counted whether it is there or not."""
+    """Networks with all weights U(+-1/sqrt(fan-in)), with c counted as an input in every arm."""
     H = setting.width
     net = MLP(
         [n_in, H, n_out],
@@ -136,7 +137,7 @@ def work(setting: MaskSetting, arm: str, seeds: list[int], moments: int = 50) ->
     """Train one arm from all seeds, and keep a few numbers of each.
 
     test, train (T,): losses, for spirals test is the accuracy; size (T,): c; correlation, rank (T,):
-    of the open neurons on the test points; epochs, sizes, tests: (moments, T) on the way.
+    of the open neurons on the test points; epochs, sizes, tests: (moments, T) during training.
     """
     setting.check()
     X, Y, test_x, test_y = data_of(setting, seeds)

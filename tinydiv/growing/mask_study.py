@@ -33,7 +33,7 @@ class Mask:
     points: int = 1024
 
     def settings(self) -> list[MaskSetting]:
-        """One per task, width and rate. Raises UsageError for what cannot be trained."""
+        """One per task, width and rate. Raises UsageError for settings that cannot be trained."""
         for arm in self.arms:
             if arm not in ARMS:
                 raise unknown("arm", arm, ARMS)
@@ -50,7 +50,7 @@ class Mask:
         return found
 
     def pieces(self) -> list[Piece]:
-        """All the work, in pieces of up to GROUP seeds; pieces of all arms come in turn."""
+        """All the work, in pieces of up to GROUP seeds; the arms take turns."""
         return [
             Piece(name_of(s, arm, first), work, (s, arm, self.group(first)))
             for s in self.settings()
@@ -62,7 +62,7 @@ class Mask:
         return list(range(first, min(first + GROUP, self.seeds)))
 
     def arm(self, folder: Path, setting: MaskSetting, arm: str) -> Arrays:
-        """What came of one arm: arrays over all seeds, and (moments, seeds)."""
+        """The results of one arm: arrays over all seeds, and (moments, seeds)."""
         firsts = range(0, self.seeds, GROUP)
         found = [read(folder, Piece(name_of(setting, arm, first), work, ())) for first in firsts]
         together = {key: np.concatenate([one[key] for one in found], axis=-1) for key in found[0]}
@@ -125,7 +125,7 @@ def best_rate(
     rates: Sequence[float],
     here: dict[tuple[float, str], dict[str, np.ndarray]],
 ) -> float:
-    """The rate that is best on the even seeds; the table then gives the odd ones."""
+    """The rate that is best on the even seeds; the table then shows the odd ones."""
 
     def score(lr: float) -> float:
         values = here[lr, arm]["test"][::2]

@@ -63,7 +63,7 @@ def mask(study: Mask, folder: Path) -> None:
                 tests.set(title="Test accuracy (mean)", xlabel="epoch")
             else:
                 tests.set(title="Test loss (geometric mean)", xlabel="epoch", yscale="log")
-            describe(tests, "What every arm reaches on the test points against epochs.")
+            describe(tests, "The result of every arm on the test points against epochs.")
             figure.suptitle(
                 f"{setting.task}, H = {setting.width}, rate {setting.lr:g}", x=0.01, ha="left"
             )
@@ -121,7 +121,7 @@ def over_time(ax: Axes, arms: dict[str, Arrays], key: str) -> Axes:
 
 
 def histograms(ax: Axes, arms: dict[str, Arrays]) -> Axes:
-    """How the trials' last test losses spread, on a logarithmic axis."""
+    """Histograms of the trials' last test losses, on a logarithmic axis."""
     shown = [name for name in ("growing", "grown", "growing-plain", "grown-plain") if name in arms]
     logs = {name: np.log10(np.maximum(arms[name]["test"], 1e-12)) for name in shown or arms}
     logs = {name: values[np.isfinite(values)] for name, values in logs.items()}
@@ -214,7 +214,9 @@ def curve_gif(path: Path, setting: AuxiliarySetting, arm: str = "growing", seed:
 
         draw(0)
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # placed once for all frames: it takes half of the time
+        figure.set_layout_engine(
+            "none"
+        )  # laid out once for all frames, which takes half of the time
         animation = FuncAnimation(figure, draw, frames=len(frames), interval=120)
         with atomic.replacing(path) as part:
             animation.save(str(part), writer=PillowWriter(fps=8), dpi=70)

@@ -1,7 +1,7 @@
-"""Long comparisons in pieces: each is computed once, kept, and not computed again after a stop.
+"""Long comparisons in pieces: each is computed once and kept, so an interrupted one can continue.
 
-folder/config.json      what is compared; another comparison is refused in the same folder
-folder/pieces/NAME.npz  what came of one piece
+folder/config.json      the settings; a comparison with others is refused in the same folder
+folder/pieces/NAME.npz  the results of one piece
 """
 
 import json
@@ -26,7 +26,7 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece of work: its name, and what the function that does it is called with."""
+    """One piece of work: its name, and the arguments of the function that computes it."""
 
     name: str
     work: Work
@@ -34,7 +34,7 @@ class Piece:
 
 
 def open_folder(folder: Path, facts: Mapping[str, object]) -> None:
-    """Make a folder for a comparison, or go on in one that was begun with the same settings.
+    """Make a folder for a comparison, or continue in one that was begun with the same settings.
 
     Raises UsageError if the folder holds something else, RunError if it cannot be made.
     """
@@ -108,7 +108,7 @@ def keep(folder: Path, piece: Piece, arrays: Arrays) -> None:
 
 
 def read(folder: Path, piece: Piece) -> Arrays:
-    """What came of a piece. Raises RunError if it cannot be read."""
+    """The results of a piece. Raises RunError if they cannot be read."""
     try:
         with np.load(path_of(folder, piece), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}

@@ -1,7 +1,7 @@
 """Starts by name: initialize(net, "decorrelated", seed=0, X=probe) fills a network's weights and biases.
 
-Everything is drawn on the host, network r of a run with seed s from seed s + r, and then moved: equal
-seeds give equal starts on every backend, for one network or as one of many. Read in this order:
+Everything is drawn on the host and then copied to the device; network r of a run with seed s has seed s +
+r. Equal seeds give equal starts on every backend, for one network alone or among many. Read in this order:
 classic.py (base draws), scheme.py (what a scheme is), by_weights.py, by_responses.py, decorrelated.py.
 """
 
@@ -34,12 +34,12 @@ def initialize(
     """Fill W and b of every layer by a spec such as "response-zca@glorot-uniform" (specs.py).
 
     seed: one number (network r uses seed + r) or one per network. X (N, n_0): a probe batch of training
-    inputs, for starts that read data; needs_data(spec) is True for those. Layers are filled in
-    order, each by what it sees after those before it; what stands between them (batch norm, dropout)
-    counts as not there. Parameters of such layers get their first values.
+    inputs, for starts that read data; needs_data(spec) is True for those. Layers are filled in order, each
+    by the inputs that it gets from the filled layers before it; layers between the products (batch norm,
+    dropout) are ignored, and their parameters get their first values.
 
-    Weights that do not depend on data are equal bit for bit on every backend; so are the others where
-    X is, but for deep networks, where the device computes activations (relative 1e-5 in float32).
+    Weights that do not depend on data are equal bit for bit on every backend. With equal X so are the
+    others, except in deep networks, where the device computes activations (relative 1e-5 in float32).
 
     Raises UsageError for an unknown name or setting, a seed that is no whole number from 0 up, and
     inputs that are missing, of another width, or not finite.
@@ -60,7 +60,10 @@ def initialize(
 
 
 def probe_inputs(net: MLP, spec: str, X: Array | None) -> Inputs:
-    """The probe batch on the host, as what the first layer of all networks sees."""
+    """The probe batch on the host, as the inputs of the first layer of all networks.
+
+    Raises UsageError if it is missing, of another width, or not finite.
+    """
     if X is None:
         raise UsageError(
             f"the start {spec!r} reads data: give initialize a batch of training inputs, X=..., "
@@ -105,7 +108,7 @@ def initialized(
 
 
 def responses(net: MLP, inputs: Inputs, W: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """What the next layer sees, f(A W + b) (R, N, n_out), in the network's own precision."""
+    """The inputs of the next layer, f(A W + b) (R, N, n_out), in the network's own precision."""
     A = inputs.A.astype(net.dtype, copy=False)
     Z = A @ W.astype(net.dtype) + b.astype(net.dtype)
     return np.asarray(to_host(net.activation(to_device(Z))))

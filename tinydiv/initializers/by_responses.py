@@ -1,7 +1,7 @@
-"""Schemes that look at a probe batch: at the responses (pre-activations) Z = A W + b of a layer.
+"""Schemes that read a probe batch: the responses (pre-activations) Z = A W + b of a layer.
 
 a- is the mean of the layer's inputs over the batch, S their covariance; Cov(Z) = W' S W. The labels are
-not looked at.
+not used.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ GREEDY_ROWS = 512
 
 
 class DataScheme(Scheme):
-    """A scheme that cannot do without a probe batch."""
+    """A scheme that needs a probe batch."""
 
     @property
     def needs_data(self) -> bool:
@@ -38,10 +38,10 @@ def centring_bias(W: np.ndarray, inputs: Inputs) -> np.ndarray:
 
 
 def uncorrelated(W: np.ndarray, inputs: Inputs) -> np.ndarray:
-    """W Cov(Z)^{-1/2}, each neuron back at its norm: responses without correlation on the batch.
+    """W Cov(Z)^{-1/2}, each neuron scaled back to its norm: uncorrelated responses on the batch.
 
     Where the inputs vary in fewer directions than there are neurons, the correlations become those of a
-    tight frame, which is all that there is room for.
+    tight frame, the closest that is possible.
     """
     return with_norms(W @ inverse_root(inputs.response_covariance(W)), norms(W), W)
 
@@ -53,8 +53,8 @@ class Centring(DataScheme):
 
         b = - a- W
 
-    Keeps all weights of its base. It is the control for every scheme that looks at data: what it gains
-    is no gain of decorrelation.
+    Keeps all weights of its base. It is the control for every scheme that reads data: what it gains is not
+    due to decorrelation.
     """
 
     name = "centring"
@@ -70,8 +70,8 @@ class ResponseZCA(DataScheme):
 
         Z = (A - a-) W0,   W = n direction of (W0 Cov(Z)^{-1/2}),   b = - a- W
 
-    Keeps each neuron's norm and the outgoing weights of its base. ZCA is the whitening nearest to what
-    it whitens, so the draw stays random. After ReLU a little correlation returns.
+    Keeps each neuron's norm and the outgoing weights of its base. ZCA is the whitening that changes its
+    input least, so the draw stays random. After ReLU a little correlation returns.
     """
 
     name = "response-zca"
@@ -100,7 +100,7 @@ class PCAWhite(DataScheme):
         inputs, n_out = at.seen, W.shape[-1]
         variances, P = inputs.principal
         r = min(n_out, inputs.rank)
-        if r == 0:  # the inputs are constant: there is no direction to prefer
+        if r == 0:  # the inputs are constant: no direction differs from another
             return W, centring_bias(W, inputs)
         O = polar(np.stack([rng.standard_normal((r, n_out)) for rng in at.rngs]))
         top = P[..., :r] / np.sqrt(variances[..., None, :r]) if self.white else P[..., :r]
@@ -115,8 +115,8 @@ class LSUV(DataScheme):
 
         W <- W / s,  b <- b / s,   s^2 = the variance of all of a layer's Z on the batch
 
-    Its definition is a scale, of every layer and of the output layer too, so it keeps no norm of its
-    base, only the directions. With no base named it stands on `orthogonal`, as in the paper.
+    It sets the scale of every layer, the output layer too, so it keeps only the directions of its base.
+    With no base named, its base is `orthogonal`, as in the paper.
     """
 
     name = "lsuv"
@@ -174,7 +174,9 @@ class Greedy(Scheme):
         pool = directions(np.concatenate([W[:, :, None], drawn], axis=-1).reshape(n_in, -1))
         seen = pool if rows is None else directions(rows @ pool)
         likeness = np.abs(seen.T @ seen).reshape(n_out, K, n_out, K)
-        nearest = np.zeros((n_out, K))  # of every candidate: to what is placed so far
+        nearest = np.zeros(
+            (n_out, K)
+        )  # each candidate's largest likeness to the neurons chosen so far
         picks = []
         for h in range(n_out):
             picks.append(int(np.argmin(nearest[h])))

@@ -1,4 +1,4 @@
-"""Schemes that look at the weights alone. None touches biases, and all keep every neuron's norm.
+"""Schemes that read only the weights. None changes biases, and all keep every neuron's norm.
 
 U are the weights of a layer with each neuron (column) at norm 1, U' U their cosines. With D inputs, two
 random directions have an expected |cosine| of sqrt(2 / (pi D)), .0285 at D = 784: there these schemes
@@ -58,9 +58,9 @@ class Lowdin(Scheme):
         P = U (U'U)^{-1/2}  (H <= D),   (UU')^{-1/2} U  (H > D)
         W = n direction of (mix P + (1 - mix) U)
 
-    Keeps norms, biases and outgoing weights of its base. Gram-Schmidt leaves the first neuron as it was
-    and changes the last one most; this treats all alike. Beyond H = D it gives a tight frame but for
-    the norms.
+    Keeps norms, biases and outgoing weights of its base. Gram-Schmidt keeps the first neuron and changes
+    the last one most; this treats all alike. For H > D it gives a tight frame, before the norms are
+    restored.
     """
 
     name = "lowdin"
@@ -99,13 +99,13 @@ class CosineDescent(Scheme):
 
 @dataclass(frozen=True)
 class Simplex(Scheme):
-    """Neurons as far apart as they can be: a regular simplex, or a tight frame (tight frames: Tropp,
-    Dhillon, Heath and Strohmer, 2005).
+    """Neurons as far apart as possible: a regular simplex, or a tight frame (tight frames: Tropp, Dhillon,
+    Heath and Strohmer, 2005).
 
         H <= D + 1:  cos_ij = -1 / (H - 1) for every pair, in a random position
         H >  D + 1:  U U' = (H / D) I, by alternating between the nearest frame and norms 1
 
-    Keeps norms, biases and outgoing weights of its base. The mean signed cosine can be no lower.
+    Keeps norms, biases and outgoing weights of its base. No lower mean signed cosine exists.
     """
 
     name = "simplex"
@@ -137,7 +137,8 @@ class Adversarial(Scheme):
 
         U_h = shared u + sqrt(1 - shared^2) v_h,   u random, v_h the draw's part orthogonal to u
 
-    Keeps norms, biases and outgoing weights of its base. If diversity matters, this must lose.
+    Keeps norms, biases and outgoing weights of its base. If diversity helps, this start must be worse than
+    the others.
     """
 
     name = "adversarial"

@@ -1,4 +1,4 @@
-"""The base draws: random weights whose scale depends on the layer's size alone.
+"""The base draws: random weights whose scale depends only on the layer's size.
 
 Drawn in float64 on the host and rounded once, so a float32 network starts at the rounded values of the
 float64 one, on every backend. n_in and n_out are a layer's inputs and outputs; Z = A W + b.
@@ -15,7 +15,7 @@ Draw = Callable[[np.random.Generator, int, int], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Base:
-    """A base draw with its name; its line and its paper stand in the docstring of `draw`."""
+    """A base draw with its name; the docstring of `draw` describes it and names its paper."""
 
     name: str
     draw: Draw

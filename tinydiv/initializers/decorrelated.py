@@ -1,8 +1,8 @@
-"""The project's own start: decorrelated on both sides of the hidden neurons, yet drawn at random.
+"""The project's own start: random, with incoming and outgoing weights of the hidden neurons decorrelated.
 
-Neurons learn the same thing if they answer alike or if they are corrected alike. The first is decided by
-the incoming weights, the second by the outgoing ones: the gradient that reaches neuron h is dlogits V_h'.
-So both are decorrelated. The paper's claim for a decorrelated, stochastic start is tested under this
+Neurons learn the same thing if their responses are alike or if their gradients are alike. The incoming
+weights decide the first, the outgoing weights the second: the gradient that reaches neuron h is dlogits
+V_h'. So both are decorrelated. The paper's claim for a decorrelated, stochastic start is tested with this
 definition, which is ours.
 """
 
@@ -17,19 +17,20 @@ from tinydiv.settings import setting
 
 @dataclass(frozen=True)
 class Decorrelated(DataScheme):
-    """Uncorrelated responses, uncorrelated outgoing weights, and a scale that is read off the data (this
+    """Uncorrelated responses, uncorrelated outgoing weights, and a scale computed from the data (this
     project's; the claim: Kovalenko, Kordik and Friedjungova, ICANN 2021).
 
         incoming   W = direction of (S + shrink mean(diag S) I)^{-1/2} W0 M,   M: W' S W diagonal
         biases     b = - a- W: every pre-activation has mean 0 on the batch
         outgoing   V = v Q,   Q'Q = I and 1'Q = 0:  Q the polar factor of V0 - (mean over the neurons)
 
-    W0 and V0 are the base's draws, S the covariance of the layer's inputs, a- their mean. 1'Q = 0 keeps
-    what all neurons have in common (after ReLU: a positive mean) out of every output. H - 1 < K neurons
-    leave no room for K orthogonal columns; their V is the nearest frame in the room there is.
+    W0 and V0 are the base's draws, S the covariance of the layer's inputs, a- their mean. 1'Q = 0 removes
+    what all neurons have in common (after ReLU: a positive mean) from every output. Where H - 1 < K there
+    are no K orthogonal columns, and V is the nearest frame.
 
     decorrelated@base keeps each neuron's incoming norm and the Frobenius norm of the outgoing weights,
-    not their directions: outgoing=no keeps those too. With no base named the scale is read off the data:
+    not their directions: outgoing=no keeps those too. With no base named the scale is computed from the
+    data:
 
         every pre-activation of the first layer has standard deviation `deviation` on the batch
         every pre-activation has mean `margin` of its standard deviations, in place of 0
@@ -38,10 +39,10 @@ class Decorrelated(DataScheme):
         but g <= gain
 
     `curvature` is thereby the scale of the loss's second derivative along the first layer's weights,
-    which bounds a gradient step: one rule for data of any scaling. 48 suits rates near 0.01 and still
-    trains at 0.1, where it costs neurons; 24 is safe there, 160 breaks (study initializers_rates). Inputs
-    that hardly vary would need huge outgoing weights: `gain` is where that ends. `margin` keeps ReLU
-    neurons on for more than half of the samples, so that fewer are pushed off by the first steps.
+    which limits the learning rate: one rule for data of any scaling. 48 suits rates near 0.01 and still
+    trains at 0.1, where some neurons die; 24 is safe there, 160 fails (study initializers_rates). Inputs
+    that hardly vary would need huge outgoing weights: `gain` is the upper limit. `margin` keeps ReLU
+    neurons active for more than half of the samples, so that fewer die in the first steps.
 
     Chosen on tuning seeds and a validation split of the training sets of Fashion-MNIST and MNIST, and on
     the toy sets spirals and moons.
@@ -62,10 +63,10 @@ class Decorrelated(DataScheme):
     )
 
     def hidden(self, W: np.ndarray, b: np.ndarray, at: LayerInfo) -> tuple[np.ndarray, np.ndarray]:
-        if not (self.incoming or at.bare):  # the weights stay: no directions are needed
+        if not (self.incoming or at.bare):  # the weights stay as drawn
             return W, centring_bias(W, at.seen) if self.centre else b
         L, P = at.seen.principal[0][..., :, None], at.seen.principal[1]
-        # In principal directions S is diagonal: only the ways there and back are long.
+        # In principal directions S is diagonal: only the changes of basis need full products.
         Y = P.mT @ W
         if self.incoming:
             Y = self.decorrelated_responses(Y, L)

@@ -1,4 +1,4 @@
-"""Rewiring: the weights of a draw keep their values and get other places."""
+"""Rewiring: the weights of a draw keep their values and change places."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ class PreferentialAttachment(Scheme):
 
         s_i = sum over the neurons before h of W_ih          strength of input i
         p_i proportional to s_i - min s + 1
-        inputs are drawn one after the other by p, without putting back; the first one drawn gets the
+        inputs are drawn one after the other by p, without replacement; the first one drawn gets the
         smallest weight of neuron h, the last one its largest
 
     Inputs with much weight so far tend to get a small one next, so the strengths of the inputs differ
     less. Each neuron keeps its weights, only their order changes, so norms and biases stay. Neurons are
-    visited in order. With no base named it stands on `orthogonal` and rewires the output layer too. The
-    definition is read from the paper's abstract and its authors' published code, and written anew here.
+    visited in order. With no base named, its base is `orthogonal` and the output layer is rewired too. The
+    definition follows the paper's abstract and its authors' published code; the code here is our own.
     """
 
     name = "preferential-attachment"
@@ -40,7 +40,7 @@ def rewired(W: np.ndarray, rngs: list[np.random.Generator]) -> np.ndarray:
         strength = np.zeros(network.shape[0])
         for h in range(network.shape[1]):
             if h:  # the first neuron stays as it was drawn
-                # Adding Gumbel noise to log p and sorting draws by p without putting back.
+                # Adding Gumbel noise to log p and sorting draws by p without replacement.
                 p = strength - strength.min() + 1
                 drawn = np.argsort(-(np.log(p) + rng.gumbel(size=len(p))))
                 network[drawn, h] = np.sort(network[:, h])

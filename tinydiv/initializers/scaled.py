@@ -10,7 +10,7 @@ from tinydiv.settings import setting
 
 @dataclass(frozen=True)
 class Scaled(Scheme):
-    """The start that stands behind it, with all weights and biases of a layer times a factor (a control of
+    """The start named after the @, with all weights and biases of a layer times a factor (a control of
     this project's).
 
         hidden layers:  W <- inner W,  b <- inner b         output layer:  V <- outer V,  c <- outer c

@@ -1,4 +1,4 @@
-"""What every scheme is: a rule that changes drawn weights, layer by layer, for all networks at once.
+"""Base class of schemes: rules that change drawn weights, layer by layer, for all networks at once.
 
 All of it is computed on the host in float64 and rounded once at the end, each network by itself: equal
 seeds and equal probe batches give equal starts on every backend and for any number of networks.
@@ -11,18 +11,18 @@ from functools import cached_property
 import numpy as np
 
 ROUNDING = 1e-14
-"""A variance below this share of the mean square of the inputs is rounding."""
+"""A variance below this share of the mean square of the inputs counts as rounding error."""
 
 LEAST_VARIANCE = 1e-9
 """A direction whose variance is below this share of the largest counts as having none."""
 
 
 class Inputs:
-    """What a layer sees on the probe batch: (1, N, n) for all networks alike, or (R, N, n).
+    """A layer's inputs on the probe batch: (1, N, n) shared by all networks, or (R, N, n).
 
     mean (., 1, n);  covariance (., n, n) = (A - mean)' (A - mean) / N.
-    The covariance is what makes a thousand starts cheap: the responses Z = A W of any network have the
-    covariance W' S W, and the N samples are read only once.
+    With it a thousand starts are cheap: the responses Z = A W of any network have the covariance W' S W,
+    so the N samples are read only once.
     """
 
     def __init__(self, rows: Callable[[], np.ndarray]) -> None:
@@ -48,7 +48,7 @@ class Inputs:
         variances, directions = np.linalg.eigh(self.covariance)
         falling = np.ascontiguousarray(directions[..., ::-1])  # products of reversed views are slow
         size = (self.mean**2).sum(axis=-1) + variances.sum(axis=-1, keepdims=True)
-        noise = ROUNDING * size  # samples that are all the same vary by rounding alone
+        noise = ROUNDING * size  # equal samples differ only by rounding errors
         return np.where(variances > noise, variances, 0)[..., ::-1], falling
 
     @cached_property
@@ -70,10 +70,10 @@ class Inputs:
 
 @dataclass
 class LayerInfo:
-    """One layer of some networks: what a scheme reads of it."""
+    """What a scheme can read about one layer of some networks."""
 
     rngs: list[np.random.Generator]
-    """One per network, each already past the base draw of the whole network."""
+    """One generator per network, after the base draw of the whole network."""
     bare: bool
     """Whether the spec named no base: only then may a scheme choose the scale."""
     layer: int = 0
@@ -83,9 +83,9 @@ class LayerInfo:
     outputs: int = 1
     """How many outputs the network has."""
     inputs: Inputs | None = None
-    """What this layer sees, for schemes that need data."""
+    """This layer's inputs, for schemes that need data."""
     first: Inputs | None = None
-    """What the network sees."""
+    """The network's inputs."""
 
     @property
     def seen(self) -> Inputs:
@@ -102,7 +102,7 @@ class Scheme:
 
     name = ""
     base = "he-normal"
-    """What it stands on where the spec names no base."""
+    """Its base where the spec names none."""
 
     @property
     def needs_data(self) -> bool:
@@ -127,27 +127,28 @@ def norms(W: np.ndarray) -> np.ndarray:
 
 
 def with_norms(W: np.ndarray, wanted: np.ndarray, instead: np.ndarray) -> np.ndarray:
-    """The columns of W at the wanted norms; where a column vanished, `instead` stands."""
+    """The columns of W at the wanted norms; where a column is zero, that of `instead`."""
     return rescaled(W, norms(W), wanted, instead)
 
 
 def rescaled(
     W: np.ndarray, found: np.ndarray, wanted: np.ndarray | float, instead: np.ndarray
 ) -> np.ndarray:
-    """W such that a size that was found becomes the wanted one; where it was 0, `instead` stands."""
+    """W scaled so that the size found becomes the wanted one; where it was 0, `instead`."""
     return np.where(found > 0, W * (wanted / np.where(found > 0, found, 1)), instead)
 
 
 def directions(W: np.ndarray) -> np.ndarray:
-    """The columns of W at norm 1 (a column of zeros stays one)."""
+    """The columns of W at norm 1 (a column of zeros stays zero)."""
     return with_norms(W, np.ones(()), W)
 
 
 def reduced(U: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """U = Q R with orthonormal Q (n_in, r) and small R (r, n_out), r = min(n_in, n_out).
 
-    Whatever depends on inner products alone can be done on R, whose columns have the same ones. Signs
-    are fixed by a positive diagonal of R: with normal draws, Q is then a Haar rotation (Mezzadri, 2007).
+    What depends only on inner products can be computed on R, whose columns have the same inner products.
+    Signs are fixed by a positive diagonal of R: with normal draws, Q is then a Haar rotation (Mezzadri,
+    2007).
     """
     Q, R = np.linalg.qr(U)
     signs = np.where(np.diagonal(R, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
@@ -162,7 +163,7 @@ def polar(U: np.ndarray) -> np.ndarray:
 
 
 def inverse_root(S: np.ndarray) -> np.ndarray:
-    """S^{-1/2} of symmetric S >= 0 (., h, h); directions without variance are taken out (0, not 1/0)."""
+    """S^{-1/2} of symmetric S >= 0 (., h, h); directions without variance give 0, not 1/0."""
     variances, U = np.linalg.eigh(S)
     present = variances > LEAST_VARIANCE * np.maximum(variances[..., -1:], 0)
     root = np.where(present, 1 / np.sqrt(np.where(present, variances, 1)), 0)

@@ -1,7 +1,7 @@
 """Specs of starts: scheme:key=value@base, read from the right: a base draw, then what changes it.
 
 he-normal                                a base draw
-response-zca                             a scheme on the base that it names itself
+response-zca                             a scheme on its own default base
 lowdin:mix=0.5@glorot-uniform            a scheme with a setting, on a base
 scaled:inner=0.25,outer=3@response-zca@pytorch    schemes on schemes
 """
@@ -36,7 +36,7 @@ class Start:
     base: Base
     schemes: tuple[Scheme, ...]
     bare: bool
-    """Whether the innermost scheme chose its base itself, and with it may choose its scale."""
+    """Whether the innermost scheme has its default base, and may therefore choose its scale."""
 
     @property
     def needs_data(self) -> bool:
@@ -61,7 +61,10 @@ def parse(spec: str) -> Start:
 
 
 def scheme(part: str, spec: str, last: bool) -> Scheme:
-    """One scheme with its settings, from name:key=value,..."""
+    """One scheme with its settings, from name:key=value,...
+
+    Raises UsageError for an unknown name or setting.
+    """
     name = part.partition(":")[0]
     if name not in SCHEMES:
         where = "" if part == spec else f" (in {spec!r})"

@@ -17,9 +17,9 @@ written to the disk. Ctrl-C ends it.
 EXAMPLES = """\
 examples:
   python -m tinydiv.play                        the page opens in your browser
-  python -m tinydiv.play --data moons           begins with points in a plane
+  python -m tinydiv.play --data moons           starts with points in a plane
   python -m tinydiv.play --no-browser           only prints the address
-  python -m tinydiv.play --port 8123            an address that stays, but for its token
+  python -m tinydiv.play --port 8123            a fixed port; the token in the address is new each time
 """
 
 
@@ -30,7 +30,7 @@ def parser() -> cli.Parser:
         "--data", metavar="NAME", default="fashion-mini", help="data set (default: fashion-mini)"
     )
     flags.add_argument("--backend", metavar="NAME", default="numpy", help="(default: numpy)")
-    flags.add_argument("--port", metavar="N", default="0", help="(default: any that is free)")
+    flags.add_argument("--port", metavar="N", default="0", help="(default: any free port)")
     flags.add_argument(
         "--no-browser", action="store_true", help="print the address, open no browser"
     )
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
         server = Server(port, data)
     except OSError as error:
         raise RunError(
-            f"port {port} cannot be had ({error.strerror}): choose another --port, or none"
+            f"port {port} cannot be used ({error.strerror}): choose another --port, or leave it out"
         ) from None
     cli.print_result(f"{PROG}: {server.address}\nCtrl-C ends it")
     if not options.no_browser:

@@ -1,13 +1,13 @@
-"""Two networks from the same seed that train in step: plain on the left, the reader's choice on the right.
+"""Two networks from the same seed that train together: plain on the left, the user's choice on the right.
 
     pair = Pair(Setup(technique="decov", strength=0.3))
     pair.advance(100)
     pair.view("answers")["right"]["accuracy"]
     pair.gradient("right", neuron=3)["technique"]        the technique's part of dW[0][:, 3]
 
-Each side is a run as `python -m tinydiv.train` builds it, and a step here is a step there: the same
-batches, the same numbers. Only three things are added, all by hand of the reader: a neuron may be removed,
-its gradient may be scaled, and rate, batch, technique and strength may change between two steps.
+Each side is a run as `python -m tinydiv.train` builds it, with the same batches and the same numbers in
+each step. In addition the user can remove a neuron, scale its gradient, and change rate, batch size,
+technique and strength between two steps.
 """
 
 import base64
@@ -46,14 +46,14 @@ TESTED = 1000
 GRID = 40
 """Decision regions are drawn on GRID x GRID points."""
 POINTS = 300
-"""So many training points are drawn in a plane."""
+"""How many training points are drawn in a plane."""
 MOST_ROWS = 150
-"""So many points of a curve are kept: past that every second one is dropped and fewer are added."""
+"""How many points of a curve are kept: beyond that every second one is dropped and fewer are added."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a page can be set to; a link holds the same names and values.
+    """The settings of a page; a link holds the same names and values.
 
     technique: "" for none, or a spec without strength. None stands for the default of the technique
     (strength) or of train (lr, batch_size).
@@ -79,7 +79,7 @@ class Setup:
         return f"{self.technique}{joint}strength={self.strength:g}"
 
     def table(self, side: str) -> dict[str, Any]:
-        """The settings of train for one side, but for defaults that train has itself."""
+        """The settings of train for one side, without those that have train's defaults."""
         right = side == "right"
         table = {
             "data": self.data,
@@ -96,10 +96,11 @@ class Setup:
 
 
 def read_setup(values: dict[str, Any], data: str | None = None) -> Setup:
-    """A set-up from a page's values, text or numbers. Raises UsageError for a name or value that is none.
+    """A set-up from a page's values, text or numbers. Raises UsageError for an unknown name or a wrong
+    value.
 
-    data: what the command named, which stands where the page names no data set. A page can ask for it and
-    for the sets that have a name, and for no other file of this machine.
+    data: the data set named on the command line, used where the page names none. A page can request it and
+    the built-in sets, but no other file of this machine.
     """
     known = {one.name: one for one in fields(Setup)}
     for key in values:
@@ -120,7 +121,7 @@ def read_setup(values: dict[str, Any], data: str | None = None) -> Setup:
         raise UsageError(f"this page shows 1 to {MOST_NEURONS} hidden neurons, got {setup.hidden}")
     if ".py" in setup.technique:
         raise UsageError(
-            "this page runs no files: use python -m tinydiv.train for a technique of yours"
+            "this page runs no code from files: use python -m tinydiv.train for your own technique"
         )
     if setup.data != data and setup.data.partition(":")[0] not in DATA:
         raise UsageError(
@@ -159,7 +160,7 @@ def python_of(setup: Setup) -> str:
 
 @dataclass
 class Side:
-    """One of the two networks, and what the reader did to it by hand."""
+    """One of the two networks, with the user's changes to it."""
 
     run: Run
     removed: set[int] = field(default_factory=set)
@@ -183,10 +184,10 @@ class Side:
         loss, dlogits = self.run.loss(trace.logits, Y)
         step = now.techniques.backward(now.techniques.step(trace, Y, loss, dlogits, number, epoch))
         self.scale_gradients(net)
-        now.guard.watch(trace, loss, number)
+        now.guard.after_backward(trace, loss, number)
         now.optimizer.step()
         now.techniques.after_update(step)
-        now.guard.hold()
+        now.guard.after_update()
         self.silence()
         self.penalties = {name: float(value) for name, value in step.penalties.items()}
 
@@ -286,9 +287,10 @@ class Pair:
                 side.accuracy, side.correlation = side.accuracy[::2], side.correlation[::2]
 
     def change(self, setup: Setup) -> bool:
-        """Go on with other settings. True if that needed new networks, which then start again.
+        """Continue with other settings. True if that needed new networks, which then start again.
 
-        Rate, batch, technique and strength change as they stand; the moments of the optimizer are kept.
+        Rate, batch size, technique and strength change without a restart; the optimizer's moments are
+        kept.
         """
         with self.lock:
             live = ("lr", "batch_size", "technique", "strength")
@@ -298,11 +300,13 @@ class Pair:
             if asdict(setup) != same | {key: getattr(setup, key) for key in live} or (
                 layered and specs[0] != specs[1]
             ):
-                fresh = Pair(setup)  # or refused, and everything stays as it is
+                fresh = Pair(setup)  # an error here leaves everything as it is
                 fresh.lock = self.lock
                 vars(self).update(vars(fresh))
                 return True
-            runs = {name: build(self.config(name, setup)) for name in SIDES}  # or refused likewise
+            runs = {
+                name: build(self.config(name, setup)) for name in SIDES
+            }  # an error here does, too
             for name, side in self.sides.items():
                 self.rebuild(side, runs[name])
             self.setup = self.filled_in(setup)
@@ -324,12 +328,12 @@ class Pair:
         )
         now.optimizer, run.config = optimizer, fresh.config
 
-    # What the reader does to a neuron ------------------------------------------------------------------
+    # What the user does to a neuron --------------------------------------------------------------------
 
     def remove(self, side: str, neuron: int) -> dict[str, float]:
         """Take a neuron away: its activation is replaced by its mean, so that only its changes are lost.
 
-        {"before": accuracy, "after": accuracy}. Raises UsageError for a neuron that is none.
+        {"before": accuracy, "after": accuracy}. Raises UsageError for a neuron that does not exist.
         """
         with self.lock, quiet():
             one = self.neuron_of(side, neuron)
@@ -346,14 +350,14 @@ class Pair:
         """From now on multiply the gradient of a neuron's incoming weights and bias by a factor."""
         with self.lock:
             one = self.neuron_of(side, neuron)
-            if not -10 <= factor <= 10:  # so that nan fails
+            if not -10 <= factor <= 10:  # written with `not`, so that nan is refused
                 raise UsageError(f"a gradient is scaled by a number from -10 to 10, got {factor}")
             one.factors[neuron] = float(factor)
 
     def neuron_of(self, side: str, neuron: int) -> Side:
-        """The side that is meant, if it has that neuron."""
+        """The side of that name, if it has that neuron."""
         if side not in self.sides:
-            raise UsageError(f"there is a left and a right network, no {str(side)[:20]!r}")
+            raise UsageError(f"the networks are left and right, got {str(side)[:20]!r}")
         if not 0 <= neuron < self.setup.hidden:
             raise UsageError(f"neurons run from 0 to {self.setup.hidden - 1}, got {neuron}")
         return self.sides[side]
@@ -388,10 +392,11 @@ class Pair:
         return [*(low - margin).tolist(), *(high + margin).tolist()]
 
     def view(self, kind: str = "answers") -> dict[str, Any]:
-        """What moves: curves, and of each side the neurons as images, correlations, dead neurons.
+        """What changes while they train: curves, and for each side the neurons as images, correlations,
+        dead neurons.
 
-        kind: "answers" for what each neuron answers to, "weights" for its incoming weights, "change" for
-        those less what they were at the start. Training waits only while the networks are copied.
+        kind: "answers" for what each neuron responds to, "weights" for its incoming weights, "change" for
+        the difference from those at the start. Training waits only while the networks are copied.
         """
         with self.lock:
             nets = {name: copy.deepcopy(side.run.net) for name, side in self.sides.items()}
@@ -414,15 +419,15 @@ class Pair:
         return found
 
     def side_view(self, side: Side, net: MLP, kind: str) -> dict[str, Any]:
-        """What is computed of one side's network."""
+        """What is computed for one side's network."""
         R, alive = self.correlations(side, net)
         dead = [h for h in range(len(alive)) if not alive[h]]
-        found: dict[str, Any] = {"R": packed(R), "order": by_likeness(R, alive), "dead": dead}
-        told = answers(net, side.probe, side.labels)
-        shares, names = to_host(told.classes), side.run.data.dataset.classes
+        found: dict[str, Any] = {"R": packed(R), "order": by_similarity(R, alive), "dead": dead}
+        found_answers = answers(net, side.probe, side.labels)
+        shares, names = to_host(found_answers.classes), side.run.data.dataset.classes
         clear = shares.max(axis=0) > 1.5 / len(
             names
-        )  # half as much again as a neuron with no choice
+        )  # 1.5 times a neuron that responds to all classes alike
         found["says"] = [
             names[k] if c else "" for k, c in zip(shares.argmax(axis=0), clear, strict=True)
         ]
@@ -430,12 +435,12 @@ class Pair:
             found |= self.plane(net)
         else:
             images = {
-                "answers": lambda: to_host(told.inputs),
+                "answers": lambda: to_host(found_answers.inputs),
                 "weights": lambda: to_host(net.W[0]),
                 "change": lambda: to_host(net.W[0] - side.start),
             }
             if kind not in images:
-                raise UsageError(f"what is drawn of a neuron is {', '.join(images)}")
+                raise UsageError(f"a neuron is drawn as one of {', '.join(images)}")
             found["images"] = packed(scaled_columns(images[kind]()).T)
         return found
 
@@ -460,12 +465,12 @@ class Pair:
         return R * alive[:, None] * alive, alive
 
     def gradient(self, side: str, neuron: int) -> dict[str, Any]:
-        """The gradient that the next step would give a neuron's incoming weights, taken apart.
+        """The parts of the gradient that the next step would give a neuron's incoming weights.
 
             dW[0][:, h] = task + technique        task: the pass with the task's upstream gradient alone
             update                                what the step then adds to W[0][:, h]
 
-        Everything is computed on copies: the networks stay where they are.
+        Everything is computed on copies: the networks do not change.
         """
         with self.lock, quiet():
             one = self.neuron_of(side, neuron)
@@ -516,8 +521,9 @@ def mean_off_diagonal(R: np.ndarray, alive: np.ndarray) -> float:
     return float(off / (count * (count - 1))) if count > 1 else 0.0
 
 
-def by_likeness(R: np.ndarray, alive: np.ndarray) -> list[int]:
-    """Neurons in an order that puts like ones side by side: each next one is the most like the last.
+def by_similarity(R: np.ndarray, alive: np.ndarray) -> list[int]:
+    """Neurons in an order that puts similar ones side by side: each is followed by the most similar one
+    left.
 
     The first two are the pair with the largest |correlation|; dead ones come last.
     """

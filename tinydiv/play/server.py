@@ -1,11 +1,12 @@
-"""The server behind the page: the standard library's, on this machine alone.
+"""The server behind the page: from the standard library, for this machine only.
 
     GET  /TOKEN/          the page; a query string holds a set-up
-    POST /TOKEN/api       {"do": "start", ...} and the like, answered in JSON
+    POST /TOKEN/api       {"do": "start", ...} and so on; the reply is JSON
 
 The token is drawn anew each time, so that no other page can guess the address. Requests that name another
-host, or come from another origin, are refused. Bad values are answered by one sentence. Each page has a
-pair of networks of its own, which a thread trains; drawing asks for what there is and never waits for it.
+host, or come from another origin, are refused. The reply to a wrong value is one sentence. Each page has
+its own pair of networks, which a thread trains; drawing shows their present state and does not wait for
+training.
 """
 
 import json
@@ -30,9 +31,9 @@ MOST_BYTES = 65_536
 """The longest request that is read."""
 MOST_PAGES = 8
 IDLE_SECONDS = 300
-"""A page that has not been heard of for so long is closed."""
+"""After this many seconds without a request a page is closed."""
 TICK, REST = 0.008, 0.004
-"""So many seconds the training thread works before it rests, so that drawing gets its turn."""
+"""How many seconds the training thread works before it pauses, so that drawing can run."""
 
 
 class Session:
@@ -42,14 +43,14 @@ class Session:
         self.pair = pair
         self.running = False
         self.speed = 0.0
-        """Steps a second; 0 for as many as there can be."""
+        """Steps a second; 0 for as many as possible."""
         self.failed = ""
-        self.heard = time.monotonic()
+        self.last_request = time.monotonic()
         self.closed = threading.Event()
         threading.Thread(target=self.train, daemon=True).start()
 
     def train(self) -> None:
-        """Train while the page says so."""
+        """Train while `running` is true."""
         while not self.closed.is_set():
             if not self.running:
                 self.closed.wait(TICK)
@@ -59,7 +60,7 @@ class Session:
                 self.pair.advance()
                 while not self.speed and time.monotonic() - began < TICK:
                     self.pair.advance()
-            except Exception as error:  # shown in the page, which goes on
+            except Exception as error:  # shown in the page, which stays open
                 self.running, self.failed = False, f"training stopped: {error}"
             spare = 1 / self.speed - (time.monotonic() - began) if self.speed else REST
             self.closed.wait(max(spare, REST))
@@ -79,15 +80,15 @@ class Server(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Where the page is."""
+        """The page's address."""
         return f"http://127.0.0.1:{self.server_address[1]}/{self.token}/"
 
     def begin(self, values: dict[str, Any]) -> dict[str, Any]:
-        """A new session for a page. Raises UsageError for a set-up that is none."""
+        """A new session for a page. Raises UsageError for a wrong set-up."""
         pair = Pair(read_setup(values, self.data))
         with self.lock:
             for key, one in list(self.sessions.items()):
-                if time.monotonic() - one.heard > IDLE_SECONDS:
+                if time.monotonic() - one.last_request > IDLE_SECONDS:
                     self.end(key)
             if len(self.sessions) >= MOST_PAGES:
                 raise UsageError(f"{MOST_PAGES} pages are open: close one first")
@@ -102,12 +103,12 @@ class Server(ThreadingHTTPServer):
             session.closed.set()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that closes its connection in the middle of a request is no fault."""
+        """Ignore a browser that closes its connection in the middle of a request."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def server_close(self) -> None:
-        """Stop all training, too."""
+        """Stop all training, and close."""
         for key in list(self.sessions):
             self.end(key)
         super().server_close()
@@ -127,55 +128,55 @@ def names() -> dict[str, Any]:
     }
 
 
-def answer(server: Server, asked: dict[str, Any]) -> dict[str, Any]:
-    """What a page gets for one request. Raises UsageError for one that makes no sense."""
-    do = asked.get("do")
+def respond(server: Server, request: dict[str, Any]) -> dict[str, Any]:
+    """The reply to one request of a page. Raises UsageError for an unknown or wrong request."""
+    do = request.get("do")
     if do == "start":
-        return server.begin(table(asked, "setup"))
-    session = server.sessions.get(str(asked.get("session")))
+        return server.begin(table(request, "setup"))
+    session = server.sessions.get(str(request.get("session")))
     if session is None:
-        raise UsageError("this page is not known any more: load it again")
-    session.heard = time.monotonic()
+        raise UsageError("this page was closed: load it again")
+    session.last_request = time.monotonic()
     pair = session.pair
     if do == "run":
-        session.running, session.failed = bool(asked.get("running")), ""
-        session.speed = number(asked, "speed", 0)
+        session.running, session.failed = bool(request.get("running")), ""
+        session.speed = number(request, "speed", 0)
     elif do == "step":
         session.running = False
-        pair.advance(int(number(asked, "steps", 1, low=1, high=1000)))
+        pair.advance(int(number(request, "steps", 1, low=1, high=1000)))
     elif do == "change":
-        again = pair.change(read_setup(table(asked, "setup")))
+        again = pair.change(read_setup(table(request, "setup")))
         return {"again": again, **pair.facts()}
     elif do == "view":
-        found = pair.view(str(asked.get("kind", "answers")))
+        found = pair.view(str(request.get("kind", "answers")))
         return {"running": session.running, "failed": session.failed, **found}
     elif do in ("gradient", "remove", "scale"):
-        side, neuron = str(asked.get("side")), int(number(asked, "neuron", -1, low=-1))
+        side, neuron = str(request.get("side")), int(number(request, "neuron", -1, low=-1))
         if do == "gradient":
             return pair.gradient(side, neuron)
         if do == "remove":
             return dict(pair.remove(side, neuron))
-        pair.scale(side, neuron, number(asked, "factor", 1, low=-1e9))
+        pair.scale(side, neuron, number(request, "factor", 1, low=-1e9))
     elif do == "close":
-        server.end(str(asked.get("session")))
+        server.end(str(request.get("session")))
     else:
-        raise UsageError(f"there is nothing called {str(do)[:40]!r} to do")
+        raise UsageError(f"there is no action called {str(do)[:40]!r}")
     return {}
 
 
-def table(asked: dict[str, Any], key: str) -> dict[str, Any]:
+def table(request: dict[str, Any], key: str) -> dict[str, Any]:
     """A table in a request."""
-    found = asked.get(key, {})
+    found = request.get(key, {})
     if not isinstance(found, dict):
         raise UsageError(f"{key} should be a table of names and values")
     return found
 
 
 def number(
-    asked: dict[str, Any], key: str, default: float, low: float = 0, high: float = 1e9
+    request: dict[str, Any], key: str, default: float, low: float = 0, high: float = 1e9
 ) -> float:
     """A number in a request."""
-    value = asked.get(key, default)
+    value = request.get(key, default)
     right = isinstance(value, int | float) and not isinstance(value, bool)
     if not right or not low <= value <= high:
         raise UsageError(f"{key} should be a number from {low:g} to {high:g}")
@@ -192,7 +193,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """The page."""
-        if not self.ours():
+        if not self.from_this_page():
             return
         if urlsplit(self.path).path != f"/{self.server.token}/":
             self.reply(
@@ -202,8 +203,8 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(HTTPStatus.OK, PAGE.read_bytes(), "text/html; charset=utf-8")
 
     def do_POST(self) -> None:
-        """What the page asks for."""
-        if not self.ours():
+        """The page's requests."""
+        if not self.from_this_page():
             return
         length = self.headers.get("Content-Length", "")
         if self.path != f"/{self.server.token}/api" or not length.isdecimal():
@@ -212,24 +213,24 @@ class Handler(BaseHTTPRequestHandler):
         if int(length) > MOST_BYTES:
             self.reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, b"that request is too long")
             return
-        status, said = HTTPStatus.OK, {}
+        status, result = HTTPStatus.OK, {}
         try:
-            asked = json.loads(self.rfile.read(int(length)))
-            if not isinstance(asked, dict):
+            request = json.loads(self.rfile.read(int(length)))
+            if not isinstance(request, dict):
                 raise UsageError("a request is a table")
-            said = answer(self.server, asked)
+            result = respond(self.server, request)
         except (UsageError, RunError) as error:
-            status, said = HTTPStatus.BAD_REQUEST, {"error": " ".join(str(error).split())}
+            status, result = HTTPStatus.BAD_REQUEST, {"error": " ".join(str(error).split())}
         except (ValueError, RecursionError):
-            status, said = HTTPStatus.BAD_REQUEST, {"error": "that request is no JSON"}
+            status, result = HTTPStatus.BAD_REQUEST, {"error": "that request is not JSON"}
         except Exception as error:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
-            said = {
-                "error": f"a fault of tinydiv's, please report it: {type(error).__name__}: {error}"
+            result = {
+                "error": f"an error in tinydiv, please report it: {type(error).__name__}: {error}"
             }
-        self.reply(status, json.dumps(said).encode(), "application/json")
+        self.reply(status, json.dumps(result).encode(), "application/json")
 
-    def ours(self) -> bool:
+    def from_this_page(self) -> bool:
         """Whether the request comes from the page itself; others are refused."""
         here = f"127.0.0.1:{self.server.server_address[1]}"
         origin, site = self.headers.get("Origin"), self.headers.get("Sec-Fetch-Site", "none")
@@ -237,11 +238,13 @@ class Handler(BaseHTTPRequestHandler):
         if right and site in ("none", "same-origin"):
             return True
         self.close_connection = True
-        self.reply(HTTPStatus.FORBIDDEN, b"only the page that tinydiv.play opened may ask here")
+        self.reply(
+            HTTPStatus.FORBIDDEN, b"only the page that tinydiv.play opened may send requests"
+        )
         return False
 
     def reply(self, status: HTTPStatus, body: bytes, kind: str = "text/plain") -> None:
-        """Send one answer; whoever has gone does not get it."""
+        """Send one reply; a closed connection is ignored."""
         try:
             self.send_response(status)
             self.send_header("Content-Type", kind)
@@ -261,4 +264,4 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the terminal belongs to the command."""
+        """Log nothing: the terminal shows only the command's output."""

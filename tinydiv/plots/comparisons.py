@@ -44,8 +44,8 @@ def forest(
     """One row per arm: the estimated difference and its interval, beside a line at zero.
 
     Filled marks: the effect is shown, by `shown` or, without it, by an interval that leaves zero out.
-    points: each arm's differences seed by seed, drawn as small dots on its row. The numbers stand at
-    the right. Rows keep the order given, first on top. Returns the axis.
+    points: each arm's differences seed by seed, drawn as small dots on its row. The numbers are at the
+    right. Rows keep the order given, first on top. Returns the axis.
     Raises UsageError if the lists differ in length or an interval does not hold its estimate.
     """
     middle, low, high = (np.asarray(v, dtype=np.float64) for v in (estimates, lows, highs))
@@ -103,8 +103,8 @@ def paired_dots(
 ) -> Axes:
     """One column per arm, one dot per seed, the same seed joined by a thin line across the columns.
 
-    Beside each column stands its mean with an interval: the one given, or the 95 % bootstrap interval
-    (BCa) of the mean. Lines that cross mean that the seeds disagree. Returns the axis.
+    Next to each column is its mean with an interval: the one given, or the 95 % bootstrap interval (BCa)
+    of the mean. Lines that cross mean that the seeds disagree. Returns the axis.
     Raises UsageError unless all arms have as many seeds, at least two.
     """
     values = {name: np.asarray(v, dtype=float) for name, v in arms.items()}

@@ -25,7 +25,7 @@ from tinydiv.plots.style import (
     mark,
     title_of,
 )
-from tinydiv.settings import in_a_line
+from tinydiv.settings import sentence_and_paper
 from tinydiv.stats import bca_interval
 
 Runs = Mapping[str, Sequence[Record]] | Sequence[Record]
@@ -37,7 +37,7 @@ BANDS: dict[str, str] = {
     "interval": "95 % interval of the mean",
     "quantiles": "middle half, and 5 % to 95 %",
 }
-"""What a band can be, in the words that the legend uses."""
+"""The kinds of band, with their words in the legend."""
 
 WORDS = {
     "test_accuracy": "test accuracy",
@@ -48,9 +48,9 @@ WORDS = {
     "rate": "factor on the rate",
 }
 MOST_INSIDE = 3
-"""Entries of a legend that an axis has room for."""
+"""How many entries of a legend fit into an axis."""
 MANY = 20
-"""From so many networks on, quantiles are drawn in place of the smallest and the largest."""
+"""From this many networks on, quantiles are drawn in place of the smallest and the largest."""
 MOST_POINTS = 250
 """More points than that would hide each other."""
 MOST_MARKS = 12
@@ -58,7 +58,7 @@ MOST_MARKS = 12
 
 
 def in_words(key: str) -> str:
-    """A record's key as it stands on an axis: "weight_cosine.2" -> "weight cosine, layer 2"."""
+    """A record's key as the label of an axis: "weight_cosine.2" -> "weight cosine, layer 2"."""
     if key in WORDS:
         return WORDS[key]
     if key.startswith("penalty."):
@@ -231,7 +231,7 @@ def histogram(ax: Axes, values: Sequence[float] | Floats, *, unit: str = "test a
 
 @in_its_ink
 def cloud(ax: Axes, x: Floats, y: Floats) -> Axes:
-    """Pairs of numbers: a point each, or from MOST_POINTS on how many lie where, with quantiles of y.
+    """Pairs of numbers: a point each, or, from MOST_POINTS on, their density, with quantiles of y.
 
     Of many pairs the x are cut into ten parts of equal count; the line joins the medians of y, the
     bands hold its middle half and 5 % to 95 %. Returns the axis.
@@ -267,7 +267,7 @@ def legend_beside(ax: Axes) -> None:
 def diversity_over_training(
     ax: Axes, runs: Runs, *, metric: str = "correlation", band: Band = "range"
 ) -> Axes:
-    """A diversity metric after each epoch, from the untrained network on: are neurons parting?
+    """A diversity metric after each epoch, from the untrained network on.
 
     metric: any name of tinydiv.diversity.METRICS that was measured. Returns the axis.
     """
@@ -276,7 +276,7 @@ def diversity_over_training(
         ax.set_ylabel(in_words(metric))
         below = title_of(ax)
         ax.set_title(
-            in_a_line(METRICS[metric].measure)[0] + (f"\n{below}" if below else ""),
+            sentence_and_paper(METRICS[metric].measure)[0] + (f"\n{below}" if below else ""),
             fontsize="small",
         )
     return ax

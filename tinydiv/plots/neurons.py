@@ -1,4 +1,4 @@
-"""What hidden neurons look like: their weights as images, how similar they are, how they part."""
+"""Pictures of hidden neurons: their weights as images, and how similar they are."""
 
 import re
 import textwrap
@@ -37,7 +37,7 @@ GAP = 2
 MOST_NAMED, MOST_NUMBERED = 16, 36
 """Images that are small enough for a name above each, and for a number."""
 SMALLEST_IMAGE = 8
-"""Rows of an image that shows something; of smaller patches the weights are drawn."""
+"""The fewest rows of an image to be drawn; for smaller patches the weights are drawn."""
 MOST_ACROSS = 4
 """Networks side by side in one row of a gallery."""
 LONGEST_BAR = 3.5
@@ -45,7 +45,7 @@ LONGEST_BAR = 3.5
 LONGEST_LINE = 20
 """Characters above a small picture."""
 MOST_MINUS_SIGNS = 24
-"""Larger matrices have no room for a minus in each negative cell."""
+"""In larger matrices a minus in each negative cell would not fit."""
 
 
 @in_its_ink
@@ -61,9 +61,9 @@ def neuron_weights(
 
     W (D, H), or (R, D, H) of which network 0 is shown. With an image_shape (rows, columns) every
     neuron is an image as large as an input; otherwise one heat map with a column per neuron. All
-    share their limits, symmetric about zero, that 99.5 % of the weights stay within. dead (H,) is
-    true for neurons that never move: they are crossed out; those of them whose weights are all zero
-    (asleep (H,)) are counted as asleep. Returns the axis.
+    share their limits, symmetric about zero, that 99.5 % of the weights stay within. dead (H,) is true for
+    neurons that are constant: they are crossed out; those of them whose weights are all zero (asleep (H,))
+    are counted as asleep. Returns the axis.
     Raises UsageError if the weights do not form such images.
     """
     weights = one(W, 2)
@@ -103,10 +103,10 @@ def neuron_answers(
     dead: Array | Sequence[bool] | None = None,
     captions: bool = True,
 ) -> Axes:
-    """What each neuron answers to, as an image: red where its inputs are brighter than the mean image.
+    """What each neuron responds to, as an image: red where its inputs are brighter than the mean image.
 
     inputs (D, H) of diversity.answers, or (R, D, H) of which network 0 is shown. Every image has limits
-    of its own, so that weak neurons can be seen. names: the class that each of the H neurons answers to
+    of its own, so that weak neurons can be seen. names: the class that each of the H neurons responds to
     most, written above its image while there is room. order: which neurons are drawn, first to last.
     captions: whether names and numbers are written. Returns the axis.
     """
@@ -233,16 +233,17 @@ def similarity_matrix(
 
     M (H, H) correlations or cosines, or (R, H, H) of which network 0 is shown. The diagonal (a neuron
     with itself) is grey and not counted; so are dead neurons (dead (H,), by default those with a zero on
-    the diagonal): they must not look like independent ones. Those of them whose weights
-    are all zero (asleep (H,)) are counted as asleep. Negative cells carry a minus
-    while there is room, so a greyscale print keeps the sign. The title has the mean size over pairs of
-    living neurons. order: the neurons in the order in which they are drawn. Returns the axis.
+    the diagonal): they must not look like independent ones. Those of them whose weights are all zero
+    (asleep (H,)) are counted as asleep. Negative cells have a minus where it fits, so that a greyscale
+    print keeps the sign. The title has the mean size over pairs of alive neurons. order: the neurons in
+    the order in which they are drawn. Returns the axis.
+    Raises UsageError if M is not square.
     """
     matrix = one(M, 2)
     H = len(matrix)
     if matrix.shape != (H, H):
         raise UsageError(f"similarities of H neurons are an H x H matrix, got {matrix.shape}")
-    # A zero on the diagonal: so similarity.py marks a neuron without correlations or cosines.
+    # similarity.py marks a neuron without correlations or cosines by a zero on the diagonal.
     off = np.diag(matrix) == 0 if dead is None else flags(dead, H)
     gone = in_numbers(off, flags(asleep, H))
     if order is not None:
@@ -332,8 +333,10 @@ def gallery_picture(
 ) -> Picture:
     """similarity_gallery on a page of its own, up to four matrices in a row; dead neurons are grey.
 
-    inputs: by the same names what each network's neurons answer to (diversity.answers), drawn as images
+    inputs: by the same names what each network's neurons respond to (diversity.answers), drawn as images
     of image_shape above the matrices.
+
+    Raises UsageError if there are no matrices.
     """
     if not matrices:
         raise UsageError("a gallery without matrices has no picture")

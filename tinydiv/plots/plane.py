@@ -1,4 +1,5 @@
-"""Pictures of the input plane: which class a network answers where, and where its neurons point."""
+"""Pictures of the input plane: the class that a network predicts at each point, and its neurons'
+weights."""
 
 from collections.abc import Sequence
 
@@ -34,7 +35,7 @@ MOST_POINTS = 600
 
 @in_its_ink
 def decision_regions(ax: Axes, net: MLP, dataset: Dataset, *, replica: int = 0) -> Axes:
-    """The class that a network answers at every point of a 2-D set's plane, its samples on top.
+    """The class that a network predicts at every point of a 2-D set's plane, with its samples.
 
     Each class has a colour (its region lighter) and a mark. Dashed lines are where each neuron of the
     first hidden layer crosses zero: its pre-activation is negative on one side and positive on the
@@ -192,6 +193,6 @@ def neurons_parting(
 
 
 def outward(point: Floats) -> Floats:
-    """A step of two from the origin towards a point: where its label stands clear of the arrow."""
+    """A step of two from the origin towards a point: where its label does not touch the arrow."""
     length = float(np.hypot(*point))
     return 2 * point / length if length > 0 else np.array([0.0, 2.0])

@@ -25,6 +25,8 @@ def correlation_spectrum(
     many neurons respond alike. matrices: R (H, H), or (R, H, H) with a band over networks, or several
     by name. Dead neurons (a zero on the diagonal) are left out. The legend has the number of directions
     that carry the variance (participation ratio), out of the neurons alive. Returns the axis.
+
+    Raises UsageError if a matrix has another shape.
     """
     named = matrices if isinstance(matrices, Mapping) else {"": matrices}
     summary, most = [], 1
@@ -57,7 +59,7 @@ def correlation_spectrum(
 
 
 def eigenvalues(R: Floats) -> Floats:
-    """Of the living neurons' correlations, largest first, padded with NaN to (H,)."""
+    """Eigenvalues of the alive neurons' correlations, largest first, padded with NaN to (H,)."""
     alive = np.diag(R) > 0
     found = np.full(len(R), np.nan)
     found[: alive.sum()] = np.linalg.eigvalsh(R[np.ix_(alive, alive)])[::-1]
@@ -72,7 +74,7 @@ def participation(values: Floats) -> float:
 
 @in_its_ink
 def neuron_activity(ax: Axes, A: Array) -> Axes:
-    """How much each hidden neuron moves: its standard deviation over samples, on a logarithmic axis.
+    """How much each hidden neuron varies: its standard deviation over samples, on a logarithmic axis.
 
     A (N, H) activations on the probe set, or (R, N, H) of which network 0 is shown. Neurons under the
     dashed line at 1e-3 count as dead: their bars are grey and hatched. Returns the axis.
@@ -100,5 +102,5 @@ def neuron_activity(ax: Axes, A: Array) -> Axes:
     ax.set_title(
         f"{dead.sum()} of {len(dead)} neurons dead (below {ALIVE_STD:g})", fontsize="medium"
     )
-    describe(ax, f"How much each of {len(dead)} hidden neurons moves; {dead.sum()} are dead.")
+    describe(ax, f"How much each of {len(dead)} hidden neurons varies; {dead.sum()} are dead.")
     return ax

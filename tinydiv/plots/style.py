@@ -1,13 +1,13 @@
 """What all pictures share: colours, line styles, marks, and the two pages they are drawn on.
 
-Colours are those of Okabe and Ito (2008), which stay apart for every common kind of colour blindness;
-past the sixth come darker and lighter tones of Paul Tol's. Colour never stands alone: line styles and
-marks change with it, so a greyscale print can be read as well.
+Colours are those of Okabe and Ito (2008), which can be told apart with every common kind of colour
+blindness; after the sixth come darker and lighter tones of Paul Tol's. Line styles and marks change with
+the colour, so a greyscale print can be read too.
 
 Signed numbers are drawn from blue (negative) over white (zero) to red (positive), matplotlib's RdBu
 reversed, with limits symmetric about zero; sizes and shares in cividis, dark to light.
 
-A function that draws takes an axis, writes in the axis's own ink (so it fits a page that is already
+A function that draws takes an axis, uses the axis's own text colour (so it fits a page that is already
 dark) and returns the axis. It also stores a sentence that describes the picture for readers who cannot
 see it: `alt_text(figure)` collects them, and `save` writes them into the file.
 """

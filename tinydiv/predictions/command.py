@@ -4,8 +4,7 @@
     effects = analyse("runs/20261121-143015-3f2a")     # of a run folder
     print(in_words(effects))
 
-What is measured stands in effects.py. The numbers are put into words here, and into a picture by
-effects_picture.py.
+effects.py measures. The numbers are put into words here, and drawn by effects_picture.py.
 """
 
 import json
@@ -27,9 +26,9 @@ PICTURE = "predictions.png"
 METRIC = "correlation"
 """The measure of diversity that text and picture compare with test accuracy."""
 
-HELD = f"which diversity is held against accuracy: correlation, effective_rank, ... (default: {METRIC})"
+HELD = f"the measure to compare with accuracy: correlation, effective_rank, ... (default: {METRIC})"
 
-ALLOW_CODE = "run the files of own layers that the model names, if they are as they were"
+ALLOW_CODE = "run the files of your own layers that the model names, if they have not changed"
 
 EXAMPLES = """\
 examples:

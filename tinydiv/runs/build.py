@@ -35,13 +35,13 @@ GROUP = 32
 
 @dataclass
 class Run:
-    """Everything that a run needs, ready for loop.train."""
+    """All parts of a run, ready for loop.train."""
 
     config: TrainConfig
     data: DeviceData
     standing: Standing
     networks: range
-    """Which networks of the run these are: all, or a group of them (workers.py)."""
+    """Which networks of the run it holds: all, or a group of them (workers.py)."""
     at_once: bool = True
     """Whether there is memory to train all of them at once."""
 
@@ -62,7 +62,7 @@ class Run:
 
     @property
     def shuffle_seed(self) -> int | list[int]:
-        """What loop.train takes as its seed: one order of samples, or one per network."""
+        """The seed for loop.train: one order of samples, or one per network."""
         if self.config.shuffle != "own" or self.net.replicas is None:
             return self.config.seed
         return replica_seeds(self.config.seed, self.config.replicas)[slice_of(self.networks)]
@@ -130,7 +130,7 @@ class Run:
 
 
 def build(config: TrainConfig, budget: float | None = None, split: bool = False) -> Run:
-    """Load the data, make the networks and all that trains them. Nothing is written.
+    """Load the data; make the networks, optimizer and techniques. Nothing is written.
 
     The run's config has every default filled in. budget: GiB that the run may take (None: a share of the
     machine's). split: whether it may be trained in groups (workers.py) if it does not fit at once.
@@ -141,7 +141,7 @@ def build(config: TrainConfig, budget: float | None = None, split: bool = False)
         values = getattr(config, key)
         if values is not None and len(values) not in (1, config.replicas):
             raise UsageError(
-                f"{flag(key)} names {len(values)} numbers, and --replicas is {config.replicas}: give one "
+                f"{flag(key)} has {len(values)} numbers, and --replicas is {config.replicas}: give one "
                 f"number, or --replicas {len(values)}"
             )
     if config.loss is not None:
@@ -206,8 +206,8 @@ def run_of(
     replicas = None if config.replicas == 1 else len(networks)
 
     def theirs(values: tuple[float, ...] | None) -> float | list[float]:
-        """Of numbers per network those of these networks, as a list even if it is one: it takes other
-        rounding errors than a number for all."""
+        """The numbers of these networks, as a list even if it is one: a list gives other rounding
+        errors than one number for all networks."""
         assert values is not None
         return values[0] if len(values) == 1 else list(values[some])
 
@@ -309,7 +309,9 @@ def assemble(
 def load_data(spec: str, inputs: str) -> Dataset:
     """A data set by NAME, or NAME:setting=number,... for a toy; seed=S draws another one.
 
-    A path is the reader's own data: mine.npz, table.csv:target=COLUMN, a folder (own_data.py).
+    A path is the user's own data: mine.npz, table.csv:target=COLUMN, a folder (own_data.py).
+
+    Raises UsageError for an unknown name or setting, RunError for damaged files.
     """
     own = own_data.OwnData.named(spec)
     if own is not None:
@@ -359,7 +361,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
 
 
 def with_full_path(spec: str) -> str:
-    """mine.py:Mine:strength=1 -> /home/me/mine.py:Mine:strength=1, true in every folder."""
+    """mine.py:Mine:strength=1 -> /home/me/mine.py:Mine:strength=1, valid in every folder."""
     file = split(spec).file
     return (
         spec if file is None else str(Path(file).resolve()) + spec[spec.index(file) + len(file) :]

@@ -1,4 +1,4 @@
-"""Where a run stands, in one file: written after every epoch, and enough to go on bit for bit.
+"""The state of a run in one file: written after every epoch, and enough to continue to the same bits.
 
     theta                     all weights, (P,) or (R, P)
     optimizer.m, .v, .steps   moments and the step count
@@ -42,7 +42,7 @@ WORKED_OUT = ("loss", "lr", "epochs", "weight_decay", "batch_size", "metrics")
 
 @dataclass
 class Standing:
-    """All that changes while a run is trained."""
+    """Everything that changes while a run is trained."""
 
     net: MLP
     optimizer: Optimizer
@@ -52,10 +52,10 @@ class Standing:
 
 
 def save_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> None:
-    """Write where a run stands; only between two steps, where all parts belong together.
+    """Write the state of a run; only between two steps, where all parts have the same step.
 
-    Raises RunError if the file cannot be written (the one before it then stands), UsageError if a
-    technique's state() holds something that is no number.
+    Raises RunError if the file cannot be written (the previous one is then kept), UsageError if a
+    technique's state() holds something that is not a number.
     """
     loop = now.loop
     arrays: dict[str, Array] = {"theta": now.net.theta}
@@ -87,7 +87,7 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
 
     Raises UsageError if the file belongs to other settings, RunError if it is damaged.
     """
-    with read.reading(path, "delete its folder and begin that run anew"):
+    with read.reading(path, "delete its folder and start that run again"):
         arrays, facts = read.npz_arrays(path, FORMAT)
         before = dict(facts["config"])
     # A file from before a setting existed was made with its default, worked out then as it is now.
@@ -99,7 +99,7 @@ def load_checkpoint(path: Path, now: Standing, config: Mapping[str, object]) -> 
     refuse_changes(before, wanted, f"{path} was made")
 
     part = partial(read.part, arrays)
-    with read.reading(path, "delete its folder and begin that run anew"):
+    with read.reading(path, "delete its folder and start that run again"):
         if arrays["theta"].shape != now.net.theta.shape:
             raise ValueError(f"theta has shape {arrays['theta'].shape}")
         now.net.theta[...] = to_device(read.refuse_nan("theta", arrays["theta"]))
@@ -139,12 +139,12 @@ def horizon(config: Mapping[str, object]) -> str | None:
 
 
 def refuse_changes(before: Mapping[str, object], now: Mapping[str, object], made: str) -> None:
-    """Raise UsageError for the first setting that differs: a run goes on as it began, or not at all."""
+    """Raise UsageError for the first setting that differs: a resumed run must keep its settings."""
     for key in [*before, *now]:
         if before.get(key) != now.get(key):
             raise UsageError(
                 f"{made} with {key} = {json.dumps(before.get(key))}, not "
-                f"{json.dumps(now.get(key))}: a run that goes on keeps its settings"
+                f"{json.dumps(now.get(key))}: a resumed run keeps its settings"
             )
 
 

@@ -1,7 +1,7 @@
 """What a training run computes: every setting with its default, its bounds and one line of help.
 
-The same class stands behind the flags of python -m tinydiv.train, the keys of its --config file, and
-the config.json of a run folder. Names (of techniques, initializers, ...) are looked up where the run is
+The same class defines the flags of python -m tinydiv.train, the keys of its --config file, and the
+config.json of a run folder. Names (of techniques, initializers, ...) are looked up where the run is
 built: this file imports nothing heavy, so that --help is quick.
 """
 
@@ -25,12 +25,12 @@ CURVES = ["bessel-window", "bessel-sum", "cubic", "quadratic", "cubic-2", "quadr
 """Toys of 32 points on a curve: a pass over them is one step."""
 USUAL_EPOCHS = {"xor": 200, "parity": 500, "life": 100, "moons": 20, "spirals": 20, "mixture": 20}
 USUAL_EPOCHS |= dict.fromkeys(CURVES, 1000)
-"""Passes that suffice on each toy: a small set has few steps in an epoch. Other sets: EPOCHS."""
+"""Enough passes on each toy: a small set has few steps in an epoch. Other sets: EPOCHS."""
 EPOCHS = 10
 USUAL_BATCH = 64
 """Samples per step, where the training set is not smaller."""
 TOY_RATE = 10
-"""On a toy the usual rate is so many times the optimizer's own: toys have few inputs."""
+"""On a toy the default rate is this many times the optimizer's own: toys have few inputs."""
 
 
 def class_weights(what: str, value: object) -> str | tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""Where a run takes place, as far as its numbers may depend on it."""
+"""The environment of a run, as far as its numbers may depend on it."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from tinydiv.runs.processes import cores
 
 
 def environment() -> dict[str, object]:
-    """What results may depend on beside the settings."""
+    """What results may depend on besides the settings."""
     threads = {name: os.environ[name] for name in THREADS if name in os.environ}
     return {
         "tinydiv": __version__,

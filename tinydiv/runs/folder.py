@@ -1,17 +1,17 @@
-"""What a training run leaves on the disk: a folder of its own, from which it can be taken up again.
+"""The folder of a training run, from which it can be resumed.
 
     runs/20261121-143015-3f2a/
         config.json       every setting, and the environment that results may depend on
-        checkpoint.npz    where the run stands (checkpoint.py): --resume goes on from it
+        checkpoint.npz    the state of the run (checkpoint.py): --resume continues from it
         metrics.csv       one row per epoch (or moment, --metrics-every) and network
         model.npz         the trained network (files/model.py): tinydiv.load reads it
         picture.png       learning curve, neurons' weights, their similarity
-        confusion.png     which class is taken for which, of the test part
+        confusion.png     which class is predicted as which, on the test part
         neurons.gif       the hidden neurons while they learn, and frames.npz: with --animate
         neurons.png       the same at chosen epochs, and snapshots.npz: with --snapshots
 
-Every file is written whole or not at all, and the folder belongs to one run: a folder with other files
-in it is refused.
+Every file is written completely or not at all, and a folder holds one run: a folder with other files in it
+is refused.
 """
 
 import os
@@ -91,7 +91,7 @@ def begin(out: str | None, run: Run) -> Path:
 
 
 def data_digests(config: TrainConfig) -> dict[str, str]:
-    """The files of the reader's own data, each with its digest; none for a set of tinydiv's."""
+    """The files of the user's own data, each with its digest; none for a built-in set."""
     data = OwnData.named(config.data)
     return {} if data is None else {str(file): technique_files.digest(file) for file in data.files}
 
@@ -148,10 +148,10 @@ def replace_given(config: TrainConfig, given: Mapping[str, object]) -> TrainConf
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from going on with the same run.
+    """Keep other processes from resuming the same run.
 
     The lock is a file of its own, because config.json is replaced when a run gets more epochs.
-    Raises UsageError if the folder holds no run or another process is at work in it.
+    Raises UsageError if the folder holds no run or another process uses it.
     """
     settings_file(folder)
     with locking.locked(folder / LOCK, "let it finish, or stop it first"):
@@ -162,7 +162,7 @@ def settings_file(folder: Path) -> Path:
     """Where a run's settings are. Raises UsageError if the folder holds no run."""
     path = folder / CONFIG
     if not path.is_file():
-        raise UsageError(f"{folder} is no run folder: there is no {CONFIG} in it")
+        raise UsageError(f"{folder} is not a run folder: there is no {CONFIG} in it")
     return path
 
 
@@ -172,7 +172,7 @@ def settings_of(folder: Path) -> tuple[TrainConfig, dict[str, dict[str, str]]]:
     Raises UsageError if the folder holds no run, RunError if the file is damaged.
     """
     path = settings_file(folder)
-    with read.reading(path, "put it right, or delete the folder and begin that run anew"):
+    with read.reading(path, "correct it, or delete the folder and start that run again"):
         facts = read.json_object(path)
         config = made(TrainConfig, from_table(TrainConfig, dict(facts["config"]), path.name))
         about = {key: dict(facts[key]) for key in ("environment", "own_files")}
@@ -182,8 +182,8 @@ def settings_of(folder: Path) -> tuple[TrainConfig, dict[str, dict[str, str]]]:
 
 
 def reopen(folder: Path, given: Mapping[str, object], budget: float | None = None) -> Run:
-    """A run as it stands in its folder. given: settings named on the command line, which must agree, but
-    for epochs: more of them than planned are added to the plan, where every schedule is constant.
+    """The run in a folder, in its last state. given: settings named on the command line, which must be
+    equal to the run's, except epochs: there may be more of them where every schedule is constant.
     budget: see build.
 
     Raises UsageError if the folder holds no run, or if a setting or an own file has changed since;

@@ -1,9 +1,9 @@
 """How much memory a run needs, computed before it begins; what does not fit at once is trained in groups.
 
-Beside the data, a network needs room for its weights and moments as long as the run lasts; for its gradient
-and its weights before the step (divergence.py) while it is trained; and for what the layers compute on
-EVALUATION_ROWS samples while it is evaluated. In groups (workers.py) the last two are needed for a few
-networks at a time.
+Besides the data, a network needs memory for its weights and moments as long as the run lasts; for its
+gradient and its weights before the step (divergence.py) while it is trained; and for what the layers
+compute on EVALUATION_ROWS samples while it is evaluated. In groups (workers.py) the last two are needed
+for a few networks at a time.
 """
 
 import os
@@ -21,7 +21,7 @@ from tinydiv.runs.config import TrainConfig
 SHARE = 0.8
 """Share of the machine's memory that a run may take without --memory."""
 BASE = 150 * 2**20
-"""Bytes of Python, NumPy and the small things of one process."""
+"""Bytes of Python, NumPy and other small objects in one process."""
 
 
 def machine() -> int | None:
@@ -43,7 +43,7 @@ def needed(
     parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
     lasting = 1 + len(optimizers.get(config.optimizer).moment_names)
     if config.keep == "best":
-        lasting += 2  # the best weights so far, and a copy of them on its way into a checkpoint
+        lasting += 2  # the best weights so far, and a copy of them while a checkpoint is written
     some = config.replicas if in_groups is None else min(in_groups, config.replicas)
     shown = min(some, loop.evaluated_at_once(sizes))
     # Z and A of every hidden layer; outputs, targets as rows, and what a loss makes of them.

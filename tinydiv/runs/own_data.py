@@ -1,13 +1,14 @@
-"""The reader's own data set, from a file or a folder that --data names.
+"""The user's own data set, from a file or a folder that --data names.
 
     mine.npz                    arrays train_x, train_y, test_x, test_y; or X, y
     table.csv:target=species    a column per input, and one with the targets, named in the first line
     folder                      the four IDX files of MNIST-like images, plain or .gz
 
 Inputs are numbers, one row per sample; bytes, and images (N, rows, columns), stay what they are.
-Targets are class numbers or class names, (N,), or broken numbers to learn, (N,) or (N, K). Where there
-is no test part, a fifth of the samples of each class is drawn for one: test=0.1 changes that share,
-seed=1 the draw. weights=NAME names an array, or a column, with how much each training sample counts in
+Targets are class numbers or class names, (N,), or numbers with a decimal point to learn, (N,) or (N, K).
+Where there is no test part, a fifth of the samples of each class is drawn as one: test=0.1 changes that
+share, seed=1 the draw. weights=NAME names an array, or a column, with how much each training sample counts
+in
 the loss: mine.npz:weights=w, table.csv:target=species,weights=w. Nothing is downloaded, and no pickle
 is read.
 """
@@ -35,7 +36,7 @@ from tinydiv.files import read
 from tinydiv.settings import number, shown, whole
 
 MOST_BYTES = 2**32
-"""More than this is not read into memory."""
+"""The largest number of bytes that is read into memory."""
 MOST_CLASSES = 1000
 NAMES = (
     ("train_x", "train_y", "test_x", "test_y"),
@@ -62,7 +63,7 @@ class OwnData:
 
     @classmethod
     def named(cls, spec: str) -> "OwnData | None":
-        """Read a spec; None if it names a set of tinydiv's. Raises UsageError if it cannot be right."""
+        """Read a spec; None if it names a built-in set. Raises UsageError if it is wrong."""
         place, colon, rest = spec.rpartition(":")
         if not colon or "=" not in rest:
             place, rest = spec, ""
@@ -92,7 +93,7 @@ class OwnData:
         return [self.path]
 
     def spec(self, test: float | None) -> str:
-        """The spec again, with a full path and what was drawn: true in every folder."""
+        """The spec with a full path and with what was drawn, valid in every folder."""
         drawn = {} if test is None else {"test": f"{test:g}", "seed": str(self.seed)}
         named = {"target": self.target, "weights": self.weights}
         settings = {**{key: name for key, name in named.items() if name}, **drawn}
@@ -157,7 +158,10 @@ def load(own: OwnData, inputs: str = "raw") -> tuple[Dataset, str]:
 
 
 def npz_parts(own: OwnData) -> tuple[dict[str, Array], Array | None]:
-    """The arrays of an .npz file, in the order of one line of NAMES, and the weights of samples."""
+    """The arrays of an .npz file, in the order of one line of NAMES, and the weights of samples.
+
+    Raises UsageError for missing arrays.
+    """
     path, more = own.path, [own.weights] * (own.weights is not None)
     with read.reading(path, ADVICE), zipfile.ZipFile(path) as archive:
         members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
@@ -176,7 +180,10 @@ def npz_parts(own: OwnData) -> tuple[dict[str, Array], Array | None]:
 
 
 def csv_parts(own: OwnData) -> tuple[dict[str, Array], Array | None]:
-    """A table's columns: numbers as inputs, and the target's column as it is written; and the weights'."""
+    """A table's columns: numbers as inputs, and the target's column as it is written; and the weights'.
+
+    Raises UsageError for missing columns, uneven rows, and inputs that are not numbers.
+    """
     path = own.path
     with read.reading(path, ADVICE):
         if path.stat().st_size > MOST_BYTES:
@@ -241,7 +248,7 @@ def typed(cells: list[str]) -> Array:
 
 
 def idx_paths(folder: Path) -> dict[str, Path | None]:
-    """The four IDX files in a folder, under any of the names that they go by."""
+    """The four IDX files in a folder, under any of their usual names."""
     names = [file.name for file in FASHION_MINI.files]
     places = (folder, folder / "raw")
     found = {
@@ -252,7 +259,7 @@ def idx_paths(folder: Path) -> dict[str, Path | None]:
 
 
 def idx_parts(folder: Path) -> dict[str, Array]:
-    """The arrays of the IDX files in a folder."""
+    """The arrays of the IDX files in a folder. Raises UsageError if a file is missing."""
     parts = {}
     for name, path in idx_paths(folder).items():
         if path is None:
@@ -274,7 +281,9 @@ def idx_parts(folder: Path) -> dict[str, Array]:
 def as_targets(path: Path, targets: list[Array]) -> tuple[list[Array], tuple[str, ...]]:
     """Class numbers from 0 and the classes' names, in order; or numbers to learn, and no classes.
 
-    Broken numbers are numbers to learn, whole numbers and words are classes.
+    Numbers with a decimal point are to be learned, whole numbers and words are classes.
+
+    Raises UsageError for targets of another kind, and for too many classes.
     """
     if any(y.dtype.kind == "f" for y in targets) and all(y.dtype.kind in "iuf" for y in targets):
         return [y.astype(np.float64) for y in targets], ()

@@ -30,14 +30,14 @@ Part = TypeVar("Part")
 STOP_CHECK = 0.2
 """Seconds between two looks at whether the work should stop (in this process: after each part)."""
 IN_FLIGHT = 2
-"""Parts per process that are handed out at once: the next is there when one is done."""
+"""Parts per process that are submitted at once, so that the next is ready when one is done."""
 
 
 class Serial(Executor):
-    """Runs what it is given, at once, in this process."""
+    """Runs every submitted function immediately, in this process."""
 
     def submit(self, function, /, *args, **kwargs):  # type: ignore[no-untyped-def]
-        """A future that is done already."""
+        """Return a future that is done already."""
         future: Future[object] = Future()
         try:
             future.set_result(function(*args, **kwargs))

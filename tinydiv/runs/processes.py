@@ -27,9 +27,9 @@ def spawning() -> Iterator[None]:
 
     NumPy reads the number of threads when it loads. A spawned process runs its parent's script once
     more, to find what the script defines; a script without `if __name__ == "__main__":` would start
-    its work again in every process. Here an empty module stands in the script's place meanwhile, so
-    that work can also be started from a notebook or from standard input. Of two threads that start
-    processes one waits: it would take the other's empty module for the script, and leave it there.
+    its work again in every process. Here an empty module replaces the script meanwhile, so that work can
+    also be started from a notebook or from standard input. If two threads start processes, one waits:
+    otherwise it would take the other's empty module for the script, and leave it there.
     """
     with _one_at_a_time:
         script, before = sys.modules["__main__"], {name: os.environ.get(name) for name in THREADS}
@@ -60,11 +60,11 @@ def _end_after(process: int) -> None:
 
 
 class Interrupt:
-    """While it is entered, the first Ctrl-C or SIGTERM is only noted, and the second one stops at once.
+    """Inside `with`, the first Ctrl-C or SIGTERM is only recorded, and the second one stops at once.
 
-    An exception in the middle of a step, or while a file is written, would leave things half done, so
-    the work looks at `why` between two steps ("" while it may go on). Only a main thread can take
-    signals; in another one nothing changes.
+    An exception in the middle of a step, or while a file is written, would leave work half done, so the
+    caller reads `why` between two steps ("" if no signal came). Only the main thread receives signals; in
+    another thread nothing changes.
 
         with Interrupt("after this step") as interrupt:
             ...

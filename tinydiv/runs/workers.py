@@ -39,15 +39,15 @@ from tinydiv.runs.build import GROUP, Run, reason_against_split, run_of, separab
 from tinydiv.runs.processes import cores, follow_parent, spawning
 
 FEWEST = 16
-"""With fewer networks than this a process takes longer to start than it saves."""
+"""With fewer networks than this, starting a process takes longer than it saves."""
 PAYS = 1.5
-"""Seconds of work below which one process is as fast, because others have to start first."""
+"""Seconds of work below which one process is as fast, because starting others takes time."""
 SECONDS = 1e-10
-"""Of one core, for one sample of one step and one weight (Adam): 784-16-10, batch 64: 80 us."""
+"""Seconds of one core per sample, step and weight (Adam): 784-16-10, batch 64: 80 us per step."""
 PAUSE = 0.5
 """Seconds between two moments at which all groups are at the same step: Ctrl-C acts within this time."""
 SHARED = 100_000
-"""Bytes from which an array is shared and not sent."""
+"""Arrays of at least this many bytes are shared, not sent."""
 
 
 def usual(run: Run) -> int:
@@ -144,7 +144,10 @@ class Workers:
             setattr(now.loop, key, value)
 
     def request(self, *question: Any) -> list[Any]:
-        """Send a request to all processes; their replies in the order of the groups."""
+        """Send a request to all processes; their replies in the order of the groups.
+
+        Raises RunError if a process has ended.
+        """
         for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.send(question)
@@ -247,7 +250,7 @@ class ReachedError(Exception):
 
 
 def advance(run: Run, step: int) -> list[Record]:
-    """Train a group up to a step, and return the records made on the way."""
+    """Train a group up to a step, and return the records made meanwhile."""
     before = len(run.records)
     run.standing.guard.before[...] = run.net.theta  # another group used this buffer
 
@@ -315,7 +318,7 @@ def begin_at(run: Run, state: dict[str, Any]) -> None:
     now.techniques.load_state(state["techniques"])
     for key, value in state["loop"].items():
         setattr(now.loop, key, value)
-    if state["recorded"]:  # one record stands for those that the first process keeps
+    if state["recorded"]:  # one record replaces those that the first process keeps
         now.loop.records = [Record(now.loop.epoch, now.loop.step, 0.0, 1.0, [], [], [])]
 
 
@@ -346,10 +349,10 @@ def started() -> tuple[multiprocessing.process.BaseProcess, Connection]:
 
 
 class LastingMemory(SharedMemory):
-    """Shared memory whose map stays until the last array that lies in it is forgotten."""
+    """Shared memory that stays mapped until the last array in it is deleted."""
 
     def close(self) -> None:
-        """Close all but the map."""
+        """Close everything except the mapping."""
         self._buf = self._mmap = None
         super().close()
 
@@ -370,7 +373,7 @@ class Shared:
         return found
 
     def memory(self, size: int) -> "LastingMemory":
-        """So many bytes. Raises RunError where the system shares no more."""
+        """`size` bytes of shared memory. Raises RunError where the system has no more."""
         try:
             # /dev/shm may be smaller than that, and writing beyond its end kills the process.
             if os.path.isdir("/dev/shm"):

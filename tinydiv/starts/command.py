@@ -1,9 +1,9 @@
 """python -m tinydiv.starts: what each start does to weights, to responses, and to the first 200 steps.
 
 Three panels per start: cosines between the neurons' incoming weights, correlations of their responses
-(pre-activations) on images the start has not read, and test accuracy over the first steps, beside plain
-draws and draws with a centring bias. With 784 inputs random weights are nearly orthogonal, but their
-responses are correlated, because the inputs are.
+(pre-activations) on images that the start did not use, and test accuracy over the first steps, compared
+with plain draws and draws with a centring bias. With 784 inputs random weights are nearly orthogonal, but
+their responses are correlated, because the inputs are.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PROG = "tinydiv.starts"
 BESIDE = ("he-normal", "centring@he-normal")
-"""What every start is shown beside: the plain draw, and the control for whatever reads data."""
+"""What every start is compared with: the plain draw, and the control for starts that read data."""
 
 EXAMPLES = """examples:
   python -m tinydiv.starts --out pictures                    every scheme, on the embedded images
@@ -52,7 +52,7 @@ class StartsConfig:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was seen of one start, over all networks."""
+    """The measurements of one start, over all networks."""
 
     spec: str
     cosines: "Array"
@@ -94,9 +94,7 @@ def main(argv: Sequence[str]) -> None:
         parse(spec)
     data = DeviceData(load_data(config.data, "raw"), "float32")
     if data.dataset.regression:
-        raise UsageError(
-            f"{config.data} holds numbers to learn, and starts are compared on classes"
-        )
+        raise UsageError(f"{config.data} has numbers to learn, and starts are compared on classes")
     folder = Path(options.out)
     try:
         folder.mkdir(parents=True, exist_ok=True)

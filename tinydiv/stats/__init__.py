@@ -1,14 +1,14 @@
-"""Honest statistics for paired comparisons: small pure functions on the host, NumPy only.
+"""Statistics for paired comparisons: small pure functions on the host, NumPy only.
 
-Every arm of a study saw the same seeds, so an arm and its base are compared pair by pair: the
-differences d = a - b are what is averaged, resampled and flipped. The order of reading:
+Every arm of a study has the same seeds, so an arm and its base are compared pair by pair: the differences
+d = a - b are what is averaged, resampled and flipped. The order of reading:
 
     comparison.py    compare                     one arm against its base, with a sentence in words
     intervals.py     mean_difference_interval    how large is the effect? (it inverts the sign-flip test)
                      relative_gain_interval      ... in percent? (by bootstrap, bca_interval)
     p_values.py      sign_flip_test              could chance alone explain it?
                      holm                        ... among all the arms of one table?
-                     uniformity_check            are the p values of A/A arms what they claim to be?
+                     uniformity_check            are the p values of A/A arms uniform?
     power.py         minimum_detectable_effect   how small an effect would these seeds have shown?
     relations.py     spearman, wilson_interval   a monotone relation; a share of successes
     given.py                                     what all of them accept

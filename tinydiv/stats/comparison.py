@@ -101,10 +101,10 @@ def compare(
     """Arm a against base b on the same seeds: difference, sign-flip interval and sign-flip p in one.
 
     a, b: (n,) one value per seed, in the same order of seeds. names: (arm, base). seed: of the random
-    flips. The interval inverts the test, so 0 lies in it exactly where p > 1 - level; up to 5 pairs
-    bound nothing, and it runs from -infinity to infinity. What both assume, and when they mislead,
-    stands at sign_flip_interval and sign_flip_test; here a pair is one seed, and only the seeds' own
-    spread is in the interval: not that of the data set, the test images or the tuning.
+    flips. The interval inverts the test, so 0 lies in it exactly where p > 1 - level; with up to 5 pairs
+    it runs from -infinity to infinity. sign_flip_interval and sign_flip_test describe what both assume,
+    and when they mislead; here a pair is one seed, and only the seeds' own spread is in
+    the interval: not that of the data set, the test images or the tuning.
 
     Raises UsageError for no pairs, unequal lengths, or values that are not finite: a diverged
     seed is left out of *both* arms and reported beside the comparison, by the caller.
@@ -164,7 +164,7 @@ def digits_for(width: float) -> int:
 
 
 def written(value: float, digits: int, *, signed: bool = False) -> str:
-    """A number with so many decimals; with its sign, if wanted."""
+    """A number with `digits` decimals; with its sign, if wanted."""
     text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
     return text if float(text) != 0 else text.lstrip("+-")  # no "-0.0"
 

@@ -1,4 +1,4 @@
-"""What statistics may be given: plain finite numbers, as many of one arm as of the other."""
+"""Checks of the arguments: plain finite numbers, equally many of both arms."""
 
 import operator
 

@@ -1,4 +1,4 @@
-"""How large is it? Intervals of a mean difference by sign flips, of any other statistic by bootstrap."""
+"""Intervals of a mean difference by sign flips, of any other statistic by bootstrap."""
 
 import math
 from collections.abc import Callable
@@ -134,7 +134,7 @@ def sign_flip_interval(
     at every n, however heavy the tails. Skew costs coverage, as it does for any interval of a mean:
     for lognormal differences the 95 % interval holds the mean 84, 87 and 90 % of the time at n = 10, 20
     and 50, and in nearly every miss the mean lies above the interval: the long tail was not drawn.
-    rounding: as in sign_flip_test; an end that only rounding parts from 0 is 0.
+    rounding: as in sign_flip_test; an end that differs from 0 only by rounding errors is 0.
 
     Raises UsageError for no differences, values that are not finite, or fewer than 99 flips.
     """
@@ -180,8 +180,8 @@ def sign_flip_interval(
 def relative_gain(a: Floats, b: Floats) -> Floats:
     """Relative gain of means, mean(a) / mean(b) - 1, over the last axis: (..., n) -> (...).
 
-    It is a ratio of means, not a mean of ratios, so single tiny b do not blow it up. Misleads
-    where mean(b) is near zero. Raises UsageError where mean(b) is zero or negative.
+    It is a ratio of means, not a mean of ratios, so single tiny b do not make it huge. Misleads where
+    mean(b) is near zero. Raises UsageError where mean(b) is zero or negative.
     """
     base = np.mean(b, axis=-1)
     if np.any(base <= 0):
@@ -206,7 +206,10 @@ def mean(d: Floats) -> Floats:
 
 
 def evaluate(statistic: Statistic, columns: list[Floats], places: NDArray[np.int64]) -> Floats:
-    """The statistic on each row of places, (m, k) -> (m,): one row is one resample."""
+    """The statistic on each row of places, (m, k) -> (m,): one row is one resample.
+
+    Raises UsageError if it is not finite, or has another shape.
+    """
     values = np.asarray(statistic(*(column[places] for column in columns)), dtype=np.float64)
     if values.shape != places.shape[:1]:
         raise UsageError(

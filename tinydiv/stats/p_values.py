@@ -1,4 +1,4 @@
-"""Could chance alone explain it? p values by sign flips, corrected for a table's size, and checked."""
+"""p values by sign flips, their correction for a table's size, and a check of them."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,9 @@ from tinydiv.errors import UsageError
 from tinydiv.stats.given import Floats, check_p_values, finite, generator_of
 
 EXACT_UP_TO = 32  # pairs whose 2^n sign flips are all counted; above, flips are drawn at random
-ROUNDING = 1e-9  # sums closer than this, relative to sum |d|, are ties that rounding has parted
+ROUNDING = (
+    1e-9  # sums closer than this, relative to sum |d|, are ties that rounding errors separated
+)
 
 
 def sign_flip_test(
@@ -22,8 +24,8 @@ def sign_flip_test(
         p = (1 + #{ the same among M random s }) / (1 + M)                  n > 32
 
     Never 0: the signs as observed count too (Phipson & Smyth, 2010), so p >= 2 / 2^n, or
-    1 / (M + 1) above 32 pairs. n counts the differences that are not zero: a zero looks the same
-    flipped, and neither helps nor harms. Sums that differ by less than `rounding` * sum |d| are
+    1 / (M + 1) above 32 pairs. n counts the differences that are not zero: a zero does not change when
+    flipped and has no influence. Sums that differ by less than `rounding` * sum |d| are
     ties: .831 - .829 is not quite .002 in floating point, and a tie broken by rounding would make
     p too small.
 

@@ -1,4 +1,4 @@
-"""The smallest effect that so many seeds can show: computed before a study, and for every null result."""
+"""The smallest effect that a number of seeds can show: for planning a study, and for null results."""
 
 import math
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def beyond(t: float, centre: float, freedom: int) -> float:
         T = (Z + centre) / s,   s^2 = chi^2_freedom / freedom,   density of u = log s:
         proportional to exp( freedom (u - e^(2u) / 2) )
 
-    Smooth and falling fast on both sides, so a plain sum over a grid of u is exact to 1e-10.
+    The density is smooth and falls fast on both sides, so a sum over a grid of u is exact to 1e-10.
     """
     width = 1 / math.sqrt(2 * freedom)
     u = np.linspace(-9 * width - 38 / freedom, 9 * width, 600)

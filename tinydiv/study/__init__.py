@@ -1,4 +1,4 @@
-"""Studies: many small networks compared on the same seeds, with honest statistics and nothing lost.
+"""Studies: many small networks compared on the same seeds, with paired statistics.
 
     from tinydiv.study import Arm, Study, run_study
 

@@ -25,10 +25,10 @@ EXAMPLES = """examples:
   python -m tinydiv.study paper --seeds 20 --out runs/paper --workers 8      needs the full data set
   python -m tinydiv.study --resume --out runs/paper paper --seeds 20
   python -m tinydiv.study runs/paper --tables        what is finished so far
-  python -m tinydiv.study paper --quick --plan       what would be trained, and nothing else
+  python -m tinydiv.study paper --quick --plan       what would be trained, without training
   python -m tinydiv.study my_study.toml --executor dask:tcp://scheduler:8786
 
-A study that was stopped, by whatever, goes on with --resume and the same study, --quick and --seeds.
+A study that was stopped for any reason continues with --resume and the same study, --quick and --seeds.
 
 A study in twelve lines, my_study.toml (every key: tinydiv/study/reading.py; a large one: paper.toml):
   title = "Does DeCov help?"
@@ -76,7 +76,7 @@ def parser() -> cli.Parser:
     p.add_argument("--quick", action="store_true", help="the study's own small version")
     p.add_argument("--seeds", metavar="N", help="paired seeds (default: the study's)")
     p.add_argument("--out", metavar="DIR", help="folder (default: runs/study-NAME)")
-    p.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    p.add_argument("--resume", action="store_true", help="continue with what is in the folder")
     p.add_argument(
         "--backend",
         metavar="NAME",
@@ -108,7 +108,9 @@ def main(argv: Sequence[str]) -> int:
             "name a study or a .toml file, or arms by --init and --technique: see --help"
         )
     if options.study is not None and (options.init or options.technique or options.train):
-        raise UsageError("--init, --technique and --train make a study of their own: name no other")
+        raise UsageError(
+            "--init, --technique and --train define a study: leave out the study's name"
+        )
     if options.tables and options.study is not None:
         folder = Path(options.study)
         if options.study in reading.NAMED or folder.suffix == ".toml":

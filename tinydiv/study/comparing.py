@@ -1,4 +1,4 @@
-"""Arms against their partners, seed by seed: the differences, their intervals, what could stay hidden.
+"""Arms against their partners, seed by seed: the differences, their intervals, detectable effects.
 
 One table is one readout in one setting and one regime; Holm's correction runs over all of its arms, but
 not over the controls, whose results are known beforehand and are reported as checks of the study.
@@ -26,8 +26,8 @@ AA_GROUP = 5
 class Comparison:
     """One arm against its partner in one readout. pairs: the differences of the seeds that both have.
 
-    missing: seeds left out because a number lacks on one side (not trained yet, diverged, a target
-    not reached). detectable: the smallest true difference that so many pairs would have shown with
+    missing: seeds left out because a number is missing on one side (not trained yet, diverged, a target
+    not reached). detectable: the smallest true difference that this number of pairs would have shown with
     a probability of .8 at a level of .05 / (arms of the table).
     """
 
@@ -86,7 +86,7 @@ def _compare_all(results: Results, setting: str, regime: str, readout: Readout) 
 
 
 def detectable(pairs: Floats, alpha: float) -> float:
-    """The smallest difference that so many pairs with this spread would have shown."""
+    """The smallest difference that n pairs with this spread would have shown."""
     if len(pairs) < 2:
         return float("inf")
     return float(np.std(pairs, ddof=1)) * detectable_sds(len(pairs), alpha)
@@ -160,8 +160,8 @@ def check_controls(results: Results) -> Checks:
 
     An A/A p value compares the base under AA_GROUP of the study's seeds with the base under others; it
     is randomised (see randomised_p), so that it is exactly uniform if the study is sound. Two settings
-    (or regimes) with the same seeds would give values that depend on each other, so every group of
-    seeds is looked at in one setting only, in turn, and in the first regime.
+    (or regimes) with the same seeds would give values that depend on each other, so every group of seeds
+    is used in one setting only, in turn, and in the first regime.
     """
     p_values: list[float] = []
     planted: list[Comparison] = []

@@ -6,9 +6,9 @@
     bytes                all operands that are read and all results that are written, as if no cache were
     calls                operations on arrays: what a GPU would have to launch, and Python to dispatch
 
-One network takes some steps of the real loop on arrays that count what is done to them. So a technique
-needs no formula of its own, and what acts every 100 steps costs a hundredth per step. For a plain
-network the products come to 3 x forward - 2 B n_0 n_1, forward = 2 B sum n_in n_out.
+One network takes some steps of the real loop on arrays that count operations. So a technique needs no
+formula for its cost, and what acts every 100 steps costs a hundredth per step. For a plain network the
+products come to 3 x forward - 2 B n_0 n_1, forward = 2 B sum n_in n_out.
 """
 
 import time
@@ -26,7 +26,7 @@ from tinydiv.study.sharing import Source, mapped
 from tinydiv.techniques.counting import Counts, counting
 
 MIN_COUNTED, MIN_TIMED, MOST_STEPS = 2, 30, 1000
-"""Steps that are counted and timed where no technique waits longer; and the most."""
+"""Steps that are counted and timed, unless a technique acts more rarely; and the largest number."""
 TIMED_NETWORKS, GPU_TIMED_NETWORKS, TIMED_ROUNDS = 16, 256, 3
 
 
@@ -105,7 +105,7 @@ def take_steps(
     begin: Callable[[], None],
     end: Callable[[int], None],
 ) -> None:
-    """Take so many steps of the real loop that every technique has acted at least once.
+    """Take steps of the real loop until every technique has acted at least once.
 
     begin() and end(step) are called before and after each step; what lies between steps (records) is
     outside.

@@ -1,14 +1,14 @@
-"""Energy, where the hardware has a counter for it, and None where it has none.
+"""Energy, from a hardware counter; None where there is none.
 
 RAPL     Intel's and AMD's counters of the processor packages, /sys/class/powercap on Linux; reading them
          often needs a permission that an ordinary user lacks
 NVML     NVIDIA's counter of the whole board, through the package nvidia-ml-py if it is installed
 
 Both count whatever runs on the machine, so they are read only while a study trains one stack (executor
-serial), and on a shared server they include other users' work. A stack must not last longer
-than RAPL's counter takes to go round (a quarter of an hour at 300 W).
+serial), and on a shared server they include other users' work. A stack must not last longer than RAPL's
+counter takes to overflow (a quarter of an hour at 300 W).
 
-No figure is ever made from a time and a wattage: where there is no counter, the answer is None.
+Energy is never estimated from time and power: where there is no counter, the result is None.
 """
 
 import importlib

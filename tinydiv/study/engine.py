@@ -41,7 +41,7 @@ from tinydiv.techniques import place
 from tinydiv.techniques.consensus import Consensus
 
 TABLES_EVERY = 60.0
-"""Seconds between two makings of the tables while a study runs, at the least."""
+"""The least number of seconds between two updates of the tables while a study runs."""
 COSTS_FILE = "costs.json"
 TRIAL_SAMPLES = 64
 """Samples of the one step by which every arm is tried before anything is begun."""
@@ -49,7 +49,7 @@ TRIAL_SAMPLES = 64
 
 @dataclass(frozen=True)
 class StudyReport:
-    """What a study found, and the folder where it lies."""
+    """The results of a study, and its folder."""
 
     results: Results
     folder: Path
@@ -75,11 +75,11 @@ def run_study(
 
     out: the folder. backend: "numpy", "cupy" or "auto" (None: the current one). executor: see
     executors.py; None takes processes on a CPU and this process on a GPU. workers: processes, one per
-    usable core by default. resume: go on with what is in the folder. show: progress on stderr.
+    usable core by default. resume: continue with what is in the folder. show: progress on stderr.
     stack_size: networks per stack, by default as many as suit this machine.
 
     Raises UsageError for a study that cannot be trained or is not the one in the folder, RunError for
-    what this machine cannot do, KeyboardInterrupt with a sentence; finished stacks are kept always.
+    failures on this machine, KeyboardInterrupt with a sentence; finished stacks are always kept.
     """
     backend = backends.name() if backend is None else backends.use(backend)
     if workers is not None:
@@ -161,7 +161,7 @@ def facts_of(dataset: Dataset) -> DataFacts:
 
 
 def own_files(study: Study) -> dict[str, str]:
-    """Digests of the reader's own technique files that arms name, by their path as it is named."""
+    """Digests of the user's own technique files that arms name, by their path."""
     specs = [
         spec
         for setting in study.all_settings
@@ -305,9 +305,9 @@ class Worker:
         """Print what the folder holds already, if it matters."""
         folder = self.store.folder
         if resume and not going_on:
-            self.print_line(f"nothing to go on with in {folder}: the study begins")
+            self.print_line(f"nothing to resume in {folder}: the study begins")
         if going_on:
-            self.print_line(f"going on in {folder}: {len(self.store.curves)} networks are done")
+            self.print_line(f"continuing in {folder}: {len(self.store.curves)} networks are done")
         for sentence in self.results.study.idle_arms:
             self.print_line(sentence)
         for path in self.store.damaged:
@@ -347,7 +347,7 @@ class Worker:
             tables.write(self.results, self.store.folder, figures=False)
         return (
             f"{why or 'stopped'}: {len(self.store.curves)} networks are kept in "
-            f"{self.store.folder}, go on with --resume"
+            f"{self.store.folder}, continue with --resume"
         )
 
     # What is to be done --------------------------------------------------------------------------

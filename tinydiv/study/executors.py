@@ -1,4 +1,4 @@
-"""Where stacks run: in processes of this machine, in this process, or wherever an Executor reaches.
+"""Where stacks run: in processes of this machine, in this process, or on any Executor.
 
     processes       one process per core (or --workers), started by spawn, one BLAS thread each
     serial          in this process, one stack after the other: the way for one GPU
@@ -27,7 +27,7 @@ from tinydiv.study.stacks import Stack
 
 NAMES = ("processes", "serial", "dask:ADDRESS")
 DASK_IN_FLIGHT = 2000
-"""Stacks that a cluster is given at once, whose workers may come and go while a study runs."""
+"""How many stacks are submitted to a cluster at once; its workers may change while a study runs."""
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def opened(which: str | Executor, workers: int) -> Iterator[Pool]:
 
 @contextmanager
 def dask(address: str) -> Iterator[Pool]:
-    """The workers of a Dask cluster. pure=False: equal tasks are no reason to skip one."""
+    """The workers of a Dask cluster. pure=False: equal tasks are all run."""
     try:
         distributed: Array = importlib.import_module("distributed")
     except ImportError:
@@ -67,7 +67,7 @@ def dask(address: str) -> Iterator[Pool]:
         client = distributed.Client(address, timeout=30, set_as_default=False)
     except (OSError, ValueError, TypeError, TimeoutError) as error:
         reason = str(error).splitlines()[0].rstrip(". ") if str(error) else type(error).__name__
-        raise RunError(f"no Dask scheduler answers at {address!r}: {reason}") from None
+        raise RunError(f"there is no Dask scheduler at {address!r}: {reason}") from None
     try:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         executor = client.get_executor(pure=False)
@@ -94,10 +94,10 @@ def check_address(address: str) -> None:
     try:
         socket.create_connection((host, port), timeout=30).close()
     except UnicodeError:
-        raise UsageError(f"{shown(host)} is no name of a machine") from None
+        raise UsageError(f"{shown(host)} is not the name of a machine") from None
     except OSError as error:
         raise RunError(
-            f"no Dask scheduler answers at {address!r}: {atomic.reason(error)}"
+            f"there is no Dask scheduler at {address!r}: {atomic.reason(error)}"
         ) from None
 
 

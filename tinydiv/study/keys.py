@@ -104,7 +104,7 @@ ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Training:
-    """One way to train, but for the seed. None stands for a default that another setting decides.
+    """One way to train, without the seed. None stands for a default that depends on another setting.
 
     like_train: with the default, the bounds and the words that train has (runs/config.py).
     """
@@ -164,9 +164,14 @@ class Measure:
         "NAME,...",
         "diversity metrics, measured at the same moments",
     )
-    early: int = setting(5, whole(1, 1000), "N", "the headline is the mean over epochs 1 to N")
+    early: int = setting(
+        5, whole(1, 1000), "N", "the primary readout is the mean over epochs 1 to N"
+    )
     target: float | str = setting(
-        BASE, target, "ACCURACY", 'accuracy whose first passing is timed; "base" or "none"'
+        BASE,
+        target,
+        "ACCURACY",
+        'accuracy to reach, and the steps until then are counted; "base" or "none"',
     )
     success: float = setting(1.0, number(0, 1), "ACCURACY", "a trial that ends here has succeeded")
     readouts: tuple[str, ...] = setting(
@@ -195,7 +200,8 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Controls:
-    """Comparisons whose result is known: if the study does not find it, its other results are void."""
+    """Comparisons whose result is known: if the study does not find it, its other results are not
+    valid."""
 
     aa: bool = setting(True, truth, "", "the base arm against itself under other seeds: no effect")
     planted: bool = setting(

@@ -22,7 +22,7 @@ from tinydiv.study.results import Cell, Results
 from tinydiv.study.tidy import cost_rows, tables_of
 
 MOST_COSTS = 4
-"""Settings whose costs stand on the page; costs.csv has all."""
+"""How many settings' costs are on the page; costs.csv has all."""
 
 
 def markdown(results: Results) -> str:
@@ -120,7 +120,7 @@ def table_text(results: Results, setting: str, regime: str) -> list[str]:
 
 
 def title(setting: str, regime: str) -> str:
-    """What stands above a table or a picture."""
+    """The heading of a table or a picture."""
     return f"{regime} regime" if setting == "all" else f"{setting}, {regime} regime"
 
 
@@ -212,12 +212,14 @@ def difference_text(one: Comparison | None) -> str:
 
 
 def relative_text(one: Comparison | None) -> str:
+    """A relative difference in percent."""
     if one is None or one.paired.relative is None:
         return ""
     return f"{100 * one.paired.relative:+.1f} %"
 
 
 def p_text(one: Comparison | None) -> str:
+    """The p value after Holm's correction, marked where the difference is shown."""
     if one is None:
         return ""
     p = one.paired.p if one.paired.p_holm is None else one.paired.p_holm
@@ -225,6 +227,7 @@ def p_text(one: Comparison | None) -> str:
 
 
 def diverged_text(results: Results, cell: Cell) -> str:
+    """How many networks of a cell diverged."""
     found = [curve for curve in results.found(cell) if curve is not None]
     return f"{sum(curve.diverged for curve in found)} of {len(found)}" if found else ""
 
@@ -347,22 +350,26 @@ def cost_text(results: Results) -> str:
 
 
 def total(row: Row, *keys: str) -> float | None:
+    """The sum of some numbers of a row."""
     values = [row.get(key) for key in keys]
     known = [v for v in values if isinstance(v, int | float)]
     return sum(known) if len(known) == len(values) else None
 
 
 def number(value: object) -> str:
+    """A number as short text; empty for anything else."""
     return f"{value:.3g}" if isinstance(value, int | float) and math.isfinite(value) else ""
 
 
 def times(value: object, base: object) -> str:
+    """The ratio to the base's number."""
     if not isinstance(value, int | float) or not isinstance(base, int | float) or not base > 0:
         return ""
     return f"{value / base:.2f}" if math.isfinite(value) else ""
 
 
 def microseconds(value: object) -> str:
+    """Seconds as microseconds; empty where they were not measured."""
     return f"{1e6 * value:.0f}" if isinstance(value, int | float) and math.isfinite(value) else ""
 
 

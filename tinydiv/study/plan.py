@@ -1,7 +1,7 @@
 """From a study to single trials: which networks must be trained, and what each will be compared with.
 
-A trial is one network: a way to train, a seed, and what is looked at. Its key stands for all of that and
-for nothing else, so a trial that two arms or two regimes have in common is trained once.
+A trial is one network: a way to train, a seed, and what is measured. Its key is a digest of exactly that,
+so a trial that two arms or two regimes have in common is trained once.
 
 Seeds: the study's own (first_seed, first_seed + 1, ...) for what is compared; AA_SEEDS + the same for
 the A/A arm; TUNING_SEEDS + 0, 1, ... for the choice of rates and strengths. They never overlap.
@@ -25,7 +25,7 @@ TEST = -1
 
 @dataclass(frozen=True)
 class Trial:
-    """One network to be trained and looked at.
+    """One network to be trained and measured.
 
     validation: TEST, or how many training samples are held out to judge by (0: the training part).
     """
@@ -73,7 +73,7 @@ def _written(spec: str, strength: float | None) -> str:
 
 
 def may_differ(spec: str) -> bool:
-    """Whether {strength} stands where every network may have a number of its own."""
+    """Whether {strength} is a setting that may be different for every network."""
     parts = split(spec)
     cls = technique_class(parts.name, parts.file)
     alias = getattr(cls, "strength_alias", None)

@@ -1,4 +1,4 @@
-"""How far a study is, and how long the rest takes: a bar on a terminal, a line now and then in a log."""
+"""Progress of a study and the time left: a bar on a terminal, a line now and then in a log."""
 
 import sys
 import time
@@ -32,13 +32,13 @@ class Progress:
             self._show()
 
     def step(self, networks: int, work: float) -> None:
-        """So many networks are done, and so much work with them."""
+        """Add networks that are done, and their work."""
         self.done_networks += networks
         self.done_work += work
         self._show()
 
     def expect(self, networks: int, work: float) -> None:
-        """So much is left, as is known by now."""
+        """Set what is left, as known now."""
         self.networks = self.done_networks + networks
         self.work = max(self.done_work + work, 1e-9)
         self._show()

@@ -34,7 +34,7 @@ def load_study(which: str, *, quick: bool = False, seeds: int | None = None) -> 
     """A study by name (paper, minima, atlas) or by the path of a TOML file.
 
     quick: with the changes of its [quick] table. seeds: another number of them.
-    Raises UsageError for what is neither, or is no study.
+    Raises UsageError for anything else, and for a file that is not a study.
     """
     path = Path(which)
     if which in NAMED:
@@ -52,8 +52,8 @@ def study_of(
 ) -> Study:
     """A study from arms on a command line: a start or a technique each, named as it is written.
 
-    The base is the first start, or a plain network; techniques stand on the base's start. train:
-    "key=value" for [train], the value as in TOML, or plain text. Raises UsageError for what is no arm.
+    The base is the first start, or a plain network; techniques use the base's start. train: "key=value"
+    for [train], the value as in TOML, or plain text. Raises UsageError for a wrong arm.
     """
     base: dict[str, object] = {"init": inits[0]} if inits else {}
     arms = [{"name": inits[0] if inits else "plain", **base}]
@@ -177,7 +177,7 @@ def mapping(value: object, what: str) -> dict[str, object]:
 
 
 def arm_from(one: Mapping[str, object], where: str) -> Arm:
-    """An arm from its [[arms]] table: what is not its own business is a change to the training."""
+    """An arm from its [[arms]] table: keys that are not fields of Arm are changes to the training."""
     if not isinstance(one.get("name"), str):
         raise UsageError(f"every one of [[arms]] in {where} needs a name")
     own = {key: value for key, value in one.items() if key in OF_ARM}

@@ -1,4 +1,4 @@
-"""From a curve to numbers: what is read off a network, by name.
+"""From a curve to numbers: the readouts of a network, by name.
 
     step100           test accuracy after 100 steps
     epoch1            test accuracy after epoch 1
@@ -32,7 +32,7 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a readout needs beside the curve."""
+    """What a readout needs besides the curve."""
 
     measure: Measure
     target: float = NAN

@@ -1,4 +1,4 @@
-"""What is known of a study so far: curves put in their places, choices made from them, numbers read.
+"""The results of a study so far: its curves by cell, the choices of tuning, and numbers read from them.
 
 Made from the study and the finished stacks alone, so it can be made at any time: while the study runs,
 after a crash, on another machine. A cell without its curve is not finished yet.

@@ -1,8 +1,8 @@
-"""What a worker does: train one stack of networks from start to end, and look at them on the way.
+"""What a worker does: train one stack of networks from start to end, and measure them meanwhile.
 
 `carry_out` is a plain function of plain data, so that any executor can run it anywhere. Everything that
-a network needs comes from its own trial: its position in the stack and the other networks there change
-nothing about it.
+a network needs comes from its own trial: its position in the stack and the other networks there have no
+effect on it.
 """
 
 import time
@@ -43,7 +43,7 @@ class Task:
 
 @dataclass
 class Outcome:
-    """What a stack left behind. M moments (looks at the networks), R networks in the order of trials.
+    """The results of a stack. M moments of measurement, R networks in the order of trials.
 
     step, epoch (M,); epoch is -1 for looks in the middle of one. values: (M, R) by name, NaN where
     nothing was measured or the network has diverged. diverged_step, diverged_layer (R,), -1 where
@@ -59,9 +59,9 @@ class Outcome:
 
 
 def carry_out(task: Task) -> Outcome:
-    """Train the networks of a stack and return what was seen.
+    """Train the networks of a stack and return what was measured.
 
-    Raises RunError if the data cannot be had here, MemoryError if the stack is too large.
+    Raises RunError if the data are not on this machine, MemoryError if the stack is too large.
     """
     if backend.name() != task.backend:
         backend.use(task.backend)
@@ -179,7 +179,9 @@ class Recorder:
         found = {"test_loss": loss, "test_accuracy": accuracy}
         names, labels = self.trials[0].measure.metrics, self.data.probe_labels()
         found |= measure(net, net.forward(self.probe), names, labels)
-        values = {name: self.listed(self.guard.marked(value)) for name, value in found.items()}
+        values = {
+            name: self.listed(self.guard.nan_where_diverged(value)) for name, value in found.items()
+        }
         self.moments.append((step, -1, values))
 
     @staticmethod
@@ -202,7 +204,7 @@ class Recorder:
         self.mark = time.perf_counter()
 
     def outcome(self, task: Task, joules: float | None) -> Outcome:
-        """Everything that was seen, as arrays."""
+        """Everything that was measured, as arrays."""
         R = len(self.trials)
         names = list(dict.fromkeys(name for _, _, values in self.moments for name in values))
         nothing = [float("nan")] * R

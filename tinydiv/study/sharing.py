@@ -76,7 +76,7 @@ def arrays_of(dataset: Dataset) -> dict[str, npt.NDArray[Any]]:
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """Twenty hexadecimal digits that stand for every sample and label."""
+    """A digest of all samples and labels, 20 hexadecimal digits."""
     found = hashlib.sha256()
     for part, array in arrays_of(dataset).items():
         array = np.ascontiguousarray(array)

@@ -47,7 +47,7 @@ NAME_LENGTH = 60
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing that is compared: a name, and what it changes in the way of training.
+    """One arm of a comparison: a name, and what it changes in the training.
 
     against: the arm that it is compared with (the study's base if empty). only: settings where it
     takes part, by what they train: {"inputs": "raw"} or {"optimizer": ["sgd", "momentum"]}.
@@ -111,7 +111,7 @@ class Study:
             if arm.control not in CONTROLS:
                 raise unknown("control", arm.control, [c for c in CONTROLS if c])
             if arm.against and arm.against not in names:
-                raise unknown(f"arm for {arm.name!r} to stand against", arm.against, names)
+                raise unknown(f"partner of {arm.name!r}", arm.against, names)
             for key in ("data", "n_train", "n_test"):
                 if key in arm.changes:
                     raise UsageError(
@@ -119,7 +119,7 @@ class Study:
                         "so that belongs into a setting"
                     )
             if arm.against == arm.name:
-                raise UsageError(f"the arm {arm.name!r} cannot stand against itself")
+                raise UsageError(f"the arm {arm.name!r} cannot be compared with itself")
         if self.base and self.base not in names:
             raise unknown("arm for the base", self.base, names)
         for setting in self.all_settings:
@@ -149,7 +149,7 @@ class Study:
         ]
 
     def partner(self, arm: Arm) -> Arm:
-        """The arm that this one is compared with; the base has none but itself."""
+        """The arm that this one is compared with; the base has only itself."""
         return self.arm(arm.against) if arm.against else self.base_arm
 
     @cached_property
@@ -250,7 +250,7 @@ def resolve(layers: Sequence[tuple[str, Mapping[str, object]]]) -> Training:
 
 
 def names_apart(kind: str, names: Sequence[str]) -> None:
-    """Raises UsageError for a name that is empty, too long, or stands twice."""
+    """Raises UsageError for a name that is empty, too long, or used twice."""
     for name in names:
         if not isinstance(name, str) or not name.strip() or len(name) > 4 * NAME_LENGTH:
             raise UsageError(
@@ -258,7 +258,7 @@ def names_apart(kind: str, names: Sequence[str]) -> None:
             )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise UsageError(f"the {kind} {twice[0]!r} stands twice: names must differ")
+        raise UsageError(f"the {kind} {twice[0]!r} is used twice: names must differ")
 
 
 def in_words(value: object) -> str:

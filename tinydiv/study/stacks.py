@@ -1,9 +1,9 @@
 """Which trials share one array of networks, and how many fit: in the cache of a core, on a GPU.
 
-Trials of equal shape (plan.shared) may stand in one array, whatever their start, rate, strength or seed.
-Where a seed has many of them, the networks of one seed stand together and share its batches; where it
-has few, several seeds stand together and every network gets its batches for itself, which costs a
-fifth more time and the memory of the batches.
+Trials of equal shape (plan.shared) may share one array, whatever their start, rate, strength or seed.
+Where a seed has many of them, an array holds the networks of one seed, which share its batches; where it
+has few, an array holds several seeds and every network gets its own batches, which costs a fifth more time
+and the memory of the batches.
 
 How trials are cut into stacks changes no number (on a CPU: not a bit; on a GPU: see the tests' bound), so
 it may depend on the machine.
@@ -44,7 +44,7 @@ class Stack:
 
     @property
     def key(self) -> str:
-        """Stands for its trials: the name of its file."""
+        """A digest of its trials: the name of its file."""
         return digest([trial.key for trial in self.trials])
 
     @property
@@ -113,7 +113,7 @@ def free_gpu_bytes() -> int | None:
     if backend_name() != "cupy":
         return None
     free, _ = xp.cuda.runtime.memGetInfo()
-    store = xp.get_default_memory_pool()  # what earlier stacks gave back is free for the next
+    store = xp.get_default_memory_pool()  # memory that earlier stacks released is free for the next
     return int(free) + int(store.total_bytes()) - int(store.used_bytes())
 
 

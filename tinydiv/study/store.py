@@ -1,13 +1,13 @@
 """The folder of a study: what is finished is kept, whatever happens to the process.
 
-    OUT/study.json       the study as it was understood, and what must not change under it
+    OUT/study.json       the study with all defaults, and what must not change meanwhile
     OUT/blocks/*.npz     one file per finished stack of networks: every curve, as measured
     OUT/*.csv, table.md, figures/     made from the stacks, at any time, again and again
 
-A stack's file appears whole or not at all (atomic.py). Going on means: read which trials are there, and
-train the others. A study that was changed in between is refused, because trials of two studies in one
-table would be compared as if they were one; that holds for the number of seeds, too: adding seeds
-after a look at the p values makes those p values wrong.
+A stack's file is written completely or not at all (atomic.py). To resume, the finished trials are read and
+the others are trained. A study that was changed in between is refused, because trials of two studies in
+one table would be compared as if they were one; this includes the number of seeds: adding seeds after
+seeing the p values makes those p values wrong.
 """
 
 import hashlib
@@ -48,7 +48,7 @@ SAME = (
     ("data", "other data"),
     ("files", "other technique files"),
 )
-"""What must not change under a study, by key of study.json, and in words."""
+"""What must not change while a study is unfinished, by key of study.json, and in words."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,12 @@ class Store:
         """Make the folder ready, or check that it holds this study; True if there is one to go on.
 
         data: facts by set, files: digests of the reader's own technique files. Raises UsageError if
-        there is something else in the folder, or a study that is not this one to the letter.
+        there is something else in the folder, or a study that differs from this one.
         """
         found = self.begun()
         if found is not None and not resume:
             raise UsageError(
-                f"{self.folder} holds a study already: go on with it by --resume, or choose another "
+                f"{self.folder} holds a study already: continue it with --resume, or choose another "
                 "--out"
             )
         if found is None and self.folder.is_dir() and any(self.visible()):
@@ -130,7 +130,7 @@ class Store:
         path = self.folder / STUDY_FILE
         if not path.is_file():
             return None
-        with read.reading(path, "nothing can go on from it: choose another --out"):
+        with read.reading(path, "the study cannot be resumed: choose another --out"):
             found = read.json_object(path)
             wanted = found.pop("sha256", None)  # older ones have none
             if wanted is not None and wanted != digest(found):
@@ -199,7 +199,7 @@ class Store:
             npz.write(self.blocks / f"{stack.key}.npz", arrays, about)
         except RunError as error:
             raise RunError(
-                f"{error}; {len(self.curves)} networks are kept: make room and go on with --resume"
+                f"{error}; {len(self.curves)} networks are kept: free some space and continue with --resume"
             ) from error
         self._take(arrays, about)
 
@@ -248,7 +248,7 @@ class Store:
 
 
 def digest(facts: Mapping[str, object]) -> str:
-    """The SHA-256 of what study.json holds."""
+    """The SHA-256 of the content of study.json."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

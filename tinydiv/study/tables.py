@@ -1,4 +1,4 @@
-"""All that is made from the finished stacks: CSV tables, the Markdown page, figures. At any time, again.
+"""The output made from finished stacks, at any time: CSV tables, the Markdown page, figures.
 
 tidy.py has the rows, page.py the page, figures.py the pictures; this writes them into the folder.
 """

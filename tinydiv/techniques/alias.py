@@ -12,5 +12,5 @@ class StrengthAlias:
     offset: float
 
     def to_strength(self, value: float) -> float:
-        """The strength that a value stands for."""
+        """The strength that belongs to a value of the alias."""
         return self.offset + self.sign * value

@@ -19,10 +19,10 @@ class Barlow(TwoViewPenalty):
     suits any data. The noise is uniform with the given standard deviation, drawn from the
     network's seed and the step.
 
-    What it teaches: two wishes in one matrix. Each neuron agrees with itself under noise (the
-    diagonal), and differs from all others. With one view (noise=0) and eps near 0 the first wish is
-    granted for nothing, and L is redundancy H (H - 1) times Pearson's. How a network cheats it: small
-    noise makes the diagonal free; a constant neuron costs 1 and gets no gradient, so the dead stay dead.
+    What it teaches: two goals in one matrix. Each neuron agrees with itself under noise (the diagonal),
+    and differs from all others. With one view (noise=0) and eps near 0 the first goal is met already, and
+    L is redundancy H (H - 1) times Pearson's. How a network cheats it: with small noise the diagonal costs
+    nothing; a constant neuron costs 1 and gets no gradient, so dead neurons stay dead.
     Cost: a second forward and backward pass, and the noise: more than another step.
     """
 

@@ -1,4 +1,4 @@
-"""What a technique is: one of three small kinds, and only its maths.
+"""What a technique is: one of three kinds, each with only its maths.
 
     penalty        a function at *unit* strength: its value per network and its gradients
     layer          a piece of the network with forward and backward of its own (layers.py)
@@ -6,10 +6,10 @@
 
 The framework (framework.py) owns everything else: strength, one number or one per network; which
 hidden layers; schedules and triggers; the replica axis; logging; checkpoints. A penalty acts on hidden
-layers only, unless its settings name others: the columns of the output layer are classes, and classes
-are not meant to be diverse.
+layers only, unless its settings name others: the columns of the output layer are classes, which need not
+be diverse.
 
-A reader's own technique is a subclass in a file of theirs, with settings as annotated attributes:
+A technique of your own is a subclass in your own file, with settings as annotated attributes:
 
     class Quiet(ActivationPenalty):
         "Small activations: L = 1/(2N) sum A^2, dL/dA = A/N."
@@ -60,7 +60,7 @@ class Step:
     loss: Array
     """The task's loss per network, before any penalty."""
     task_dlogits: Array
-    """The task's own upstream gradient, untouched."""
+    """The task's own upstream gradient, unchanged."""
     dlogits: Array
     """The upstream gradient that backward will get: the task's plus what penalties on the outputs add."""
     dA: dict[int, Array] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Step:
     draws: Draws | None = None
     """Random numbers, by step and layer (philox.py)."""
     noise: Draws | None = None
-    """The same from a stream of their own, for noise on the inputs."""
+    """Random numbers from a separate stream, for noise on the inputs."""
     views: dict[float, View] = field(default_factory=dict)
     """Second passes by the noise on their inputs; each gets a backward pass of its own."""
     probe_inputs: Array | None = None
@@ -94,7 +94,7 @@ class Step:
         return self._probe
 
     def weights_moved(self) -> None:
-        """Call this after weights changed: the probe's trace is dropped."""
+        """Call this after weights changed: the trace on the probe set is discarded."""
         self._probe = None
 
     def add_dA(self, layer: int, dA: Array) -> None:
@@ -103,8 +103,8 @@ class Step:
 
     def noisy_view(self, deviation: float) -> View:
         """The network's pass on inputs with noise of that standard deviation: made once per step, so
-        that techniques with the same noise share it. For layers it is a pass in training:
-        the same masks, and running statistics that see both passes."""
+        that techniques with the same noise share it. For layers it is a training pass: the same masks,
+        and running statistics that include both passes."""
         if deviation not in self.views:
             assert self.noise is not None
             X = self.trace.inputs
@@ -118,8 +118,8 @@ class Step:
         """Set to zero the moments of chosen neurons of a hidden layer: chosen (..., H) is True for them.
 
         Incoming weights, bias, outgoing weights and what a layer before the activation learned about
-        them; in the optimizer, and in every technique that keeps moments of its own. After surgery,
-        old moments would push the new neuron along the path of the old one.
+        them; in the optimizer, and in every technique that keeps moments of its own. When weights are
+        replaced, old moments would move the new neuron in the old one's direction.
         """
         for name in self.around(layer):
             outgoing = name == f"W{layer}"
@@ -166,11 +166,11 @@ class Technique:
     acts_on = "hidden layers"
     """Any other value: the technique takes no layers=."""
     fewest_networks = 1
-    """How many networks must be trained together for it to mean anything."""
+    """The smallest number of networks that must be trained together."""
     fewest_samples = 1
-    """How many samples a batch must have for it to mean anything."""
+    """The smallest batch size with which it works."""
     needs: ClassVar[tuple[str, ...]] = ()
-    """Specs of techniques that must stand beside it."""
+    """Specs of techniques that it needs in the same run."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -179,7 +179,7 @@ class Technique:
         dataclasses.dataclass(cls)
 
     def __post_init__(self) -> None:
-        """Settings are held to their limits when a technique is made, and once more when it is placed."""
+        """Settings are checked when a technique is made, and again when it is placed."""
         check_fields(self.name, self)
 
     def refuse(self, net: MLP, layers: Sequence[int]) -> None:
@@ -187,7 +187,7 @@ class Technique:
 
     @property
     def moments(self) -> dict[str, Array]:
-        """Moments laid out as blocks of theta ("W0"), which surgery must reset."""
+        """Moments with the shapes of blocks of theta ("W0"), reset for neurons that are replaced."""
         return {}
 
     def forget(self, layer: int, chosen: Array) -> None:
@@ -198,14 +198,14 @@ class Technique:
         return {}
 
     def load_state(self, state: dict[str, Array]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
 
 
 class Penalty(Technique):
     """A value per network and its gradients, at unit strength. Subclass one of the six below.
 
-    default_strength: used where the user names none. strength_limits: what is allowed, with the
-    reason for an upper or lower end that mathematics sets.
+    default_strength: used where the user names none. strength_limits: what is allowed, and strength_reason
+    why, where mathematics sets a limit.
     """
 
     default_strength = 0.1
@@ -213,11 +213,11 @@ class Penalty(Technique):
     strength_reason = "a negative strength would reward what the penalty punishes"
 
     def apply(self, step: Step, layer: int, strength: "Strength") -> Array:
-        """Evaluate at one hidden layer, add the gradients where they belong, return the value."""
+        """Evaluate at one hidden layer, add the gradients to the step, return the value."""
         raise NotImplementedError
 
     def fitting(self, step: Step, layer: int, found: object, **arrays: Array) -> tuple[Array, ...]:
-        """What __call__ gave, if it is (value, a gradient of the shape of each array).
+        """Return what __call__ returned, if it is (value, a gradient of the shape of each array).
 
         Arrays of other shapes are often broadcast without an error, to a wrong result.
         Raises UsageError that names the technique, the layer, the array and both shapes.
@@ -244,10 +244,10 @@ class Penalty(Technique):
 
 @dataclass(frozen=True)
 class Strength:
-    """A strength in the two shapes it is needed in: for values (...,) and for matrices (..., 1, 1).
+    """A strength in the two shapes that are needed: for values (...,) and for matrices (..., 1, 1).
 
-    Numbers per network must be (R, 1, 1) where they meet matrices: a bare (R,) would silently
-    multiply the *neurons* whenever R happens to be the width.
+    Numbers per network must be (R, 1, 1) to multiply matrices: a plain (R,) would multiply the *neurons*,
+    without an error, whenever R equals the width.
     """
 
     of_values: float | Array
@@ -271,7 +271,7 @@ class ActivationPenalty(Penalty):
 
 
 class TwoViewPenalty(Penalty):
-    """A penalty on a hidden layer's answers to the same inputs, clean and with noise.
+    """A penalty on a hidden layer's activations for the same inputs, clean and with noise.
 
     Fill in __call__(A, B, step) -> (value, dA, dB): A (..., N, H) from the step's own pass, B (..., N, H)
     from a second pass on X + noise * (random numbers of variance 1), which is sent backward too.
@@ -308,7 +308,7 @@ class WeightPenalty(Penalty):
 
 
 class NeuronPenalty(Penalty):
-    """A penalty on what goes into and out of the neurons of a hidden layer.
+    """A penalty on the incoming and outgoing weights of a hidden layer.
 
     Fill in __call__(W, V, step) -> (value, dW, dV): W (..., D, H) incoming weights, neuron h has column
     h; V (..., H, K) outgoing weights, neuron h has row h.
@@ -345,8 +345,8 @@ class EnsemblePenalty(Penalty):
     """A penalty on the last hidden layer's contributions to the outputs, f = A V + c.
 
     Fill in __call__(A, V, c, step) -> (value, dA, dV, dc): A (..., N, H) activations, V (..., H, K)
-    outgoing weights, c (..., 1, K) biases. The neurons are read as an ensemble whose member h
-    answers o_h = H a_h V_h + c, so that f is the members' mean.
+    outgoing weights, c (..., 1, K) biases. The neurons are read as an ensemble whose member h has the
+    output o_h = H a_h V_h + c, so that f is the members' mean.
 
     One that needs no targets makes sense at every hidden layer, where f is the next layer's input: it
     sets acts_on = "hidden layers", and layers= chooses; without layers= it is the last one.
@@ -378,25 +378,25 @@ class LayerTechnique(Technique, Layer):
 
 
 class Intervention(Technique):
-    """An action during training. Override any of the six moments; all get every network at once.
+    """An action during training. Override any of the six methods below; each gets all networks at once.
 
     `layer` is a hidden layer's number (1 is the first), `mask` (...,) is True for the networks to act on
-    (None: all): blend with xp.where, weights and moments alike. `invariant` names, in words, what
-    the action keeps; a test holds it. One that acts_on the "whole network" is called once, with layer 1.
+    (None: all): combine old and new with xp.where, for weights and moments. `invariant` describes what the
+    action keeps; a test checks it. One that acts_on the "whole network" is called once, with layer 1.
     `edits_first`: its edit comes before those of all others.
     """
 
     invariant = ""
     default_every = 1
     in_every_step = False
-    """Whether it takes no trigger: it owns an update, or keeps what must hold after every step."""
+    """True where it acts in every step, without a trigger: it owns an update or maintains a property."""
     edits_first = False
 
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
         """Once, before the first step."""
 
     def owns(self, layer: int) -> list[str]:
-        """Blocks of theta whose update is this technique's: the optimizer leaves them alone."""
+        """Blocks of theta that this technique updates in place of the optimizer."""
         return []
 
     def watch(self, step: Step, layer: int) -> None:
@@ -406,7 +406,7 @@ class Intervention(Technique):
         """After backward, before the optimizer, in steps that the trigger allows: change dtheta."""
 
     def update(self, step: Step, layer: int) -> None:
-        """In the optimizer's place, for the blocks that are owned."""
+        """In place of the optimizer, for the blocks that are owned."""
 
     def move(self, step: Step, layer: int, mask: Array | None) -> None:
         """After the optimizer's step, in steps that the trigger allows: change weights."""

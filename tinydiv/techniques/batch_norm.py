@@ -1,4 +1,4 @@
-"""Batch normalisation: the baseline that every comparison must carry."""
+"""Batch normalisation: a baseline that every comparison should include."""
 
 from tinydiv.backend import Array, to_device, xp
 from tinydiv.layers import Context

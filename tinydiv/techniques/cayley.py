@@ -1,4 +1,4 @@
-"""Cayley steps: the weights turn, and never leave the orthogonal frames."""
+"""Cayley steps: the weights rotate and always stay orthogonal."""
 
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
@@ -17,13 +17,13 @@ class Cayley(Intervention):
 
         W = s Q, Q'Q = I;   g = s dW;   P = [g, Q],   R = [Q, -g]
         Q <- Q - lr P (I + lr/2 R'P)^-1 R'Q          ( = (I + lr/2 A)^-1 (I - lr/2 A) Q, A = g Q' - Q g' )
-        Q <- 1.5 Q - 0.5 Q Q'Q                        takes rounding errors out, to second order
+        Q <- 1.5 Q - 0.5 Q Q'Q                        removes rounding errors, to second order
 
     W (..., D, H), H <= D; P, R (..., D, 2H), so the system that is solved is only 2H x 2H. A is skew,
-    so its Cayley transform is a rotation: Q stays orthonormal at every rate. The start is moved
-    to the nearest frame, twins and dependent neurons included;
-    s, one number per network, is the draw's usual length, so scale stays what it
-    was. It owns the update of the hidden W; biases and outputs stay with the optimizer.
+    so its Cayley transform is a rotation: Q stays orthonormal at every rate. The start is moved to the
+    nearest frame, even where neurons are equal or linearly dependent; s, one number per network, is the
+    usual length of the drawn weights, so their scale is kept. It owns the update of the hidden W; biases
+    and outputs stay with the optimizer.
     Cost: four products of D H^2 (two of 2H columns), a solve of 2H x 2H.
     """
 

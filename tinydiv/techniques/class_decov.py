@@ -1,4 +1,4 @@
-"""DeCov and Pearson within classes: what the labels explain is no redundancy."""
+"""DeCov and Pearson within classes: covariance that the labels explain does not count."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
@@ -25,7 +25,7 @@ class ClassDeCov(ActivationPenalty):
     A (..., N, H); labels are class numbers, those of the batch. The means' own derivative drops out
     here as well: the rows of C off(S) sum to zero within every class.
 
-    What it teaches: neurons that serve one task must share signal. DeCov and Pearson punish that; here
+    What it teaches: neurons that learn one task must share signal. DeCov and Pearson punish that; here
     only what is left within a class counts (Fisher's within-class scatter, 1936). How a network
     cheats it: by activations that are constant within each class, the collapse at the end of training,
     where neurons may all respond alike. conditional requires the most, and needs n_c well above H: a

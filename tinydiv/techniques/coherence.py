@@ -1,4 +1,4 @@
-"""Coherence: the most similar pair of weights alone, or nearly alone."""
+"""Coherence: only the most similar pair of weights counts, or nearly only it."""
 
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
@@ -17,9 +17,10 @@ class Coherence(WeightPenalty):
     the usual draws lies on the diagonal: that penalises lengths. Cosines have no diagonal. smooth lies
     between the mean of cos^2 (beta to 0) and the largest (beta to infinity).
 
-    What it teaches: a maximum moves one pair per step, and the next worst takes its place; smoothing
-    shares the work. How a network cheats it: all other pairs may be as similar as the worst; no set of
-    H > D directions gets below sqrt((H - D) / (D (H - 1))), the Welch bound. Cost: two products of D H^2.
+    What it teaches: a maximum moves one pair per step, and then another pair is the most similar;
+    smoothing moves several at once. How a network cheats it: all other pairs may be as similar as the
+    worst; no set of H > D directions gets below sqrt((H - D) / (D (H - 1))), the Welch bound. Cost: two
+    products of D H^2.
     """
 
     name = "coherence"

@@ -18,12 +18,12 @@ MOVERS = (*RECYCLERS, "orthogonal-noise", "reorthogonalise")
 def pairs(
     firsts: tuple[str, ...], seconds: tuple[str, ...], reason: str
 ) -> dict[frozenset[str], str]:
-    """The same reason for every pair of one of these with one of those."""
+    """The same reason for every pair of one name from the first group and one from the second."""
     return {frozenset((a, b)): reason for a in firsts for b in seconds if a != b}
 
 
 GROWERS = ("grow", "residual-fitting", "gradmax", "net2net")
-"""Interventions under which neurons without weights sleep until they are woken."""
+"""Interventions under which neurons sleep (all their weights are zero) until they are woken."""
 NORMS = ("batch-norm", "zca-norm", "iter-norm")
 CONFLICTS: dict[frozenset[str], str] = {
     **pairs(GROWERS, GROWERS, "both decide which neurons are awake, so choose one"),
@@ -38,12 +38,12 @@ CONFLICTS: dict[frozenset[str], str] = {
             "orthogonal-gradient",
             "consensus",
         ),
-        "neurons that sleep have no weights, and the other would wake them or mix them with the rest",
+        "sleeping neurons have no weights, and the other would wake them or mix them with the rest",
     ),
     **pairs(
         GROWERS,
         ("local-alignment",),
-        "local-alignment's own updates would reach neurons that sleep",
+        "local-alignment's own updates would reach sleeping neurons",
     ),
     **pairs(
         ("learned-size", *GROWERS),
@@ -59,12 +59,12 @@ CONFLICTS: dict[frozenset[str], str] = {
     **pairs(
         ("cayley",),
         (*MOVERS, "consensus"),
-        "cayley keeps the weights orthogonal, and moving them between its steps would end that",
+        "cayley keeps the weights orthogonal, and changes between its steps would undo that",
     ),
     **pairs(
         ("toeplitz",),
         (*MOVERS, "muon", "cayley", "orthogonal-gradient", "shared-direction"),
-        "toeplitz neurons are shifts of one another, and would not stay so",
+        "toeplitz neurons are shifts of one another, and the other would change that",
     ),
     **pairs(("muon",), ("orthogonal-gradient",), "muon orthogonalises the gradient already"),
     **pairs(
@@ -82,7 +82,8 @@ CONFLICTS: dict[frozenset[str], str] = {
 
 
 def refuse_conflicts(placed: list[Placed], layers_at: list[tuple[int, ...]]) -> None:
-    """Raise UsageError for the first pair that cannot work together, or a trigger that cannot wait."""
+    """Raise UsageError for the first pair that cannot work together, or a trigger on a technique that
+    acts in every step."""
     owner: dict[str, str] = {}
     for p, layers in zip(placed, layers_at, strict=True):
         if not isinstance(p.technique, Intervention):

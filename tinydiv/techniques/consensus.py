@@ -14,9 +14,9 @@ class Consensus(Intervention):
         theta_r <- (1 - gamma) theta_r + gamma mean of its peers          theta <- A theta
 
     theta (R, P). peers=all: the mean over all networks; peers=ring: over the two neighbours r - 1 and
-    r + 1. A is doubly stochastic, so the networks' mean stays what it was while their differences
-    shrink: by 1 - gamma with peers=all. A network that diverged, or does not act (when=plateau), is no
-    peer. The one technique under which a network's path depends on the networks beside it.
+    r + 1. A is doubly stochastic, so the networks' mean is kept while their differences shrink: by the
+    factor 1 - gamma with peers=all. A network that diverged, or does not act (when=plateau), is not a
+    peer. This is the only technique under which a network's training depends on the other networks.
     """
 
     name = "consensus"

@@ -1,4 +1,4 @@
-"""Continual backpropagation: all the time, the least useful neuron is replaced."""
+"""Continual backpropagation: during all of training, the least useful neurons are replaced."""
 
 from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.mlp import MLP
@@ -18,9 +18,9 @@ class ContinualBackprop(Intervention):
         where due >= 1:  due <- due - 1, and the eligible neuron with the lowest u / (1 - eta^age)
             c <- c + mean_p(a_h) V_h;   V_h <- 0;   w_h, b_h <- new;   u_h, age_h <- 0;   moments <- 0
 
-    V (..., H, K); mean_n runs over the step's batch, which is at hand, mean_p over the probe set: the
-    next biases c take over the neuron's mean contribution there. A new neuron is safe until it is
-    mature, whoever replaced the old one: at first its outgoing weights are zero, and so is its utility.
+    V (..., H, K); mean_n runs over the step's batch, mean_p over the probe set: the neuron's mean
+    contribution there is added to the next biases c. A new neuron is not replaced until it is mature,
+    whichever technique made it: at first its outgoing weights are zero, and so is its utility.
     Cost: passes over A and V in every step, and a forward pass on the probe set.
     """
 
@@ -33,7 +33,7 @@ class ContinualBackprop(Intervention):
 
     rate: float = setting(1e-4, low=0, high=1, help="replacements per step and eligible neuron")
     maturity: int = setting(100, low=1, help="steps for which a new neuron is safe")
-    eta: float = setting(0.99, low=0, high=0.99999, help="how slowly the utility forgets")
+    eta: float = setting(0.99, low=0, high=0.99999, help="share of the old utility that is kept")
 
     @property
     def kept(self) -> dict[str, Array]:
@@ -71,7 +71,7 @@ class ContinualBackprop(Intervention):
         due -= act
 
     def forget(self, layer: int, chosen: Array) -> None:
-        """u, age <- 0, whoever replaced the neurons."""
+        """u, age <- 0 for neurons that any technique replaced."""
         for name in (f"utility{layer}", f"age{layer}"):
             if name in self.kept:
                 kept = self.kept[name]

@@ -17,11 +17,11 @@ class ContributionCoherence(EnsemblePenalty):
         dA = 2/D [A V V' - q n A |V|^2],   dV = 2/D [A'A V - q n (sum_b a^2) V],   dc = 0
 
     A (..., N, H), V (..., H, K); n neurons that contribute at all. Ambiguity (Krogh and Vedelsby, 1995)
-    is D - |A V|^2 summed over the batch; as a reward it is unbounded, and larger weights win it. q is the
-    same comparison as a ratio: 1 if all contributions are equal, 1/n if they are orthogonal, 0 if they
-    cancel.
+    is D - |A V|^2 summed over the batch; as a reward it is unbounded, because larger weights increase it.
+    q is the same comparison as a ratio: 1 if all contributions are equal, 1/n if they are orthogonal, 0 if
+    they cancel.
 
-    What it teaches: a bounded form of "disagree" that cannot be had by scale: <A, dA> = 0. How a network
+    What it teaches: a bounded measure of disagreement that scale cannot change: <A, dA> = 0. How a network
     cheats it: by cancelling. The smallest q is a network whose neurons contribute nothing (only the bias c
     does), so the task must prevent it. Cost: as the output layer's forward and backward, and as much again.
     """

@@ -12,8 +12,8 @@ class CosineSquared(WeightPenalty):
         G_ij = cos(w_i, w_j);  L = |off G|^2 / P;  M = dL/dG = 2 off(G) / P
         dL/dW from M as in Cosines.backward
 
-    W (..., D, H); P = H (H - 1) ordered pairs, columns of zeros left out. A plain measure with many
-    fathers; the surroundings are in Rodriguez et al., ICLR 2017, and Bansal et al., NeurIPS 2018.
+    W (..., D, H); P = H (H - 1) ordered pairs, columns of zeros left out. The measure is older than both
+    papers, which discuss it.
 
     What it teaches: with D much larger than H random weights are orthogonal already, E|cos| =
     sqrt(2 / (pi D)), .028 at D = 784, so there is almost nothing to gain. The square matters: the mean

@@ -2,8 +2,8 @@
 
 A network takes steps with and without the technique, on arrays that count (counting.py). A relative cost
 of 0.05 means 5 % more arithmetic than the plain step; what an intervention does every k steps counts by
-its k-th part. It is no time: short rows and many small operations take longer than one large product
-(tinydiv.bench measures).
+its k-th part. Flops are not time: short rows and many small operations take longer than one large product
+(tinydiv.bench measures time).
 """
 
 from dataclasses import replace
@@ -19,13 +19,13 @@ from tinydiv.techniques.framework import Techniques
 from tinydiv.techniques.placing import layers_of, place
 
 SIZES, BATCH, PROBE = (784, 16, 10), 64, 512
-"""Where relative costs are quoted: the network, the batch, and the samples of the probe set."""
+"""What relative costs are computed for: the network, the batch, and the samples of the probe set."""
 
 
 def relative_cost(spec: str) -> float:
     """A technique's flops per step over those of a plain step, by its spec ("decov:strength=0.1").
 
-    What a technique needs beside it belongs to the plain step.
+    Techniques that it needs in the same run are part of the plain step.
     """
     placed = place(spec)
     technique = placed.technique
@@ -71,5 +71,5 @@ def flops_of_steps(specs: tuple[str, ...], networks: int, rare: int, often: int)
 
 
 def uneven(rows: int, columns: int) -> Array:
-    """Numbers (rows, columns) in [-1, 1] without a pattern: what they are changes no count."""
+    """Irregular numbers (rows, columns) in [-1, 1]; their values change no count."""
     return xp.sin(xp.arange(rows * columns, dtype="float32") ** 1.5).reshape(rows, columns)

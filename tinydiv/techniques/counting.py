@@ -1,11 +1,11 @@
-"""Arrays that count what is done to them: work without a clock, the same on every machine.
+"""Arrays that count the operations on them: a cost that is the same on every machine.
 
     with counting() as counts:
         net = MLP([784, 16, 10])
         net.forward(to_device(X))
     counts.product_flops, counts.bytes, counts.calls
 
-Inside, xp is NumPy with arrays of a class of their own, which see every operation on them.
+Inside, xp is NumPy with arrays of a class of its own, which records every operation on them.
 """
 
 import types
@@ -33,7 +33,7 @@ DECOMPOSITIONS: dict[str, Callable[[int, int], float]] = {
 
 @dataclass
 class Counts:
-    """What was done so far."""
+    """The operations so far."""
 
     product_flops: float = 0.0
     other_flops: float = 0.0
@@ -41,26 +41,26 @@ class Counts:
     calls: float = 0.0
 
     def minus(self, other: "Counts") -> "Counts":
-        """What was done since."""
+        """The operations since `other`."""
         return Counts(*(getattr(self, k) - getattr(other, k) for k in vars(self)))
 
     def plus(self, other: "Counts") -> "Counts":
-        """Both together."""
+        """The sum of both."""
         return Counts(*(getattr(self, k) + getattr(other, k) for k in vars(self)))
 
     def over(self, n: float) -> "Counts":
-        """Per one of n."""
+        """Divided by n."""
         return Counts(*(getattr(self, k) / n for k in vars(self)))
 
     @property
     def flops(self) -> float:
-        """All of them."""
+        """All flops."""
         return self.product_flops + self.other_flops
 
 
 @contextmanager
 def counting() -> Iterator[Counts]:
-    """Inside, xp is NumPy with arrays that count what is done to them; make the networks inside."""
+    """Inside, xp is NumPy with arrays that count the operations on them; make the networks inside."""
     before = xp.__dict__["_module"], xp.__dict__["_product"]
     counts = Counts()
     use(CountingModule(counts, np))
@@ -90,7 +90,7 @@ class CountingModule(types.ModuleType):
             before = self._counts.calls
             result = found(*args, **kwargs)
             if isinstance(result, np.ndarray) and self._counts.calls == before:
-                self._counts.calls += 1  # zeros, arange, ...: made out of no counted array
+                self._counts.calls += 1  # zeros, arange, ...: no counted array goes in
                 self._counts.bytes += result.nbytes
             return counted(result, self._counts)
 
@@ -177,14 +177,14 @@ class CountedArray(np.ndarray):
         return counted(result, self.counts)
 
     def copy(self, order: Array = "C") -> Array:
-        """So is a copy."""
+        """A copy is a pass over memory."""
         result = plain(self).copy(order)
         self._note([self], [result])
         return counted(result, self.counts)
 
 
 def flat(values: Array) -> list[Array]:
-    """What lies in nested lists and tuples."""
+    """The items of nested lists and tuples."""
     found: list[Array] = []
     for value in values:
         found += flat(value) if isinstance(value, list | tuple) else [value]
@@ -192,7 +192,7 @@ def flat(values: Array) -> list[Array]:
 
 
 def plain(value: Array) -> Array:
-    """The same without counting; lists and tuples with what is in them."""
+    """The same without counting, also inside lists and tuples."""
     if isinstance(value, CountedArray):
         return value.view(np.ndarray)
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):

@@ -15,12 +15,12 @@ class DecorrelatedInputs(LayerTechnique):
 
     X (B, D), or (R, B, D) where every network has its own batches; R is (D, D), one for all networks
     that share their inputs. With off(C) R = Y'(Y R)/B - diag(c) R, c = diag C, no D x D product is
-    needed: O(B D^2). R follows a local rule, no gradient of the loss; kappa also pulls variances to 1.
+    needed: O(B D^2). R follows a local rule, not a gradient of the loss; kappa also moves variances to 1.
     The rule diverges where the rate exceeds 2 over the largest eigenvalue of C, so the rate is capped at
     1 over its trace. R folds into the first weights: W <- R'W.
 
     It decorrelates the network's inputs only, where Dalm et al. decorrelate every layer's: the neurons'
-    correlation comes mostly from the inputs', so much that this wins more than penalties.
+    correlation comes mostly from that of the inputs, so this lowers it more than penalties do.
     Cost: 2 B D^2 for Y in every step, 4 B D^2 for the rule every k steps. At D = 784 that is many
     times a small network's own step.
     """
@@ -42,7 +42,7 @@ class DecorrelatedInputs(LayerTechnique):
         y, R = matmul(x, self.R.mT), self.R
         if context.training and context.step % self.k == 0:
             self.R = self.moved(y, R)
-        return y, R  # backward needs the matrix that was used, not the one that was learned since
+        return y, R  # backward needs the matrix that was used here, not a later one
 
     def moved(self, y: Array, R: Array) -> Array:
         """R after one step of its rule; y (..., B, D) are the decorrelated inputs."""

@@ -13,11 +13,11 @@ class DeCov(ActivationPenalty):
     A (..., N, H) activations; S (..., H, H); off() sets the diagonal to zero. The mean's own
     derivative drops out, because the columns of C off(S) already sum to zero.
 
-    What it teaches: the shortest decorrelation there is, and why scale must be watched.
-    How a network cheats it: L is of degree 4 in A (<A, dA> = 4 L), so a ReLU network lowers it for free
-    by smaller activations and larger outgoing weights; and a neuron that dies has no covariance. For
-    independent neurons of unit variance L is on average H (H-1) (N-1) / (2 N^2), not zero, so a strength
-    belongs to a batch size. Cost: two products of N H^2.
+    What it teaches: the simplest decorrelation penalty, and why scale matters.
+    How a network cheats it: L is of degree 4 in A (<A, dA> = 4 L), so a ReLU network lowers it by smaller
+    activations and larger outgoing weights, with the same outputs; and a dead neuron has no covariance.
+    For independent neurons of unit variance L is on average H (H-1) (N-1) / (2 N^2), not zero, so a
+    strength suits one batch size only. Cost: two products of N H^2.
     """
 
     name = "decov"

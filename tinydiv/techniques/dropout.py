@@ -1,4 +1,4 @@
-"""Dropout: the other baseline, noise under which no neuron can depend on its neighbours."""
+"""Dropout: a second baseline, noise under which no neuron can depend on others."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,10 @@ class Dropout(LayerTechnique):
         Y = A M / (1 - p),   M_nh = 1 with probability 1 - p, else 0;          dA = dY M / (1 - p)
 
     A (..., N, H), after the activation function. In evaluation mode it does nothing, and folds away.
-    The mask's key: (the network's seed, "mask", step, hidden layer, n H + h) and nothing else, so it is
-    the same for one network and for the same one among many, on every backend, and after a resume.
-    The squared error that it adds on average is p / (1 - p) sum_h a_h^2 |V_h|^2: the first term of the
-    ensemble's ambiguity but for the factor H. It punishes neurons that lean on each other.
+    The mask's key: (the network's seed, "mask", step, hidden layer, n H + h) and nothing else, so a
+    network has the same mask alone and among many, on every backend, and after a resume. The squared error
+    that it adds on average is p / (1 - p) sum_h a_h^2 |V_h|^2: the first term of the ensemble's ambiguity
+    without the factor H. It penalises neurons that depend on each other.
     """
 
     name = "dropout"

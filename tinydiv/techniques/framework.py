@@ -7,7 +7,7 @@
     optimizer.step()
     techniques.after_update(step)                                        # owned updates; moved weights
 
-What a user sets, and how it is read and held to its limits, is in placing.py.
+What a user sets, and how it is read and checked, is in placing.py.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class Techniques:
     """All techniques of one run, bound to a network and its optimizer.
 
     specs: texts, instances or Placed. optimizer: needed by interventions that own an update.
-    probe_inputs: a fixed set of inputs (N, n_0) on which interventions look. seeds: one per network.
+    probe_inputs: a fixed set of inputs (N, n_0) by which interventions decide. seeds: one per network.
     total: planned steps, the horizon of schedules.
 
     Raises UsageError for unknown names and settings, layers that do not exist, strengths that are
@@ -93,7 +93,7 @@ class Techniques:
                 )
 
     def go_on_after(self, steps: int) -> None:
-        """Draw random numbers that follow those of so many steps before, in layers such as dropout too."""
+        """Continue the random numbers after this many earlier steps, also in layers such as dropout."""
         drawn = [getattr(layer, "draws", None) for layer in self.net.layers]
         for draws in (self.draws, self.noise, *drawn):
             if draws is not None:
@@ -270,7 +270,7 @@ class Techniques:
         """The state of all techniques, flat: "0.decov.key" by position and name."""
         flat: dict[str, Array] = {}
         for i, (p, _, _, plateau) in enumerate(self._all()):
-            if not isinstance(p.technique, LayerTechnique):  # whose copies in the network are below
+            if not isinstance(p.technique, LayerTechnique):  # layers are saved below
                 for key, value in p.technique.state().items():
                     flat[f"{i}.{p.label}.{key}"] = value
             if plateau is not None:
@@ -280,7 +280,7 @@ class Techniques:
         return flat
 
     def load_state(self, flat: dict[str, Array]) -> None:
-        """Take back what `state` gave."""
+        """Restore what `state` returned."""
 
         def part(prefix: str) -> dict[str, Array]:
             return {k[len(prefix) :]: v for k, v in flat.items() if k.startswith(prefix)}

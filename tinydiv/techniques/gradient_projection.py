@@ -1,4 +1,4 @@
-"""Gradient projection: where diversity works against the task, the task wins."""
+"""Gradient projection: where the penalties' gradient opposes the task's, the opposing part is removed."""
 
 from tinydiv.backend import Array, xp
 from tinydiv.techniques.base import Intervention, Step
@@ -13,10 +13,10 @@ class GradientProjection(Intervention):
         dtheta <- g_task + g_div
 
     All of theta counts, one inner product per network. The task is protected: <dtheta, g_task> is never
-    less than |g_task|^2, so a small step always lowers the batch's task loss. (The other way round, g_task
-    would be projected, and the task sacrificed.) Backward is linear in what is sent down, so the task's
-    gradient is a second backward pass with the task's dlogits alone. Without penalties nothing changes.
-    It acts before other interventions edit the gradient. Cost: one more backward pass.
+    less than |g_task|^2, so a small step always lowers the batch's task loss. (Projecting g_task instead
+    would slow down the task.) Backward is linear in the upstream gradients, so the task's gradient is a
+    second backward pass with the task's dlogits alone. Without penalties nothing changes. It acts before
+    other interventions edit the gradient. Cost: one more backward pass.
     """
 
     name = "gradient-projection"

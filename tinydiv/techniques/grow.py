@@ -2,8 +2,8 @@
 
 A neuron sleeps while its incoming weights, its bias and its outgoing weights are all zero: with f(0) = 0
 every gradient that the task gives it is exactly zero; where a penalty or a layer gives it another one,
-it is set back after the optimizer's step. The width of the layer is then only the room, and networks of
-different sizes lie in one array.
+it is set back after the optimizer's step. The width of the layer is then only the largest size, and
+networks of different sizes lie in one array.
 """
 
 from collections.abc import Sequence
@@ -62,9 +62,9 @@ class Grow(Intervention):
 
     W (..., D, H), V (..., H, K). incoming=random draws directions; incoming=decorrelated then takes out
     of them what the awake neurons respond to already, so that the new pre-activations on the probe set are
-    uncorrelated with theirs and with each other (up to D neurons). All get the usual length of the awake.
-    With zero outgoing weights a waking neuron changes no output. The trigger is every=K steps or
-    when=plateau, under which networks trained together come to have different sizes.
+    uncorrelated with theirs and with each other (up to D neurons). All get the usual length of the awake
+    neurons' weights. With zero outgoing weights a neuron that wakes changes no output. The trigger is
+    every=K steps or when=plateau, under which networks trained together come to have different sizes.
     Cost, every `every` steps: a forward pass on the probe set.
     """
 
@@ -134,7 +134,7 @@ class Grow(Intervention):
         step.neurons_replaced(layer, chosen)
 
     def put_least_to_sleep(self, step: Step, layer: int, now: Array, here: Array) -> Array:
-        """Put the neurons to sleep that contribute least, and return which; one stays awake in any case."""
+        """Put the neurons to sleep that contribute least, and return which; at least one stays awake."""
         net, A = step.net, step.probe().A[layer]
         mean = xp.mean(A, axis=-2, keepdims=True)
         contributes = xp.sqrt(
@@ -210,7 +210,7 @@ class GradMax(Grow):
     X (..., N, D) is what the layer receives, dZ (..., N, K) the gradient at the outputs, both on the step's
     batch. The paper has incoming weights of exactly zero, which needs f'(0) = 1; ReLU's derivative is 0
     there, so they start at a small length. Only at most min(D, K) neurons can wake at a time, and only in
-    the last hidden layer, where dZ is at hand.
+    the last hidden layer, where dZ is known.
     """
 
     name = "gradmax"
@@ -243,8 +243,9 @@ class Net2Net(Grow):
 
         w_h <- w_j + noise;   b_h <- b_j;   V_h <- V_j / 2;   V_j <- V_j / 2
 
-    j: the first awake neurons in turn, each copied once at a time. The outputs stay but for the noise,
-    which is what lets the twins part. It shows the cost of growth by copies: twins are redundant.
+    j: the first awake neurons in turn, each copied once at a time. The outputs change only by the noise,
+    without which both copies would stay equal. It shows the cost of growth by copies: copies are
+    redundant.
     """
 
     name = "net2net"
@@ -279,9 +280,9 @@ class ResidualFitting(Grow):
         f <- f + g,   g(x) = sum over the newest neurons of a_h V_h
         dw_h = db_h = dV_h = 0 for all neurons but the newest
 
-    To fit g to the residual y - f(x) by squared error is to train f + g with f held fixed, and so it is
-    done under any loss. Ours differs from the paper in one point: every g is kept, for its threshold on
-    the held-out error is not public. The output biases go on learning.
+    Fitting g to the residual y - f(x) by squared error is the same as training f + g with f held fixed,
+    and this is done under any loss. Ours differs from the paper in one point: every g is kept, because its
+    threshold on the held-out error is not public. The output biases go on learning.
     """
 
     name = "residual-fitting"
@@ -299,7 +300,7 @@ class ResidualFitting(Grow):
         return chosen
 
     def watch(self, step: Step, layer: int) -> None:
-        """Take the gradient from neurons that are held fixed."""
+        """Set the gradient of neurons that are held fixed to zero."""
         held = ~self.kept[f"free{layer}"]
         net = step.net
         for block, mask in (

@@ -15,13 +15,13 @@ class HypersphericalEnergy(WeightPenalty):
         M = dL/dG = s d^-(s+2) / P, half: s (d^-(s+2) - e^-(s+2)) / (2 P);  s = 0: without the factor s
         dL/dW from M as in Cosines.backward
 
-    W (..., D, H); d^2 carries a floor of 1e-6. Columns of zeros are left out.
+    W (..., D, H); 1e-6 is added to d^2. Columns of zeros are left out.
 
-    What it teaches: the force between neighbours grows without bound, so the nearest pairs part
-    first; and space matters. full *rewards* antipodal pairs, its minimum for two neurons; for tanh those
-    are duplicates, so use half there. For ReLU they are not. How a network cheats it: lengths grow as
-    with cosine; twins that agree exactly feel no force at all. Cost: two products of D H^2, and 3/2 D H^2
-    for the distances (half: 3 D H^2).
+    What it teaches: the force between neighbours grows without bound, so the nearest pairs separate first;
+    and space matters. full *rewards* antipodal pairs, its minimum for two neurons; for tanh those are
+    duplicates, so use half there. For ReLU they are not. How a network cheats it: lengths grow as with
+    cosine; neurons that are exactly equal get no gradient. Cost: two products of D H^2, and 3/2 D H^2 for
+    the distances (half: 3 D H^2).
     """
 
     name = "hyperspherical-energy"

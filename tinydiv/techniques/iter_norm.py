@@ -16,7 +16,8 @@ class IterNorm(Whitening):
         gt = -<gM, P_T> / (2 t^1.5) - <gN, S> / t^2;    gS = gN / t + gt I
 
     S (..., H, H) with eps on its diagonal. Directions of large variance are whitened first; after T = 5
-    small ones are not quite, which is gentler to noise than zca-norm. Beyond T = 7 rounding errors grow.
+    small ones are not fully whitened, which amplifies noise less than zca-norm. Beyond T = 7 rounding
+    errors grow.
     Cost: 3 T products of H^3 forward, 8 T backward.
     """
 

@@ -22,8 +22,8 @@ class L1Gates(NeuronPenalty):
     What it teaches: the opposite of diversification, and its baseline. Redundancy can be pruned as well
     as repaired: of two neurons with the same responses, one is closed. How a network cheats it: with
     outgoing, a ReLU network moves its scale into the incoming weights, which cost nothing; path is
-    unchanged by that. Plain descent never rests at zero: a closed gate trembles by about the rate times
-    the strength, so prune below that. Cost: a few passes over the weights.
+    unchanged by that. Gradient descent never stays at zero: a closed gate oscillates by about the rate
+    times the strength, so prune below that. Cost: a few passes over the weights.
     """
 
     name = "l1-gates"

@@ -1,4 +1,4 @@
-"""Learned size: how many neurons take part is one more number that gradient descent learns."""
+"""Learned size: the number of neurons that take part is learned by gradient descent."""
 
 from math import pi
 
@@ -16,10 +16,10 @@ class LearnedSize(Sized):
         dA_h = theta(N - h) dY_h;   dN = sum_h theta'(N - h) sum_n A_nh dY_nh
 
     A (..., N_samples, H); the size N (..., 1, 1) lies in theta beside W and b. Neurons open in order, and
-    one at a time if delta = 1. A gate that is fully open or shut has no slope: at a whole N the task's
-    loss does not move N, and the penalty size-loss does. size_input=true also feeds N to the
-    neurons, Z_h + N w_h, as the paper does; w starts at zero here and uniform there. rate multiplies the
-    learning rate for N alone. The layer folds into the outgoing weights.
+    one at a time if delta = 1. A gate that is fully open or shut has derivative 0: at a whole N the task's
+    loss does not change N, but the penalty size-loss does. size_input=true also feeds N to the neurons,
+    Z_h + N w_h, as the paper does; w starts at zero here and uniform there. rate multiplies the learning
+    rate for N alone. The layer folds into the outgoing weights.
     """
 
     name = "learned-size"

@@ -20,18 +20,18 @@ class LocalAlignment(Intervention):
         dW[l-1] = A[l-1]' e[l],   db[l-1] = sum e[l]
         after the update:   E[l] += (W[l] - last W[l])'
 
-    target[l] is the layer's answer after a small step along the feedback; the difference to its answer
-    now is the layer's own error. For beta -> 0 e[l] -> f'(Z) * (e[l+1] E[l]): feedback alignment
+    target[l] is the layer's output after a small step along the feedback; the difference to its present
+    output is the layer's own error. For beta -> 0 e[l] -> f'(Z) * (e[l+1] E[l]): feedback alignment
     (Lillicrap et al., 2016), and backprop itself if E were W'.
 
     The feedback: the papers' authors learn E by a local rule of its own; here each E[l] receives the
     same change as W[l]' (Kolen and Pollack, 1994, without their decay), so that E - W' stays what it was
     at the start. The start decides whether that is small: `shrink` multiplies the first weights above
-    the first hidden layer, once, when the technique is bound to the network, for a large random W[l]
-    does not fit random feedback. E's entries have the size of a Glorot draw.
+    the first hidden layer, once, when the technique is bound to the network, because a large random W[l]
+    does not match random feedback. E's entries have the size of a Glorot draw.
 
-    Penalties keep their force: those on activations are added to e[l] and go down with it, in second
-    passes as well, and those on weights are added to dW. The output layer keeps its gradient.
+    Penalties still work: those on activations are added to e[l] and passed down with it, in second passes
+    too, and those on weights are added to dW. The output layer keeps its gradient.
     Cost: that of the backward pass, whose hidden part is not used.
     """
 
@@ -79,7 +79,8 @@ class LocalAlignment(Intervention):
     def down(
         self, step: Step, trace: Trace, dlogits: Array, dA: dict[int, Array]
     ) -> Iterator[tuple[Array, Array]]:
-        """dW, db of every hidden layer from one forward pass and its seeds, last layer first."""
+        """dW, db of every hidden layer from one forward pass and its upstream gradients, last layer
+        first."""
         net, e = step.net, dlogits
         for l in reversed(range(1, net.depth)):
             Z, A = trace.Z[l - 1], trace.A[l]

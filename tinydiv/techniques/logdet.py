@@ -17,15 +17,15 @@ class LogdetCorrelation(ActivationPenalty):
         dL/dA from M as in Correlations.backward
 
     A (..., N, H), R as in Pearson. With delta = 0, H L / 2 is the total correlation of Gaussian neurons
-    (Watanabe, 1960): how many nats they share. Neurons that hardly move are left out, H counts the
+    (Watanabe, 1960): how many nats they share. Neurons that are nearly constant are left out, H counts the
     others.
 
     What it teaches: redundancy of the whole set and not of pairs: three neurons with c = a + b have
     moderate correlations but a determinant of zero. Its gradient is largest in the thinnest
-    direction of the activations. How a network cheats it: a neuron that fell silent has left the count;
-    but on its way there it is dear, because eps eats its place on the diagonal, and no ReLU neuron dies
-    where Pearson kills many. With fewer samples than neurons the matrix is singular whatever the
-    network does, and L sits near a floor of log(1/delta) for every missing direction. delta below 1e-3
+    direction of the activations. How a network cheats it: a silent neuron is no longer counted; but a
+    neuron that becomes silent raises L first, because eps makes its diagonal entry small, and no ReLU
+    neuron dies where Pearson kills many. With fewer samples than neurons the matrix is singular whatever
+    the network does, and L sits near a floor of log(1/delta) for every missing direction. delta below 1e-3
     is unsafe in float32.
     Cost: two products of N H^2, one factorisation and one inverse of H^3.
     """
@@ -57,7 +57,7 @@ class LogdetWeights(WeightPenalty):
 
     What it teaches: det G is the squared volume that the unit weights span, 1 for orthogonal and 0
     for dependent ones. How a network cheats it: as with cosine, only lengths grow; where H > D the volume
-    is zero always, and L presses on delta's floor. Cost: two products of D H^2, and H^3.
+    is always zero, and L depends on delta. Cost: two products of D H^2, and H^3.
     """
 
     name = "logdet-weights"

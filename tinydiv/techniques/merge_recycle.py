@@ -8,7 +8,7 @@ from tinydiv.techniques.recycling import centring_bias, lengths, usual_length
 
 
 class MergeRecycle(Intervention):
-    """Merge the two most correlated neurons of a layer, recycle the one that became free (ours, after
+    """Merge the two most correlated neurons of a layer and recycle the one that is left over (ours, after
     Srinivas and Babu, 2015, and Sokar et al., ICML 2023).
 
     Our definition, built from neuron merging as in the pruning literature (Srinivas and Babu, BMVC
@@ -21,7 +21,7 @@ class MergeRecycle(Intervention):
         b_j <- - mean(X w_j);     moments of i's and j's weights <- 0
 
     j is the neuron of the pair that contributes less (smaller standard deviation times outgoing length).
-    Outgoing weights of zero and fresh incoming ones: never both zero, or the neuron could not learn.
+    Its outgoing weights are zero and its incoming ones new: were both zero, it could not learn.
 
     A (..., N, H) on the probe set, V (..., H, K). The part of a_j that a_i does not explain is lost:
     sqrt(1 - r^2) of its contribution, so a high threshold keeps the function.
@@ -48,7 +48,7 @@ class MergeRecycle(Intervention):
         act = (largest >= self.threshold) & (largest > 0)  # (..., 1); zero: there is no pair
         if mask is not None:
             act = act & mask[..., None]
-        act2 = act[..., None]  # (..., 1, 1), to meet matrices
+        act2 = act[..., None]  # (..., 1, 1), to broadcast over matrices
 
         # Regress the dropped neuron on the kept one: a_j ~ alpha a_i + beta.
         a_i, a_j = matmul(A, keep), matmul(A, drop)  # (..., N, 1)

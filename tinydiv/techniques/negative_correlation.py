@@ -8,8 +8,8 @@ from tinydiv.techniques.base import EnsemblePenalty, Step
 class NegativeCorrelation(EnsemblePenalty):
     """Generalised negative correlation learning (Liu and Yao, 1999; Buschjaeger et al., 2020).
 
-    The hidden neurons are an ensemble: member h answers o_h = H a_h V_h + c, the network answers
-    their mean, f = mean_h o_h = A V + c. With a convex loss l the objective is
+    The hidden neurons are an ensemble: member h outputs o_h = H a_h V_h + c, the network outputs their
+    mean, f = mean_h o_h = A V + c. With a convex loss l the objective is
 
         lambda l(f) + (1 - lambda) mean_h l(o_h)  =  l(f) + (1 - lambda) [ mean_h l(o_h) - l(f) ]
 
@@ -22,13 +22,13 @@ class NegativeCorrelation(EnsemblePenalty):
         dA[:, h] = G_h V_h' - (G V')[:, h];   dV_h = a_h' G_h - a_h' G;   dc = mean_h sum G_h - sum G
 
     A (..., N, H), V (..., H, K), c (..., 1, K). lambda above 1 (a negative strength) would reward
-    disagreement without bound, and is refused. Members answer to targets, which only the outputs
+    disagreement without bound, and is refused. Members are compared with targets, which only the outputs
     have: so it acts on the last hidden layer, and takes no layers.
 
-    What it teaches: backpropagation through a hidden layer *is* negative correlation learning at its
-    far end: to train an ensemble's members as one is already to trade their agreement for their
-    accuracy, and every strength above 0 rewards less diversity, not more. How a network cheats it:
-    members that agree because all but the bias c is small. Cost: H losses of the outputs, N H K each.
+    What it teaches: backpropagation through a hidden layer *is* negative correlation learning with lambda
+    = 1: training the members as one network already lets them disagree where that lowers the loss of their
+    mean, and every strength above 0 rewards less diversity, not more. How a network cheats it: members
+    agree if everything except the bias c is small. Cost: H losses of the outputs, N H K each.
     """
 
     name = "negative-correlation"

@@ -11,7 +11,7 @@ RAISING, POLISHING = 8, 5
 
 
 def polar_factor(G: Array) -> Array:
-    """U V' of G = U S V' (..., D, H): all singular values 1, but for those that are nearly zero.
+    """U V' of G = U S V' (..., D, H): all singular values 1, except those that are nearly zero.
 
     Muon's quintic leaves them between 0.7 and 1.2; a few cubic Newton-Schulz steps finish. No
     decomposition. Neurons without a gradient (columns of zeros) stay without one.
@@ -28,11 +28,11 @@ class OrthogonalGradient(Intervention):
 
         dW = U S V'   ->   size U V'
 
-    dW (..., D, H), of the hidden layers. All singular values become equal, so the step moves every
-    direction of weight space alike, where the plain gradient moves mostly along the mean input.
-    scale=unit: size 1, as in the paper, so the rate alone sets how far a step goes; scale=kept: the
-    size that keeps |dW|, so that it stays small where the gradient is small. Whatever optimizer follows
-    sees the new gradient; Adam's own normalisation undoes part of it, so sgd is its partner.
+    dW (..., D, H), of the hidden layers. All singular values become equal, so the step is equally long in
+    every direction of weight space, where the plain gradient moves mostly along the mean input.
+    scale=unit: size 1, as in the paper, so the rate alone sets how far a step goes; scale=kept: the size
+    that keeps |dW|, so that it stays small where the gradient is small. The optimizer gets the new
+    gradient; Adam's own normalisation undoes part of it, so use it with sgd.
     Cost: 8 Newton-Schulz steps of two products D H^2 and one H^3, and 5 of two.
     """
 

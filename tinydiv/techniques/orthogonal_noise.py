@@ -21,10 +21,10 @@ class OrthogonalNoise(Intervention):
         n = a random vector, made orthogonal to w_i and w_j, |n| = kappa |w_i|
         w_i <- (w_i + n) / sqrt(1 + kappa^2)
 
-    Then |w_i| is what it was and the new cosine is exactly cos / sqrt(1 + kappa^2): nothing is left to
-    luck but the direction. W (..., D, H); D >= 3, for in a plane no direction is orthogonal to both.
-    i is the one whose outgoing weights are shorter, so that the function changes less. Noise at random
-    breaks ties that a gradient cannot: exact twins get equal gradients for ever.
+    Then |w_i| is what it was and the new cosine is exactly cos / sqrt(1 + kappa^2): only the direction is
+    random. W (..., D, H); D >= 3, for in a plane no direction is orthogonal to both. i is the one whose
+    outgoing weights are shorter, so that the function changes less. Random noise separates neurons that a
+    gradient cannot: equal neurons with equal outgoing weights always get equal gradients.
     Cost, every `every` steps: one product of D H^2.
     """
 
@@ -89,5 +89,5 @@ def orthogonal_to(n: Array, first: Array, second: Array) -> Array:
 
 
 def unit(v: Array) -> Array:
-    """v at length 1; a vector of zeros stays one."""
+    """v at length 1; a vector of zeros stays zero."""
     return v / xp.maximum(lengths(v), xp.finfo(v.dtype).tiny)

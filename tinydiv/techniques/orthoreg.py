@@ -14,12 +14,12 @@ class OrthoReg(WeightPenalty):
         dL/dW from M as in Cosines.backward
 
     W (..., D, H); columns of zeros are left out. sharpness is the paper's lambda, 10: the force is 5
-    at cos 1, .07 at cos .5, and as good as gone for negative cosines.
+    at cos 1, .07 at cos .5, and nearly 0 for negative cosines.
 
-    What it teaches: a negative cosine is not the opposite of a problem. For ReLU, w and -w are active on
-    different halves of the inputs and no duplicates at all; for tanh they are duplicates, and
-    cosine or half-space energy is the right choice. How a network cheats it: antipodal pairs are free;
-    lengths grow as with cosine. Cost: two products of D H^2.
+    What it teaches: a negative cosine is neither always good nor always bad. For ReLU, w and -w are active
+    on different halves of the inputs and no duplicates at all; for tanh they are duplicates, and cosine or
+    half-space energy is the right choice. How a network cheats it: antipodal pairs are free; lengths grow
+    as with cosine. Cost: two products of D H^2.
     """
 
     name = "orthoreg"
@@ -31,6 +31,6 @@ class OrthoReg(WeightPenalty):
     def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
         c = cosines(W)
         mask = pair_mask(c.alive)
-        E = xp.exp(self.sharpness * xp.minimum(c.G - 1, 0))  # rounding may lift a cosine above 1
+        E = xp.exp(self.sharpness * xp.minimum(c.G - 1, 0))  # rounding can raise a cosine above 1
         value = xp.sum(mask * xp.log1p(E), axis=(-2, -1))
         return value, c.backward(self.sharpness * mask * E / (1 + E))

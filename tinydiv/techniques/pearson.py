@@ -1,4 +1,4 @@
-"""Pearson correlation between hidden neurons: its mean square, and its mean size."""
+"""Pearson correlation between hidden neurons: its mean square, and its mean absolute value."""
 
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
@@ -17,13 +17,13 @@ class Pearson(ActivationPenalty):
     E r^2 = b = 1/(N-1) by chance alone, so L becomes (L - b) / (1 - b), zero on average for
     independent neurons whatever the batch; the gradient keeps its direction.
 
-    What it teaches: the second term, the derivative of the normalisation, is no detail: without it the
-    gradient points elsewhere (cosine to the true one .9 for independent neurons, about .7 at r = .5).
-    Free of DeCov's scale: <A, dA> is nearly 0. How a network cheats it: eps shrinks the correlation of a
-    neuron whose deviation falls below sqrt(eps), and below 1e-3 it leaves the count, so falling silent
-    pays; the gradient, which grows as 1/s, tends to raise the number of dead neurons. Labels correlate
-    neurons too: this punishes shared signal (class-decov does not). Cost: two products of N H^2 and a
-    dozen passes.
+    What it teaches: the second term, the derivative of the normalisation, is important: without it the
+    gradient has another direction (cosine to the true one .9 for independent neurons, about .7 at r = .5).
+    Unlike DeCov it does not depend on scale: <A, dA> is nearly 0. How a network cheats it: eps shrinks the
+    correlation of a neuron whose deviation falls below sqrt(eps), and below 1e-3 it is not counted, so
+    silent neurons lower L; the gradient, which grows as 1/s, tends to raise the number of dead neurons.
+    Labels correlate neurons too: this penalises shared signal (class-decov does not). Cost: two products
+    of N H^2 and a dozen passes.
     """
 
     name = "pearson"
@@ -32,7 +32,7 @@ class Pearson(ActivationPenalty):
     default_strength = 0.2
 
     eps: float = setting(1e-4, above=0, help="added to variances; smaller is unsafe in float32")
-    debiased: bool = setting(False, help="take out the part that chance gives")
+    debiased: bool = setting(False, help="subtract the part that chance gives")
 
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
         c = correlations(A, self.eps)
@@ -55,9 +55,9 @@ class MeanAbsPearson(ActivationPenalty):
     (metric `correlation`) turned into a penalty; after Bao et al., 2013, who square it.
 
     What it teaches: L1 against L2. Every pair is pushed with the same force, however small its
-    correlation, so small ones reach zero and large ones are not hurried. How a network cheats it: as
+    correlation, so small ones reach zero and large ones do not fall faster. How a network cheats it: as
     with Pearson, by silent neurons; and since chance alone gives E|r| about sqrt(2 / (pi N)), most of the
-    force in a small batch fights noise. At r = 0 there is a kink. Cost: as Pearson.
+    force in a small batch acts on noise. At r = 0 there is a kink. Cost: as Pearson.
     """
 
     name = "mean-abs-pearson"

@@ -1,4 +1,4 @@
-"""What a user sets about a technique: read from text or made in Python, and held to its limits.
+"""What a user sets about a technique: read from text or made in Python, and checked.
 
 Settings that every technique of a kind understands:
 
@@ -36,7 +36,7 @@ def kind_of(cls: type[Technique]) -> str:
 
 @dataclass
 class Placed:
-    """One technique with what the framework owns about it."""
+    """One technique with the settings that the framework handles."""
 
     technique: Technique
     text: str
@@ -77,7 +77,7 @@ class Placed:
 def place(spec: "str | Technique | Placed") -> Placed:
     """Read one spec: text, an instance with its own settings, or what was read before.
 
-    Raises UsageError with one sentence for anything that is not understood, not allowed, or idle.
+    Raises UsageError with one sentence for anything that is unknown, not allowed, or without effect.
     """
     if isinstance(spec, str):
         placed, given = _read(spec)
@@ -162,7 +162,8 @@ WHOLE = {key: declared["low"] for key, declared in SHARED.items() if declared["l
 
 
 def _check(placed: Placed, given: set[str]) -> None:
-    """Raise UsageError for what is not allowed, however it was set; given: what was set at all."""
+    """Raise UsageError for what is not allowed, set in text or in Python; given: which settings were
+    given."""
     technique, name, kind = placed.technique, placed.label, kind_of(type(placed.technique))
     check_fields(name, technique)
     for key in sorted(given - set(COMMON[kind])):

@@ -1,4 +1,4 @@
-"""Has learning stalled? Computed per network, on the device, without waiting for it.
+"""Whether learning has stalled, per network, computed on the device without waiting for it.
 
 The loss of one batch is noisy, so it is smoothed: m <- 0.98 m + 0.02 loss. A network is on a plateau
 once `patience` steps have passed in which m did not fall below (1 - 0.01) times its best.
@@ -22,7 +22,7 @@ class Plateau:
         self.seen = 0
 
     def watch(self, loss: Array) -> None:
-        """Take in one step's loss (...,)."""
+        """Update with one step's loss (...,)."""
         self.smooth = loss if self.seen == 0 else SMOOTHING * self.smooth + (1 - SMOOTHING) * loss
         self.seen += 1
         better = self.smooth < (1 - TOLERANCE) * self.best
@@ -34,7 +34,7 @@ class Plateau:
         return self.waited >= self.patience
 
     def restart(self, mask: Array | None) -> None:
-        """Begin to wait anew where something was done about it."""
+        """Start counting again for networks on which a technique has acted."""
         self.waited = self.waited * 0 if mask is None else xp.where(mask, 0, self.waited)
 
     def state(self) -> dict[str, Array]:

@@ -1,9 +1,9 @@
 """What all recyclers of neurons share: new incoming weights, outgoing weights of zero, moments of zero.
 
-A recycled neuron gets new incoming weights and outgoing weights of zero. Never may both be zero: the
-gradient of the incoming weights is a product with the outgoing ones and the other way round, so such a
-neuron could not learn. With zero outgoing weights it changes nothing at first, and its outgoing weights
-learn from the first step on.
+A recycled neuron gets new incoming weights and outgoing weights of zero. Both must not be zero: the
+gradient of the incoming weights is a product with the outgoing ones and vice versa, so such a neuron could
+not learn. With zero outgoing weights it changes nothing at first, and its outgoing weights learn from the
+first step on.
 """
 
 from tinydiv.backend import Array, matmul, xp
@@ -24,13 +24,13 @@ def usual_length(W: Array) -> Array:
 def centring_bias(X: Array, W: Array) -> Array:
     """b = - mean(X) W, (..., 1, H): pre-activations then have mean zero.
 
-    So a recycled ReLU neuron is born neither dead nor always on, whatever the inputs' mean.
+    So a recycled ReLU neuron is neither dead nor always active at first, whatever the inputs' mean.
     """
     return -matmul(xp.mean(X, axis=-2, keepdims=True), W)
 
 
 def recycle(step: Step, layer: int, chosen: Array, stream: int) -> None:
-    """Begin chosen neurons of a hidden layer anew: chosen (..., H) is True for them.
+    """Give chosen neurons of a hidden layer new weights: chosen (..., H) is True for them.
 
         w_h <- a random direction, as long as the layer's neurons usually are;   b_h <- - mean(X w_h)
         V_h <- 0;   moments <- 0;   what is remembered about them is forgotten

@@ -1,4 +1,4 @@
-"""ReDo: neurons that fell asleep are recycled."""
+"""ReDo: dormant neurons are recycled."""
 
 from tinydiv.backend import Array
 from tinydiv.settings import setting
@@ -17,9 +17,9 @@ class ReDo(Intervention):
         w_h <- new random weights;   b_h <- - mean(X w_h);   V_h <- 0;   moments <- 0
 
     A (..., N, H) on the probe set. New weights are as long as the layer's usually are; the bias is
-    ours (theirs starts at zero): with it no recycled ReLU neuron is born dead. At tau = 0 only silent
-    neurons are dormant and no output changes; above, outputs lose what dormant neurons contributed.
-    Cost, every `every` steps: a forward pass on the probe set.
+    ours (theirs starts at zero): with it no recycled ReLU neuron is dead at first. At tau = 0 only silent
+    neurons are dormant and no output changes; above, outputs lose what dormant neurons contributed. Cost,
+    every `every` steps: a forward pass on the probe set.
     """
 
     name = "redo"

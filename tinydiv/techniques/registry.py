@@ -1,4 +1,4 @@
-"""Every technique by name, and a reader's own by the path of its file."""
+"""Every technique by name, and your own by the path of their file."""
 
 import hashlib
 import importlib.util
@@ -65,7 +65,7 @@ INTERVENTIONS: tuple[type[Technique], ...] = (
     *(Grow, ResidualFitting),
 )
 EXHIBITS: tuple[type[Technique], ...] = (Toeplitz, Consensus, LocalAlignment, GradMax, Net2Net)
-"""Interventions that show something, and are no proposal."""
+"""Interventions that demonstrate an effect; they are not meant to improve a network."""
 OTHERS = (*LAYERS, *INTERVENTIONS, *EXHIBITS)
 """Layers and interventions."""
 
@@ -73,7 +73,7 @@ TECHNIQUES: dict[str, type[Technique]] = {cls.name: cls for cls in (*PENALTIES, 
 
 
 IMPORTED: dict[str, str] = {}
-"""The digest of each reader's file that was imported, by the name of its module."""
+"""The digest of each user's file that was imported, by the name of its module."""
 
 
 def technique_class(name: str, file: str | None = None) -> type[Technique]:
@@ -86,7 +86,7 @@ def technique_class(name: str, file: str | None = None) -> type[Technique]:
 
 
 def class_from_file(file: str, name: str) -> type[Technique]:
-    """A reader's own technique. Raises UsageError if the file, or the class in it, cannot be had."""
+    """A user's own technique. Raises UsageError if the file cannot be imported or lacks the class."""
     found = classes_in_file(file)
     if name not in found:
         what = nearest(name, found) if found else "it defines no subclass of a technique"
@@ -107,7 +107,7 @@ def classes_in_file(file: str) -> dict[str, type[Technique]]:
 
 
 def module_of_file(file: str) -> ModuleType:
-    """A reader's own file, imported: once, until it changes, so that its techniques share their classes.
+    """A user's own file as a module, imported again only if it changed, so that its classes stay the same.
 
     Raises UsageError if it is not there or its code fails.
     """

@@ -1,4 +1,4 @@
-"""Re-orthogonalise: now and then, the neurons move towards the nearest orthogonal frame."""
+"""Re-orthogonalise: every k steps the neurons move towards the nearest orthogonal frame."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
@@ -21,12 +21,12 @@ def nearest_frame(U: Array, iterations: int) -> Array:
 
         Y = U / |U|;   Y <- 1.5 Y - 0.5 Y Y'Y       (Newton-Schulz: singular values go to 1)
 
-    From Y = U / |U| every singular value lies in (0, 1] and grows, by 1.5 a step at first; begun at U
-    itself the iteration goes wrong, silently, once a singular value exceeds sqrt(3).
+    From Y = U / |U| every singular value lies in (0, 1] and grows, by 1.5 a step at first; started at U
+    itself, the iteration gives a wrong result, without an error, if a singular value exceeds sqrt(3).
 
-    Twins, and columns that depend on others, leave singular values of zero, which stay zero: Q'Q is then
-    a projection, and P = I - Q'Q what it lacks. Fixed columns E without a pattern fill it up, at right
-    angles to Q:
+    Linearly dependent columns (equal ones, for example) have singular values of zero, which stay zero: Q'Q
+    is then a projection, and P = I - Q'Q projects on what is missing. Fixed irregular columns E are added
+    there, orthogonal to Q:
 
         Q <- (E - Q Q'E) P + Q, and then the same iteration
     """

@@ -1,4 +1,4 @@
-"""Shared-direction removal: what all neurons' gradients have in common counts less."""
+"""Shared-direction removal: the common part of all neurons' gradients is reduced."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
@@ -12,8 +12,9 @@ class SharedDirection(Intervention):
         m = mean_h dW_h / |mean_h dW_h|;        dW <- dW - alpha m m'dW
 
     dW (..., D, H), one column per neuron. Neurons that all follow the mean gradient become alike; at
-    alpha = 1 none follows it. A cheap relative of gradient orthogonalisation, which treats all
-    directions so. Where neurons' gradients cancel out there is no common direction: nothing happens.
+    alpha = 1 none follows it. It is a cheap form of gradient orthogonalisation, which does this for all
+    directions. Where the neurons' gradients add up to zero there is no common direction, and nothing
+    changes.
     Cost: two passes over dW.
     """
 

@@ -1,4 +1,4 @@
-"""Size loss: a price on the distance between the learned size and a goal."""
+"""Size loss: a penalty on the distance between the learned size and a goal."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,7 @@ class SizeLoss(Penalty):
                 )
             if self.goal > sized.room():
                 raise UsageError(
-                    f"size-loss's goal {self.goal:g} lies beyond the room of layer {layer}: "
+                    f"size-loss's goal {self.goal:g} is too large for layer {layer}: "
                     f"{sized.label} reaches its full size at {sized.room():g}"
                 )
 

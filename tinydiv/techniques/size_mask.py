@@ -19,8 +19,8 @@ class SizeMask(Sized):
     A (..., N, H); c (..., 1, 1) lies in theta. The paper describes the mask with an entry per neuron;
     the code that its authors released has a mask of length one, which is form=gate, and lets no gradient
     of the task reach c, which is share=0: then growth is a schedule that size-loss:goal=1 sets.
-    share=1 is the whole gradient. size_input=true also feeds c to the neurons, Z + c w. The start
-    stays off zero, where p has no slope. The layer folds into the outgoing weights.
+    share=1 is the whole gradient. size_input=true also feeds c to the neurons, Z + c w. The default start
+    is above zero, where the derivative of p is 0. The layer folds into the outgoing weights.
     """
 
     name = "size-mask"

@@ -6,7 +6,7 @@
     dA_h = g_h dY_h;   dN = sum_h g'_h(N) sum_n A_nh dY_nh + sum_h w_h sum_n dZ_nh;   dw_h = N sum_n dZ_nh
 
 N (1, 1) and w (1, H) are numbers in theta, one set per network, so replicas of different sizes live in
-one array and dN lies beside dW. The width of the layer is the room that N can grow into.
+one array and dN lies beside dW. The width of the layer is the largest N.
 """
 
 from collections.abc import Sequence
@@ -94,7 +94,8 @@ class SizeInput(Layer):
         return x + self.gate.size * self.parameters["w"], None
 
     def backward(self, dy: Array, cache: Array) -> tuple[Array, dict[str, Array]]:
-        """The gate's own backward ran just before and wrote dN: this adds the path through the input."""
+        """The gate's own backward ran just before and wrote dN: this adds the gradient through the
+        input."""
         q = xp.sum(dy, axis=-2, keepdims=True)
         through = xp.sum(self.parameters["w"] * q, axis=-1, keepdims=True)
         self.gate.gradients[self.gate.key] += self.gate.reaching() * through

@@ -21,11 +21,11 @@ class SoftOrthogonality(WeightPenalty):
 
     W (..., D, H). a's own derivative drops out: trace E is zero when a is the mean of the diagonal.
 
-    What it teaches: orthogonality and equal lengths are two wishes. With a = 1 the penalty first drags
-    all lengths to 1, which for 784 inputs is far from where networks live; scaled requires only that they
-    be equal. The paper's "double" form |W'W - I|^2 + |WW' - I|^2 is 2 L + (D - H) exactly and says
-    nothing new. How a network cheats it: scaled, L is of degree 4 in W (<W, dW> = 4 L), so shorter weights
-    lower it. Where H > D the minimum is not zero but, scaled, |W|^4 (1/D - 1/H).
+    What it teaches: orthogonality and equal lengths are two goals. With a = 1 the penalty first moves all
+    lengths to 1, which is far from the usual lengths for 784 inputs; scaled requires only equal lengths.
+    The paper's "double" form |W'W - I|^2 + |WW' - I|^2 is exactly 2 L + (D - H) and adds nothing new. How
+    a network cheats it: scaled, L is of degree 4 in W (<W, dW> = 4 L), so shorter weights lower it. Where
+    H > D the minimum is not zero but, scaled, |W|^4 (1/D - 1/H).
     Cost: two products of D H^2, whatever the batch.
     """
 
@@ -48,15 +48,15 @@ class SRIP(WeightPenalty):
         L = |E v| = |sigma|;   dL/dW = W (u v' + v u') - 2/H (u'v) W
 
     W (..., D, H); u = v or -v, by the sign of the eigenvalue. The paper has I for a I, which mostly fights
-    the lengths. iterations=0: v from an eigendecomposition, the gradient is exact. iterations=n: v from
-    n power steps v <- E v / |E v|, begun at E's longest column. The gradient takes v as given, which is
-    right at an eigenvector only. At 784-16 and after the paper's 2 steps: for random draws L falls short
+    the lengths. iterations=0: v from an eigendecomposition, the gradient is exact. iterations=n: v from n
+    power steps v <- E v / |E v|, starting at E's longest column. The gradient takes v as given, which is
+    correct only at an eigenvector. At 784-16 and after the paper's 2 steps: for random draws L falls short
     by 5 % and the gradient differs by 60 % (relative to the exact one), because the largest eigenvalues
     lie close together; with a direction that all neurons share, cosines about .08, by less than 1 %.
 
     What it teaches: the worst direction instead of all pairs, and what a cheap eigenvector costs. How
-    a network cheats it: by shorter weights, as soft orthogonality; and all directions but one get no
-    attention. Two eigenvalues of one size are a kink. Cost: one product of D H^2 and 9 H^3 for the
+    a network cheats it: by shorter weights, as soft orthogonality; and all directions except one get no
+    gradient. Two eigenvalues of one size are a kink. Cost: one product of D H^2 and 9 H^3 for the
     eigenvectors, or 2 n H^2.
     """
 
@@ -89,10 +89,10 @@ def extreme_vector(E: Array) -> Array:
 
 
 def power_vector(E: Array, steps: int) -> Array:
-    """The same by power iteration, begun at E's longest column.
+    """The same by power iteration, starting at E's longest column.
 
-    That start keeps the order of the neurons out of the result, and is no stranger to any pair: a
-    vector of ones would be blind to w and -w.
+    With that start the result does not depend on the order of the neurons, and no pair is missed: a vector
+    of ones would be orthogonal to the eigenvector of a pair w and -w.
     """
     longest = xp.argmax(xp.sum(E**2, axis=-2), axis=-1)
     v = xp.take_along_axis(E, as_matrix(longest), axis=-1)

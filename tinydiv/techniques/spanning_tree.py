@@ -1,4 +1,4 @@
-"""Spanning-tree persistence: only the closest ties between neurons count."""
+"""Spanning-tree persistence: only the strongest correlations between neurons count."""
 
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
@@ -17,14 +17,15 @@ class SpanningTree(ActivationPenalty):
 
     A (..., N, H), R as in Pearson; std divides by m. The lengths of the tree's edges are the times at
     which clusters of neurons merge when a threshold on d rises: zero-dimensional persistent homology.
-    t1 pulls every neuron away from its nearest tie, t2 also makes ties equally long. Neurons that hardly
-    move stay out of the tree: as "uncorrelated" ones they would give the longest edges of all.
+    t1 moves every neuron away from its nearest neighbour, t2 also makes edges equally long. Neurons that
+    are nearly constant stay out of the tree: as "uncorrelated" ones they would give the longest edges of
+    all.
 
     What it teaches: H - 1 of the H (H - 1) / 2 pairs carry the gradient, the ones that matter for
     connectedness. How a network cheats it: pairs off the tree may stay correlated, just less than
-    those on it; t2 with much balance is lowered by ties that are equally *short*. Which edges form the
-    tree changes in jumps: kinks. Cost: two products of N H^2, and H rounds of small operations that a
-    GPU feels as launches.
+    those on it; t2 with a large balance is lowered by edges that are equally *short*. Which edges form the
+    tree changes in jumps: kinks. Cost: two products of N H^2, and H rounds of small operations, each a
+    kernel launch on a GPU.
     """
 
     name = "spanning-tree"

@@ -1,4 +1,4 @@
-"""Spectral decoupling: small outputs, so that no feature of the data starves the others."""
+"""Spectral decoupling: small outputs, so that no feature of the data stops the learning of others."""
 
 from tinydiv.backend import Array, xp
 from tinydiv.techniques.base import OutputPenalty, Step
@@ -9,14 +9,14 @@ class SpectralDecoupling(OutputPenalty):
 
         L = 1/(2N) sum_nk logits_nk^2;   dL/dlogits = logits / N
 
-    logits (..., N, K). Cross-entropy stops caring for a sample once one strong feature decides it, so
-    weaker features are never learned: gradient starvation. This keeps the outputs small, and the
-    gradient alive, until all features had their turn.
+    logits (..., N, K). Cross-entropy gives a sample almost no gradient once one strong feature classifies
+    it, so weaker features are never learned: gradient starvation. This keeps the outputs small, and the
+    gradient large, until other features are learned too.
 
-    What it teaches: diversity need not be a penalty on neurons; it may follow from not being finished too
-    soon. How a network cheats it: it cannot, but it pays: outputs are shrunk, so confidence is too, and a
-    large strength is label smoothing by another name. It does not choose *which* neurons differ, and
-    with squared error it only biases the fit. Cost: two passes over the outputs.
+    What it teaches: diversity need not come from a penalty on neurons; it can come from gradients that
+    stay large for longer. How a network cheats it: it cannot, but there is a cost: smaller outputs mean
+    less confidence, and a large strength acts like label smoothing. It does not choose *which* neurons
+    differ, and with squared error it only biases the fit. Cost: two passes over the outputs.
     """
 
     name = "spectral-decoupling"

@@ -1,4 +1,4 @@
-"""Toeplitz weights, an exhibit: redundancy that is imposed, to see what it costs."""
+"""Toeplitz weights, an exhibit: imposed redundancy, to show what it costs."""
 
 from tinydiv.backend import Array, xp
 from tinydiv.mlp import MLP
@@ -12,9 +12,9 @@ class Toeplitz(Intervention):
         W[d, h] = t[d - h]                   D + H - 1 numbers in place of D H
         dL/dt[k] = sum over d - h = k of dW[d, h],   and every W[d, h] gets dL/dt[d - h]
 
-    W (..., D, H). The start keeps the draw's first row and column; from equal entries with equal
-    gradients, every optimizer makes equal entries. So the sharing is exact at every step, and the step
-    is that of the shared numbers t (an optimizer whose step grows with the gradient sees sums over
+    W (..., D, H). The start keeps the drawn first row and column; equal entries with equal gradients stay
+    equal under every optimizer. So the sharing is exact at every step, and the step is that of the shared
+    numbers t (an optimizer whose step grows with the gradient sees sums over
     up to H entries: with sgd a smaller rate fits).
     The opposite of diversity: neurons may differ by a shift and by their bias, by nothing else.
     """
@@ -37,8 +37,8 @@ class Toeplitz(Intervention):
 def diagonal_sums(M: Array) -> Array:
     """Sums over d - h = k, (..., D, H) -> (..., D + H - 1), from k = -(H - 1) to D - 1.
 
-    Neuron H - 1 - h, followed by H zeros: in rows that are one shorter, every neuron stands one place
-    further to the right than the one above it, and diagonals have become columns.
+    Neuron H - 1 - h, followed by H zeros: read in rows that are one shorter, every neuron is one place
+    further to the right than the one above it, so diagonals become columns.
     """
     *lead, D, H = M.shape
     rows = xp.zeros((*lead, H, D + H), dtype=M.dtype)

@@ -1,4 +1,4 @@
-"""VICReg's two terms within a layer: covariance, and a hinge that keeps every neuron moving."""
+"""VICReg's two terms within a layer: covariance, and a hinge that keeps every neuron's variance up."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
@@ -16,12 +16,12 @@ class VICReg(ActivationPenalty):
 
     A (..., N, H). Of the paper's three terms these two need one view only; its weights are 25 for the
     variance and 1 for the covariance. H counts all neurons in L_v and the alive ones in L_c (standard
-    deviation at least 1e-3), so that dying dilutes nothing.
+    deviation at least 1e-3), so that dead neurons do not lower L_c.
 
-    What it teaches: DeCov without the way in which networks cheat it, because the hinge holds
-    every neuron's deviation up to the target. How a network cheats it: with outgoing weights free, the
-    target is a choice of scale and no more; a ReLU neuron that is off for every sample costs
-    target - .01 but gets no gradient, so the hinge wakes no dead neuron. With variance=0 it is DeCov.
+    What it teaches: DeCov without its weakness, because the hinge keeps every neuron's deviation near the
+    target. How a network cheats it: as outgoing weights are not limited, the target only sets a scale; a
+    ReLU neuron that is off for every sample costs target - .01 but gets no gradient, so the hinge wakes no
+    dead neuron. With variance=0 it is DeCov.
     Cost: two products of N H^2.
     """
 

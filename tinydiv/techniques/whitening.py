@@ -1,8 +1,8 @@
-"""What both whitening layers share: centre, multiply by a matrix made of the covariance, learn a scale.
+"""What both whitening layers share: centre, multiply by a matrix from the covariance, learn a scale.
 
-    mu = mean(Z);  C = Z - mu;  S = C'C / N + eps I;  M = S^(-1/2), somehow;  Y = gamma (C M) + beta
+    mu = mean(Z);  C = Z - mu;  S = C'C / N + eps I;  M = S^(-1/2);  Y = gamma (C M) + beta
 
-zca_norm.py gets M from eigenvectors, iter_norm.py by an iteration; each brings its own way back from the
+zca_norm.py gets M from eigenvectors, iter_norm.py by an iteration; each has its own backward from the
 gradient of M to that of S.
 """
 
@@ -16,12 +16,12 @@ class Whitening(LayerTechnique):
     """Base of the layers that decorrelate pre-activations over the batch.
 
         forward    Y = gamma (C M) + beta
-        backward   g = gamma dY;   gM = C'g;   gS = the way back through M;
+        backward   g = gamma dY;   gM = C'g;   gS = back(gM), through M;
                    gC = g M' + C (gS + gS') / N;   dZ = gC - mean(gC)
                    dgamma = sum dY (C M);   dbeta = sum dY
 
-    Z (..., N, H). A gradient through the mean takes no more than subtracting the mean. With N <= H the
-    batch's covariance has no inverse: eps holds the unseen directions, in which C is zero anyway.
+    Z (..., N, H). The gradient through the mean only subtracts the mean of gC. With N <= H the batch's
+    covariance has no inverse without eps: in the directions that eps adds, C is zero anyway.
 
     Running statistics are those of mu and of S (unbiased), not of M: the mean of many S has full rank
     even where each batch has too few samples, and M is made of it when the network is evaluated. In

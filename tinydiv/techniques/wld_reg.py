@@ -1,4 +1,4 @@
-"""WLD-Reg: how alike two neurons answer, by a Gaussian of the distance between their activations."""
+"""WLD-Reg: the similarity of two neurons is a Gaussian of the distance between their activations."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
@@ -22,11 +22,11 @@ class WLDReg(ActivationPenalty):
 
     A (..., N, H), M = dL/dS, delta = 1e-3. aggregated is our cheap form: no array of N H^2.
 
-    What it teaches: difference is not independence. Two neurons that are copies but for a constant, or
-    for a factor, are far apart here; on images it *raises* the neurons' correlation. How a network
+    What it teaches: difference is not independence. Two neurons that differ only by a constant or a factor
+    are far apart here; on images it *raises* the neurons' correlation. How a network
     cheats it: by biases and scale, for the same reason: spread the neurons' means, or enlarge
-    everything, and every similarity falls to zero. It is the opposite of DeCov's cheat, and a dead neuron
-    is far from a lively one. det has next to no gradient where redundancy is large: the determinant is a
+    everything, and every similarity falls to zero. DeCov is lowered by the opposite; and a dead neuron is
+    far from an active one. det has almost no gradient where redundancy is large: the determinant is a
     product of many small numbers.
     Cost: a dozen passes over N H^2 (aggregated: two products of N H^2), the determinants H^3.
     """
@@ -76,7 +76,7 @@ class WLDReg(ActivationPenalty):
         variance = xp.mean(C**2, axis=-2, keepdims=True)
         apart = (
             variance + variance.mT - 2 * S + (mean - mean.mT) ** 2
-        )  # centred first: no lost digits
+        )  # centred first, so that no digits are lost
         Q = off_diagonal(xp.exp(-self.gamma * xp.maximum(apart, 0)))
         value = xp.sum(Q, axis=(-2, -1))
         dA = A * xp.sum(Q, axis=-2, keepdims=True) - matmul(A, Q)

@@ -1,4 +1,5 @@
-"""Decorrelated batch normalisation: whitening by eigenvectors, back through them without a pole."""
+"""Decorrelated batch normalisation: whitening by eigenvectors, with a backward that is stable for equal
+eigenvalues."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.techniques.whitening import Whitening
@@ -14,7 +15,7 @@ class ZCANorm(Whitening):
 
     S (..., H, H) with eps on its diagonal. The usual backward through eigenvectors divides by
     l_i - l_j; for a function of the whole matrix those poles cancel, and K is what is left: repeated
-    eigenvalues do no harm. Cost: an H x H eigendecomposition, 5 products of N H^2, 5 of H^3.
+    eigenvalues are no problem. Cost: an H x H eigendecomposition, 5 products of N H^2, 5 of H^3.
     """
 
     name = "zca-norm"

@@ -1,6 +1,6 @@
 """One training step with every array kept: names, formulas, numbers. The command is tinydiv.trace.
 
-entries.py defines what is kept, watch.py reads it off the layers, shares.py computes what each technique
+entries.py defines what is kept, watch.py copies it from the layers, shares.py computes what each technique
 adds, updates.py has each optimizer's formulas, step.py is the step, text.py prints it.
 """
 

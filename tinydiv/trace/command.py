@@ -1,7 +1,6 @@
 """python -m tinydiv.trace: one training step of a small network, printed array by array.
 
-The step is in step.py; here are the flags, the steps before the one that is shown, and where the result
-goes.
+step.py computes the step; here are the flags, the steps before it, and the output.
 """
 
 import json
@@ -24,7 +23,7 @@ PROG = "tinydiv.trace"
 DESCRIPTION = (
     "Show one training step of a small network array by array: name, formula, shape, size of the\n"
     "entries, first numbers; from the inputs to the loss and back to every gradient and update.\n"
-    "It is the very step that python -m tinydiv.train does with the same settings."
+    "It is the same step that python -m tinydiv.train takes with the same settings."
 )
 USUAL_BATCH = 4
 
@@ -40,7 +39,7 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class TraceConfig:
-    """The settings of a traced step. Small defaults: every number of xor's four samples has room."""
+    """The settings of a traced step. Small defaults: all numbers of xor's four samples fit on the page."""
 
     data: str = like_train("data", "xor")
     inputs: str = like_train("inputs")
@@ -58,15 +57,13 @@ class TraceConfig:
     clip: tuple[float, ...] | None = like_train("clip")
     batch_size: int | None = setting(
         *(None, maybe(whole(1, 10_000_000)), "B"),
-        "samples in the step (default: 4, or fewer if need be)",
+        "samples in the step (default: 4, or fewer if there are fewer)",
     )
     replicas: int = like_train("replicas")
     seed: int = like_train("seed")
     backend: str = like_train("backend")
     dtype: str = like_train("dtype", "float64")
-    step: int = setting(
-        1, whole(1, 1_000_000), "K", "which step: the first, or the K-th of a training"
-    )
+    step: int = setting(1, whole(1, 1_000_000), "K", "which step of the training, from 1")
     network: int = setting(0, whole(0, 99_999), "R", "which of several networks is shown, from 0")
     rows: int = setting(4, whole(0, 100), "N", "rows shown of each array; 0 shows sizes only")
     digits: int = setting(3, whole(1, 12), "N", "significant digits of each number")
@@ -122,7 +119,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def traced(config: TraceConfig) -> "tuple[StepTrace, str]":
-    """Build the run, train it up to the step before, trace the step; with a title in words."""
+    """Build the run, train it up to the step before, trace the step; also return a title."""
     from tinydiv import schedules
     from tinydiv.loop import weighted_batches
     from tinydiv.runs.build import build
@@ -160,11 +157,11 @@ def traced(config: TraceConfig) -> "tuple[StepTrace, str]":
 
 
 class Arrived(Exception):  # noqa: N818 (no error)
-    """The steps before the traced one are done."""
+    """Raised when the steps before the traced one are done."""
 
 
 def stop_after(number: int) -> Callable[[int, int], None]:
-    """An on_step that ends the training after so many steps."""
+    """An on_step that ends the training after `number` steps."""
 
     def on_step(step: int, total: int) -> None:
         if step >= number:

@@ -1,10 +1,10 @@
 """What a traced step consists of: arrays in their order, each with a name and a formula.
 
-The formulas can be worked out as they are written (a test does):
+The formulas can be evaluated as they are written (a test does it):
 
     A B          the matrix product            A'          A with rows and columns exchanged
     A * B        entry by entry                f'(Z)       the derivative of f at each entry of Z
-    sum_n A      added up over samples         x <- ...    the new x, from what stands before it
+    sum_n A      summed over samples         x <- ...    the new x, from the entries before it
 
 Entries without a formula (the data, the start, a technique's own gradient) have a description instead.
 """
@@ -22,7 +22,7 @@ STAGES = {
     "given": "What is given",
     "forward": "Forward: from the inputs to the outputs",
     "loss": "Loss: one number for the whole batch",
-    "techniques": "Techniques: the gradients that each puts in",
+    "techniques": "Techniques: the gradients that each adds",
     "backward": "Backward: from the loss to every gradient",
     "update": "Update: what the optimizer makes of the gradients",
 }
@@ -41,7 +41,7 @@ class Entry:
     sign: str = "="
     """ "=" where the array is made, "<-" where it takes a new value."""
     given: bool = False
-    """True where the formula is words: no arrays before it lead to these numbers."""
+    """True where the formula is a description: it cannot be computed from the entries before it."""
 
     @property
     def rms(self) -> float:
@@ -59,7 +59,7 @@ class Entry:
 
 @dataclass
 class StepTrace:
-    """A training step in its order: all entries, and remarks on what did not show.
+    """A training step in order: all entries, and notes on what is not shown.
 
     number counts steps from 0; network is the one of several whose numbers are kept.
     """

@@ -1,8 +1,8 @@
 """One training step as one picture: every array a small heat map, in the order of the flow.
 
-The forward pass runs along the top from left to right; below each array stands its gradient, and the
-backward pass runs from right to left; below that what techniques add, and last the new weights. A
-long network goes on in a second band, below the first.
+The forward pass runs along the top from left to right; below each array is its gradient, and the backward
+pass runs from right to left; below that is what techniques add, and last the new weights. A long network
+continues in a second band, below the first.
 """
 
 import textwrap
@@ -29,7 +29,7 @@ from tinydiv.trace.entries import Entry, StepTrace
 from tinydiv.trace.text import number, shape
 
 MOST_NUMBERS = (6, 5)
-"""Arrays of up to so many rows and columns carry their numbers in the cells."""
+"""Arrays of up to this many rows and columns show their numbers in the cells."""
 LONGEST_FORMULA = 46
 WRAP = 21
 """Characters of a formula in one line above its array."""
@@ -45,13 +45,13 @@ BOX, SLOT = 1.7, 2.3
 """Width and greatest height of an array, and the width of a column, in inches."""
 LINE, NAME_LINE, FOOTER, TOP, LEFT, RIGHT = 0.24, 0.36, 0.74, 0.25, 0.95, 0.2
 MOST_ACROSS = 4
-"""Columns in one band: what is to the right of them stands in the next band below."""
+"""Columns in one band: further columns are in the next band below."""
 ARROW = 26
 
 
 @dataclass
 class Column:
-    """What stands one below the other: arrays by row, each one or two entries (W and b)."""
+    """The arrays of one column, by row, each one or two entries (W and b)."""
 
     forward: list[Entry]
     backward: list[Entry] = field(default_factory=list)
@@ -70,15 +70,15 @@ def step_picture(
     """A training step's arrays as heat maps in the order of the flow, with names, formulas, shapes.
 
     Top row: forward, left to right. Second row: the gradient of each array, right to left. Then what
-    techniques put in, and the updated weights. Blue is negative, white zero, red positive; each array
-    has limits of its own. Small arrays carry their numbers. kind: "light" or "dark", the page.
+    techniques add, and the updated weights. Blue is negative, white zero, red positive; each array has
+    limits of its own. Small arrays carry their numbers. kind: "light" or "dark", the page.
     Raises UsageError if the network is too deep, or the techniques are too many, for one page.
     """
     columns = columns_of(trace)
     n_techniques = max(len(column.techniques) for column in columns)
     if max(len(columns), n_techniques) > MOST_PLACES:
         raise UsageError(
-            f"a picture of a step has room for {MOST_PLACES} arrays in a row or a column, and this "
+            f"a picture of a step can show {MOST_PLACES} arrays in a row or a column, and this "
             f"network needs {max(len(columns), n_techniques)}: leave layers or techniques out"
         )
     bands = [Band(columns, chosen, n_techniques) for chosen in split(len(columns))]
@@ -240,7 +240,7 @@ def formula(entry: Entry) -> list[str]:
     if entry.stage == "techniques":
         return textwrap.wrap(f"from {entry.name.removesuffix(f'.{target(entry)}')}", WRAP)
     text = entry.formula
-    if entry.stage == "backward":  # decov.dA[1] stands in the row of the techniques
+    if entry.stage == "backward":  # decov.dA[1] is drawn in the row of the techniques
         terms = text.split(" + ")
         own = [term for term in terms if not term.endswith(f".{entry.name}")]
         text = " + ".join([*own, "techniques"] if len(own) < len(terms) else own)
@@ -260,7 +260,7 @@ def write_numbers(ax: Axes, picture: AxesImage, table: Floats, below: float) -> 
 
 
 def in_cell(value: float) -> str:
-    """A number in five characters or so: 0.85, -0.90, 12.3, 6e-3."""
+    """A number in about five characters: 0.85, -0.90, 12.3, 6e-3."""
     if value == 0 or not np.isfinite(value):
         return "0" if value == 0 else f"{value}"
     if 0.01 <= abs(value) < 1000:

@@ -23,8 +23,8 @@ class Share:
 def shares_of(techniques: Techniques, steps: list[Step]) -> list[Share]:
     """One share per penalty. steps: one for each technique, fresh from techniques.step().
 
-    Each is evaluated on a copy, as if it were the only one, so the step that follows finds all as it
-    was; only dtheta is written over. A technique that stands there twice is numbered: decov, decov#2.
+    Each is evaluated on a copy, as if it were the only one, so nothing changes for the step that follows,
+    except dtheta, which is overwritten. A technique that is used twice is numbered: decov, decov#2.
     """
     found: list[Share] = []
     for i, step in enumerate(steps):
@@ -55,7 +55,7 @@ def share_of(techniques: Techniques, i: int, step: Step) -> Share:
     net.dtheta[...] = 0
     alone.after_backward(step)
     for layer, state in zip(net.layers, remembered, strict=True):
-        layer.load_state(state)  # a second pass would have moved running statistics
+        layer.load_state(state)  # a second pass would change running statistics
     blocks = {block.name: net.view(net.dtheta, block.name).copy() for block in net.blocks}
     return Share(
         alone.placed[0].label,

@@ -1,7 +1,7 @@
-"""The step itself: the training loop's own lines, with every array kept on the way.
+"""The step itself: the lines of the training loop, with every array kept.
 
 The same batch, the same forward and backward, the same techniques and optimizer: the arrays shown are
-those of the step itself. A test checks that the networks move exactly as they do in training.
+those of the step itself. A test checks that the weights change exactly as they do in training.
 """
 
 from collections.abc import Sequence
@@ -70,14 +70,14 @@ def trace_step(
 
     X (N, n_0) or (R, N, n_0), Y class numbers; weights of the samples, (N,) or (R, N), or None. number,
     epoch and factor are those of the training loop at that step; guard is its guard. Of several networks,
-    `network` is shown. The networks have moved when this returns. Raises UsageError for an unknown loss.
+    `network` is shown. The networks are updated when this returns. Raises UsageError for an unknown loss.
     """
     loss_function = losses.get(loss)
     names = {function: name for name, function in losses.LOSSES.items()}
     softening, plain = loss_function, losses.without_softening(loss_function)
     if plain not in names:
         raise UsageError(
-            f"the formulas of {loss!r} are not known here: name one of {list(names.values())}"
+            f"there are no formulas for {loss!r} here: choose one of {list(names.values())}"
         )
     shown = StepTrace(net.sizes, repr(net.activation), names[plain], net.replicas, network, number)
     with quiet(), Watched(net) as watched:
@@ -105,7 +105,7 @@ def trace_step(
         add_backward(shown, net, watched, trace, step, shares, unedited)
 
         if guard is not None:
-            guard.watch(trace, task_loss, number)
+            guard.after_backward(trace, task_loss, number)
         if optimizer.clip is not None:
             factors = clip_factor(net.dtheta, optimizer.clip)[..., 0]
             most = text(of_network(optimizer.clip, network))
@@ -118,7 +118,7 @@ def trace_step(
         techniques.after_update(step)
         add_moves(shown, net, techniques, owned, before)
         if guard is not None:
-            guard.hold()
+            guard.after_update()
     if not net.layers:  # another forward pass would change a layer's batch statistics
         with quiet():
             after = loss_function(net.forward(X).logits, Y)[0]
@@ -176,7 +176,7 @@ def through(names: Sequence[str], array: str) -> str:
 
 
 def add_forward(shown: StepTrace, net: MLP, watched: Watched, trace: Trace) -> None:
-    """Z[l] and A[l+1] of every layer; U[l] and H[l+1] where layers stand behind them."""
+    """Z[l] and A[l+1] of every layer; with layers before or after the activation also U[l] and H[l+1]."""
     if watched.at("inputs", 0):
         shown.add("forward", "A[0]", through(watched.at("inputs", 0), "X"), trace.A[0])
     for l in range(net.depth):
@@ -254,7 +254,7 @@ def add_backward(
             net.view(added, block)[...] += gradient
 
     def add(name: str, formula: str, a: Array) -> None:
-        """One gradient, with what the penalties put in: dZ[1] W[1]' + decov.dA[1]."""
+        """One gradient, with what the penalties add: dZ[1] W[1]' + decov.dA[1]."""
         terms = [f"{s.label}.{name}" for s in shares if f"{s.label}.{name}" in shown]
         shown.add("backward", name, " + ".join([formula, *terms]), a)
 
@@ -307,7 +307,7 @@ def owned_blocks(techniques: Techniques) -> dict[str, str]:
 def add_update(
     shown: StepTrace, net: MLP, optimizer: Optimizer, factor: float, owned: dict[str, str]
 ) -> None:
-    """The optimizer's formulas, block by block, and what they gave."""
+    """The optimizer's formulas, block by block, and their results."""
     for block in net.blocks:
         if block.name in owned:
             continue
@@ -326,7 +326,7 @@ def add_update(
 def add_moves(
     shown: StepTrace, net: MLP, techniques: Techniques, owned: dict[str, str], before: Array
 ) -> None:
-    """Updates that a technique owns, and weights that an intervention moved after the step."""
+    """Updates that a technique owns, and weights that an intervention changed after the step."""
     moved = False
     for block in net.blocks:
         old, new = net.view(before, block.name), net.view(net.theta, block.name)
@@ -343,5 +343,7 @@ def add_moves(
         )
         edited = any(entry.formula.startswith("edited") for entry in shown.entries)
         if moves and not moved and not edited:
-            when = f"every {placed.every} steps" if placed.every > 1 else "when there is a reason"
+            when = (
+                f"every {placed.every} steps" if placed.every > 1 else "when its condition is met"
+            )
             shown.notes.append(f"{placed.label} did nothing in this step: it acts {when}.")

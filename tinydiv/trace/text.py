@@ -11,7 +11,7 @@ from tinydiv.trace.entries import STAGES, Entry, Floats, StepTrace
 
 WIDTH = 100
 LEFT = 48
-"""Columns for name, formula and sizes; the numbers stand to the right of them."""
+"""Columns for name, formula and sizes; the numbers are to the right of them."""
 
 LEGEND = (
     "A B is the matrix product, A * B goes entry by entry, A' has rows and columns exchanged,",
@@ -21,7 +21,7 @@ LEGEND = (
 
 
 def number(value: float, digits: int) -> str:
-    """A number with so many significant digits: 0.500, -1.31, 2.40e-05; 0 only if it is exactly 0."""
+    """A number with this many significant digits: 0.500, -1.31, 2.40e-05; 0 only if it is exactly 0."""
     return f"{value:#.{digits}g}" if value else "0"
 
 
@@ -34,7 +34,7 @@ def aligned(numbers: Sequence[str]) -> list[str]:
 
 
 def matrix(values: Floats, rows: int, digits: int, width: int) -> list[str]:
-    """The first numbers of an array as lines, as many rows and columns as there is room for."""
+    """The first numbers of an array as lines, as many rows and columns as fit."""
     table = values.reshape(-1, values.shape[-1])
     lines, room = [""] * min(rows, len(table)), width - len("  ...")
     for place, column in enumerate(table.T):

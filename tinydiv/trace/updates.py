@@ -7,7 +7,8 @@ from tinydiv.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer
 def update_formulas(
     optimizer: Optimizer, block: str, name: str, factor: float, network: int
 ) -> list[tuple[str, str]] | None:
-    """(array, formula of its new value), in order, for one block of theta; None if not known here.
+    """(array, formula of its new value), in order, for one block of theta; None for an optimizer without
+    formulas here.
 
     block, name: "W0" and "W[0]". factor: the schedule's. Moments are m.W[0] and v.W[0]; the step
     count t, from 1, is the optimizer's after the step.

@@ -1,4 +1,4 @@
-"""Recording what passes through a network: layers that change nothing, and keep copies."""
+"""Recording arrays in a network: layers that change nothing and keep copies."""
 
 from tinydiv.backend import Array
 from tinydiv.layers import Context, Layer

@@ -1,1 +1,1 @@
-"""Train networks and keep what came of it: python -m tinydiv.train"""
+"""Train networks and keep the results: python -m tinydiv.train"""

@@ -2,13 +2,13 @@
 
     frames = Frames(net, data, total=steps)
     frames.look(0)                              before training, then after every step:
-    frames.look(step)                           keeps a picture's worth of numbers at some fifty moments
+    frames.look(step)                           keeps the numbers of a picture at some fifty moments
     frames.write("neurons.gif")
 
 Moments lie close together at first, when neurons change most. Where inputs are images, what each neuron
-answers to is drawn as an image; for inputs in the plane an arrow with its path; for other inputs a heat map
-of how far the weights have moved from their start. Beside them the neurons' mean |correlation| on the
-probe set. Of several networks, the first is shown.
+responds to is drawn as an image; for inputs in the plane an arrow with its path; for other inputs a heat
+map of how far the weights have moved from their start. Next to them is the neurons' mean |correlation| on
+the probe set. Of several networks, the first is shown.
 """
 
 import io
@@ -36,7 +36,7 @@ MOMENTS = 48
 MILLISECONDS = 80
 """How long a frame is shown."""
 LINGER = 18
-"""So many times as long is the last one, so that it can be looked at."""
+"""How many times longer the last frame is shown."""
 SIZE, DOTS_PER_INCH = (8.0, 4.6), 100
 KEPT = "frames.npz"
 Draw = Callable[[int], object]
@@ -50,7 +50,7 @@ def moments(total: int) -> set[int]:
 
 @dataclass
 class Frames:
-    """What was seen of one network's first hidden layer, moment by moment."""
+    """What was recorded of one network's first hidden layer at each moment."""
 
     net: MLP
     data: DeviceData
@@ -60,7 +60,7 @@ class Frames:
     """W (D, H) at each of them."""
     correlation: list[float] = field(default_factory=list)
     answers: list[Floats] = field(default_factory=list)
-    """Where inputs are images: what each neuron answers to, (D, H)."""
+    """Where inputs are images: what each neuron responds to, (D, H)."""
 
     def __post_init__(self) -> None:
         if self.net.depth < 2:
@@ -71,7 +71,7 @@ class Frames:
         self.images = shape is not None and min(shape) >= SMALLEST_IMAGE
 
     def look(self, step: int) -> None:
-        """Keep the weights if this step is one of the moments; else do nothing at all."""
+        """Keep the weights if this step is one of the moments."""
         if step not in self.moments or step in self.steps:
             return
         net = one_network(self.net)
@@ -84,7 +84,7 @@ class Frames:
             self.answers.append(one(answers(net, self.probe).inputs, 2))
 
     def save(self, folder: Path) -> None:
-        """Keep what was seen in a run's folder, for a run that goes on."""
+        """Write what was recorded into a run's folder, for a run that is resumed."""
         arrays = {
             "steps": np.array(self.steps),
             "weights": np.array(self.weights, dtype="float32"),
@@ -95,10 +95,10 @@ class Frames:
         npz.write(folder / KEPT, arrays, {})
 
     def load(self, folder: Path, step: int) -> None:
-        """Take it back, up to the step at which the run stands. Nothing if nothing was kept."""
+        """Read it again, up to the run's present step. Does nothing if nothing was written."""
         if not (folder / KEPT).is_file():
             return
-        with read.reading(folder / KEPT, "delete it and go on: what was seen before is lost"):
+        with read.reading(folder / KEPT, "delete it and resume: the earlier moments are lost"):
             arrays, _ = read.npz_arrays(folder / KEPT)
             seen = [i for i, s in enumerate(arrays["steps"]) if int(s) <= step]
             weights, correlation = arrays["weights"][seen], arrays["correlation"][seen]
@@ -114,7 +114,7 @@ class Frames:
             self.steps = [int(s) for s in arrays["steps"][seen]]
 
     def write(self, path: str | Path, kind: str = "light") -> None:
-        """Draw every frame and write the GIF. Raises UsageError if nothing was seen yet."""
+        """Draw every frame and write the GIF. Raises UsageError if nothing was recorded yet."""
         if not self.steps:
             raise UsageError("an animation needs at least one moment: call look(step)")
         with page(kind):
@@ -127,7 +127,7 @@ class Frames:
 
 
 class Film:
-    """The figure whose contents change: made once, so that a frame costs little."""
+    """The figure whose contents change: made once, so that each frame is drawn quickly."""
 
     def __init__(self, frames: Frames) -> None:
         self.frames = frames
@@ -166,7 +166,7 @@ class Film:
         return Image.frombytes("RGBA", size, stream.getvalue()).convert("RGB")
 
     def curve(self) -> tuple[Line2D, Line2D]:
-        """The mean |correlation| so far, and where it stands."""
+        """The mean |correlation| so far, and its present value."""
         ax, top = self.right, max(self.frames.correlation)
         (line,) = ax.plot([], [], color=colour(0))
         (point,) = ax.plot([], [], color=colour(0), marker="o", markersize=8)
@@ -178,7 +178,7 @@ class Film:
         return point, line
 
     def images(self, shape: tuple[int, int]) -> Draw:
-        """What every neuron answers to, each frame's neurons in limits of their own."""
+        """What every neuron responds to; each frame has its own colour limits."""
         shown = min(self.frames.answers[0].shape[1], MOST)
 
         def scaled(i: int) -> Floats:

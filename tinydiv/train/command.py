@@ -1,7 +1,7 @@
-"""Train networks and keep what came of it: python -m tinydiv.train
+"""Train networks and keep the results: python -m tinydiv.train
 
-With no flags: 784-16-10 on the embedded tenth of Fashion-MNIST, ten epochs of Adam, a few seconds. The
-run folder (its files: runs/folder.py) can be taken up again after Ctrl-C, a kill or a full disk.
+With no flags: 784-16-10 on the embedded tenth of Fashion-MNIST, ten epochs of Adam, a few seconds. The run
+in the folder (its files: runs/folder.py) can be resumed after Ctrl-C, a kill or a full disk.
 """
 
 import json
@@ -28,15 +28,15 @@ if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that -
 
 PROG = "tinydiv.train"
 CHECKPOINT_SHARE = 0.05
-"""Checkpoints after epochs may take this share of the time: epochs of milliseconds skip some."""
+"""Checkpoints after epochs may take at most this share of the time, so short epochs skip some."""
 
 MOST_NAMED = 5
-"""How many networks that diverged are named one by one."""
+"""How many diverged networks get a message each."""
 METRIC = "correlation"
-"""The measure of diversity that is shown while a run goes on; all of them are recorded."""
+"""The measure of diversity that is shown during training; all of them are recorded."""
 
 WHAT = """\
-Train networks, and keep what came of it in a run folder: settings, metrics.csv, model.npz (tinydiv.load
+Train networks, and keep the results in a run folder: settings, metrics.csv, model.npz (tinydiv.load
 reads it), a picture, and a checkpoint. With no flags: 784-16-10 on the embedded tenth of Fashion-MNIST,
 ten epochs of Adam, a few seconds. The result goes to stdout, progress to stderr.
 """
@@ -49,19 +49,19 @@ examples:
   python -m tinydiv.train --replicas 3 --lr 1e-4/1e-3/1e-2        a rate for each network
   python -m tinydiv.train --technique mine.py:Mine:strength=0.1   a technique of your own
   python -m tinydiv.train --data spirals:arms=3 --hidden 32 --seed 7
-  python -m tinydiv.train --config run.toml --epochs 3            flags win over the file
+  python -m tinydiv.train --config run.toml --epochs 3            flags override the file
   python -m tinydiv.train --validation 0.1 --keep best            the weights of the best epoch
-  python -m tinydiv.train --animate                               neurons.gif: watch them part
+  python -m tinydiv.train --animate                               neurons.gif: the neurons during training
   python -m tinydiv.train --snapshots 0,1,5,10                    neurons.png: the same at chosen epochs
-  python -m tinydiv.train --resume runs/20261121-143015-3f2a      go on after Ctrl-C or a kill
+  python -m tinydiv.train --resume runs/20261121-143015-3f2a      continue after Ctrl-C or a kill
   python -m tinydiv.train --list techniques                       every technique, with its paper
-  python -m tinydiv.train --resume runs/20261121-143015-3f2a --epochs 20    go on with more epochs
+  python -m tinydiv.train --resume runs/20261121-143015-3f2a --epochs 20    continue with more epochs
 
 A config file has the flags' names as keys: hidden = [32, 16], technique = ["decov:strength=0.1"].
 Products run on one CPU thread, which is fastest for small networks and gives equal bits on every
-number of cores; OPENBLAS_NUM_THREADS=4 (or OMP_, MKL_) asks for more.
-Exit codes: 0 done, 1 could not be done here, 2 wrong usage, 130 stopped by Ctrl-C. Mistakes are told in
-one sentence; TINYDIV_TRACEBACK=1 shows where in the code they were noticed.
+number of cores; OPENBLAS_NUM_THREADS=4 (or OMP_, MKL_) allows more.
+Exit codes: 0 done, 1 failed on this machine, 2 wrong usage, 130 stopped by Ctrl-C. A mistake gives
+one sentence; TINYDIV_TRACEBACK=1 also shows where in the code it was found.
 """
 
 
@@ -77,19 +77,19 @@ def parser() -> cli.Parser:
     group.add_argument(
         "--resume",
         metavar="RUN_DIR",
-        help="go on with a run that was stopped, to the same bits; with a larger --epochs, beyond its "
+        help="continue a run that was stopped, to the same bits; with a larger --epochs, beyond its "
         "end",
     )
     group.add_argument(
         "--checkpoint-every",
         metavar="STEPS",
-        help="keep where the run stands every so many steps (default: after epochs)",
+        help="write a checkpoint every so many steps (default: after epochs)",
     )
     group.add_argument(
         "--workers",
         metavar="N",
-        help="processes that share the networks, to the same bits (default: as many as pay, one for a "
-        "short run)",
+        help="processes that share the networks, to the same bits (default: as many as save time, one "
+        "for a short run)",
     )
     group.add_argument(
         "--memory",
@@ -107,7 +107,7 @@ def parser() -> cli.Parser:
         "--snapshots",
         metavar="E[,E...]",
         help="write neurons.png too: how alike the first hidden layer's neurons are after these epochs "
-        "(0: before the first), the spectrum, how they part, dead ones (default: none)",
+        "(0: before the first), the spectrum, the paths of their weights, dead ones (default: none)",
     )
     group.add_argument(
         "--json", action="store_true", help="print the result as one JSON object on stdout"
@@ -136,7 +136,7 @@ def main(argv: Sequence[str]) -> None:
         if getattr(options, name) is not None and not getattr(options, name).strip():
             raise UsageError(f"{flag(name)} needs the name of a folder")
     if options.out is not None and options.resume is not None:
-        raise UsageError("--resume goes on in the run's own folder: leave out --out")
+        raise UsageError("--resume continues in the run's own folder: leave out --out")
     if options.animate or epochs or not options.no_plot:
         cli.needs_matplotlib("the picture", ", or --no-plot")
     from tinydiv.backend import quiet
@@ -144,8 +144,8 @@ def main(argv: Sequence[str]) -> None:
     from tinydiv.runs.folder import abandon, result
 
     files: list[str] = []
-    # Whatever an own technique prints is no result, and what fails may be its fault.
-    # NumPy's warnings of overflow are off: the guard finds such networks, and the report names them.
+    # Output of a user's own technique is not a result, and an error may come from it. NumPy's warnings of
+    # overflow are off: the guard finds these networks, and the report names them.
     with redirect_stdout(sys.stderr), cli.naming_own_files(files), quiet(), ExitStack() as held:
         files += technique_files.paths(made(TrainConfig, given).technique)
         made_here = options.out is None or not os.path.isdir(options.out)
@@ -157,15 +157,15 @@ def main(argv: Sequence[str]) -> None:
             train(folder, run, every, options.quiet, frames, seen, workers)
         except BaseException as error:
             if isinstance(error, Exception | SystemExit) or cli.line_in_own_file(error):
-                abandon(folder, made_here)  # if nothing was learned, --out may be used again
+                abandon(folder, made_here)  # if nothing was trained, --out can be used again
             raise
         finish(folder, run, plot=not options.no_plot, frames=frames, seen=seen)
     cli.print_result(json.dumps(result(folder, run)) if options.json else summary(folder, run))
 
 
 def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tuple[Path, Run, int]":
-    """A new run in a folder of its own, or the one that --resume names, where it stood; and how many
-    other processes will train its networks, in groups (0: none, all at once in this one).
+    """A new run in its own folder, or the run that --resume names in its last state; and how many other
+    processes will train its networks, in groups (0: none, all at once in this one).
 
     held: keeps the folder from other processes until the run is done.
     """
@@ -188,7 +188,7 @@ def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tup
 
 
 def watched(folder: Path, run: "Run") -> "Frames":
-    """Frames for an animation, with those that an earlier part of the run has kept."""
+    """Frames for an animation, with those kept before the run was stopped."""
     from tinydiv.train.animation import Frames
 
     frames = Frames(run.net, run.data, run.steps)
@@ -203,7 +203,7 @@ def epochs_of(text: str) -> list[int]:
 
 
 def snapshots(folder: Path, run: "Run", epochs: list[int]) -> "Snapshots":
-    """Snapshots at these epochs, with those that an earlier part of the run has kept."""
+    """Snapshots at these epochs, with those kept before the run was stopped."""
     from tinydiv.train.snapshots import Snapshots
 
     if epochs[-1] > run.epochs:
@@ -226,7 +226,7 @@ def train(
     seen: "Snapshots | None" = None,
     workers: int = 0,
 ) -> None:
-    """Train to the end, with a progress bar, a line per epoch, and checkpoints on the way.
+    """Train to the end, with a progress bar, a line per epoch, and checkpoints.
 
     workers: how many other processes train the networks.
     Ctrl-C stops at the end of the step, after a checkpoint; a second one stops at once.
@@ -264,7 +264,7 @@ def train(
             pool.sync()
 
     def keep() -> None:
-        os.chdir(here)  # an own technique may have gone elsewhere
+        os.chdir(here)  # a user's technique may have changed the folder
         sync()
         save_progress(folder, run)
         for kept in (frames, seen):
@@ -301,7 +301,7 @@ def train(
         stop_if_interrupted()
 
     def stop_after(step: int) -> int:
-        """The next step at which something is to be done here."""
+        """The next step at which this process must act."""
         later = [run.steps] + [m for m in (frames.moments if frames else ()) if m > step]
         return min(later) if every is None else min(*later, step + every - step % every)
 
@@ -339,7 +339,7 @@ def mean(values: "list[float]") -> str:
 
 
 def report_divergence(run: "Run") -> None:
-    """Say which networks diverged, where, and whose penalties are not finite, with --quiet too."""
+    """Print which networks diverged, where, and whose penalties are not finite; also with --quiet."""
     from tinydiv.divergence import where_diverged
 
     last = run.records[-1]
@@ -399,7 +399,7 @@ def finish(
         if seen.missed:
             late = ", ".join(map(str, seen.missed))
             cli.print_message(
-                PROG, f"no snapshot of epoch {late}: it was over before --snapshots was asked for"
+                PROG, f"no snapshot of epoch {late}: it had ended before --snapshots was given"
             )
         save(snapshots_picture(seen, run.records), folder / run_folder.SNAPSHOTS)
 
@@ -428,7 +428,7 @@ class Pace:
         self.share, self.began, self.spent = share, time.perf_counter(), 0.0
 
     def allows(self) -> bool:
-        """Whether there is time for it now."""
+        """Whether the share allows it now."""
         return self.spent <= self.share * (time.perf_counter() - self.began)
 
     def __enter__(self) -> None:

@@ -1,4 +1,4 @@
-"""The picture that a training run leaves behind: how it learned, and what its neurons became."""
+"""The picture of a training run: how it learned, and what its neurons became."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ from tinydiv.techniques.grow import awake
 SIZE = (8.0, 8.4)
 """Inches; shown 400 pixels wide, the letters are still 7 pixels high."""
 MOST_WRITTEN = 16
-"""Classes whose names and numbers have room in a confusion matrix."""
+"""How many classes fit into a confusion matrix with names and numbers."""
 
 
 def run_picture(
@@ -42,7 +42,7 @@ def run_picture(
     layer: int = 1,
     kind: str = "light",
 ) -> Picture:
-    """One run on one page: what its hidden neurons became, how alike they are, how it learned.
+    """One run on one page: its hidden neurons after training, how alike they are, how it learned.
 
     Large: what every neuron answers to (diversity.answers), as images for image data; for inputs in
     the plane, the class that the network answers at every point; else the incoming weights. Beside it:
@@ -57,7 +57,7 @@ def run_picture(
     """
     if not records:
         raise UsageError("a run without records has no picture")
-    hidden = max(net.depth - 1, 1)  # without hidden layers, the outputs are looked at
+    hidden = max(net.depth - 1, 1)  # without hidden layers, the outputs are shown
     if not 1 <= layer <= hidden:
         raise UsageError(f"there is no hidden layer {layer}: they run from 1 to {hidden}")
     data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
@@ -118,7 +118,7 @@ def run_picture(
 
 
 def confusion(net: MLP, dataset: Dataset | DeviceData) -> Array:
-    """Counts (..., K, K), on the host: samples of the test part of class k answered with class j."""
+    """Counts (..., K, K), on the host: test samples of class k that are predicted as class j."""
     data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
     K, n = data.dataset.n_classes, data.test_x.shape[0]
     counts = np.zeros((*net.lead, K, K), dtype=np.int64)
@@ -138,7 +138,7 @@ def confusion_picture(
     only: Sequence[int] | None = None,
     kind: str = "light",
 ) -> Picture:
-    """What the test part's classes are taken for: a row per class, in percent of its samples.
+    """What the test samples of each class are predicted as: a row per class, in percent of its samples.
 
     Of several networks the mean share is drawn; only: these networks of them (those that did not diverge).
     Raises UsageError where the targets are numbers.
@@ -146,7 +146,7 @@ def confusion_picture(
     data = dataset if isinstance(dataset, DeviceData) else DeviceData(dataset, net.dtype)
     names = data.dataset.classes
     if not names:
-        raise UsageError("numbers to learn have no confusion matrix")
+        raise UsageError("a data set with numbers to learn has no confusion matrix")
     counts = confusion(net, data).reshape(-1, len(names), len(names))
     counts = (counts if only is None else counts[list(only)]).sum(axis=0)
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

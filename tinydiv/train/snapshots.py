@@ -1,4 +1,4 @@
-"""What the neurons were at chosen epochs, for pictures of how they came apart.
+"""The neurons at chosen epochs, for pictures of how they became different.
 
 python -m tinydiv.train --snapshots 0,1,5,10          neurons.png in the run folder
 
@@ -59,10 +59,10 @@ class Snapshots:
         self.weights: list[Array] = []
         """W (D, H), in the order of the epochs."""
         self.answers: list[Array] = []
-        """Where inputs are images: what each neuron answers to, (n_0, H) as floats of 32 bits."""
+        """Where inputs are images: what each neuron responds to, (n_0, H) as floats of 32 bits."""
 
     def __call__(self, record: Record) -> None:
-        """Look, if this epoch was chosen and not seen before."""
+        """Record this epoch, if it was chosen and is not recorded yet."""
         if record.epoch not in self.epochs or f"epoch {record.epoch}" in self.correlations:
             return
         net = one_network(self.net, self.network)
@@ -78,11 +78,11 @@ class Snapshots:
 
     @property
     def missed(self) -> list[int]:
-        """Chosen epochs that were not seen: they ended before the snapshots began."""
+        """Chosen epochs that were not recorded: they ended before the snapshots began."""
         return sorted(e for e in self.epochs if f"epoch {e}" not in self.correlations)
 
     def save(self, folder: Path) -> None:
-        """Keep what was seen in a run's folder, for a run that goes on."""
+        """Write what was recorded into a run's folder, for a run that is resumed."""
         arrays = {"epochs": np.array([int(name.split()[1]) for name in self.correlations])}
         if self.weights:
             arrays["correlations"] = np.stack(list(self.correlations.values()))
@@ -92,10 +92,10 @@ class Snapshots:
         npz.write(folder / KEPT, arrays, {})
 
     def load(self, folder: Path, epoch: int) -> None:
-        """Take it back, up to the epoch at which the run stands. Nothing if nothing was kept."""
+        """Read it again, up to the run's present epoch. Does nothing if nothing was written."""
         if not (folder / KEPT).is_file():
             return
-        with read.reading(folder / KEPT, "delete it and go on: what was seen before is lost"):
+        with read.reading(folder / KEPT, "delete it and resume: the earlier snapshots are lost"):
             arrays, _ = read.npz_arrays(folder / KEPT)
             D, H = self.net.W[self.layer - 1].shape[-2:]
             for i, e in enumerate(arrays["epochs"]):

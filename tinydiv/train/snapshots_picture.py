@@ -1,4 +1,4 @@
-"""How one network's hidden neurons came apart, on one page: python -m tinydiv.train --snapshots"""
+"""How one network's hidden neurons became different, on one page: python -m tinydiv.train --snapshots"""
 
 from collections.abc import Sequence
 
@@ -15,21 +15,22 @@ from tinydiv.train.run_picture import heading
 from tinydiv.train.snapshots import Snapshots
 
 MOST_SPECTRA = 4
-"""Curves in one axis; of more epochs the first, the last and some between are drawn."""
+"""The largest number of curves in one axis; of more epochs, the first, the last and some between are
+drawn."""
 
 
 def snapshots_picture(
     seen: Snapshots, records: Sequence[Record] = (), *, kind: str = "light"
 ) -> Picture:
-    """Above: what the neurons answer to at each chosen epoch (images), and how alike they are.
+    """Above: what the neurons respond to at each chosen epoch (images), and how alike they are.
 
     Below: the spectrum of the correlations, the paths of the weights from the first snapshot to the
     last, and, where the records have them, diversity and dead neurons after every epoch (of all
     networks; the rest is one network's). kind: "light" or "dark", the page.
-    Raises UsageError if nothing was seen.
+    Raises UsageError if nothing was recorded.
     """
     if not seen.correlations:
-        raise UsageError("no snapshot was taken: none of the chosen epochs was seen")
+        raise UsageError("no snapshot was taken: none of the chosen epochs was reached")
     names = list(seen.correlations)
     measured = {key.partition(".")[0] for key in records[-1].diversity} if records else set()
     wanted = [("correlation", diversity_over_training), ("dead_fraction", dead_units)]
@@ -64,7 +65,7 @@ def snapshots_picture(
         correlation_spectrum(
             axes.pop(0), {name: seen.correlations[name] for name in spaced(names, MOST_SPECTRA)}
         )
-        if n_inputs > 1:  # one weight per neuron has no plane to part in
+        if n_inputs > 1:  # one weight per neuron cannot be drawn in a plane
             neurons_parting(axes.pop(0), seen.weights)
         for draw in curves:
             draw(axes.pop(0), records)
@@ -77,7 +78,7 @@ def snapshots_picture(
 
 
 def spaced(names: Sequence[str], most: int) -> list[str]:
-    """At most so many of the names, the first and the last among them."""
+    """At most `most` of the names, with the first and the last."""
     if len(names) <= most:
         return list(names)
     return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]
