@@ -492,7 +492,7 @@ def test_good_files_of_another_set_are_not_called_damaged(made, tmp_path, monkey
         RunError, match="is undamaged but belongs to another set, 'second'"
     ) as printed:
         files.read_image_set(made[0], tmp_path / "first")
-    assert "damaged" not in str(printed.value)
+    assert "is damaged" not in str(printed.value)
     put(tmp_path / "first", *an_image_set("third", 3))  # a set that is not known here
     with pytest.raises(RunError, match="or of a set that only --data FOLDER reads"):
         files.read_image_set(made[0], tmp_path / "first")

@@ -515,7 +515,7 @@ def test_a_step_is_drawn_with_every_array_once():
 
 def test_a_step_too_deep_for_a_page_is_refused():
     shown, _ = traced(TraceConfig(hidden=(1,) * 15))
-    with pytest.raises(UsageError, match="room for 40"):
+    with pytest.raises(UsageError, match="can show 40 arrays in a row"):
         step_picture(shown)
 
 

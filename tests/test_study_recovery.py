@@ -147,7 +147,7 @@ def test_ctrl_c_and_sigterm_leave_tables_and_print_how_to_go_on(whole, tmp_path,
     printed, message = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "networks are kept in" in message
-    assert "go on with --resume" in message
+    assert "continue with --resume" in message
     assert "Traceback" not in message
     assert printed == ""
     assert "Not finished:" in (out / "table.md").read_text()
