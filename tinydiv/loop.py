@@ -10,7 +10,6 @@ the host fetches numbers once per epoch.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import SupportsInt
 
 from tinydiv import losses, randomness, schedules
@@ -123,7 +122,7 @@ def batches(
     if data.weights is not None:
         raise UsageError(
             f"the samples of {data.dataset.name!r} have weights, which would be left out here: take a set "
-            "without, or weighted_batches and losses.weighted"
+            "without, or weighted_batches and losses.with_weights"
         )
     for X, Y, _ in weighted_batches(data, batch_size, seeds, epoch, done):
         yield X, Y
@@ -498,9 +497,9 @@ def train(
 
     with quiet():  # the guard looks for overflow itself
         if loop.step == 0 and not loop.records:
-            few, at_start = slice(EVALUATION_ROWS), loss_function
-            if data.weights is not None:
-                at_start = partial(losses.weighted, loss=loss_function, weights=data.weights[few])
+            few = slice(EVALUATION_ROWS)
+            weights = None if data.weights is None else data.weights[few]
+            at_start = losses.with_weights(loss_function, weights)
             start_loss, _ = evaluate(net, data.train_x[few], data.train_y[few], data, at_start)
             add(record(start_loss, {}, 1, plan(0, total)))
 
@@ -512,8 +511,7 @@ def train(
             for X, Y, weights in weighted_batches(data, batch_size, seed, epoch, done):
                 factor = plan(loop.step, total)
                 trace = net.forward(X, Context(training=True, step=loop.step))
-                if weights is not None:
-                    techniques.loss = partial(losses.weighted, loss=loss_function, weights=weights)
+                techniques.loss = losses.with_weights(loss_function, weights)
                 task_loss, dlogits = techniques.loss(trace.logits, Y)
                 # net.backward, with the gradients of penalties, edited by interventions
                 step = techniques.step(trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor)

@@ -185,13 +185,18 @@ def weighted(logits: Array, targets: Array, loss: Loss, weights: Array) -> tuple
         L = 1/N sum_n s_n l_n,   dL/dlogits[n] = s_n/N dl_n/dlogits[n]      l_n = loss of sample n alone
 
     weights s (N,), or (R, N) where every network has its own batch. As a loss:
-    functools.partial(losses.weighted, loss=losses.squared_error, weights=s).
+    losses.with_weights(losses.squared_error, s).
     """
     *lead, N, _ = logits.shape
     s = weights.reshape(weights.shape[:-1] + (1,) * (len(lead) + 1 - weights.ndim) + (N,))
     alone = targets[..., None] if targets.dtype.kind in "iu" else targets[..., None, :]
     each, dlogits = loss(logits[..., None, :], alone)  # each sample as a batch of one
     return xp.sum(s * each, axis=-1) / N, dlogits[..., 0, :] * (s / N)[..., None]
+
+
+def with_weights(loss: Loss, weights: Array | None) -> Loss:
+    """The loss with these weights of the samples (see weighted); the loss itself where there are none."""
+    return loss if weights is None else partial(weighted, loss=loss, weights=weights)
 
 
 def without_softening(loss: Loss) -> Loss:

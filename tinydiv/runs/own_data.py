@@ -7,10 +7,9 @@
 Inputs are numbers, one row per sample; bytes, and images (N, rows, columns), stay what they are.
 Targets are class numbers or class names, (N,), or numbers with a decimal point to learn, (N,) or (N, K).
 Where there is no test part, a fifth of the samples of each class is drawn as one: test=0.1 changes that
-share, seed=1 the draw. weights=NAME names an array, or a column, with how much each training sample counts
-in
-the loss: mine.npz:weights=w, table.csv:target=species,weights=w. Nothing is downloaded, and no pickle
-is read.
+share, seed=1 the draw. weights=NAME names an array, or a column, with how much each training sample
+counts in the loss: mine.npz:weights=w, table.csv:target=species,weights=w. Nothing is downloaded, and no
+pickle is read.
 """
 
 import csv
@@ -162,19 +161,18 @@ def npz_parts(own: OwnData) -> tuple[dict[str, Array], Array | None]:
 
     Raises UsageError for missing arrays.
     """
-    path, more = own.path, [own.weights] * (own.weights is not None)
+    path, more = own.path, [] if own.weights is None else [own.weights]
     with read.reading(path, ADVICE), zipfile.ZipFile(path) as archive:
         members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
         names = next((names for names in NAMES if set(names) <= set(members)), None)
-        missing = own.weights is not None and own.weights not in members
-        if names is not None and not missing:
+        if names is not None and set(more) <= set(members):
             announced = sum(members[name].file_size for name in (*names, *more))
             if announced > MOST_BYTES:
                 raise ValueError(f"it announces {announced:,} bytes, {MOST_BYTES:,} may be read")
             arrays = {n: read.npy_array(archive.read(members[n])) for n in (*names, *more)}
             return {n: arrays[n] for n in names}, arrays[more[0]] if more else None
-    if own.weights is not None and missing:
-        raise unknown(f"array of {path}", own.weights, members)
+    if names is not None:
+        raise unknown(f"array of {path}", more[0], members)
     wanted = "train_x, train_y, test_x, test_y, or X, y"
     raise UsageError(f"{path} should hold the arrays {wanted}; it holds {', '.join(members)}")
 

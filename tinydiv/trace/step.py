@@ -5,7 +5,6 @@ those of the step itself. A test checks that the weights change exactly as they 
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 from tinydiv import losses
 from tinydiv.backend import Array, quiet, to_device, xp
@@ -83,7 +82,7 @@ def trace_step(
     with quiet(), Watched(net) as watched:
         trace = net.forward(X, Context(training=True, step=number))
         if weights is not None:
-            loss_function = partial(losses.weighted, loss=loss_function, weights=weights)
+            loss_function = losses.with_weights(loss_function, weights)
             techniques.loss = loss_function
             words = "the weight of each sample"
             shown.add("given", "s", words, weights[..., None], given=True)
