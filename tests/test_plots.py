@@ -305,6 +305,7 @@ def test_a_spectrum_is_the_eigenvalues_of_the_living():
     drawn(ax)
     np.testing.assert_allclose(ax.lines[0].get_ydata()[:3], [1.5, 1, 0.5])
     assert np.isnan(ax.lines[0].get_ydata()[3])
+    assert ax.get_legend().get_window_extent().y0 >= ax.bbox.y1  # above: it covers no curve
     words = [text.get_text() for text in ax.get_legend().get_texts()]
     ratio = 9 / (1.5**2 + 1 + 0.25)
     assert words == [f"one: {ratio:.1f} of 3 directions", "three: 4.0 of 4 directions"]

@@ -31,13 +31,13 @@ PANELS = {
 
 def main() -> None:
     rows = []
-    for number, (folder, words) in enumerate(FOLDERS.items()):
+    for number, folder in enumerate(FOLDERS):
         if (HERE / folder).is_dir():
             for (width, _, arm), found in read_seeds(HERE / folder / "seeds.csv.gz").items():
                 if width == WIDTH:
-                    rows.append((f"{arm}, {words}", number, arm == "full", found))
+                    rows.append((arm, number, arm == "full", found))
     with page():
-        figure = new_figure(11, 1.2 + 0.34 * len(rows))
+        figure = new_figure(7.2, 1.6 + 0.34 * len(rows))
         axes = figure.subplots(1, len(PANELS), sharey=True)
         for ax, (key, title) in zip(axes, PANELS.items(), strict=True):
             for y, (_, number, full, found) in enumerate(rows):
@@ -50,8 +50,11 @@ def main() -> None:
             describe(ax, f"{title} at the end of training, a dot for every way to grow.")
         axes[0].set_yticks(range(len(rows)), [row[0] for row in rows])
         axes[0].invert_yaxis()
+        for number, words in enumerate(FOLDERS.values()):
+            axes[0].plot([], [], color=colour(number), lw=4, label=words)
+        figure.legend(frameon=False, loc="outside lower left", ncols=3)
         heading = f"fashion-mnist, H = {WIDTH}, equal flops; squares: full size from the start"
-        figure.suptitle(heading, x=0.01, ha="left")
+        figure.suptitle(heading, x=0.01, ha="left", fontsize="medium")
         save(figure, HERE / "pictures" / "diversity.png")
 
 

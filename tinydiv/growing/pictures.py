@@ -1,6 +1,7 @@
 """Pictures of growing networks: sizes over time, histograms of losses, the band of lambda."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,10 +11,20 @@ from tinydiv.files import atomic
 from tinydiv.growing.auxiliary import ARMS, AuxiliarySetting
 from tinydiv.growing.auxiliary_study import PUBLISHED_BANDS, Auxiliary, read_trials
 from tinydiv.growing.comparing import ratio
-from tinydiv.growing.fashion import COLUMNS, Fashion, arms_of
+from tinydiv.growing.fashion import COLUMNS, Fashion, read_seeds
 from tinydiv.growing.mask_study import Mask
 from tinydiv.growing.pieces import Arrays
-from tinydiv.plots.style import colour, dash, describe, mark, new_figure, page, save
+from tinydiv.plots.style import (
+    Picture,
+    colour,
+    dash,
+    describe,
+    legend_above,
+    mark,
+    new_figure,
+    page,
+    save,
+)
 
 
 def auxiliary(study: Auxiliary, folder: Path) -> None:
@@ -24,18 +35,16 @@ def auxiliary(study: Auxiliary, folder: Path) -> None:
         setting = next(s for s in settings if s.task == task)
         arms = {arm: study.arm(folder, setting, arm) for arm in study.arms}
         with page(), atomic.replacing(folder / f"{task}.png") as part:
-            figure = new_figure(13, 4.2)
-            sizes, losses, histogram = figure.subplots(1, 3)
+            title = f"{task}, lambda = {setting.lam:g}, {study.trials:,} trials"
+            figure, (sizes, losses, histogram) = stacked(title, 3)
             over_time(sizes, arms, "sizes")
             over_time(losses, arms, "losses")
             histograms(histogram, arms)
-            figure.suptitle(
-                f"{task}, lambda = {setting.lam:g}, {study.trials:,} trials", x=0.01, ha="left"
-            )
+            legend_above(sizes, columns=3)
             save(figure, part)
         if len(lams) > 2:
             with page(), atomic.replacing(folder / f"{task}-lambda.png") as part:
-                figure = new_figure(8, 4.6)
+                figure = new_figure(6.2, 4.6)
                 band(figure.subplots(), study, folder, task)
                 save(figure, part)
 
@@ -46,10 +55,10 @@ def mask(study: Mask, folder: Path) -> None:
         arms = {arm: study.arm(folder, setting, arm) for arm in study.arms}
         name = f"{setting.task}-{setting.width}-{setting.lr:g}"
         with page(), atomic.replacing(folder / f"{name}.png") as part:
-            figure = new_figure(10, 4.2)
-            sizes, tests = figure.subplots(1, 2)
+            title = f"{setting.task}, H = {setting.width}, rate {setting.lr:g}"
+            figure, (sizes, tests) = stacked(title, 2)
             for i, (arm, found) in enumerate(arms.items()):
-                look = {"color": colour(i), "ls": dash(i), "label": arm}
+                look: dict[str, Any] = {"color": colour(i), "ls": dash(i), "label": arm}
                 sizes.plot(found["epochs"], found["sizes"].mean(axis=1), **look)
                 values = found["tests"].astype(float)
                 if setting.task == "spirals":
@@ -57,26 +66,22 @@ def mask(study: Mask, folder: Path) -> None:
                 else:
                     tests.plot(found["epochs"], np.exp(np.log(values).mean(axis=1)), **look)
             sizes.set(title="Controller c (mean over seeds)", xlabel="epoch")
-            sizes.legend(frameon=False, fontsize=9)
+            legend_above(sizes, columns=3)
             describe(sizes, "The mean controller of every arm against epochs.")
             if setting.task == "spirals":
                 tests.set(title="Test accuracy (mean)", xlabel="epoch")
             else:
                 tests.set(title="Test loss (geometric mean)", xlabel="epoch", yscale="log")
             describe(tests, "The result of every arm on the test points against epochs.")
-            figure.suptitle(
-                f"{setting.task}, H = {setting.width}, rate {setting.lr:g}", x=0.01, ha="left"
-            )
             save(figure, part)
 
 
 def fashion(study: Fashion, folder: Path) -> None:
     """One picture for each width: accuracy, correlation and effective rank against flops."""
-    arms = arms_of(study, folder)
+    arms = read_seeds(folder / "seeds.csv.gz")
     for width in study.widths:
         with page(), atomic.replacing(folder / f"{width}.png") as part:
-            figure = new_figure(13, 4.2)
-            axes = figure.subplots(1, 3)
+            figure, axes = stacked(f"{study.data}, {study.seeds} seeds, H = {width}", 3)
             mine = {key[1:]: found for key, found in arms.items() if key[0] == width}
             for ax, key in zip(axes, COLUMNS, strict=True):
                 for i, ((every, arm), found) in enumerate(mine.items()):
@@ -87,8 +92,7 @@ def fashion(study: Fashion, folder: Path) -> None:
                 describe(ax, f"{TITLES[key]} of every way to grow against the flops spent.")
             top = max(found["accuracy"].mean(axis=1).max() for found in mine.values())
             axes[0].set_ylim(top - 0.1, top + 0.005)
-            axes[0].legend(frameon=False, fontsize=8)
-            figure.suptitle(f"{study.data}, {study.seeds} seeds, H = {width}", x=0.01, ha="left")
+            legend_above(axes[0], columns=3)
             save(figure, part)
 
 
@@ -97,6 +101,13 @@ TITLES = {
     "correlation": "Mean |correlation|",
     "rank": "Effective rank of the activations",
 }
+
+
+def stacked(title: str, n: int) -> tuple[Picture, list[Axes]]:
+    """An empty picture of n axes, one below the other: on a telephone, too, its words can be read."""
+    figure = new_figure(6.2, 0.9 + 2.8 * n)
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure, list(figure.subplots(n, 1, squeeze=False)[:, 0])
 
 
 def over_time(ax: Axes, arms: dict[str, Arrays], key: str) -> Axes:
@@ -115,7 +126,6 @@ def over_time(ax: Axes, arms: dict[str, Arrays], key: str) -> Axes:
         describe(ax, "The geometric mean of the test loss of every arm falls with the epochs.")
     else:
         ax.set(title="Size N (mean over trials)", xlabel="epoch")
-        ax.legend(frameon=False, fontsize=8)
         describe(ax, "The mean size N of every arm against the epochs.")
     return ax
 
@@ -135,7 +145,6 @@ def histograms(ax: Axes, arms: dict[str, Arrays]) -> Axes:
         )
         ax.axvline(values.mean(), color=colour(place), ls=dash(place), lw=0.8)
     ax.set(title="Last test loss (lines: geometric means)", xlabel="log10 of the test loss")
-    ax.legend(frameon=False, fontsize=8)
     describe(ax, f"Histograms of the last test losses of {', '.join(logs)}.")
     return ax
 
@@ -163,8 +172,8 @@ def band(ax: Axes, study: Auxiliary, folder: Path, task: str) -> Axes:
     ax.set(
         xscale="log", yscale="log", xlabel="lambda", ylabel="test loss, ratio of geometric means"
     )
-    ax.set_title(f"{task}: growing over grown, {study.trials} trials at each lambda")
-    ax.legend(frameon=False, fontsize=9)
+    ax.set_title(f"{task}: growing over grown, {study.trials} trials each", fontsize="medium")
+    ax.legend(frameon=False)
     describe(ax, "Ratios of geometric mean test losses against lambda, with 95 % intervals.")
     return ax
 

@@ -8,7 +8,17 @@ from matplotlib.axes import Axes
 from tinydiv.backend import Array, to_host
 from tinydiv.errors import UsageError
 from tinydiv.plots.curves import Band, curve
-from tinydiv.plots.style import DEAD, Floats, colour, describe, in_its_ink, ink, one, row_ticks
+from tinydiv.plots.style import (
+    DEAD,
+    Floats,
+    colour,
+    describe,
+    in_its_ink,
+    ink,
+    legend_above,
+    one,
+    row_ticks,
+)
 from tinydiv.similarity import ALIVE_STD
 
 SMALLEST = 1e-3
@@ -50,10 +60,7 @@ def correlation_spectrum(
     row_ticks(ax.xaxis, most)
     ax.set_xlabel("rank of the eigenvalue")
     ax.set_ylabel("eigenvalue of the correlations")
-    low, high = ax.get_ylim()
-    for_legend = (low / high) ** (0.1 * len(named))
-    ax.set_ylim(low * for_legend, high)
-    ax.legend(fontsize="x-small", loc="lower left")
+    legend_above(ax)
     describe(ax, f"Eigenvalues of the neurons' correlations: {'; '.join(summary)}.")
     return ax
 

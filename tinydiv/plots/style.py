@@ -139,6 +139,18 @@ def title_of(ax: Axes) -> str:
     return ax.get_title(loc="left") or ax.get_title() or ax.get_title(loc="right")
 
 
+def legend_above(ax: Axes, columns: int = 1) -> None:
+    """A legend above an axis, and above its title if it has one, where it covers no curve."""
+    height = 1.1 if title_of(ax) else 1.0
+    ax.legend(
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(-0.03, height),
+        borderaxespad=0.2,
+        ncols=columns,
+    )
+
+
 def new_figure(width: float, height: float) -> Picture:
     """An empty picture (inches) with constrained layout; make it inside `page`."""
     return Picture(figsize=(width, height), layout="constrained")
