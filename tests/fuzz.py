@@ -129,7 +129,6 @@ COMMANDS = {  # gallery and starts get a value that they refuse after reading th
     "starts": ["--data", "xor", "--hidden", "3", "--init", "zeros"],
     "predictions": ["run", "--no-plot"],
     "grow": ["condense", "no-such-run"],
-    "bench": ["--technique", "no-such-technique"],
 }
 
 

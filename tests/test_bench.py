@@ -1,18 +1,18 @@
-"""python -m tinydiv.bench: what it times, and that it says what it leaves out. No test judges a speed."""
+"""python -m tests.bench: what it times, and that it says what it leaves out. No test judges a speed."""
 
 import json
 import re
 from dataclasses import replace
 
 import pytest
+from bench import command as bench
+from bench import peers as peers_module
+from bench.in_torch import NAMES
+from bench.job import Job
+from bench.ours import Ours, ours
+from bench.peers import peers
 from helpers import refused
 
-from tinydiv.bench import command as bench
-from tinydiv.bench import peers as peers_module
-from tinydiv.bench.in_torch import NAMES
-from tinydiv.bench.job import Job
-from tinydiv.bench.ours import Ours, ours
-from tinydiv.bench.peers import peers
 from tinydiv.errors import RunError
 from tinydiv.techniques import TECHNIQUES
 
@@ -30,7 +30,7 @@ def test_every_technique_is_timed_that_one_network_can_have(briefly, capsys):
     assert bench.main(["--techniques", "--rounds", "3", "--json"]) == 0
     printed = capsys.readouterr()
     rows = json.loads(printed.out)
-    left = re.findall(r"^tinydiv.bench: (\S+) is left out: ", printed.err, re.MULTILINE)
+    left = re.findall(r"^tests.bench: (\S+) is left out: ", printed.err, re.MULTILINE)
     assert [row["name"] for row in rows] == ["plain", *(n for n in TECHNIQUES if n not in left)]
     assert "consensus" in left
     assert len(left) < 5

@@ -180,7 +180,7 @@ def test_on_a_cpu_the_guard_passes_over_the_weights_four_times():
 
 @pytest.mark.parametrize(
     "name",
-    ["train", "check", "trace", "study", "gallery", "starts", "predictions", "bench", "grow"],
+    ["train", "check", "trace", "study", "gallery", "starts", "predictions", "grow"],
 )
 def test_help_loads_neither_numpy_nor_pictures(name):
     """So that it is there within a blink; the packages of commands import their parts when used."""

@@ -28,15 +28,22 @@ class ReadError(BaseException):
     """Raised when the flags were read: other tests check what the command does with them."""
 
 
+def command_of(name):
+    """The module of a command; the benchmark is a developer's, tests/bench."""
+    return importlib.import_module(
+        "bench.command" if name == "bench" else f"tinydiv.{name}.command"
+    )
+
+
 def shown(name, capsys):
     """What --help prints."""
-    assert importlib.import_module(f"tinydiv.{name}.command").main(["--help"]) == 0
+    assert command_of(name).main(["--help"]) == 0
     return capsys.readouterr().out
 
 
 def examples(text):
     """(command, words) of every example that a help prints, without the remark at its right."""
-    for line in re.findall(r"^  python -m tinydiv\.(.*)$", text, re.MULTILINE):
+    for line in re.findall(r"^  python -m (?:tinydiv|tests)\.(.*)$", text, re.MULTILINE):
         name, *words = shlex.split(re.split(r"   +| > ", line)[0])
         yield name, words
 
@@ -55,7 +62,7 @@ def test_examples_are_read_as_printed(name, capsys, monkeypatch):
     assert name in [command for command, _ in found]
     for command, words in found:
         with suppress(ReadError):
-            importlib.import_module(f"tinydiv.{command}.command").main(words)
+            command_of(command).main(words)
         refused = capsys.readouterr().err
         assert refused == "", f"{command} {words}"
     assert len(read) == len(found)
@@ -89,9 +96,7 @@ def test_the_help_of_studies_names_those_there_are(capsys):
 
 
 def test_trace_lists_the_names_that_its_help_mentions(capsys):
-    trace, train = (
-        importlib.import_module(f"tinydiv.{name}.command") for name in ("trace", "train")
-    )
+    trace, train = command_of("trace"), command_of("train")
     for words in (["--list", "data"], ["--list", "optimizers", "--json"]):
         assert trace.main(words) == 0
         printed = capsys.readouterr().out

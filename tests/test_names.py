@@ -69,7 +69,6 @@ COMMANDS = (
     "gallery",
     "starts",
     "predictions",
-    "bench",
     "grow",
     "play",
 )
@@ -239,10 +238,9 @@ def test_no_imports_run_in_a_circle():
 
 
 def test_a_class_s_name_has_one_meaning():
-    """No two classes share a name, but for PyTorch's versions of techniques in the benchmark."""
-    files = [name for name in FILES if name != "bench/in_torch.py"]
+    """No two classes share a name."""
     classes = [
-        node.name for name in files for node in tree(name).body if isinstance(node, ast.ClassDef)
+        node.name for name in FILES for node in tree(name).body if isinstance(node, ast.ClassDef)
     ]
     assert [name for name, count in Counter(classes).items() if count > 1] == []
 

@@ -18,7 +18,9 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README + ROOMS_MAP, re.DOTALL)
 
 def commands(text):
     """Every `python -m tinydiv...` of a document, as lists of words."""
-    found = re.findall(r"python (-m tinydiv[.\w]*[^`\n&|]*|data_scripts/[^`\n&|]*)", text)
+    found = re.findall(
+        r"python (-m (?:tinydiv|tests\.bench)[.\w]*[^`\n&|]*|data_scripts/[^`\n&|]*)", text
+    )
     return sorted({shlex.join(shlex.split(line)) for line in found})
 
 

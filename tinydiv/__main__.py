@@ -17,7 +17,6 @@ COMMANDS = {
     "starts": "draw what each initializer does to weights, responses and the first steps",
     "predictions": "show how the neurons' diversity affects what a trained network predicts",
     "play": "a page where two networks train side by side, one of them kept diverse",
-    "bench": "measure the time of a training step beside other libraries",
 }
 
 

@@ -3,7 +3,7 @@
 A network takes steps with and without the technique, on arrays that count (counting.py). A relative cost
 of 0.05 means 5 % more arithmetic than the plain step; what an intervention does every k steps counts by
 its k-th part. Flops are not time: short rows and many small operations take longer than one large product
-(tinydiv.bench measures time).
+(`python -m tests.bench` measures time).
 """
 
 from dataclasses import replace

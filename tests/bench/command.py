@@ -1,4 +1,4 @@
-"""The time of a training step, compared with other libraries: python -m tinydiv.bench
+"""The time of a training step, compared with other libraries: python -m tests.bench
 
 Every contender takes the same steps (job.py), and its losses are first compared with tinydiv's: in
 float64, 50 steps must agree, for a few of the networks; in float32, which is timed, the first steps of all
@@ -6,7 +6,7 @@ of them: there, sums in another order differ by rounding errors that grow from s
 after 50 steps of the same work. The contenders take turns, round after round, so that other load on the
 machine affects all of them; the result is the ratio of medians, and the quartiles show its spread. The
 floor is shown too: the time of the products and of one pass over the optimizer's arrays on this machine,
-measured in the same run. The contenders are an extra: python -m pip install "tinydiv[bench]".
+measured in the same run. The contenders are an extra: python -m pip install -e ".[bench]".
 """
 
 import csv
@@ -25,18 +25,18 @@ from tinydiv.errors import RunError, UsageError
 from tinydiv.settings import choice, sizes, whole
 
 if TYPE_CHECKING:
-    from tinydiv.bench.job import Job
+    from .job import Job
 
-PROG = "tinydiv.bench"
+PROG = "tests.bench"
 EXAMPLES = """examples:
-  python -m tinydiv.bench --quick                    1 and 32 networks beside what is installed, a minute
-  python -m tinydiv.bench --replicas 1 32 256 --hidden 64 --out bench
-  python -m tinydiv.bench --optimizer sgd --batch-size 256
-  python -m tinydiv.bench --technique decov
-  python -m tinydiv.bench --backend cupy --replicas 1000
-  python -m tinydiv.bench --techniques               a step with each technique; no contender is needed
+  python -m tests.bench --quick                    1 and 32 networks beside what is installed, a minute
+  python -m tests.bench --replicas 1 32 256 --hidden 64 --out bench
+  python -m tests.bench --optimizer sgd --batch-size 256
+  python -m tests.bench --technique decov
+  python -m tests.bench --backend cupy --replicas 1000
+  python -m tests.bench --techniques               a step with each technique; no contender is needed
 
-Contenders: PyTorch, JAX and scikit-learn, python -m pip install "tinydiv[bench]".
+Contenders: PyTorch, JAX and scikit-learn, python -m pip install -e ".[bench]".
 """
 AGREE = {"float64": (50, 1e-9), "float32": (5, 1e-4)}
 """By the type of the numbers: how many steps' losses must agree before a time is printed, how closely."""
@@ -130,14 +130,15 @@ def contenders(job: "Job", gpu: bool, quick: bool, names: Sequence[str] = ()) ->
 
     names: only these. What is left out is printed on stderr.
     """
-    from tinydiv.bench.ours import ours
-    from tinydiv.bench.peers import peers
     from tinydiv.runs.processes import cores
+
+    from .ours import ours
+    from .peers import peers
 
     makers: dict[str, Callable[[], Any]] = ours(job, 1 if gpu else cores())
     makers |= peers(job, gpu, quick)
     if len(makers) <= 2 and not names:
-        cli.print_message(PROG, 'no contender is installed: python -m pip install "tinydiv[bench]"')
+        cli.print_message(PROG, 'no contender is installed: python -m pip install -e ".[bench]"')
     steppers, first = {}, None
     for name, make in makers.items():
         if names and name not in names:
@@ -184,9 +185,10 @@ def technique_costs(rounds: int) -> list[Timing]:
 
     A technique that needs several networks (consensus) is left out, with a message on stderr.
     """
-    from tinydiv.bench.job import Job
-    from tinydiv.bench.ours import Ours
     from tinydiv.techniques import TECHNIQUES
+
+    from .job import Job
+    from .ours import Ours
 
     job = Job(1)
     steppers = {"plain": Ours(job)}
@@ -331,12 +333,12 @@ def read(options: Namespace) -> "tuple[Callable[[], list[Job]], int]":
 
     technique = options.technique
     if technique:
-        from tinydiv.bench.in_torch import NAMES
+        from .in_torch import NAMES
 
         technique = choice(*NAMES)("--technique", technique)
 
     def jobs() -> "list[Job]":
-        from tinydiv.bench.job import Job
+        from .job import Job
 
         return [Job(R, (784, *hidden, 10), batch, optimizer, technique) for R in replicas]
 

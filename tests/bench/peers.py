@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from tinydiv.bench import in_torch
-from tinydiv.bench.job import Floats, Job
 from tinydiv.errors import RunError
+
+from . import in_torch
+from .job import Floats, Job
 
 
 class Torch:

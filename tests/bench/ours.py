@@ -9,13 +9,14 @@ import numpy as np
 
 from tinydiv import backend, optimizers
 from tinydiv.backend import to_device, to_host, xp
-from tinydiv.bench.job import Floats, Job
 from tinydiv.layers import Context
 from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.runs.processes import spawning
 from tinydiv.runs.workers import split
 from tinydiv.techniques import Techniques, layers_of
+
+from .job import Floats, Job
 
 
 class Ours:

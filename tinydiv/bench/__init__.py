@@ -1,1 +1,0 @@
-"""The time of a training step, compared with other libraries: python -m tinydiv.bench"""
