@@ -1,10 +1,12 @@
 """python -m tinydiv.grow: each comparison in small, resumed, and mistakes in one sentence."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from tinydiv.growing import auxiliary_study, mask, mask_study, pieces, raw
 from tinydiv.growing.comparing import difference, ratio
 from tinydiv.growing.fashion import Fashion
 from tinydiv.growing.mask import MaskSetting
+from tinydiv.study import command as study
+from tinydiv.train import command as train
 
 SMALL = ["auxiliary", "--tasks", "cubic", "--trials", "6", "--epochs", "60", "--workers", "1"]
 
@@ -176,6 +180,55 @@ def test_another_comparison_is_refused_in_the_same_folder(tmp_path, capsys):
     (tmp_path / "full" / "config.json").write_text("{}")  # a run of tinydiv.train has one, too
     assert main([*SMALL, "--out", str(tmp_path / "full")]) == 2
     assert "holds other files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:40], lambda b: b"", lambda b: b"[1]"])
+@pytest.mark.parametrize("name", ["config.json", "pieces/cubic-0.1-growing-0.npz"])
+def test_a_damaged_file_of_a_comparison_is_one_sentence(name, spoil, tmp_path, capsys):
+    flags = [*SMALL, "--arms", "growing", "--out", str(tmp_path / "a"), "--no-figures"]
+    assert main(flags) == 0
+    file = tmp_path / "a" / name
+    file.write_bytes(spoil(file.read_bytes()))
+    capsys.readouterr()
+    assert main(flags) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"tinydiv.grow: {file} is damaged: ")
+    file.unlink()  # as the sentence recommends for a piece
+    assert main(flags) == (0 if name.startswith("pieces") else 2)
+
+
+@pytest.mark.parametrize(
+    ("specs", "sentence"),
+    [
+        (["grow:first=9"], "grow's first is 9 and layer 1 has room for 8 neurons"),
+        (["net2net:first=0"], "net2net's first must be at least 1, got 0"),
+        (["learned-size", "size-loss:goal=9"], "goal 9 is too large for layer 1"),
+        (["learned-size", "size-loss:strength=-1"], "strength must be a number from 0 up, got -1"),
+        (["residual-fitting", "sigmoid"], "needs an activation function with f(0) = 0"),
+        (["grow", "empty"], "the training part of 'empty' is empty"),
+    ],
+)
+def test_growth_that_cannot_be_is_one_sentence_in_train_and_study(
+    specs, sentence, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    x, y = np.zeros((0, 2)), np.zeros(0, "int32")
+    np.savez("empty.npz", train_x=x, train_y=y, test_x=x, test_y=y)
+    data = "empty.npz" if "empty" in specs else "moons"
+    activation = "sigmoid" if "sigmoid" in specs else "tanh"
+    techniques = [spec for spec in specs if spec not in ("empty", "sigmoid")]
+    flags = ["--data", data, "--hidden", "8", "--activation", activation, "--out", "run"]
+    flags += [word for spec in techniques for word in ("--technique", spec)]
+    refused(capsys, train.main, flags, sentence)
+    Path("it.toml").write_text(
+        f'seeds = 2\nbase = "g"\n[train]\nhidden = [8]\nactivation = "{activation}"\n[grid]\ndata = '
+        f'["{data}"]\n[[arms]]\nname = "g"\ntechnique = {json.dumps(techniques)}\n'
+    )
+    refused(capsys, study.main, ["it.toml", "--out", "study"], sentence)
+    assert not Path("run").exists()
+    assert not Path("study").exists()
+    if data == "empty.npz":
+        refused(capsys, main, ["fashion", "--data", data, "--out", "grow"], sentence)
 
 
 def test_a_raw_file_gives_back_what_was_written(tmp_path):

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic
+from tinydiv.files.read import json_object, reading
 from tinydiv.runs.pool import SERIAL, finish, processes
 from tinydiv.runs.processes import Interrupt
 from tinydiv.settings import shown
@@ -42,7 +43,8 @@ def open_folder(folder: Path, facts: Mapping[str, object]) -> None:
     facts = json.loads(json.dumps(facts))
     try:
         if path.is_file():
-            before = json.loads(path.read_bytes())
+            with reading(path, "correct it, or name another --out"):
+                before = json_object(path)
             if "comparison" not in before:
                 raise UsageError(f"--out {folder} holds other files: name one that is new or empty")
             for key in sorted({*before, *facts}):
@@ -55,9 +57,7 @@ def open_folder(folder: Path, facts: Mapping[str, object]) -> None:
             raise UsageError(f"--out {folder} holds other files: name one that is new or empty")
         (folder / "pieces").mkdir(parents=True, exist_ok=True)
         atomic.sweep(folder / "pieces")
-    except (OSError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
+    except OSError as error:
         raise RunError(f"{folder} cannot be used: {error}") from error
     atomic.write_json(path, facts)
 
@@ -109,8 +109,10 @@ def keep(folder: Path, piece: Piece, arrays: Arrays) -> None:
 
 def read(folder: Path, piece: Piece) -> Arrays:
     """The results of a piece. Raises RunError if they cannot be read."""
-    try:
-        with np.load(path_of(folder, piece), allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{path_of(folder, piece)} cannot be read: {error}") from error
+    path = path_of(folder, piece)
+    with (
+        reading(path, "delete it, and the same command computes it again"),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
+        return {key: arrays[key] for key in arrays.files}
