@@ -28,13 +28,8 @@ def with_another_technique(root):
     source = (folder / "decov.py").read_text()
     source = source.replace("class DeCov", "class OtherDeCov").replace('"decov"', '"other-decov"')
     (folder / "other_decov.py").write_text(source)
-    registry = folder / "registry.py"
-    insert(
-        registry,
-        "\nPENALTIES:",
-        "from tinydiv.techniques.other_decov import OtherDeCov\n",
-    )
-    insert(registry, "*(ClassDeCov,", "OtherDeCov,\n    ")
+    line = '        "other-decov": "other_decov.OtherDeCov",\n'
+    insert(folder / "registry.py", '        "pearson": "pearson.Pearson",', line)
     row = ROW.replace('"decov"', '"other-decov"')
     insert(root / "tests" / "technique_table.py", '    "pearson": Row(', f"    {row}\n")
 

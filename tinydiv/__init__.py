@@ -5,17 +5,41 @@ Read tinydiv/mlp.py first. Nothing here imports matplotlib, tqdm or argparse.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tinydiv.data.dataset import Dataset
     from tinydiv.mlp import MLP
 
 __version__ = "0.1.0"
+T = TypeVar("T")
+
+
+class WhenUsed(Mapping[str, T]):
+    """Things by name, each imported from its file at its first use: only what a command needs is loaded.
+
+    places: {"decov": "decov.DeCov"}, by the name that a user writes: the file in the package, and what it
+    is called there.
+    """
+
+    def __init__(self, package: str, places: dict[str, str]) -> None:
+        self.package, self.places = package, places
+
+    def __getitem__(self, name: str) -> T:
+        file, _, thing = self.places[name].partition(".")
+        found: T = getattr(import_module(f"{self.package}.{file}"), thing)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
 
 
 def when_used(package: str, places: dict[str, str]) -> Callable[[str], object]:
@@ -23,12 +47,13 @@ def when_used(package: str, places: dict[str, str]) -> Callable[[str], object]:
 
     So a command prints its --help without loading anything heavy. places: {"file": "its public names"}.
     """
-    found = {name: file for file, names in places.items() for name in names.split()}
+    found = {name: f"{file}.{name}" for file, names in places.items() for name in names.split()}
+    things = WhenUsed[object](package, found)
 
     def get(name: str) -> object:
         if name not in found:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f"{package}.{found[name]}"), name)
+        return things[name]
 
     return get
 

@@ -6,27 +6,34 @@ lowdin:mix=0.5@glorot-uniform            a scheme with a setting, on a base
 scaled:inner=0.25,outer=3@response-zca@pytorch    schemes on schemes
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tinydiv import WhenUsed
 from tinydiv.errors import UsageError, nearest
-from tinydiv.initializers.by_responses import LSUV, Centring, Greedy, PCAWhite, ResponseZCA
-from tinydiv.initializers.by_weights import Adversarial, CosineDescent, Lowdin, Orthogonal, Simplex
 from tinydiv.initializers.classic import BASES, Base
-from tinydiv.initializers.decorrelated import Decorrelated
-from tinydiv.initializers.rewiring import PreferentialAttachment
-from tinydiv.initializers.scaled import Scaled
 from tinydiv.initializers.scheme import Scheme
 from tinydiv.settings import convert, split
 
-SCHEMES: dict[str, type[Scheme]] = {
-    scheme.name: scheme
-    for scheme in (
-        *(Decorrelated, ResponseZCA, PCAWhite, Centring, LSUV),
-        *(Orthogonal, Lowdin, CosineDescent, Simplex, Greedy, PreferentialAttachment),
-        *(Adversarial, Scaled),
-    )
-}
-"""Every scheme by name."""
+SCHEMES: Mapping[str, type[Scheme]] = WhenUsed(
+    "tinydiv.initializers",
+    {
+        "decorrelated": "decorrelated.Decorrelated",
+        "response-zca": "by_responses.ResponseZCA",
+        "pca-white": "by_responses.PCAWhite",
+        "centring": "by_responses.Centring",
+        "lsuv": "by_responses.LSUV",
+        "orthogonal": "by_weights.Orthogonal",
+        "lowdin": "by_weights.Lowdin",
+        "cosine-descent": "by_weights.CosineDescent",
+        "simplex": "by_weights.Simplex",
+        "greedy": "by_responses.Greedy",
+        "preferential-attachment": "rewiring.PreferentialAttachment",
+        "adversarial": "by_weights.Adversarial",
+        "scaled": "scaled.Scaled",
+    },
+)
+"""The class of each scheme by its name; its file is imported at its first use."""
 
 
 @dataclass(frozen=True)

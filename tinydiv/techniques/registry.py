@@ -3,74 +3,70 @@
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+from tinydiv import WhenUsed
 from tinydiv.errors import UsageError, nearest, unknown
-from tinydiv.techniques.barlow import Barlow
 from tinydiv.techniques.base import Technique
-from tinydiv.techniques.batch_norm import BatchNorm
-from tinydiv.techniques.cayley import Cayley
-from tinydiv.techniques.class_decov import ClassDeCov
-from tinydiv.techniques.coherence import Coherence
-from tinydiv.techniques.consensus import Consensus
-from tinydiv.techniques.continual_backprop import ContinualBackprop
-from tinydiv.techniques.contributions import ContributionCoherence, ContributionGram
-from tinydiv.techniques.cosine import CosineSquared
-from tinydiv.techniques.decorrelated_inputs import DecorrelatedInputs
-from tinydiv.techniques.decov import DeCov
-from tinydiv.techniques.dropout import Dropout
-from tinydiv.techniques.gradient_projection import GradientProjection
-from tinydiv.techniques.grow import GradMax, Grow, Net2Net, ResidualFitting
-from tinydiv.techniques.hyperspherical_energy import HypersphericalEnergy
-from tinydiv.techniques.iter_norm import IterNorm
-from tinydiv.techniques.l1_gates import L1Gates
-from tinydiv.techniques.learned_size import LearnedSize
-from tinydiv.techniques.local_alignment import LocalAlignment
-from tinydiv.techniques.logdet import LogdetCorrelation, LogdetWeights
-from tinydiv.techniques.merge_recycle import MergeRecycle
-from tinydiv.techniques.muon import Muon
-from tinydiv.techniques.negative_correlation import NegativeCorrelation
-from tinydiv.techniques.orthogonal_gradient import OrthogonalGradient
-from tinydiv.techniques.orthogonal_noise import OrthogonalNoise
-from tinydiv.techniques.orthoreg import OrthoReg
-from tinydiv.techniques.pearson import MeanAbsPearson, Pearson
-from tinydiv.techniques.redo import ReDo
-from tinydiv.techniques.reorthogonalise import Reorthogonalise
-from tinydiv.techniques.shared_direction import SharedDirection
-from tinydiv.techniques.size_loss import SizeLoss
-from tinydiv.techniques.size_mask import SizeMask
-from tinydiv.techniques.soft_orthogonality import SRIP, SoftOrthogonality
-from tinydiv.techniques.spanning_tree import SpanningTree
-from tinydiv.techniques.spectral_decoupling import SpectralDecoupling
-from tinydiv.techniques.toeplitz import Toeplitz
-from tinydiv.techniques.vicreg import VICReg
-from tinydiv.techniques.wld_reg import WLDReg
-from tinydiv.techniques.zca_norm import ZCANorm
 
-PENALTIES: tuple[type[Technique], ...] = (
-    *(DeCov, Pearson, MeanAbsPearson, VICReg, LogdetCorrelation, WLDReg, SpanningTree),
-    *(ClassDeCov, Barlow, SpectralDecoupling),
-    *(CosineSquared, OrthoReg, SoftOrthogonality, SRIP, Coherence, HypersphericalEnergy),
-    *(LogdetWeights, L1Gates, SizeLoss),
-    *(NegativeCorrelation, ContributionCoherence, ContributionGram),
+TECHNIQUES: Mapping[str, type[Technique]] = WhenUsed(
+    "tinydiv.techniques",
+    {
+        # penalties
+        "decov": "decov.DeCov",
+        "pearson": "pearson.Pearson",
+        "mean-abs-pearson": "pearson.MeanAbsPearson",
+        "vicreg": "vicreg.VICReg",
+        "logdet-correlation": "logdet.LogdetCorrelation",
+        "wld-reg": "wld_reg.WLDReg",
+        "spanning-tree": "spanning_tree.SpanningTree",
+        "class-decov": "class_decov.ClassDeCov",
+        "barlow": "barlow.Barlow",
+        "spectral-decoupling": "spectral_decoupling.SpectralDecoupling",
+        "cosine": "cosine.CosineSquared",
+        "orthoreg": "orthoreg.OrthoReg",
+        "soft-orthogonality": "soft_orthogonality.SoftOrthogonality",
+        "srip": "soft_orthogonality.SRIP",
+        "coherence": "coherence.Coherence",
+        "hyperspherical-energy": "hyperspherical_energy.HypersphericalEnergy",
+        "logdet-weights": "logdet.LogdetWeights",
+        "l1-gates": "l1_gates.L1Gates",
+        "size-loss": "size_loss.SizeLoss",
+        "negative-correlation": "negative_correlation.NegativeCorrelation",
+        "contribution-coherence": "contributions.ContributionCoherence",
+        "contribution-gram": "contributions.ContributionGram",
+        # layers
+        "decorrelated-inputs": "decorrelated_inputs.DecorrelatedInputs",
+        "batch-norm": "batch_norm.BatchNorm",
+        "zca-norm": "zca_norm.ZCANorm",
+        "iter-norm": "iter_norm.IterNorm",
+        "dropout": "dropout.Dropout",
+        "learned-size": "learned_size.LearnedSize",
+        "size-mask": "size_mask.SizeMask",
+        # interventions
+        "muon": "muon.Muon",
+        "orthogonal-gradient": "orthogonal_gradient.OrthogonalGradient",
+        "shared-direction": "shared_direction.SharedDirection",
+        "gradient-projection": "gradient_projection.GradientProjection",
+        "cayley": "cayley.Cayley",
+        "reorthogonalise": "reorthogonalise.Reorthogonalise",
+        "orthogonal-noise": "orthogonal_noise.OrthogonalNoise",
+        "merge-recycle": "merge_recycle.MergeRecycle",
+        "redo": "redo.ReDo",
+        "continual-backprop": "continual_backprop.ContinualBackprop",
+        "grow": "grow.Grow",
+        "residual-fitting": "grow.ResidualFitting",
+        # interventions that demonstrate an effect; they are not meant to improve a network
+        "toeplitz": "toeplitz.Toeplitz",
+        "consensus": "consensus.Consensus",
+        "local-alignment": "local_alignment.LocalAlignment",
+        "gradmax": "grow.GradMax",
+        "net2net": "grow.Net2Net",
+    },
 )
-LAYERS: tuple[type[Technique], ...] = (
-    *(DecorrelatedInputs, BatchNorm, ZCANorm, IterNorm, Dropout, LearnedSize, SizeMask),
-)
-INTERVENTIONS: tuple[type[Technique], ...] = (
-    *(Muon, OrthogonalGradient, SharedDirection, GradientProjection),
-    *(Cayley, Reorthogonalise, OrthogonalNoise),
-    *(MergeRecycle, ReDo, ContinualBackprop),
-    *(Grow, ResidualFitting),
-)
-EXHIBITS: tuple[type[Technique], ...] = (Toeplitz, Consensus, LocalAlignment, GradMax, Net2Net)
-"""Interventions that demonstrate an effect; they are not meant to improve a network."""
-OTHERS = (*LAYERS, *INTERVENTIONS, *EXHIBITS)
-"""Layers and interventions."""
-
-TECHNIQUES: dict[str, type[Technique]] = {cls.name: cls for cls in (*PENALTIES, *OTHERS)}
-
+"""The class of each technique by its name; its file is imported at its first use."""
 
 IMPORTED: dict[str, str] = {}
 """The digest of each user's file that was imported, by the name of its module."""
