@@ -20,12 +20,37 @@ SWEPT = (("growing", "grown"), ("growing-plain", "grown-plain"), ("growing", "gr
 """The bands of lambda that the text names."""
 
 
+TEXT = " ".join(README.split())
+TASKS = ("cubic", "bessel-sum", "quadratic", "quadratic-2", "step")
+REGRESSION = ("bessel-window", *TASKS[:-1])
+
+
 def config(name):
     return json.loads((HERE / name / "config.json").read_text())
 
 
 def geometric(values):
     return np.exp(np.log(values).mean())
+
+
+def said(value, digits=2):
+    """A number as the text has it: 0.651 is .65."""
+    return f"{value:.{digits}f}".removeprefix("0")
+
+
+def interval_of(found, digits=2):
+    return [said(value, digits) for value in (found.estimate, found.low, found.high)]
+
+
+def arms_of(task):
+    trials = auxiliary_study.read_trials(HERE / task / "trials.csv.gz")
+    return {arm: columns for (_, _, arm), columns in trials.items()}
+
+
+def of_losses(task, a, b):
+    """Losses of arm a over those of b: ratios of means and of geometric means."""
+    arms = arms_of(task)
+    return ratio(arms[a]["test"], arms[b]["test"])
 
 
 @pytest.mark.parametrize("name", [*TRIALS, *SEEDS, *FASHION, *CONDENSED])
@@ -104,12 +129,65 @@ def test_the_text_on_the_papers_arms_agrees_with_the_tables():
         assert mean(losses["growing"]) > mean(losses["grown-input-1"])
 
 
+def test_the_text_on_the_claim_and_on_the_rank_agrees_with_the_tables():
+    both = of_losses("bessel-window", "growing", "grown")
+    means, typical = said(both.means.estimate), said(both.geometric.estimate)
+    assert f"{means} as a ratio of means and {typical} as a ratio of geometric means" in TEXT
+    published = dict(auxiliary_study.PUBLISHED_BANDS)
+    near = published[0.09, 0.11], published[0.1, 0.15]
+    assert f"are {said(near[0])} for lambda from .09 to .11 and {said(near[1])} from .1" in TEXT
+    assert both.geometric.low > max(near)  # "our interval lies above both figures"
+    arms = arms_of("bessel-window")
+    rank = difference(arms["growing-plain"]["rank"], arms["grown-plain"]["rank"])
+    assert rank.high < 0
+
+
+def test_the_short_answer_agrees_with_the_tables():
+    assert all(of_losses(task, "growing-plain", "grown-plain").means.low > 1 for task in REGRESSION)
+    assert len(REGRESSION) == 5
+    assert "with no such input growing loses on all five regression tasks" in TEXT
+    one = {task: of_losses(f"controls-{task}", "growing", "grown-input-1") for task in TASKS}
+    one["bessel-window"] = of_losses("bessel-window", "growing", "grown-input-1")
+    beaten = {task for task, found in one.items() if found.geometric.low > 1}
+    assert beaten == {"bessel-window", "cubic", "bessel-sum", "step"}
+    assert all(one[task].means.low > 1 for task in beaten)
+    for task in ("quadratic", "quadratic-2"):
+        for found in (one[task].means, one[task].geometric):
+            assert found.low < 1 < found.high
+
+
+def test_the_text_on_the_other_tasks_agrees_with_the_tables():
+    paper = {task: of_losses(task, "growing", "grown") for task in TASKS}
+    for task in ("quadratic", "quadratic-2", "step"):
+        assert paper[task].means.high < 1
+        assert paper[task].geometric.high < 1
+    assert paper["cubic"].means.high < 1 < paper["cubic"].geometric.high
+    assert paper["bessel-sum"].means.low > 1
+    assert paper["bessel-sum"].geometric.low > 1
+    plain = [of_losses(task, "growing-plain", "grown-plain") for task in REGRESSION]
+    assert all(min(found.means.low, found.geometric.low) > 1 for found in plain)
+    worse = [100 * (f.estimate - 1) for found in plain for f in (found.means, found.geometric)]
+    assert f"by {min(worse):.0f} to {max(worse):.0f} %, whichever mean" in TEXT
+    step = of_losses("step", "growing-plain", "grown-plain")
+    for found in (step.means, step.geometric):
+        assert found.high < 1
+        assert 0.02 < 1 - found.estimate < 0.04  # "about 3 %"
+    beside = {task: of_losses(task, "growing", "grown-plain") for task in TASKS}
+    for task in ("cubic", "bessel-sum", "step"):
+        assert min(beside[task].means.low, beside[task].geometric.low) > 1
+    assert beside["quadratic"].geometric.high < 1 < beside["quadratic"].means.low
+    found = beside["quadratic-2"]
+    assert found.geometric.high < 1
+    assert found.means.low < 1 < found.means.high
+
+
 def test_the_text_on_the_mask_agrees_with_the_tables():
     seeds = mask_study.read_seeds(HERE / "mask-bessel" / "seeds.csv.gz")
     losses = {arm: columns["test"] for (_, _, lr, arm), columns in seeds.items() if lr == 0.001}
     assert f"{losses['gate'].mean():.1e}" == "1.6e-04"
     assert f"{losses['static'].mean():.1e}" == "1.3e-03"
-    assert geometric(losses["mask"]) < 0.5 * geometric(losses["gate"])
+    for mask in ("mask", "mask-closed"):
+        assert geometric(losses[mask]) < 0.5 * geometric(losses["gate"])
     assert geometric(losses["gate-plain"]) < 0.2 * geometric(losses["static"])
 
 
@@ -226,7 +304,43 @@ def test_the_text_on_the_sweep_agrees_with_the_tables():
         assert (paper.high < 1) == (0.07 < float(lam) <= 16)
 
 
+def test_the_text_on_the_diversity_of_growing_networks_agrees_with_the_tables():
+    looks = fashion.read_seeds(HERE / "fashion" / "seeds.csv.gz")
+
+    def last(column, width, digits):
+        arms = {arm: found[column][-1].mean() for (w, _, arm), found in looks.items() if w == width}
+        return [said(arms[arm], digits) for arm in ("random", "decorrelated", "full")]
+
+    random, decorrelated, full = last("correlation", 32, 2)
+    assert (
+        f"|correlation| of {random} (random) and {decorrelated} (decorrelated), beside {full}"
+        in TEXT
+    )
+    random, decorrelated, full = last("rank", 32, 1)
+    assert f"is not higher: it is {random} and {decorrelated} beside {full}." in TEXT
+    alike, rank = last("correlation", 16, 2), last("rank", 16, 1)
+    assert (
+        f"{alike[0]} and {alike[1]} beside {alike[2]}, with a rank of {rank[0]} and {rank[1]} beside "
+        f"{rank[2]}"
+    ) in TEXT
+
+
 def test_the_text_on_decov_beside_growth_agrees_with_the_tables():
+    plain, decov = (
+        fashion.read_seeds(HERE / name / "seeds.csv.gz") for name in ("fashion", "fashion-decov")
+    )
+    gained = {
+        arm: difference(decov[32, 200, arm]["accuracy"][-1], plain[32, 200, arm]["accuracy"][-1])
+        for arm in ("full", "random")
+    }
+    assert gained["full"].low > 0  # "Decov helps the full-size network and hinders growth"
+    assert gained["random"].high < 0
+    accuracy, rank = (
+        {arm: decov[32, 200, arm][column][-1].mean() for arm in ("full", "random")}
+        for column in ("accuracy", "rank")
+    )
+    assert f"rises to {said(accuracy['full'], 4)} (rank {rank['full']:.0f})" in TEXT
+    assert f"falls to {said(accuracy['random'], 4)} (rank {rank['random']:.0f})" in TEXT
     for name, lost in (("fashion-decov", 1.9), ("fashion-he", 0.17)):
         looks = fashion.read_seeds(HERE / name / "seeds.csv.gz")
         full, grown = (looks[32, 200, arm]["accuracy"][-1] for arm in ("full", "random"))
@@ -256,6 +370,8 @@ def test_the_text_on_the_controls_of_step_agrees_with_the_tables():
     for mean in (np.mean, geometric):
         assert min(losses, key=lambda arm: mean(losses[arm])) == "grown-input-1"
     beside = ratio(losses["growing"], losses["grown-input-1"])
+    middle, low, high = interval_of(beside.means)
+    assert f"better than growing ({middle} [{low}, {high}] for growing over it)" in TEXT
     assert beside.means.low > 1
     assert beside.geometric.low > 1
     for arm in ("gate-ramps", "input-ramps"):
@@ -316,6 +432,8 @@ def test_the_text_on_the_decorrelated_start_agrees_with_the_tables():
 
     assert points(difference(*last["full"])) == ["0.25", "0.07", "0.44"]
     assert points(difference(*last["random"])) == ["0.03", "-0.11", "0.15"]
+    assert "full size .25 points [.07, .44] and growth .03 [-.11, .15]." in TEXT
+    assert "difference of .21 [.00, .38] only just excludes 0" in TEXT
     full, grown = (one - other for one, other in last.values())
     assert points(difference(full, grown)) == ["0.21", "0.00", "0.38"]
     assert difference(full, grown).low > 0
