@@ -7,7 +7,14 @@ import pytest
 
 from tinydiv.backend import to_device, to_host
 from tinydiv.errors import UsageError
-from tinydiv.growing.auxiliary import ARMS, PUBLISHED, AuxiliarySetting, Trials, train
+from tinydiv.growing.auxiliary import (
+    ARMS,
+    PUBLISHED,
+    AuxiliarySetting,
+    Trials,
+    effective_rank,
+    train,
+)
 from tinydiv.losses import binary_cross_entropy, squared_error
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import SGD
@@ -111,6 +118,45 @@ def test_moments_show_the_size_on_its_way():
     assert outcome.sizes.shape == outcome.losses.shape == (11, 4)
     assert (np.diff(outcome.sizes.mean(axis=1)) > 0).all()
     assert (outcome.rank > 0).all()
+
+
+def test_the_rank_counts_independent_neurons(backend):
+    """Three neurons: two of them alike, all apart, of variances 4 and 1, constant, and diverged."""
+    t = 2 * np.pi * np.arange(60) / 60
+    waves = np.sqrt(2) * np.stack([np.sin(t), np.cos(t), np.sin(2 * t)], axis=1) + 5
+    constant, one = 0 * waves[:, 0] + 3, waves[:, 0]
+    trials = [
+        np.stack([one, one, constant], axis=1),
+        waves,
+        np.stack([2 * one, waves[:, 1], constant], axis=1),
+        np.stack([constant] * 3, axis=1),
+        waves * np.nan,
+    ]
+    found = to_host(effective_rank(to_device(np.stack(trials, axis=-1))))
+    halves = np.exp(-(0.8 * np.log(0.8) + 0.2 * np.log(0.2)))
+    np.testing.assert_allclose(found, [1, 3, halves, 0, 0], rtol=1e-9)
+
+
+def test_a_trial_that_diverges_leaves_the_others_alone():
+    setting = dataclasses.replace(PUBLISHED["cubic"], epochs=30)
+    alone, beside = Trials(setting, [1]), Trials(setting, [1, 2])
+    beside.w3[:, 1] = np.nan
+    found = train(ARMS["growing"], beside)
+    assert np.isnan(found.test[1])
+    outcome = train(ARMS["growing"], alone)
+    for name in ("test", "train", "size", "rank"):
+        np.testing.assert_allclose(getattr(found, name)[0], getattr(outcome, name)[0], rtol=1e-12)
+
+
+def test_weights_start_uniformly_from_minus_one_to_one():
+    trials = Trials(PUBLISHED["cubic"], range(200))
+    assert trials.w1.shape == trials.w2.shape == trials.w3.shape == trials.b.shape == (9, 200)
+    drawn = [to_host(getattr(trials, name)) for name in ("w1", "w2", "w3", "b", "b3")]
+    for one in drawn:
+        assert 0.98 < abs(one).max() <= 1
+        assert abs(one.mean()) < 0.15
+    together = np.concatenate([one.ravel() for one in drawn])
+    assert len(np.unique(together)) == len(together)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,12 @@ def effective_rank(n: Neurons) -> Array:
 
     Roy and Vetterli (2007), on variances (sigma^2). 0 if all neurons are constant.
     """
-    values = eigenvalues(n.S)
+    return spectral_rank(n.S)
+
+
+def spectral_rank(S: Array) -> Array:
+    """exp(entropy) of the eigenvalues of a covariance S (..., H, H), over their sum: (...,)."""
+    values = eigenvalues(S)
     total = xp.sum(values, axis=-1, keepdims=True)
     p = values / safe(total)
     entropy = -xp.sum(p * xp.log(safe(p)), axis=-1)

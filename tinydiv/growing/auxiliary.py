@@ -23,6 +23,7 @@ from math import pi
 
 from tinydiv.backend import Array, to_device, to_host, xp
 from tinydiv.data import tasks
+from tinydiv.diversity.of_activations import spectral_rank
 from tinydiv.errors import UsageError
 from tinydiv.randomness import generator
 
@@ -161,7 +162,7 @@ def train(
     w1, w2, w3, b, b3, N = trials.w1, trials.w2, trials.w3, trials.b, trials.b3, trials.N
     neurons = xp.arange(s.room, dtype="float64")[:, None]
     N[...] = 0 if arm.start == "0" else s.goal
-    fixed_gates = theta(s.goal - neurons + 0 * N, s.delta)[0]
+    fixed_gates = theta(s.goal - neurons, s.delta)[0]
     fixed_input = {"goal": s.goal, "one": 1.0, "nothing": 0.0}.get(arm.fed)
     P, rate = x.shape[0], s.rate
     Z = xp.empty((P, s.room, len(N)))
@@ -225,7 +226,7 @@ def forward(arm: AuxiliaryArm, trials: Trials, x: Array) -> tuple[Array, Array]:
     """(outputs (P, T), gated activations (P, H, T)) at x (P, T) or (P, 1)."""
     s, N = trials.setting, trials.N
     neurons = xp.arange(s.room, dtype="float64")[:, None]
-    size = N if arm.gates == "size" else s.goal + 0 * N
+    size = N if arm.gates == "size" else s.goal
     fed = {"size": N, "goal": s.goal, "one": 1.0, "nothing": 0.0}[arm.fed]
     S = xp.tanh(x[:, None, :] * trials.w2 + (trials.b + fed * trials.w1))
     S *= theta(size - neurons, s.delta)[0]
@@ -249,9 +250,4 @@ def loss(arm: AuxiliaryArm, trials: Trials, part: str = "test") -> tuple[Array, 
 def effective_rank(S: Array) -> Array:
     """exp(entropy) of the variances along principal directions, (P, H, T) -> (T,); 0 if all is constant."""
     C = xp.moveaxis(S - xp.mean(S, axis=0, keepdims=True), -1, 0)  # (T, P, H)
-    values = xp.maximum(xp.linalg.eigvalsh(xp.matmul(C.mT, C)), 0)
-    total = xp.sum(values, axis=-1, keepdims=True)
-    tiny = xp.finfo("float64").tiny
-    p = values / xp.maximum(total, tiny)
-    entropy = -xp.sum(p * xp.log(xp.maximum(p, tiny)), axis=-1)
-    return xp.where(total[:, 0] > 0, xp.exp(entropy), 0 * entropy)
+    return spectral_rank(xp.matmul(C.mT, C))
