@@ -15,7 +15,8 @@ even if it is one number. And it counts:
     uploads   host data turned into device arrays
     stops     whatever waits for the device: float(), bool(), printing, .get(), masks as indices, ...
 
-It also notes the dtypes of all arrays that were made (counts.dtypes). A call is not always one
+It also notes the dtypes of all arrays that were made (counts.dtypes); counting(Recorded) keeps what each
+launch was given, too (counts.calls). A call is not always one
 kernel (a variance is several), so these are counts to hold, not a profile.
 """
 
@@ -23,13 +24,23 @@ import functools
 import inspect
 
 import numpy as np
-from standin_array import NAMES, FusedNumber, count, counting, device, fusing, host, is_view
+from standin_array import (
+    NAMES,
+    FusedNumber,
+    Recorded,
+    count,
+    counting,
+    device,
+    fusing,
+    host,
+    is_view,
+)
 from standin_array import called_by_products as _called_by_products
 from standin_array import launch as _launch
 from standin_array import ndarray as ndarray
 from standin_array import stop as _stop
 
-__all__ = ["counting", "fuse", "ndarray", "strided_batched_gemm"]
+__all__ = ["Recorded", "counting", "fuse", "ndarray", "strided_batched_gemm"]
 
 FREE = {"empty", "empty_like", "finfo", "iinfo", "result_type", "can_cast", "promote_types", "ndim"}
 FREE |= {"shape", "size", "isscalar", "issubdtype", "shares_memory", "may_share_memory"}
@@ -94,7 +105,7 @@ def _function(name, of_numpy, keywords):
             _stop(name)
         result = of_numpy(*hosts, **{key: host(value) for key, value in kwargs.items()})
         if name not in FREE and not (name in VIEWS and is_view(result, _flat(hosts))):
-            _launch(name, elementwise=ufunc or name in FUSABLE)
+            _launch(name, args, kwargs, elementwise=ufunc or name in FUSABLE)
         return device(result)
 
     function.__name__ = function.__qualname__ = name
@@ -121,10 +132,10 @@ def array(obj, dtype=None, copy=True, order="K"):
     if isinstance(obj, ndarray):
         if not copy and dtype in (None, obj.dtype):
             return obj
-        _launch("array")
+        _launch("array", obj, dtype)
         return ndarray(np.array(obj._host, dtype=dtype, order=order))
     if isinstance(obj, tuple | list) and any(isinstance(x, ndarray) for x in _flat(obj)):
-        _launch("array")
+        _launch("array", obj, dtype)
         return ndarray(np.array(host(obj), dtype=dtype))
     count("uploads", "array")
     return ndarray(np.array(obj, dtype=dtype, order=order))
@@ -153,7 +164,7 @@ def matmul(a, b, out=None):
     if out is not None and not out.flags.c_contiguous:
         count("copies", "matmul's out")
         _launch("a copy for matmul")
-    _launch("matmul")
+    _launch("matmul", a, b, out)
     return device(np.matmul(*operands, out=host(out)))
 
 
@@ -170,7 +181,7 @@ def fuse(function):
                 raise TypeError(f"cupy.fuse takes device arrays and numbers, not {type(a)}")
         if not any(isinstance(a, ndarray) for a in args):
             return function(*args)
-        _launch(function.__name__, elementwise=True)
+        _launch(function.__name__, *args, elementwise=True)
         outer, fusing[0] = fusing[0], True
         try:
             return function(*(a if isinstance(a, ndarray | None) else FusedNumber(a) for a in args))
@@ -189,7 +200,7 @@ def strided_batched_gemm(plan, first, second, result):
     Every address is checked to lie in its operand: a wrong leading dimension or stride cannot read
     a neighbour's numbers unseen.
     """
-    _launch("product")
+    _launch("product", plan, first, second, result)
     assert not plan.result.transposed, "cuBLAS has no flag for the result"
     assert plan.batch == 1 or plan.result.stride >= plan.m, "the results lie on top of each other"
     left = _operation(first, plan.first, plan.m, plan.k, plan.batch)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import gc
 import operator
 import sys
 from collections import Counter
@@ -27,6 +28,12 @@ class Counts:
         self.names = {kind: Counter() for kind in KINDS}
         self.dtypes = set()
 
+    def launch(self, name, given):
+        self.names["launches"][name] += 1
+
+    def array(self, values):
+        self.dtypes.add(values.dtype.name)
+
     def __getattr__(self, kind):
         if kind not in KINDS:
             raise AttributeError(kind)
@@ -36,15 +43,60 @@ class Counts:
         return ", ".join(f"{kind} {getattr(self, kind)}" for kind in KINDS)
 
 
+class Recorded(Counts):
+    """Counts that keep, in calls, each launch with all that it was given (see `described`)."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+        there = (a for a in gc.get_objects() if isinstance(a, ndarray) and "_host" in vars(a))
+        self.kept = [owner(a._host) for a in there]  # so that no later array lies in the same place
+        self.memory = {id(a): None for a in self.kept}
+
+    def launch(self, name, given):
+        super().launch(name, given)
+        self.calls.append((name, *(self.described(value) for value in given)))
+
+    def array(self, values):
+        """An array was made: its memory is numbered, unless it was there before."""
+        super().array(values)
+        whole = owner(values)
+        if id(whole) not in self.memory:
+            self.memory[id(whole)] = len(self.kept)
+            self.kept.append(whole)
+
+    def described(self, value):
+        """What a launch was given: numbers as they are; an array by its shape, and by its address if it
+        was there before the recording began, else by its place among those made since."""
+        if isinstance(value, ndarray):
+            value = value._host
+        if isinstance(value, np.ndarray):
+            number = self.memory[id(owner(value))]
+            where = ("there", value.ctypes.data) if number is None else ("made", number)
+            return (*where, value.shape, value.strides, value.dtype.name)
+        if isinstance(value, tuple | list):
+            return tuple(self.described(v) for v in value)
+        if isinstance(value, dict):
+            return tuple((key, self.described(v)) for key, v in value.items())
+        return repr(value)
+
+
+def owner(values):
+    """The array that owns the memory of a view."""
+    while isinstance(values.base, np.ndarray):
+        values = values.base
+    return values
+
+
 _listeners: list[Counts] = []
 fusing = [False]
 """Are we inside a fused function? Its pieces are no launches, and only some things are allowed."""
 
 
 @contextlib.contextmanager
-def counting():
+def counting(kind=Counts):
     """Count what happens inside the block. Blocks may be nested; each sees everything inside it."""
-    counts = Counts()
+    counts = kind()
     _listeners.append(counts)
     try:
         yield counts
@@ -57,9 +109,10 @@ def count(kind, name):
         counts.names[kind][name] += 1
 
 
-def launch(name, elementwise=False):
+def launch(name, *given, elementwise=False):
     if not fusing[0]:
-        count("launches", name)
+        for counts in _listeners:
+            counts.launch(name, given)
     elif not elementwise:
         raise TypeError(f"cupy.fuse compiles elementwise functions, and {name} is none")
 
@@ -127,7 +180,7 @@ class ndarray:  # noqa: N801
     def __init__(self, values):
         self._host = np.asarray(values)
         for counts in _listeners:
-            counts.dtypes.add(self._host.dtype.name)
+            counts.array(self._host)
 
     def __array__(self, dtype=None, copy=None):
         raise TypeError("Implicit conversion to a NumPy array is not allowed: use backend.to_host")
@@ -159,7 +212,7 @@ class ndarray:  # noqa: N801
                 stop(f".{name}")
             result = found(*host(args), **{key: host(value) for key, value in kwargs.items()})
             if name not in VIEWS or not is_view(result, [self._host]):
-                launch(f".{name}", elementwise=name == "copy")
+                launch(f".{name}", self, args, kwargs, elementwise=name == "copy")
             return result if name in ("item", "tolist", "tobytes") else device(result)
 
         return method
@@ -176,7 +229,7 @@ class ndarray:  # noqa: N801
     def astype(self, dtype, copy=True):
         if not copy and self.dtype == np.dtype(dtype):
             return self
-        launch(".astype", elementwise=True)
+        launch(".astype", self, dtype, elementwise=True)
         return ndarray(self._host.astype(dtype))
 
     def __copy__(self):
@@ -205,7 +258,7 @@ class ndarray:  # noqa: N801
     def __getitem__(self, key):
         key, gathers = self._key(key)
         if gathers:
-            launch("gather")
+            launch("gather", self, key)
         return ndarray(self._host[key])
 
     def __setitem__(self, key, value):
@@ -217,7 +270,7 @@ class ndarray:  # noqa: N801
             raise ValueError(f"CuPy drops no leading axes: {value.shape} has more than the target")
         if not gathers and isinstance(value, np.ndarray) and same_place(self._host[key], value):
             return  # a[...] += b writes the sum in place, and then assigns a[...] to itself
-        launch("scatter" if gathers else "assign", elementwise=True)
+        launch("scatter" if gathers else "assign", self, key, value, elementwise=True)
         if called_by_products():
             count("copies", "assign")
         self._host[key] = value
@@ -251,7 +304,7 @@ def binary(name, function, swapped=False):
         if fusing[0]:
             refuse_in_fusion(name, self, other, swapped)
         a, b = self._host, host(other)
-        launch(name, elementwise=True)
+        launch(name, self, other, elementwise=True)
         return device(function(b, a) if swapped else function(a, b))
 
     return method
@@ -269,7 +322,7 @@ def refuse_in_fusion(name, array, other, swapped):
 
 def in_place(name, function):
     def method(self, other):
-        launch(name, elementwise=True)
+        launch(name, self, other, elementwise=True)
         function(self._host, host(other))
         return self
 
@@ -280,7 +333,7 @@ def unary(name, function):
     def method(self):
         if fusing[0] and name in ("abs", "pos"):
             raise TypeError(f"cupy.fuse knows no {name}() of Python's: use xp.abs")
-        launch(name, elementwise=True)
+        launch(name, self, elementwise=True)
         return device(function(self._host))
 
     return method

@@ -112,7 +112,8 @@ def test_a_month_of_steps_later_masks_schedules_and_records_are_as_ever(backend)
         assert net.steps == steps + 50
         guard = Guard(net)
         net.dtheta[1] = float("nan")
-        guard.after_backward(net.forward(to_device(moons.train_x[:8])), net.theta[:, 0], steps + 50)
+        guard.count_from(steps + 50)
+        guard.after_backward(net.forward(to_device(moons.train_x[:8])), net.theta[:, 0])
         assert to_host(guard.step).tolist() == [-1, steps + 50]
     fresh, late = (record[-1] for record in records)
     assert late.rate == fresh.rate

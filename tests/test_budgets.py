@@ -16,9 +16,10 @@ FORWARD = {"relu": 5, "leaky-relu": 6, "tanh": 5, "sigmoid": 8, "gelu": 12, "ide
 LOSS = {"cross-entropy": 18, "binary-cross-entropy": 16, "squared-error": 5}
 BACKWARD = {"relu": 8, "leaky-relu": 10, "tanh": 9, "sigmoid": 12, "gelu": 23, "identity": 7}
 """Three products, two sums over samples, the derivative and the chain rule."""
-GUARD = 27
-"""The divergence guard: five sums, a copy, and small arrays with one entry per network."""
-OPTIMIZER = {"sgd": 1, "momentum": 1, "nesterov": 1, "adam": 1, "adamw": 1}
+GUARD = 28
+"""The divergence guard: five sums, a copy, its counter, and small arrays with one entry per network."""
+OPTIMIZER = {"sgd": 2, "momentum": 2, "nesterov": 2, "adam": 3, "adamw": 4}
+"""One fused function; and each number of the step (rate, eps) is written into its array."""
 
 
 def prepared(activation="relu", loss="cross-entropy", replicas=None, sizes=(6, 5, 3)):
@@ -133,7 +134,7 @@ def test_the_guard_changes_its_arrays_in_place_and_never_waits(on_standin, repli
         trace = net.forward(X)
         loss, dlogits = losses.cross_entropy(trace.logits, Y)
         net.backward(trace, dlogits)
-        guard.after_backward(trace, loss, 0)
+        guard.after_backward(trace, loss)
         moves.step()
         guard.after_update()
 
@@ -171,7 +172,7 @@ def test_on_a_cpu_the_guard_passes_over_the_weights_four_times():
     loss, dlogits = losses.cross_entropy(trace.logits, Y)
     net.backward(trace, dlogits)
     tracemalloc.start()
-    guard.after_backward(trace, loss, 0)
+    guard.after_backward(trace, loss)
     guard.after_update()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -457,3 +457,18 @@ def test_adam_after_a_month_of_steps_has_no_correction_left(steps):
     optimizer.step()
     close(net.theta, before - 0.1, rtol=1e-5)
     assert optimizer.steps == steps + 1
+
+
+def test_a_schedule_acts_on_adam_also_after_moments_were_reset():
+    """From then on every entry has a correction of its own, and the rate is still lr times the factor."""
+    moved = []
+    for factor in (1.0, 0.5):
+        net = network([4, 5, 3], dtype="float64")
+        optimizer = optimizers.Adam(net, lr=0.1)
+        net.dtheta[...] = 1.0
+        optimizer.step()
+        optimizer.forget("W0", xp.ones((4, 5), dtype=bool))
+        before = net.theta.copy()
+        optimizer.step(factor)
+        moved.append(net.theta - before)
+    close(moved[1], 0.5 * moved[0])

@@ -8,7 +8,9 @@ on as before.
 What this costs a step: a sum over the gradients, a copy of the weights, a sum over the weights. All other
 arrays have one entry per network, and what is written for networks that diverged is written for them alone.
 On a CPU these lines are skipped while no network has diverged; on a GPU they always run, and change
-nothing, because the host would have to wait to read the mask. Every array is changed in place.
+nothing, because the host would have to wait to read the mask. Every array is changed in place, and the
+number of the step is counted on the device, so that every step makes the same calls (a CUDA graph could
+repeat them).
 """
 
 from tinydiv.backend import Array, on_cpu, to_device, xp
@@ -41,9 +43,13 @@ class Guard:
         self.step = xp.full(net.lead, -1, dtype="int64")  # a month of steps is more than 2^31
         self.layer = xp.full(net.lead, -1, dtype="int32")
         self.before = xp.empty_like(net.theta)
-        self.number = 0
+        self.number = xp.zeros((), dtype="int64")
 
-    def after_backward(self, trace: Trace, loss: Array, number: int) -> None:
+    def count_from(self, number: int) -> None:
+        """The step that comes next has this number; each after_update adds one."""
+        self.number[...] = number
+
+    def after_backward(self, trace: Trace, loss: Array) -> None:
         """After backward: find which networks diverged in this step, and where; keep the weights from
         before it.
 
@@ -51,7 +57,6 @@ class Guard:
         or IN_GRADIENT. A sum is finite only if all its terms are finite and it does not overflow, so
         values near 10^38 count as divergence too.
         """
-        self.number = number
         self._keep(self.alive)
         finite = xp.isfinite(loss + xp.sum(self.net.dtheta, axis=-1))
         if not all_on_cpu(finite):
@@ -73,11 +78,11 @@ class Guard:
             self._note(finite, IN_UPDATE)
         if not all_on_cpu(self.alive):
             xp.copyto(self.net.theta, self.before, where=~self.alive[..., None])
+        self.number += 1
 
-    def before_record(self, values: Array, number: int) -> None:
+    def before_record(self, values: Array) -> None:
         """Before a record: a network has diverged if the number to be recorded for it, in (...,), is
         not finite."""
-        self.number = number
         self._keep(self.alive)
         finite = xp.isfinite(values)
         if not all_on_cpu(finite):

@@ -454,6 +454,7 @@ def train(
         techniques.probe_inputs = probe
     loop = loop or Loop(first_epoch=net.epochs, first_step=net.steps)
     guard = guard or Guard(net)
+    guard.count_from(loop.step)
     techniques.go_on_after(loop.first_step)
     began = time.perf_counter() - loop.seconds
 
@@ -465,7 +466,7 @@ def train(
                 net, data.validation_x, data.validation_y, data, loss_function
             )
             judged = judged + held_out
-        guard.before_record(judged, loop.step)
+        guard.before_record(judged)
         if held_out is not None and keep == "best":
             note_best(loop, net, guard.nan_where_diverged(held_out))
         score, numbers = listed(guard.nan_where_diverged(found)), data.dataset.regression
@@ -516,14 +517,16 @@ def train(
                 # net.backward, with the gradients of penalties, edited by interventions
                 step = techniques.step(trace, Y, task_loss, dlogits, loop.step, loop.epoch, factor)
                 techniques.backward(step)
-                guard.after_backward(trace, task_loss, loop.step)
+                guard.after_backward(trace, task_loss)
                 optimizer.step(factor)
                 techniques.after_update(step)
                 guard.after_update()
 
                 loop.sum_loss += task_loss
                 for name, value in step.penalties.items():
-                    loop.sums[name] = loop.sums[name] + value if name in loop.sums else value
+                    if name not in loop.sums:
+                        loop.sums[name] = xp.zeros(net.lead, dtype=net.dtype)
+                    loop.sums[name] += value
                 loop.step += 1
                 if metrics_every is not None and loop.step % metrics_every == 0:
                     found = measure(net, net.forward(probe), metrics, probe_labels)

@@ -4,7 +4,9 @@ The update of every optimizer is written once, as an elementwise function. On Cu
 kernel over the whole buffer (backend.fuse). On NumPy it runs as it is written, piece by piece: each line
 is a pass over memory, and a piece stays in the cache from the first line to the last.
 
-A rate is one number, or one per network; a schedule multiplies it by a factor at every step.
+A rate is one number, or one per network; a schedule multiplies it by a factor at every step. Numbers that
+change from step to step are written into small arrays first (`prepare`), so that the update itself (`move`)
+makes the same calls with the same arrays in every step: what a CUDA graph would need.
 """
 
 from collections.abc import Sequence
@@ -53,6 +55,8 @@ class Optimizer:
         }
         self.ranges = [(0, net.n_parameters)]
         self.paced: dict[str, float] = {}
+        self.now: dict[float, dict[str, Array]] = {}
+        """This step's numbers on the device, by the multiple of the rate that a part of theta has."""
 
     def release(self, block: str) -> None:
         """Stop updating one block of theta ("W0"), because a technique updates it."""
@@ -71,38 +75,53 @@ class Optimizer:
     def step(self, factor: float = 1.0) -> None:
         """One update of theta from dtheta; `factor` is the schedule's for this step."""
         self.steps += 1
-        net, parts = self.net, [(self.ranges, factor)]
+        self.prepare(factor)
+        self.move()
+        if self.steps % FLUSH_EVERY == 0:
+            self.flush()
+
+    def numbers(self, factor: float) -> dict[str, float | Array]:
+        """What the update needs of this step beside the arrays: "rate", a number or a column (R, 1)."""
+        return {"rate": self.lr * factor}
+
+    def prepare(self, factor: float) -> None:
+        """Write this step's numbers into arrays that stay where they are."""
+        for multiple in {1.0, *self.paced.values()}:
+            now = self.now.setdefault(multiple, {})
+            for key, value in self.numbers(factor * multiple).items():
+                if key not in now:
+                    now[key] = xp.empty(getattr(value, "shape", ()), dtype=self.net.dtype)
+                now[key][...] = value
+
+    def move(self) -> None:
+        """The update itself, with the numbers of the last `prepare`."""
+        net, parts = self.net, [(self.ranges, 1.0)]
         if self.clip is not None:
             net.dtheta[...] *= clip_factor(net.dtheta, self.clip)
         for name, multiple in self.paced.items():
             block = net.block(name)
-            parts.append(([(block.start, block.stop)], factor * multiple))
+            parts.append(([(block.start, block.stop)], multiple))
         theta, dtheta, moments = net.theta, net.dtheta, self.moments.values()
-        for ranges, factor in parts:
+        for ranges, multiple in parts:
             for pick in in_pieces(theta, ranges):
-                lr, decay = part_of(self.lr, pick), part_of(self.decay, pick)
+                now = {key: part_of(value, pick) for key, value in self.now[multiple].items()}
                 some = [moment[pick] for moment in moments]
-                self.update(theta[pick], dtheta[pick], some, lr, decay, factor)
-        if self.steps % FLUSH_EVERY == 0:
-            self.flush()
+                self.update(theta[pick], dtheta[pick], some, part_of(self.decay, pick), now)
 
     def update(
         self,
         theta: Array,
         dtheta: Array,
         moments: list[Array],
-        lr: float | Array,
         decay: Array | None,
-        factor: float,
+        now: dict[str, Array],
     ) -> None:
         """Change theta and the moments, or one piece of them all; decay is added to the gradient."""
         g = dtheta if decay is None else dtheta + decay * theta
-        self.rule(theta, g, moments, lr, factor)
+        self.rule(theta, g, moments, now)
 
-    def rule(
-        self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
-    ) -> None:
-        """The optimizer's update, given the gradient g."""
+    def rule(self, theta: Array, g: Array, moments: list[Array], now: dict[str, Array]) -> None:
+        """The optimizer's update, given the gradient g and this step's numbers."""
         raise NotImplementedError
 
     def forget(self, block: str, mask: Array) -> None:
@@ -297,10 +316,8 @@ class SGD(Optimizer):
     name = "sgd"
     default_lr = 0.1
 
-    def rule(
-        self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
-    ) -> None:
-        sgd_update(theta, g, lr * factor)
+    def rule(self, theta: Array, g: Array, moments: list[Array], now: dict[str, Array]) -> None:
+        sgd_update(theta, g, now["rate"])
 
 
 class Momentum(Optimizer):
@@ -314,10 +331,8 @@ class Momentum(Optimizer):
     moment_names = ("m",)
     beta = 0.9
 
-    def rule(
-        self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
-    ) -> None:
-        momentum_update(theta, g, moments[0], lr * factor, self.beta)
+    def rule(self, theta: Array, g: Array, moments: list[Array], now: dict[str, Array]) -> None:
+        momentum_update(theta, g, moments[0], now["rate"], self.beta)
 
 
 class Nesterov(Momentum):
@@ -329,10 +344,8 @@ class Nesterov(Momentum):
 
     name = "nesterov"
 
-    def rule(
-        self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
-    ) -> None:
-        nesterov_update(theta, g, moments[0], lr * factor, self.beta)
+    def rule(self, theta: Array, g: Array, moments: list[Array], now: dict[str, Array]) -> None:
+        nesterov_update(theta, g, moments[0], now["rate"], self.beta)
 
 
 class Adam(Optimizer):
@@ -365,16 +378,16 @@ class Adam(Optimizer):
                 self.moments[key] = xp.full_like(self.net.theta, 1 - beta**self.steps)
         super().forget(block, mask)
 
-    def rule(
-        self, theta: Array, g: Array, moments: list[Array], lr: float | Array, factor: float
-    ) -> None:
-        new1, new2 = 1 - self.beta1, 1 - self.beta2
-        if len(moments) > 2:
-            counted_adam_update(theta, g, *moments, lr * factor, new1, new2, self.eps)
-            return
+    def numbers(self, factor: float) -> dict[str, float | Array]:
+        if set(self.counts) <= set(self.moments):
+            return {"rate": self.lr * factor, "eps": self.eps}
         root = (1 - self.beta2**self.steps) ** 0.5
-        rate = lr * (factor * root / (1 - self.beta1**self.steps))
-        adam_update(theta, g, *moments, rate, new1, new2, self.eps * root)
+        rate = self.lr * (factor * root / (1 - self.beta1**self.steps))
+        return {"rate": rate, "eps": self.eps * root}
+
+    def rule(self, theta: Array, g: Array, moments: list[Array], now: dict[str, Array]) -> None:
+        update = adam_update if len(moments) == 2 else counted_adam_update
+        update(theta, g, *moments, now["rate"], 1 - self.beta1, 1 - self.beta2, now["eps"])
 
 
 class AdamW(Adam):
@@ -386,18 +399,20 @@ class AdamW(Adam):
     name = "adamw"
     default_weight_decay = 0.01
 
+    def numbers(self, factor: float) -> dict[str, float | Array]:
+        return super().numbers(factor) | {"decay rate": self.lr * factor}
+
     def update(
         self,
         theta: Array,
         dtheta: Array,
         moments: list[Array],
-        lr: float | Array,
         decay: Array | None,
-        factor: float,
+        now: dict[str, Array],
     ) -> None:
         if decay is not None:
-            theta *= 1 - lr * factor * decay
-        self.rule(theta, dtheta, moments, lr, factor)
+            theta *= 1 - now["decay rate"] * decay
+        self.rule(theta, dtheta, moments, now)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {o.name: o for o in (SGD, Momentum, Nesterov, Adam, AdamW)}

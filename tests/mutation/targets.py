@@ -107,7 +107,7 @@ def optimizer_codes():
     """The updates of all optimizers."""
     functions = [f.plain for f in vars(optimizers).values() if hasattr(f, "plain")]
     for cls in (optimizers.Optimizer, *optimizers.OPTIMIZERS.values()):
-        functions += [f for key, f in vars(cls).items() if key in ("update", "rule")]
+        functions += [f for key, f in vars(cls).items() if key in ("update", "rule", "numbers")]
     return [function.__code__ for function in functions]
 
 

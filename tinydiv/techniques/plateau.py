@@ -23,11 +23,16 @@ class Plateau:
 
     def watch(self, loss: Array) -> None:
         """Update with one step's loss (...,)."""
-        self.smooth = loss if self.seen == 0 else SMOOTHING * self.smooth + (1 - SMOOTHING) * loss
+        if self.seen == 0:
+            self.smooth[...] = loss
+        else:
+            self.smooth *= SMOOTHING
+            self.smooth += (1 - SMOOTHING) * loss
         self.seen += 1
         better = self.smooth < (1 - TOLERANCE) * self.best
-        self.best = xp.where(better, self.smooth, self.best)
-        self.waited = xp.where(better, 0, self.waited + 1)
+        xp.copyto(self.best, self.smooth, where=better)
+        self.waited += 1
+        xp.copyto(self.waited, 0, where=better)
 
     def reached(self) -> Array:
         """(...,) True where a network is on a plateau."""
@@ -35,7 +40,10 @@ class Plateau:
 
     def restart(self, mask: Array | None) -> None:
         """Start counting again for networks on which a technique has acted."""
-        self.waited = self.waited * 0 if mask is None else xp.where(mask, 0, self.waited)
+        if mask is None:
+            self.waited[...] = 0
+        else:
+            xp.copyto(self.waited, 0, where=mask)
 
     def state(self) -> dict[str, Array]:
         return {
@@ -46,7 +54,6 @@ class Plateau:
         }
 
     def load_state(self, state: dict[str, Array]) -> None:
-        self.smooth, self.best, self.waited = (
-            to_device(state[key]) for key in ("smooth", "best", "waited")
-        )
+        for key in ("smooth", "best", "waited"):
+            getattr(self, key)[...] = to_device(state[key])
         self.seen = int(state["seen"])

@@ -104,7 +104,8 @@ def trace_step(
         add_backward(shown, net, watched, trace, step, shares, unedited)
 
         if guard is not None:
-            guard.after_backward(trace, task_loss, number)
+            guard.count_from(number)
+            guard.after_backward(trace, task_loss)
         if optimizer.clip is not None:
             factors = clip_factor(net.dtheta, optimizer.clip)[..., 0]
             most = text(of_network(optimizer.clip, network))
