@@ -27,8 +27,9 @@ from tinydiv.command import cli, listing
 from tinydiv.data import NAMES
 from tinydiv.data.toys import TOYS
 from tinydiv.errors import UsageError
-from tinydiv.runs.build import build
-from tinydiv.runs.config import USUAL_EPOCHS, TrainConfig
+from tinydiv.runs.build import build, filled_in, load_data
+from tinydiv.runs.config import CURVES, USUAL_EPOCHS, TrainConfig
+from tinydiv.study.specification import resolve
 from tinydiv.techniques import TECHNIQUES, place
 from tinydiv.train import command as train
 
@@ -160,24 +161,81 @@ def test_every_toy_has_a_number_of_epochs_of_its_own(command):
     assert all(f"{name} {epochs}" in words for name, epochs in USUAL_EPOCHS.items())
 
 
-@pytest.mark.parametrize(
-    ("toy", "least"),
-    [
-        ("xor", 1.0),
-        ("moons", 0.97),
-        ("life", 0.99),
-        ("parity", 0.93),
-        ("spirals:n_train=6000", 0.6),
-    ],
-)
-def test_the_defaults_succeed_on_every_toy(toy, least):
-    """Ten seeds at once: nine of them reach what the toy allows sixteen neurons."""
+REACHED = {  # what nine of ten networks of sixteen neurons reach: accuracy, or the error of a number
+    "xor": 1.0,
+    "parity": 0.95,
+    "life": 0.99,
+    "moons": 0.98,
+    "spirals": 0.85,  # five arms: guessing has 0.2
+    "mixture": 0.9,  # the classes overlap
+    "step": 1.0,
+    "bessel-window": 0.001,
+    "bessel-sum": 0.005,
+    "cubic": 0.005,
+    "cubic-2": 0.005,
+    "quadratic": 0.001,
+    "quadratic-2": 0.001,
+}
+
+
+@pytest.mark.parametrize("toy", TOYS)
+def test_the_defaults_succeed_on_every_toy(toy):
     run = build(TrainConfig(data=toy, replicas=10, metrics=()))
     run.train()
-    reached = sorted(run.records[-1].test_accuracy)
-    assert reached[1] >= least
-    name = toy.partition(":")[0]
-    assert (run.config.lr, run.config.epochs) == ((0.01,), USUAL_EPOCHS[name])
+    name, reached = run.records[-1].score
+    if name == "test_error":
+        assert sorted(reached)[8] <= REACHED[toy]
+    else:
+        assert sorted(reached)[1] >= REACHED[toy]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("toy", CURVES)
+def test_the_defaults_succeed_on_other_draws_of_a_curve(toy):
+    """Eight draws of the points: the median error of a number is under 2 % of the values' variance for at
+    least seven of them (test points may lie beyond the training points); of `step`, one of eight test
+    points may lie at a jump."""
+    good = 0
+    for draw in range(8):
+        run = build(TrainConfig(data=f"{toy}:seed={draw}", replicas=10, metrics=()))
+        run.train()
+        name, reached = run.records[-1].score
+        middle = float(np.median(reached))
+        least = 7 / 8 if name == "test_accuracy" else 0.02 * run.data.dataset.train_y.var()
+        good += middle >= least if name == "test_accuracy" else middle <= least
+    assert good >= (8 if toy == "step" else 7)
+
+
+@pytest.mark.parametrize(
+    ("data", "optimizer", "activation", "rate"),
+    [
+        ("fashion-mini", "adam", "relu", 0.001),
+        ("moons", "adam", "relu", 0.01),
+        ("spirals:arms=3", "sgd", "relu", 1.0),
+        ("step:seed=3", "adam", "tanh", 0.03),
+        ("step", "sgd", "tanh", 3.0),
+        ("cubic", "adam", "tanh", 0.03),
+        ("cubic", "sgd", "tanh", 0.1),
+        ("cubic", "momentum", "tanh", 0.1),
+    ],
+)
+def test_the_default_activation_and_rate_follow_from_the_data(data, optimizer, activation, rate):
+    """In train and in a study: both read them from the same place."""
+    config = filled_in(TrainConfig(data=data, optimizer=optimizer), load_data(data, "raw"))
+    assert (config.activation, config.lr) == (activation, (pytest.approx(rate),))
+    study = resolve([("[train]", {"data": data, "optimizer": optimizer})])
+    assert (study.activation, study.lr) == (activation, pytest.approx(rate))
+    own = filled_in(TrainConfig(data=data, activation="sigmoid"), load_data(data, "raw"))
+    assert own.activation == "sigmoid"
+    assert resolve([("[train]", {"data": data, "activation": "sigmoid"})]).activation == "sigmoid"
+
+
+@pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS)
+def test_no_default_rate_makes_a_curve_diverge(optimizer):
+    for toy in CURVES:
+        run = build(TrainConfig(data=toy, optimizer=optimizer, epochs=100, metrics=()))
+        run.train()
+        assert run.records[-1].diverged_step == [-1]
 
 
 def test_matplotlib_is_loaded_only_for_a_picture():

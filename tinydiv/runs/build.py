@@ -24,7 +24,7 @@ from tinydiv.mlp import MLP
 from tinydiv.randomness import replica_seeds
 from tinydiv.runs import memory, own_data
 from tinydiv.runs.checkpoint import Standing
-from tinydiv.runs.config import USUAL_BATCH, TrainConfig, usual_epochs, usual_rate
+from tinydiv.runs.config import USUAL_BATCH, TrainConfig, usual_activation, usual_epochs, usual_rate
 from tinydiv.schedules import parse
 from tinydiv.settings import flag, shown, split
 from tinydiv.techniques import Placed, Techniques, layers_of, place
@@ -196,7 +196,7 @@ def separable(config: TrainConfig) -> bool:
 
 
 def run_of(
-    config: TrainConfig, data: DeviceData, networks: range, start: Callable[[MLP], None]
+    config: TrainConfig, data: DeviceData, networks: range, start: Callable[[MLP], object]
 ) -> Run:
     """Some networks of a run whose config has every default filled in; `start` fills them.
 
@@ -216,7 +216,7 @@ def run_of(
         data,
         start,
         sizes=[data.dataset.n_inputs, *config.hidden, data.dataset.n_outputs],
-        activation=config.activation,
+        activation=str(config.activation),  # build fills it in
         replicas=replicas,
         specs=[
             replace(one, strength=one.strength[some])
@@ -269,7 +269,7 @@ def slice_of(networks: range) -> slice:
 
 def assemble(
     data: DeviceData,
-    start: Callable[[MLP], None],
+    start: Callable[[MLP], object],
     *,
     sizes: Sequence[int],
     activation: str,
@@ -350,6 +350,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
         )
     return replace(
         config,
+        activation=config.activation or usual_activation(config.data),
         loss=config.loss or ("cross-entropy" if dataset.classes else "squared-error"),
         lr=config.lr or (usual_rate(config.data, optimizer.default_lr),),
         epochs=usual_epochs(config.data) if config.epochs is None else config.epochs,

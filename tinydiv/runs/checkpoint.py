@@ -36,7 +36,7 @@ from tinydiv.techniques import Techniques, place
 NAME = "checkpoint.npz"
 FORMAT = "tinydiv checkpoint 1"
 
-WORKED_OUT = ("loss", "lr", "epochs", "weight_decay", "batch_size", "metrics")
+WORKED_OUT = ("activation", "loss", "lr", "epochs", "weight_decay", "batch_size", "metrics")
 """Settings whose default follows from other settings and the data (filled_in of build.py)."""
 
 

@@ -29,8 +29,10 @@ USUAL_EPOCHS |= dict.fromkeys(CURVES, 1000)
 EPOCHS = 10
 USUAL_BATCH = 64
 """Samples per step, where the training set is not smaller."""
-TOY_RATE = 10
+TOY_RATE, CURVE_RATE = 10, 30
 """On a toy the default rate is this many times the optimizer's own: toys have few inputs."""
+LARGEST_RATE = 0.1
+"""The largest default rate on a curve of numbers: at larger ones plain descent diverges there."""
 
 
 def class_weights(what: str, value: object) -> str | tuple[float, ...]:
@@ -47,7 +49,19 @@ def usual_epochs(data: str) -> int:
 
 def usual_rate(data: str, own: float) -> float:
     """The default learning rate on a data set, from the optimizer's own."""
-    return own * (TOY_RATE if data.partition(":")[0] in USUAL_EPOCHS else 1)
+    name = data.partition(":")[0]
+    if name not in CURVES:
+        return own * (TOY_RATE if name in USUAL_EPOCHS else 1)
+    return own * CURVE_RATE if name == "step" else min(own * CURVE_RATE, LARGEST_RATE)
+
+
+def usual_activation(data: str) -> str:
+    """The default activation on a data set: tanh on a curve, relu elsewhere.
+
+    A curve has one input and starts have no biases: all kinks of relu neurons then lie at x = 0, and many
+    networks never learn a curve that turns often.
+    """
+    return "tanh" if data.partition(":")[0] in CURVES else "relu"
 
 
 @dataclass(frozen=True)
@@ -66,11 +80,12 @@ class TrainConfig:
     hidden: tuple[int, ...] = setting(
         (16,), sizes(64, 65_536), "H[,H...]", "neurons per hidden layer: 16, or 32,16, or none"
     )
-    activation: str = setting(
-        "relu",
-        text,
+    activation: str | None = setting(
+        None,
+        maybe(text),
         "NAME",
-        "activation of the hidden neurons: relu, tanh, ... (--list activations)",
+        "activation of the hidden neurons: relu, tanh, ... (--list activations; default: relu, and tanh "
+        f"on the curves {', '.join(CURVES)})",
     )
     init: str = setting(
         "decorrelated",
@@ -109,7 +124,7 @@ class TrainConfig:
         maybe(per_network(0, 1000)),
         "RATE[/RATE...]",
         f"learning rate: one number, or one per network (default: the optimizer's own; {TOY_RATE} times "
-        "that on toy data)",
+        f"that on toys, {CURVE_RATE} times on the curves, at most {LARGEST_RATE} on those of numbers)",
     )
     schedule: str = setting(
         "constant", text, "SHAPE", "the rate over time: constant, linear:warmup=100, cosine"

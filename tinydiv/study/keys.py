@@ -122,7 +122,7 @@ class Training:
     )
     inputs: str = like_train("inputs")
     hidden: tuple[int, ...] = like_train("hidden")
-    activation: str = like_train("activation")
+    activation: str = like_train("activation", "relu")
     init: str = like_train("init")
     technique: tuple[str, ...] = setting(
         (), words(""), "SPEC", "techniques, as for train; {strength} stands for the tuned number"

@@ -27,7 +27,7 @@ from itertools import product
 
 from tinydiv import optimizers
 from tinydiv.errors import UsageError, nearest, unknown
-from tinydiv.runs.config import usual_epochs, usual_rate
+from tinydiv.runs.config import usual_activation, usual_epochs, usual_rate
 from tinydiv.settings import from_table, shown, whole
 from tinydiv.study.keys import (
     ELSEWHERE,
@@ -237,6 +237,7 @@ def resolve(layers: Sequence[tuple[str, Mapping[str, object]]]) -> Training:
     data = str(merged.get("data", Training.data))
     merged["lr"] = usual_rate(data, optimizer.default_lr) if rate is None else rate
     merged.setdefault("epochs", usual_epochs(data))
+    merged["activation"] = merged.get("activation") or usual_activation(data)
     training = Training(**merged)  # type: ignore[arg-type]
     placed = sum(spec.count(PLACEHOLDER) for spec in training.technique)
     if placed and training.strength is None:

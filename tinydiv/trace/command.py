@@ -44,7 +44,7 @@ class TraceConfig:
     data: str = like_train("data", "xor")
     inputs: str = like_train("inputs")
     hidden: tuple[int, ...] = like_train("hidden", (3,))
-    activation: str = like_train("activation")
+    activation: str | None = like_train("activation")
     init: str = like_train("init", "he-normal")
     technique: tuple[str, ...] = like_train("technique")
     loss: str | None = like_train("loss")
@@ -175,7 +175,7 @@ def title(config: TraceConfig, run: "Run", size: int) -> str:
     rates = {float(rate) for rate in run.config.lr or ()}
     rate = f" at rate {rates.pop():g}" if len(rates) == 1 else ""
     words = [
-        "-".join(map(str, run.net.sizes)) + f" {config.activation}",
+        "-".join(map(str, run.net.sizes)) + f" {run.config.activation}",
         f"{config.init} start from seed {config.seed}",
         *config.technique,
     ]
