@@ -1,5 +1,6 @@
 """The README is right: its code runs, its commands exist, its files and links are there."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -34,24 +35,26 @@ def test_the_learners_loop_runs_as_it_stands(capsys):
 
 
 def test_the_first_lines_print_what_stands_below_them(capsys):
-    """The gradient's numbers, and the checker's verdicts (not how many points it looked at)."""
+    """Eight plain lines; the gradient's numbers, and the checker's verdicts."""
     names = {}
-    first = next(block for block in BLOCKS if "check_backward" in block)
+    first = next(block for block in BLOCKS if "check_gradients" in block)
+    lines = [line for line in first.splitlines() if line.strip()]
+    assert len(lines) == len(ast.parse(first).body) == 8  # one statement a line
     exec(compile(first, "README.md", "exec"), names)
     shown = re.search(r"```text\n(.*?)```", README, re.DOTALL)[1]
     printed = capsys.readouterr().out
 
     def steady(text):
         lines = text.splitlines()
-        return lines[:2], [re.sub(r"\d\.\de-\d+|\b\d+\b", "", line).split() for line in lines[2:]]
+        return lines[:2], [re.sub(r"\d\.\de-\d+", "", line).split() for line in lines[2:]]
 
     (array, verdicts), (shown_array, shown_verdicts) = steady(printed), steady(shown)
     assert array == shown_array
     assert verdicts[: len(shown_verdicts)] == shown_verdicts
-    net = names["net"]
-    before = net.dtheta.copy()
-    net.dW[0] = net.dW[0] * 0.5  # plain assignment reaches the buffer
-    np.testing.assert_allclose(net.view(net.dtheta, "W0"), net.view(before, "W0") / 2, rtol=1e-12)
+    net, changed = names["net"], names["net"].dtheta.copy()
+    net.backward(names["trace"], names["dlogits"])
+    half = net.view(net.dtheta, "W0") / 2  # plain assignment reached the buffer
+    np.testing.assert_allclose(net.view(changed, "W0"), half, rtol=1e-12)
 
 
 def test_the_readers_own_technique_is_right_and_trains(tmp_path, monkeypatch):

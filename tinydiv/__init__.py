@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from tinydiv.check import check_gradients
     from tinydiv.data.dataset import Dataset
+    from tinydiv.initializers import initialize
+    from tinydiv.losses import cross_entropy
     from tinydiv.mlp import MLP
 
 __version__ = "0.1.0"
@@ -56,6 +59,29 @@ def when_used(package: str, places: dict[str, str]) -> Callable[[str], object]:
         return things[name]
 
     return get
+
+
+if not TYPE_CHECKING:
+    __getattr__ = when_used(
+        __name__,
+        {
+            "check": "check_gradients",
+            "initializers": "initialize",
+            "losses": "cross_entropy",
+            "mlp": "MLP",
+        },
+    )
+
+__all__ = [
+    "MLP",
+    "check_gradients",
+    "cross_entropy",
+    "initialize",
+    "load",
+    "load_data",
+    "save",
+    "when_used",
+]
 
 
 def load(run_dir: str | Path, allow_code: bool = False) -> MLP:

@@ -12,7 +12,7 @@ W, b, dW, db are views of two flat arrays, theta and dtheta (buffer.py). You may
 and assign to them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tinydiv import activations
@@ -108,7 +108,7 @@ class MLP(Parameters):
         (R, N, n_0) even where X is shared.
         Raises UsageError if an upstream gradient has not the shape of its array.
         """
-        self._check_upstream(trace, dlogits, dA)
+        self.check_upstream(trace, dlogits, dA)
         dZ = dlogits
         for l in reversed(range(self.depth)):
             if accumulate:
@@ -245,7 +245,8 @@ class MLP(Parameters):
                 advice = "scale images as the data set does, dataset.transform.apply(X)"
             raise UsageError(f"the network computes in {self.dtype} and X is {X.dtype}: {advice}")
 
-    def _check_upstream(self, trace: Trace, dlogits: Array, dA: dict[int, Array] | None) -> None:
+    def check_upstream(self, trace: Trace, dlogits: Array, dA: Mapping[int, Array] | None) -> None:
+        """Raise UsageError if an upstream gradient has not the shape of its array."""
         for l, upstream in {self.depth: dlogits, **(dA or {})}.items():
             if not 0 <= l <= self.depth:
                 raise UsageError(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tinydiv.check.suite import (
         check_activation,
         check_backward,
+        check_gradients,
         check_loss,
         check_network,
         check_technique,
@@ -30,7 +31,8 @@ else:
             "judge": "Case Verdict",
             "own": "check_file",
             "report": "Report Row",
-            "suite": "check_activation check_backward check_loss check_network check_technique run",
+            "suite": "check_activation check_backward check_gradients check_loss check_network "
+            "check_technique run",
         },
     )
 
@@ -44,6 +46,7 @@ __all__ = [
     "check_activation",
     "check_backward",
     "check_file",
+    "check_gradients",
     "check_loss",
     "check_network",
     "check_technique",

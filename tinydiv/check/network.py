@@ -1,6 +1,7 @@
 """Cases of the whole network: every dW[l], db[l] and dX, with random upstream gradients at every layer."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from tinydiv import activations
 from tinydiv.activations import Activation
@@ -12,7 +13,7 @@ from tinydiv.check.numeric import Point
 from tinydiv.check.points import Dimensions, Memory
 from tinydiv.check.variants import parts, variants
 from tinydiv.layers import Context
-from tinydiv.mlp import MLP
+from tinydiv.mlp import MLP, Trace
 
 Backward = Callable[..., Array]
 """backward(net, trace, dlogits, dA=None, *, accumulate=False, to_inputs=False), as in MLP."""
@@ -151,6 +152,40 @@ def network_case(
     if context is not None:
         words.append("training" if context.training else "evaluation")
     return Case(kind, subject, ", ".join(words), point, forward, gradients, facts)
+
+
+def standing_case(
+    net: MLP, trace: Trace, dlogits: Array, dA: Mapping[int, Array], subject: str
+) -> Case:
+    """What stands in dtheta now, as the gradient of sum(dlogits * outputs) + sum_l sum(dA[l] * A[l])."""
+    standing = points.gradients(net)
+    upstream = {**dA, net.depth: dlogits}
+
+    def forward(at: Point) -> list[Array]:
+        points.put(net, at)
+        A = net.forward(trace.inputs).A
+        return [sum(xp.sum(d * A[l]) for l, d in upstream.items())]
+
+    def gradients(at: Point, weights: Sequence[Array]) -> Point:
+        return {name: weights[0] * d for name, d in standing.items()}
+
+    def facts(at: Point, weights: Sequence[Array]) -> Facts:
+        points.put(net, at)
+        simple = not net.layers  # a pass that variants.py can imitate
+        return Facts(
+            samples=trace.logits.shape[-2],
+            rows={"X": "samples", **{f"W[{l}]": "inputs" for l in range(net.depth)}},
+            columns={f"{key}[{net.depth - 1}]": "output" for key in "Wb"},
+            upstream=True,
+            lead=net.replicas is not None,
+            parts=parts(net, trace, dlogits, dA) if simple else {},
+            variants=list(variants(net, trace, dlogits, dA)) if simple else (),
+        )
+
+    where = f"{net.activation}, {'-'.join(map(str, net.sizes))}, N={trace.logits.shape[-2]}"
+    many = f", {net.replicas} networks" if net.replicas else ""
+    case = Case("network", subject, where + many, points.parameters(net), forward, gradients, facts)
+    return replace(case, divided=True)
 
 
 def activation_cases(activation: Activation, seed: int, subject: str = "") -> Iterator[Case]:

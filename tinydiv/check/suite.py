@@ -6,22 +6,23 @@ report = check_technique(Mine)      a class of your own
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tinydiv import activations, losses
 from tinydiv.activations import Activation
+from tinydiv.backend import Array, xp
 from tinydiv.check.doctor import raised_finding
 from tinydiv.check.evidence import Finding
 from tinydiv.check.interventions import failure_in_training
 from tinydiv.check.judge import Case, Verdict, judge
 from tinydiv.check.layers import broken_promise
 from tinydiv.check.losses import loss_cases
-from tinydiv.check.network import Backward, activation_cases, network_cases
+from tinydiv.check.network import Backward, activation_cases, network_cases, standing_case
 from tinydiv.check.report import Held, Report
 from tinydiv.check.techniques import layer_cases, penalty_cases
 from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.losses import Loss
-from tinydiv.mlp import MLP
+from tinydiv.mlp import MLP, Trace
 from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
 from tinydiv.techniques.registry import TECHNIQUES
 
@@ -212,6 +213,53 @@ def check_backward(backward: Backward, seed: int = 0, kind: type[MLP] = MLP) -> 
     name = getattr(backward, "__name__", "backward")
     cases = network_cases(seed, kind, backward, name)
     return timed(lambda report: examine(report, cases, seed), seed)
+
+
+def check_gradients(
+    net: MLP,
+    trace: Trace,
+    dlogits: Array,
+    dA: Mapping[int, Array] | None = None,
+    seed: int = 0,
+) -> Report:
+    """Check what stands in net.dW and net.db now: after a backward pass, and after you changed it by hand.
+
+        trace = net.forward(X)
+        net.backward(trace, dlogits)
+        net.dW[0] = net.dW[0] * 0.5
+        print(check_gradients(net, trace, dlogits))         dW[0]: WRONG: 2.000x too small
+
+    trace, dlogits, dA: those of the backward pass. The arrays should be the gradient of
+    sum(dlogits * outputs) + sum_l sum(dA[l] * A[l]) with respect to W and b, at the network's weights: that
+    is the loss's gradient where dlogits is the loss's. With many networks all of them are checked. The
+    check leaves the network as it was.
+
+    Raises UsageError for a network that computes in float32, an upstream gradient that does not fit, and a
+    trace that is not what the network computes now.
+    """
+    if net.dtype != "float64":
+        raise UsageError(
+            "gradients are checked in float64, but this network computes in float32: "
+            'make it with MLP(..., dtype="float64")'
+        )
+    net.check_upstream(trace, dlogits, dA)
+    now = net.forward(trace.inputs).logits
+    if now.shape != trace.logits.shape or not bool(xp.all(now == trace.logits)):
+        raise UsageError(
+            "the trace is not what the network computes from its inputs now: check before the weights "
+            "change, and without layers that compute something else in training"
+        )
+    case = standing_case(net, trace, dlogits, dA or {}, "net")
+    theta, dtheta = net.theta.copy(), net.dtheta.copy()
+    report, began = Report(seed), time.perf_counter()
+    try:
+        examine(report, [case], seed)
+    finally:
+        net.theta[...], net.dtheta[...] = theta, dtheta
+    if report.right:
+        report.notes.append("Checked at this one point: other values and sizes were not tried.")
+    report.seconds = time.perf_counter() - began
+    return report
 
 
 def check_network(kind: type[MLP], seed: int = 0) -> Report:

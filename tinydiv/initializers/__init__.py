@@ -30,8 +30,8 @@ AT_ONCE = 16
 
 def initialize(
     net: MLP, spec: str = DEFAULT, seed: int | Sequence[int] = 0, X: Array | None = None
-) -> None:
-    """Fill W and b of every layer by a spec such as "response-zca@glorot-uniform" (specs.py).
+) -> MLP:
+    """Fill W and b of every layer by a spec such as "response-zca@glorot-uniform" (specs.py); return net.
 
     seed: one number (network r uses seed + r) or one per network. X (N, n_0): a probe batch of training
     inputs, for starts that read data; needs_data(spec) is True for those. Layers are filled in order, each
@@ -57,6 +57,7 @@ def initialize(
         theta[begin : begin + AT_ONCE] = to_device(drawn)
     for layer in net.layers:
         layer.reset_parameters()
+    return net
 
 
 def probe_inputs(net: MLP, spec: str, X: Array | None) -> Inputs:
