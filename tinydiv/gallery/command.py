@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError, nearest
-from tinydiv.runs.config import TrainConfig, like_train
+from tinydiv.runs.config import TrainConfig
 from tinydiv.settings import choice, from_flags, made, maybe, setting, sizes, text, whole, words
 
 if TYPE_CHECKING:
@@ -86,7 +86,9 @@ class GalleryConfig:
     epochs: int | None = setting(
         None, maybe(whole(0, 100_000)), "N", f"passes over the training set {OF_FAMILY}"
     )
-    activation: str | None = like_train("activation")
+    activation: str | None = setting(
+        None, maybe(text), "NAME", "activation of the hidden neurons (default: that of train)"
+    )
     seed: int = setting(0, whole(0, 2**63 - 1), "S", "the start and the batches of every network")
 
 

@@ -84,7 +84,7 @@ class TrainConfig:
         None,
         maybe(text),
         "NAME",
-        "activation of the hidden neurons: relu, tanh, ... (--list activations; default: relu, and tanh "
+        "activation of the hidden neurons: relu, tanh, ... (--list activations) (default: relu; tanh "
         f"on the curves {', '.join(CURVES)})",
     )
     init: str = setting(
