@@ -8,7 +8,6 @@ The files are plain IDX, not compressed: two versions of zlib may compress the s
 and then two builds would differ. Git and the wheel compress them anyway (5.5 MB to about 3 MB).
 """
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ try:
     import numpy as np
     import numpy.typing as npt
 
+    from tinydiv.command import cli
     from tinydiv.data.catalogue import DATASETS_FOLDER, FASHION_MINI, FASHION_MNIST, ImageSet
     from tinydiv.data.files import find, read_image_set, read_payload
     from tinydiv.data.idx import idx_bytes
@@ -29,6 +29,10 @@ try:
 except ImportError as error:
     sys.exit(f"error: {error}; install tinydiv first: python -m pip install -e .")
 
+PROG = "data_scripts/build_fashion_mini.py"
+WHAT = """\
+Build the embedded set fashion-mini (the first 600 training and 100 test images of each class of
+Fashion-MNIST) and verify it byte by byte."""
 EXAMPLES = """examples:
   python data_scripts/build_fashion_mini.py --check
       build in memory and compare with the embedded files, write nothing
@@ -80,63 +84,41 @@ def build(full: ImageSet, full_folder: Path, mini: ImageSet) -> dict[str, bytes]
     return {file.name: payload for file, payload in zip(mini.files, payloads, strict=True)}
 
 
-def run(options: argparse.Namespace) -> None:
+@cli.main(PROG)
+def main(argv: Sequence[str]) -> None:
     """Build, write unless --check, and read back with the package's own checks."""
-    if options.source is not None and not options.source.is_dir():
-        raise UsageError(f"--from takes a folder, and {options.source} is none")
-    full_folder = find(FASHION_MNIST, None if options.source is None else [options.source])
-    payloads = build(FASHION_MNIST, full_folder, FASHION_MINI)
-    if not options.check:
-        options.to.mkdir(parents=True, exist_ok=True)
-        for name, payload in payloads.items():
-            atomic.write_bytes(options.to / name, payload)
-    for file in FASHION_MINI.files:
-        read_payload(options.to / file.name, file)  # raises if a byte differs
-    done = "are what the rule builds," if options.check else "were built and verified,"
-    print(f"{FASHION_MINI.name}: {len(payloads)} files in {options.to} {done} from {full_folder}")
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="build_fashion_mini.py",
-        description="Build the embedded set fashion-mini (the first 600 training and 100 test "
-        "images of each class of Fashion-MNIST) and verify it byte by byte.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
+    flags = cli.Parser(PROG, WHAT, EXAMPLES)
+    flags.prog = f"python {PROG}"
+    flags.add_argument(
         "--from",
         dest="source",
         metavar="DIR",
-        type=Path,
         help="folder of the full set (default: TINYDIV_DATA_DIR, your cache folder, "
         "/usr/share/datasets, in this order)",
     )
-    parser.add_argument(
+    flags.add_argument(
         "--to",
         metavar="DIR",
-        type=Path,
         default=DATASETS_FOLDER / FASHION_MINI.name,
         help="folder to write into, or to compare with (default: %(default)s)",
     )
-    parser.add_argument("--check", action="store_true", help="compare only, write nothing")
-    options = parser.parse_args(argv)
-    try:
-        run(options)
-    except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error.filename or options.to}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; no file was left half written", file=sys.stderr)
-        return 130
-    return 0
+    flags.add_argument("--check", action="store_true", help="compare only, write nothing")
+    options = flags.parse(argv)
+    folder, source = Path(options.to), options.source
+    if source is not None and not Path(source).is_dir():
+        raise UsageError(f"--from takes a folder, and {source} is none")
+    full_folder = find(FASHION_MNIST, None if source is None else [Path(source)])
+    payloads = build(FASHION_MNIST, full_folder, FASHION_MINI)
+    if not options.check:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, payload in payloads.items():
+            atomic.write_bytes(folder / name, payload)
+    for file in FASHION_MINI.files:
+        read_payload(folder / file.name, file)  # raises if a byte differs
+    done = "are what the rule builds," if options.check else "were built and verified,"
+    cli.print_result(
+        f"{FASHION_MINI.name}: {len(payloads)} files in {folder} {done} from {full_folder}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Fetch the full image sets from their mirrors, or check in copies from a folder.
+"""Fetch the full image sets from their mirrors.
 
 A file gets its name only after its every byte was checked, so whatever carries a file's name is right:
 an interrupted, truncated or wrong download leaves nothing behind. A mirror that fails in any way costs
@@ -6,7 +6,6 @@ one sentence, and the next one is tried.
 """
 
 import http.client
-import os
 import sys
 import urllib.request
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ sys.path.insert(0, str(ROOT))  # so that a fresh clone works before it is instal
 try:
     from tinydiv.command import cli
     from tinydiv.data.catalogue import FASHION_MINI, FULL_SETS, IdxFile, ImageSet, cache_folder
-    from tinydiv.data.files import GZIP_MAGIC, decompressed, existing, read_payload, set_folders
+    from tinydiv.data.files import GZIP_MAGIC, decompressed, existing, read_payload
     from tinydiv.errors import RunError, UsageError, unknown
     from tinydiv.files import atomic
 except ImportError as error:
@@ -32,25 +31,15 @@ EXAMPLES = """examples:
       fetch Fashion-MNIST into your cache folder, where tinydiv finds it (31 MB)
   python data_scripts/download.py fashion-mnist mnist --to ~/data
       fetch both into ~/data; then set TINYDIV_DATA_DIR=~/data
-  python data_scripts/download.py mnist --from /media/usb
-      no network: check and copy files that lie in /media/usb or /media/usb/mnist
 
-Files that are already there and right are not fetched again.
+Files that are already there and right are not fetched again. Without a network: put copies into a folder
+and set TINYDIV_DATA_DIR to it; they are checked when they are read.
 exit codes: 0 all is there, 1 something could not be had, 2 wrong usage, 130 interrupted
 """
 
 
-def sources(image_set: ImageSet, file: IdxFile, folder: Path | None) -> list[str | Path]:
-    """Each place that a file may come from: the mirrors, or copies in a folder."""
-    if folder is None:
-        return [f"{mirror}{file.name}.gz" for mirror in image_set.mirrors]
-    found = [existing(place, file) for place in set_folders(folder, image_set)]
-    return [path for path in found if path is not None]
-
-
-def content_of(source: str | Path, most: int) -> bytes:
-    """The bytes at a place. Raises ValueError if there are more than `most`, or it fails in any way."""
-    address = source.absolute().as_uri() if isinstance(source, Path) else source
+def content_of(address: str, most: int) -> bytes:
+    """The bytes at an address. Raises ValueError if there are more than `most`, or it fails in any way."""
     request = urllib.request.Request(address, headers={"User-Agent": "tinydiv"})
     try:
         with urllib.request.urlopen(request, timeout=SILENCE) as stream:
@@ -62,29 +51,28 @@ def content_of(source: str | Path, most: int) -> bytes:
     return content
 
 
-def fetch(image_set: ImageSet, file: IdxFile, folder: Path, source: Path | None) -> None:
-    """Bring one file into a folder from the first place that has it right.
+def fetch(image_set: ImageSet, file: IdxFile, folder: Path) -> None:
+    """Bring one file into a folder from the first mirror that has it right.
 
     Raises RunError, after a sentence on stderr per failed try, if there is none.
     """
-    for place in sources(image_set, file, source):
+    for mirror in image_set.mirrors:
+        address = f"{mirror}{file.name}.gz"
         try:
             # gzip adds less than a thousandth, and a header
-            content = content_of(place, file.n_bytes + file.n_bytes // 1000 + 1024)
+            content = content_of(address, file.n_bytes + file.n_bytes // 1000 + 1024)
             decompressed(content, file)
         except ValueError as error:
-            cli.print_message(PROG, f"{place} {error}; given up")
+            cli.print_message(PROG, f"{address} {error}; given up")
             continue
         folder.mkdir(parents=True, exist_ok=True)
         final = folder / (file.name + ".gz" * content.startswith(GZIP_MAGIC))
         atomic.write_bytes(final, content)
         while (other := existing(folder, file)) not in (final, None):
             other.unlink()  # a damaged file that stood in the way
-        cli.print_message(PROG, f"{place}: checked and taken")
+        cli.print_message(PROG, f"{address}: checked and taken")
         return
-    if source is not None:
-        raise RunError(f"{image_set.name}: {source} holds no right {file.name}")
-    advice = "`--from DIR` takes in a copy that you have elsewhere"
+    advice = "if you have a copy elsewhere, set TINYDIV_DATA_DIR to its folder"
     raise RunError(f"{image_set.name}: no mirror could give {file.name}; {advice}")
 
 
@@ -102,24 +90,18 @@ def main(argv: Sequence[str]) -> None:
     flags.prog = f"python {PROG}"
     flags.add_argument("names", nargs="+", metavar="NAME", help=" or ".join(FULL_SETS))
     flags.add_argument("--to", metavar="DIR", help="store in DIR/NAME (default: your cache folder)")
-    flags.add_argument(
-        "--from", dest="source", metavar="DIR", help="take the files from DIR or DIR/NAME instead"
-    )
     options = flags.parse(argv)
     for name in options.names:
         if name == FASHION_MINI.name:
             raise UsageError(f"{name} comes with tinydiv: there is nothing to download")
         if name not in FULL_SETS:
             raise unknown("set to download", name, FULL_SETS)
-    if options.source is not None and not os.path.isdir(options.source):
-        raise UsageError(f"--from takes a folder, and {options.source} is none")
     base = cache_folder() if options.to is None else Path(options.to).absolute()
-    source = None if options.source is None else Path(options.source)
     for image_set in [FULL_SETS[name] for name in dict.fromkeys(options.names)]:
         folder = base / image_set.name
         missing = [f for f in image_set.files if not is_right(existing(folder, f), f)]
         for file in missing:
-            fetch(image_set, file, folder, source)
+            fetch(image_set, file, folder)
         done = f"complete in {folder} ({len(missing)} new files); {image_set.licence}"
         cli.print_result(f"{image_set.name}: {done}")
     if options.to is not None:

@@ -17,7 +17,6 @@ from helpers import python, refused
 from hypothesis import given
 from hypothesis import strategies as st
 from made_sets import an_image_set, put
-from matplotlib import colors, image
 
 from tinydiv import data
 from tinydiv.data import catalogue, files
@@ -39,7 +38,6 @@ def script(name):
 
 download = script("download")
 build_fashion_mini = script("build_fashion_mini")
-draw_toys = script("draw_toys")
 
 
 # ---------------------------------------------------------------- mirrors, good and bad
@@ -283,40 +281,6 @@ def test_without_a_home_folder_the_sentence_names_what_to_set(fetch, monkeypatch
     assert data.search_folders()[-1] == Path("/usr/share/datasets")
 
 
-# ---------------------------------------------------------------- offline copies
-
-
-@pytest.mark.parametrize("compressed", [True, False])
-@pytest.mark.parametrize("inside", ["tiny", "."])
-def test_offline_copies_are_checked_and_copied(server, tmp_path, compressed, inside):
-    put(tmp_path / "usb" / inside, TINY, PAYLOADS, compressed)
-    server.requested.clear()
-    command = ["tiny", "--from", str(tmp_path / "usb"), "--to", str(tmp_path / "home")]
-    assert download.main(command) == 0
-    assert names(tmp_path / "home") == names(tmp_path / "usb")
-    assert server.requested == []
-
-
-def test_a_damaged_offline_copy_is_refused(tmp_path, capsys):
-    put(tmp_path / "usb", TINY, PAYLOADS)
-    (tmp_path / "usb" / f"{IMAGES.name}.gz").write_bytes(gzip.compress(b"no images"))
-    command = ["tiny", "--from", str(tmp_path / "usb"), "--to", str(tmp_path / "home")]
-    assert download.main(command) == 1
-    assert not (tmp_path / "home").exists()
-    printed = capsys.readouterr().err
-    assert "is damaged" in printed
-    assert f"tiny: {tmp_path / 'usb'} holds no right {IMAGES.name}" in printed
-
-
-def test_an_offline_copy_that_is_far_too_large_is_not_read_to_its_end(tmp_path, capsys):
-    put(tmp_path / "usb", TINY, PAYLOADS)
-    with (tmp_path / "usb" / f"{IMAGES.name}.gz").open("wb") as stream:
-        stream.truncate(10**9)
-    command = ["tiny", "--from", str(tmp_path / "usb"), "--to", str(tmp_path / "home")]
-    assert download.main(command) == 1
-    assert "has more than" in capsys.readouterr().err
-
-
 # ---------------------------------------------------------------- the command lines
 
 
@@ -325,17 +289,13 @@ def test_an_offline_copy_that_is_far_too_large_is_not_read_to_its_end(tmp_path, 
     [
         (["mnits"], "no set to download called 'mnits': did you mean 'mnist'"),
         (["fashion-mini"], "fashion-mini comes with tinydiv: there is nothing to download"),
-        (
-            ["mnist", "--from", "no-such-folder"],
-            "--from takes a folder, and no-such-folder is none",
-        ),
     ],
 )
 def test_wrong_usage_is_one_sentence_and_exit_code_2(command, sentence, capsys):
     refused(capsys, download.main, command, sentence)
 
 
-@pytest.mark.parametrize("name", ["download", "build_fashion_mini", "draw_toys"])
+@pytest.mark.parametrize("name", ["download", "build_fashion_mini"])
 def test_help_shows_examples_from_an_empty_folder(name, tmp_path):
     done = python(SCRIPTS / f"{name}.py", "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -442,50 +402,3 @@ def test_the_embedded_files_are_what_the_rule_builds_from_the_full_set(capsys):
         pytest.skip("the full set fashion-mnist is not in TINYDIV_DATA_DIR")
     assert build_fashion_mini.main(["--check"]) == 0
     assert "are what the rule builds" in capsys.readouterr().out
-
-
-# ---------------------------------------------------------------- drawing the toys
-
-
-def test_the_picture_shows_every_toy_in_its_colours(tmp_path, capsys):
-    path = tmp_path / "toys.png"
-    assert draw_toys.main(["--to", str(path)]) == 0
-    assert capsys.readouterr().out == f"{path}\n"
-    pixels = (image.imread(path)[..., :3] * 255).round().astype(int)
-    seen = {tuple(pixel) for pixel in pixels[::2, ::2].reshape(-1, 3).tolist()}
-    for colour in draw_toys.COLOURS[:5]:  # five arms
-        assert tuple(round(255 * c) for c in colors.to_rgb(colour)) in seen
-
-
-def test_the_arrays_are_those_of_the_package(tmp_path):
-    path = tmp_path / "toys.npz"
-    assert draw_toys.main(["--to", str(path), "--seed", "3"]) == 0
-    with np.load(path, allow_pickle=False) as arrays:
-        assert len(arrays.files) == 4 * len(draw_toys.TOYS)
-        for name in draw_toys.TOYS:
-            toy = data.load(name, seed=3)
-            for part in ("train_x", "train_y", "test_x", "test_y"):
-                assert np.array_equal(arrays[f"{name}_{part}"], getattr(toy, part))
-
-
-def test_every_toy_of_the_package_is_drawn():
-    assert set(draw_toys.TOYS) == set(data.NAMES) - {"fashion-mini", "fashion-mnist", "mnist"}
-
-
-@pytest.mark.parametrize(
-    ("command", "code", "sentence"),
-    [
-        (["--to", "toys.exe"], 2, "--to takes a file that ends in .png, .pdf, .svg, .npz"),
-        (["--seed", "-1"], 2, "seed"),
-        (["--to", "no-such-folder/toys.png"], 1, "no-such-folder/toys.png: No such file"),
-    ],
-)
-def test_a_picture_that_cannot_be_drawn_is_a_sentence(
-    command, code, sentence, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    assert draw_toys.main(command) == code
-    printed = capsys.readouterr().err
-    assert printed.startswith("error: ")
-    assert sentence in printed
-    assert list(tmp_path.iterdir()) == []

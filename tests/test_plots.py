@@ -313,17 +313,6 @@ def test_a_spectrum_is_the_eigenvalues_of_the_living():
         plots.correlation_spectrum(axis(), np.ones(3))
 
 
-def test_activity_marks_the_dead(backend):
-    A = np.random.default_rng(0).normal(size=(200, 4)) * [1.0, 1e-5, 0.1, 0.0]
-    ax = axis()
-    plots.neuron_activity(ax, to_device(A.astype("float32")))
-    drawn(ax)
-    assert "2 of 4 neurons dead" in title_of(ax)
-    assert [bar.get_hatch() is not None for bar in ax.patches] == [False, True, False, True]
-    top = ax.patches[0].get_y() + ax.patches[0].get_height()
-    assert top == pytest.approx(A[:, 0].std(), rel=1e-4)
-
-
 # The plane -----------------------------------------------------------------------------------------
 
 

@@ -27,7 +27,7 @@ from tinydiv.plots.neurons import (
     similarity_matrix,
 )
 from tinydiv.plots.plane import decision_regions, neurons_parting
-from tinydiv.plots.spectra import correlation_spectrum, neuron_activity
+from tinydiv.plots.spectra import correlation_spectrum
 from tinydiv.plots.style import alt_text, page, save
 
 __all__ = [
@@ -42,7 +42,6 @@ __all__ = [
     "heat_map",
     "histogram",
     "learning_curves",
-    "neuron_activity",
     "neuron_answers",
     "neuron_weights",
     "neurons_parting",

@@ -1,4 +1,4 @@
-"""Spectra of the neurons' correlations, and how much each neuron varies."""
+"""Spectra of the neurons' correlations."""
 
 from collections.abc import Mapping
 
@@ -9,17 +9,13 @@ from tinydiv.backend import Array, to_host
 from tinydiv.errors import UsageError
 from tinydiv.plots.curves import Band, curve
 from tinydiv.plots.style import (
-    DEAD,
     Floats,
-    colour,
     describe,
     in_its_ink,
     ink,
     legend_above,
-    one,
     row_ticks,
 )
-from tinydiv.similarity import ALIVE_STD
 
 SMALLEST = 1e-3
 """Where the logarithmic axis of a spectrum ends: smaller eigenvalues are drawn there."""
@@ -77,37 +73,3 @@ def participation(values: Floats) -> float:
     """(sum v)^2 / sum v^2: how many directions carry the variance; 0 for no values."""
     squares = float((values**2).sum())
     return float(values.sum()) ** 2 / squares if squares > 0 else 0.0
-
-
-@in_its_ink
-def neuron_activity(ax: Axes, A: Array) -> Axes:
-    """How much each hidden neuron varies: its standard deviation over samples, on a logarithmic axis.
-
-    A (N, H) activations on the probe set, or (R, N, H) of which network 0 is shown. Neurons under the
-    dashed line at 1e-3 count as dead: their bars are grey and hatched. Returns the axis.
-    """
-    deviations = one(A, 2).std(axis=0)
-    dead = deviations < ALIVE_STD
-    floor = ALIVE_STD / 10
-    bars = ax.bar(
-        np.arange(len(deviations)),
-        np.maximum(deviations, 2 * floor) - floor,
-        bottom=floor,
-        color=[DEAD if gone else colour(0) for gone in dead],
-        edgecolor=ink(ax),
-        linewidth=0.6,
-    )
-    for bar, gone in zip(bars, dead, strict=True):
-        if gone:
-            bar.set_hatch("////")
-    ax.axhline(ALIVE_STD, color=ink(ax), linestyle="--", linewidth=1)
-    ax.set_yscale("log")
-    ax.set_ylim(bottom=floor)
-    row_ticks(ax.xaxis, len(deviations), start=0)
-    ax.set_xlabel("hidden neuron")
-    ax.set_ylabel("standard deviation")
-    ax.set_title(
-        f"{dead.sum()} of {len(dead)} neurons dead (below {ALIVE_STD:g})", fontsize="medium"
-    )
-    describe(ax, f"How much each of {len(dead)} hidden neurons varies; {dead.sum()} are dead.")
-    return ax
