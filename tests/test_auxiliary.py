@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tinydiv import diversity
 from tinydiv.backend import to_device, to_host
 from tinydiv.errors import UsageError
 from tinydiv.growing.auxiliary import (
@@ -47,7 +48,10 @@ def general(arm, setting, seeds):
         value, dlogits = loss(trace.logits, Y)
         techniques.backward(techniques.step(trace, Y, value, dlogits, number))
         optimizer.step()
-    return to_host(net.forward(test_x).logits[:, :, 0]).T, to_host(sized_at(net, 1).size).ravel()
+    grid = to_device(np.linspace(-1, 1, 101)[:, None])
+    rank = to_host(diversity.measure(net, net.forward(grid), ["effective_rank"])["effective_rank"])
+    outputs, size = net.forward(test_x).logits[:, :, 0], sized_at(net, 1).size
+    return to_host(outputs).T, to_host(size).ravel(), rank
 
 
 @pytest.mark.parametrize("arm", ["growing", "grown", "growing-plain", "grown-plain"])
@@ -56,8 +60,9 @@ def test_trials_are_the_general_networks(arm, task, backend):
     setting = dataclasses.replace(PUBLISHED[task], epochs=STEPS, rate=0.05, goal=3.5, lam=0.2)
     trials = Trials(setting, [3, 8, 9])
     outcome = train(ARMS[arm], trials)
-    outputs, sizes = general(ARMS[arm], setting, [3, 8, 9])
+    outputs, sizes, rank = general(ARMS[arm], setting, [3, 8, 9])
     np.testing.assert_allclose(outcome.size, sizes, rtol=1e-12)
+    np.testing.assert_allclose(outcome.rank, rank, rtol=1e-6)
     y = trials.points.test_y
     if task == "step":
         wanted = np.mean(np.logaddexp(0, outputs) - outputs * y, axis=0)

@@ -9,6 +9,7 @@ from tinydiv.errors import UsageError
 from tinydiv.files.model import load_model
 from tinydiv.grow.command import main
 from tinydiv.growing.condense import asleep_from, compacted, condense, counted, merge, prune
+from tinydiv.techniques.grow import awake
 from tinydiv.train import command as train
 
 
@@ -72,6 +73,33 @@ def test_merging_keeps_the_mean_outputs(backend):
     after = to_host(net.forward(X).logits)
     close(after.mean(axis=0), before.mean(axis=0))
     assert abs(after - before).max() > 1e-3
+
+
+def test_a_constant_neuron_goes_first_and_nothing_changes(backend):
+    """Its response is a bias of the next layer; a mean of one half is exact."""
+    net, X = network([6, 8, 3], dtype="float64", activation="relu"), numbers(30, 6, seed=3)
+    net.W[0][:, 5], net.b[0][:, 5] = 0, 0.5
+    before = to_host(net.forward(X).logits)
+    merge(net, 1, X, [7])
+    assert to_host(awake(net, 1)).tolist() == [True] * 5 + [False] + [True] * 2
+    close(net.forward(X).logits, before, rtol=1e-12)
+
+
+def test_merging_is_the_fit_of_least_squares(backend):
+    """Two neurons become one: the outputs are the best that an affine function of its response can do."""
+    for tried in range(4):
+        net = network([6, 2, 3], tried, dtype="float64", activation="tanh")
+        X = numbers(30, 6, seed=3)
+        before = to_host(net.forward(X).logits)
+        strength = to_host(net.forward(X).A[1]).std(axis=0) * np.linalg.norm(
+            to_host(net.W[1]), axis=1
+        )
+        merge(net, 1, X, [1])
+        assert to_host(awake(net, 1)).argmax() == strength.argmax()  # the stronger one stays
+        a = to_host(net.forward(X).A[1])[:, strength.argmax()]
+        basis = np.stack([a, np.ones(30)], axis=1)
+        fit = basis @ np.linalg.lstsq(basis, before, rcond=None)[0]
+        close(net.forward(X).logits, fit, rtol=1e-9, atol=1e-11)
 
 
 def test_pruning_takes_the_least_and_keeps_its_mean(backend):
@@ -142,6 +170,13 @@ def test_condense_takes_many_networks_and_deep_ones(tmp_path, capsys):
     assert load_model(out / "model-0.5.npz").replicas == 3
 
 
+def test_the_help_names_the_folder_and_taus_that_can_be_given(capsys):
+    assert main(["condense", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "RUN_DIR a finished run of tinydiv.train" in shown
+    assert "(default: 0.95/0.9/0.7/0.5)" in shown
+
+
 def test_mistakes_are_one_sentence(tmp_path, capsys):
     run = trained(tmp_path / "run", "--hidden", "6", "--activation", "tanh")
     capsys.readouterr()
@@ -152,6 +187,7 @@ def test_mistakes_are_one_sentence(tmp_path, capsys):
         ([run, "--layer", "2"], "there is no hidden layer 2"),
         ([run, "--taus", "1.5"], "--taus must be a number from 0 to 1"),
         ([run, "--taus", "0"], "tau is a cosine above 0"),
+        ([run, "--taus", "0.9,0.5"], "--taus takes numbers with / between them: '0.9/0.5', not"),
         ([run], "needs f(s z) = s f(z)"),
     ):
         if "tau is" in sentence:

@@ -296,6 +296,11 @@ def per_network(low: float, high: float) -> Reader[tuple[float, ...]]:
     one = number(low, high)
 
     def read(what: str, value: object) -> tuple[float, ...]:
+        if isinstance(value, str) and "," in value:
+            right = value.replace(",", "/")
+            raise UsageError(
+                f"{what} takes numbers with / between them: {shown(right)}, not {shown(value)}"
+            )
         parts = listed(what, value, "/")
         return tuple(one(what, part) for part in parts)
 

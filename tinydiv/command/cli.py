@@ -91,7 +91,8 @@ class Parser(argparse.ArgumentParser):
         for field in dataclasses.fields(settings):
             default = field.default
             if isinstance(default, tuple):
-                default = ",".join(map(str, default)) or "none"
+                between = "/" if "[/" in field.metadata["metavar"] else ","
+                default = between.join(map(str, default)) or "none"
             shown = "" if default is None else f" (default: {default})"
             group.add_argument(
                 flag_of(field.name),

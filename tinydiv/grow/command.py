@@ -283,15 +283,14 @@ def mask(argv: Sequence[str]) -> None:
 
 def condense(argv: Sequence[str]) -> None:
     """A trained run with fewer neurons."""
-    if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help", "--version")):
+    flags = flags_of("condense", CondenseConfig)
+    flags.add_argument("run", nargs="?", metavar="RUN_DIR", help="a finished run of tinydiv.train")
+    options, config = read(CondenseConfig, flags, argv, {"taus": (0.9, 0.5)})
+    if options.run is None:
         raise UsageError("condense needs the folder of a run: tinydiv.grow condense RUN_DIR")
-    run, rest = ("", argv) if argv[0].startswith("-") else (argv[0], argv[1:])
-    options, config = read(
-        CondenseConfig, flags_of("condense", CondenseConfig), rest, {"taus": (0.9, 0.5)}
-    )
     from tinydiv.growing.condense_study import Condense, report
 
-    study = Condense(run, config.taus, config.layer, config.epochs)
+    study = Condense(options.run, config.taus, config.layer, config.epochs)
     folder = compute("condense", options, study)
     cli.print_result(report(study, folder))
     print(f"everything is in {folder}", file=sys.stderr)

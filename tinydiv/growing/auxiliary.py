@@ -110,8 +110,8 @@ class Trials:
         start = to_device(
             [generator(seed, "start").uniform(-1, 1, 4 * H + 1).tolist() for seed in seeds]
         ).T.copy()
-        self.w1, self.w2, self.w3, self.b = (start[i * H : (i + 1) * H] for i in range(4))
-        self.b3 = start[4 * H]
+        self.w1, self.w2, self.w3, self.b = start[:-1].reshape(4, H, -1)
+        self.b3 = start[-1]
         self.N = xp.zeros(len(seeds))
 
 

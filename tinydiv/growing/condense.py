@@ -46,7 +46,7 @@ def condense(net: MLP, layer: int, tau: float) -> Array:
     for W, b, V, _ in networks(net, layer):
         full = np.concatenate([W, b])  # (D + 1, H)
         length = np.linalg.norm(full, axis=0)
-        alive = (length > 0) & (abs(V).sum(axis=1) > 0)
+        alive = (length > 0) & V.any(axis=1)
         unit = full / np.where(length > 0, length, 1)
         cosine = unit.T @ unit
         heads: list[int] = []
@@ -81,7 +81,7 @@ def merge(net: MLP, layer: int, X: Array, counts: Array) -> None:
             i, j = divmod(int(R.argmax()), R.shape[1])
             if deviation[i] * np.linalg.norm(V[i]) < deviation[j] * np.linalg.norm(V[j]):
                 i, j = j, i
-            alpha = (centred[:, i] @ centred[:, j]) / len(a) * deviation[j] / deviation[i]
+            alpha = (centred[:, i] * centred[:, j]).mean() * deviation[j] / deviation[i]
             V[i] += alpha * V[j]
             c += (mean[j] - alpha * mean[i]) * V[j]
             W[:, j], b[:, j], V[j] = 0, 0, 0
@@ -100,8 +100,8 @@ def prune(net: MLP, layer: int, X: Array, counts: Array) -> None:
 
 
 def hosted(net: MLP, a: Array) -> np.ndarray:
-    """A host copy with an axis of networks in front, whether there is one or several."""
-    host = np.array(to_host(a))
+    """On the host, with an axis of networks in front, whether there is one or several."""
+    host: np.ndarray = to_host(a)
     return host if net.replicas is not None else host[None]
 
 
