@@ -54,12 +54,12 @@ COLUMNS = ("set", "regime", "start", "rate", "seed", "early", "final")
 
 @cache
 def raw(name):
-    """(X, y) of a table, or the parts of an image set as floats."""
+    """(X, y) of a table, or the parts of an image set, pixels as float32."""
     if name in TABLES:
         return getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
     found = load(name)
-    parts = (found.train_x / 255, found.train_y, found.test_x / 255, found.test_y)
-    return tuple(np.asarray(part) for part in parts)
+    x, ex = ((part / 255).astype("float32") for part in (found.train_x, found.test_x))
+    return x, np.asarray(found.train_y), ex, np.asarray(found.test_y)
 
 
 def split(name, seed, tuning):
@@ -86,9 +86,9 @@ def split(name, seed, tuning):
         x, ex = (x - mean) / deviation, (ex - mean) / deviation
     tensor = torch.from_numpy
     return (
-        tensor(x.astype("float32")),
+        tensor(x.astype("float32", copy=False)),
         tensor(t.astype("int64")),
-        tensor(ex.astype("float32")),
+        tensor(ex.astype("float32", copy=False)),
         tensor(et.astype("int64")),
     )
 

@@ -118,7 +118,7 @@ def table(found):
 
 def picture(arms_of):
     """Mean change of accuracy against mean change of correlation, one line per family."""
-    figure = new_figure(9, 6.5)
+    figure = new_figure(7.5, 6.5)
     axes = figure.subplots(2, 2)
     for row, (name, arms) in zip(axes, arms_of.items(), strict=True):
         for ax, (moment, (correlation, accuracy)) in zip(row, MOMENTS.items(), strict=True):
@@ -127,11 +127,13 @@ def picture(arms_of):
                 seeds = seeds_of(arms, chosen)
                 x = changes(arms, chosen, correlation, seeds).mean(axis=1)
                 y = 100 * changes(arms, chosen, accuracy, seeds).mean(axis=1)
-                at = {"color": colour(place), "marker": "o", "markersize": 4, "label": family}
+                at = {"color": colour(place), "marker": "o", "markersize": 5, "label": family}
                 ax.plot([0, *x], [0, *y], **at)
             ax.axhline(0, color="grey", linewidth=0.6)
             ax.axvline(0, color="grey", linewidth=0.6)
             ax.set_yscale("symlog", linthresh=1)
+            ax.set_yticks([-30, -10, -3, -1, 0, 1], ["-30", "-10", "-3", "-1", "0", "+1"])
+            ax.set_ylim(-70, 2)
             ax.set_title(f"{name}, {moment}", fontsize="medium")
             describe(ax, f"Change of accuracy against change of correlation, {name}, {moment}.")
     for ax in axes[:, 0]:
