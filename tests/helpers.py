@@ -13,6 +13,16 @@ from tinydiv.mlp import MLP
 
 ROOT = Path(__file__).parent.parent
 
+WITNESS = """
+from pathlib import Path
+from tinydiv.techniques import Intervention
+Path(__file__).with_name("was_run").touch()
+class Mine(Intervention):
+    def edit(self, step, layer, mask):
+        pass
+"""
+"""A technique of one's own that leaves a file beside it when its code is run."""
+
 
 def network(sizes, seed=0, scale=0.7, **settings):
     """An MLP with random weights *and* biases, drawn on the host: the same on every backend."""

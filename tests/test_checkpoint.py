@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import WITNESS
 
 from tinydiv import backend as backends
 from tinydiv.backend import to_host
@@ -30,7 +31,7 @@ from tinydiv.runs import folder as run_folder
 from tinydiv.runs.build import build, filled_in
 from tinydiv.runs.checkpoint import WORKED_OUT, load_checkpoint, save_checkpoint
 from tinydiv.runs.config import TrainConfig
-from tinydiv.techniques import TECHNIQUES
+from tinydiv.techniques import TECHNIQUES, registry
 from tinydiv.train import command as train
 
 TOY = ["--data", "spirals:arms=3,n_train=400,n_test=60", "--hidden", "8", "--batch-size", "32"]
@@ -484,14 +485,45 @@ def test_an_own_file_that_changed_is_refused(tmp_path, monkeypatch, capsys):
         flags = [*TOY, "--epochs", "1", "--technique", "mine.py:Mine:strength=0.01"]
         assert run(*flags, "--out", "run") == 130
     mine.write_text(source.replace("/ 2, A", ", 2 * A"))
-    assert run("--resume", "run") == 2
+    assert capsys.readouterr().err.endswith("--resume run --allow-code\n")
+    assert run("--resume", "run", "--allow-code") == 2
     assert "was changed since" in capsys.readouterr().err
     mine.unlink()
-    assert run("--resume", "run") == 2
+    assert run("--resume", "run", "--allow-code") == 2
     assert "is missing" in capsys.readouterr().err
     mine.write_text(source)
     monkeypatch.chdir("/")  # paths are kept whole: a run can be taken up from anywhere
-    assert run("--resume", str(tmp_path / "run")) == 0
+    assert run("--resume", str(tmp_path / "run"), "--allow-code") == 0
+
+
+def test_code_that_only_a_file_names_is_run_only_when_it_is_allowed(tmp_path, monkeypatch, capsys):
+    """A run's folder and a file of settings may be a stranger's, with a digest that fits."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(WITNESS)
+    Path("settings.toml").write_text('technique = ["mine.py:Mine"]\n')
+
+    def outcome(*words):
+        registry.IMPORTED.clear()  # as in a process of its own
+        Path("was_run").unlink(missing_ok=True)
+        return run(*words), Path("was_run").exists(), capsys.readouterr().err
+
+    begin, named = ["--data", "xor", "--epochs", "1"], ["--technique", "./mine.py:Mine"]
+    assert outcome(*begin, *named, "--out", "run") == (0, True, "")
+    for words, what in (
+        (["--resume", "run"], "the run in run"),
+        (["--resume", "run", "--epochs", "2"], "the run in run"),
+        (["--resume", "run", "--config", "settings.toml"], "settings.toml"),
+        ([*begin, "--config", "settings.toml"], "settings.toml"),
+        ([*begin, "--config", "settings.toml", "--technique", "decov"], "settings.toml"),
+    ):
+        code, ran, sentence = outcome(*words)
+        assert (code, ran) == (2, False)
+        assert f"{what} names the code in " in sentence
+        assert sentence.endswith("only with your permission: --allow-code\n")
+        if "decov" not in words:
+            for permission in (named, ["--allow-code"]):
+                assert outcome(*words, *permission) == (0, True, "")
+    assert outcome("--resume", "run", "--technique", "decov")[:2] == (2, False)
 
 
 # Disks that are full -------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
-from helpers import python, refused
+from helpers import WITNESS, python, refused
 from studies import TOML, command, environment
 
 from tinydiv.study import command as study
 from tinydiv.study import load_study
+from tinydiv.techniques import registry
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +143,57 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(words, message, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     assert refused(capsys, study.main, words, message).startswith("tinydiv.study: ")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.toml"]
+
+
+OWN = """
+title = "Mine"
+seeds = 2
+[train]
+data = "xor"
+hidden = [3]
+epochs = 1
+[[arms]]
+name = "plain"
+[[arms]]
+name = "mine"
+technique = ["mine.py:Mine:every={strength}"]
+strength = 2
+"""
+
+
+def test_code_that_only_a_study_names_is_run_only_when_it_is_allowed(tmp_path, monkeypatch, capsys):
+    """A study's file and its folder may be a stranger's."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(OWN)
+    Path("mine.py").write_text(WITNESS)
+
+    def outcome(*words):
+        registry.IMPORTED.clear()  # as in a process of its own
+        Path("was_run").unlink(missing_ok=True)
+        code = study.main([*words, "--executor", "serial", "--no-figures"])
+        return code, Path("was_run").exists(), capsys.readouterr().err
+
+    for words in ["mine.toml"], ["mine.toml", "--plan"]:
+        code, ran, sentence = outcome(*words)
+        assert (code, ran) == (2, False)
+        assert "mine.toml names the code in mine.py, which is run only with your perm" in sentence
+    assert outcome("mine.toml", "--allow-code")[:2] == (0, True)
+    code, ran, sentence = outcome("runs/study-mine", "--tables")
+    assert (code, ran) == (2, False)
+    assert "the study in runs/study-mine names the code in mine.py, which is" in sentence
+    assert outcome("runs/study-mine", "--tables", "--allow-code")[:2] == (0, True)
+    assert outcome("mine.toml", "--resume")[:2] == (2, False)
+    assert outcome("mine.toml", "--resume", "--allow-code")[:2] == (0, True)
+    technique = ["--technique", "mine.py:Mine", *("--train", "data=xor"), *("--seeds", "2")]
+    assert outcome(*technique)[:2] == (0, True)  # it is named here
+    assert outcome("runs/study-arms", "--tables")[:2] == (
+        0,
+        False,
+    )  # without {strength}: not needed
+    Path("mine.py").write_text(WITNESS + "# changed")
+    code, ran, sentence = outcome("runs/study-mine", "--tables", "--allow-code")
+    assert (code, ran) == (2, False)
+    assert "mine.py was changed since the study in runs/study-mine was made" in sentence
 
 
 def test_help_names_every_flag_and_shows_commands(capsys):

@@ -91,11 +91,9 @@ def load_model(where: str | Path, allow_code: bool = False) -> MLP:
         arrays, facts = read.npz_arrays(path, FORMAT)
         specs, files = [str(spec) for spec in facts["layers"]], dict(facts.get("own_files", {}))
         code = technique_files.paths(specs)
-    if code and not allow_code:
-        raise UsageError(
-            f"{path} needs the code in {', '.join(code)}, which is run only with your permission: "
-            "tinydiv.load(..., allow_code=True), or --allow-code"
-        )
+    if not allow_code:
+        how = "tinydiv.load(..., allow_code=True), or --allow-code"
+        technique_files.refuse_code(specs, (), str(path), how)
     technique_files.refuse_changes({file: files.get(file) for file in code}, str(path))
     layers = layers_of(specs) if code else None
     with read.reading(path, "delete it, and train again or continue its run by --resume"):

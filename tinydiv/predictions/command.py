@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError
+from tinydiv.files import technique_files
 
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.predictions.effects import Effects
@@ -45,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     flags = cli.Parser(PROG, "How did diversity affect what the networks predict?", EXAMPLES)
     flags.add_argument("run_dir", metavar="RUN_DIR", help="a finished run of tinydiv.train")
     flags.add_argument("--metric", default=METRIC, metavar="NAME", help=HELD)
-    flags.add_argument("--allow-code", action="store_true", help=ALLOW_CODE)
+    flags.add_argument(technique_files.FLAG, action="store_true", help=ALLOW_CODE)
     flags.add_argument("--no-plot", action="store_true", help="leave out the picture")
     flags.add_argument("--json", action="store_true", help="print all numbers as one JSON object")
     options = flags.parse(argv)
@@ -69,7 +70,6 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     allow_code: whether the code of own layers may be run, see load_model.
     Raises UsageError if there is no finished run, RunError if a file is damaged or all diverged.
     """
-    from tinydiv.files import technique_files
     from tinydiv.files.model import load_model
     from tinydiv.loop import DeviceData
     from tinydiv.predictions.effects import effects

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import cast
 
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic, locking, read, table, technique_files
@@ -181,15 +182,24 @@ def settings_of(folder: Path) -> tuple[TrainConfig, dict[str, dict[str, str]]]:
     return config, about
 
 
-def reopen(folder: Path, given: Mapping[str, object], budget: float | None = None) -> Run:
+def reopen(
+    folder: Path,
+    given: Mapping[str, object],
+    budget: float | None = None,
+    allow_code: bool = False,
+) -> Run:
     """The run in a folder, in its last state. given: settings named on the command line, which must be
     equal to the run's, except epochs: there may be more of them where every schedule is constant.
-    budget: see build.
+    budget: see build. allow_code: whether technique files that the run names may be run which `given`
+    does not name.
 
-    Raises UsageError if the folder holds no run, or if a setting or an own file has changed since;
-    RunError if a file is damaged.
+    Raises UsageError if the folder holds no run, if it needs code that may not be run, or if a setting or
+    an own file has changed since; RunError if a file is damaged.
     """
     config, facts = settings_of(folder)
+    if not allow_code:
+        named = cast(Sequence[str], given.get("technique", ()))
+        technique_files.refuse_code(config.technique, named, f"the run in {folder}")
     kept, wanted = asdict(config), asdict(replace_given(config, given))
     longer = checkpoint.goes_on(kept, wanted)
     if longer:

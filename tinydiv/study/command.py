@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tinydiv.command import cli
 from tinydiv.errors import UsageError
+from tinydiv.files import technique_files
 from tinydiv.settings import whole
 
 FOLDER = Path(__file__).parent
@@ -92,6 +93,12 @@ def parser() -> cli.Parser:
     p.add_argument(
         "--tables", action="store_true", help="only make tables and figures of what is finished"
     )
+    p.add_argument(
+        technique_files.FLAG,
+        action="store_true",
+        help="run the technique files that the study names; without it, only those that --technique "
+        "names here",
+    )
     p.add_argument("--plan", action="store_true", help="only print what would be trained")
     p.add_argument("--no-figures", action="store_true", help="tables without figures")
     return p
@@ -118,7 +125,7 @@ def main(argv: Sequence[str]) -> int:
     elif options.tables:
         folder = cli.out_folder(options.out, "study-arms", options.quick)
     if options.tables:
-        report = engine.read_study(folder)
+        report = engine.read_study(folder, options.allow_code)
         tables.write(report.results, report.folder, figures=not options.no_figures)
         cli.print_result(report.markdown())
         return 0
@@ -130,6 +137,8 @@ def main(argv: Sequence[str]) -> int:
         study = reading.study_of(options.init, options.technique, options.train, seeds or 20)
     else:
         study = reading.load_study(options.study, quick=options.quick, seeds=seeds)
+        if not options.allow_code:
+            technique_files.refuse_code(engine.specs(study), (), options.study)
     if options.plan:
         cli.print_result(engine.plan_text(study))
         return 0

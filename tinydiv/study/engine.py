@@ -27,7 +27,7 @@ from tinydiv.settings import whole
 from tinydiv.study import page, sharing, tables
 from tinydiv.study.cost import start_key, start_seconds, step_cost, step_seconds
 from tinydiv.study.executors import carry_out_all, opened
-from tinydiv.study.keys import Training
+from tinydiv.study.keys import PLACEHOLDER, Training
 from tinydiv.study.plan import TEST, Trial, check_parts, specs_for
 from tinydiv.study.progress import Progress, in_words
 from tinydiv.study.reading import from_dict
@@ -102,10 +102,13 @@ def run_study(
     return StudyReport(results, store.folder)
 
 
-def read_study(out: str | Path) -> StudyReport:
+def read_study(out: str | Path, allow_code: bool = False) -> StudyReport:
     """What is finished of the study in a folder, while it runs or afterwards; nothing is trained.
 
-    Raises UsageError if there is no study.
+    allow_code: whether the technique files that the study names may be run. They are needed where a
+    setting of theirs is {strength}.
+    Raises UsageError if there is no study, or one that needs code without allow_code=True, or whose code
+    has changed; RunError if study.json is damaged.
     """
     store = Store(Path(out))
     found = store.begun()
@@ -117,6 +120,13 @@ def read_study(out: str | Path) -> StudyReport:
         if found["format"] == 1:
             found["study"]["train"] = FORMER | found["study"]["train"]
         study = from_dict(found["study"])
+        needed = [spec for spec in specs(study) if PLACEHOLDER in spec]
+        digests = dict(found.get("files", {}))
+        before = {file: digests.get(file) for file in technique_files.paths(needed)}
+    if not allow_code:
+        how = f"read_study(..., allow_code=True), or {technique_files.FLAG}"
+        technique_files.refuse_code(needed, (), f"the study in {out}", how)
+    technique_files.refuse_changes(before, f"the study in {out}")
     results = Results(study, store.curves, facts)
     results.costs |= read_costs(store.folder / COSTS_FILE)
     return StudyReport(results, store.folder)
@@ -162,13 +172,17 @@ def facts_of(dataset: Dataset) -> DataFacts:
 
 def own_files(study: Study) -> dict[str, str]:
     """Digests of the user's own technique files that arms name, by their path."""
-    specs = [
+    return {file: digest[:20] for file, digest in technique_files.digests(specs(study)).items()}
+
+
+def specs(study: Study) -> list[str]:
+    """The technique specs of all arms in all settings."""
+    return [
         spec
         for setting in study.all_settings
         for arm in study.arms
         for spec in study.training(setting, arm).technique
     ]
-    return {file: digest[:20] for file, digest in technique_files.digests(specs).items()}
 
 
 def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset]]) -> None:

@@ -13,10 +13,11 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tinydiv.command import cli
 from tinydiv.errors import UsageError
+from tinydiv.files import technique_files
 from tinydiv.runs.config import TrainConfig
 from tinydiv.settings import flag, from_flags, from_toml, made, number, whole
 
@@ -81,6 +82,12 @@ def parser() -> cli.Parser:
         "end",
     )
     group.add_argument(
+        technique_files.FLAG,
+        action="store_true",
+        help="run the technique files that RUN_DIR or FILE.toml names; without it, only those that "
+        "--technique names here",
+    )
+    group.add_argument(
         "--checkpoint-every",
         metavar="STEPS",
         help="write a checkpoint every so many steps (default: after epochs)",
@@ -124,7 +131,11 @@ def main(argv: Sequence[str]) -> None:
     if cli.listed(options):
         return
     given = from_toml(TrainConfig, options.config) if options.config is not None else {}
-    given |= from_flags(TrainConfig, vars(options))
+    typed = from_flags(TrainConfig, vars(options))
+    if not options.allow_code:
+        specs, named = ((*cast(Sequence[str], g.get("technique", ())),) for g in (given, typed))
+        technique_files.refuse_code(specs, named, options.config)
+    given |= typed
     every = options.checkpoint_every
     every = None if every is None else whole(1, 10**9)("--checkpoint-every", every)
     epochs = None if options.snapshots is None else epochs_of(options.snapshots)
@@ -140,7 +151,6 @@ def main(argv: Sequence[str]) -> None:
     if options.animate or epochs or not options.no_plot:
         cli.needs_matplotlib("the picture", ", or --no-plot")
     from tinydiv.backend import quiet
-    from tinydiv.files import technique_files
     from tinydiv.runs.folder import abandon, result
 
     files: list[str] = []
@@ -176,7 +186,7 @@ def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tup
     if options.resume is not None:
         folder = Path(options.resume)
         held.enter_context(run_folder.locked(folder))
-        run = run_folder.reopen(folder, given, options.memory)
+        run = run_folder.reopen(folder, given, options.memory, options.allow_code)
     else:
         run = build(made(TrainConfig, given), options.memory, split=True)
     workers = usual(run) if options.workers is None else options.workers
@@ -274,9 +284,10 @@ def train(
     def stop_if_interrupted() -> None:
         if interrupt.why:
             keep()
+            permission = technique_files.paths(run.config.technique) and f" {technique_files.FLAG}"
             raise KeyboardInterrupt(
                 f"{interrupt.why} after step {loop.step:,} of {run.steps:,}; to go on: "
-                f"python -m {PROG} --resume {folder}"
+                f"python -m {PROG} --resume {folder}{permission or ''}"
             )
 
     def on_step(step: int, total: int) -> None:
