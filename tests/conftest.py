@@ -12,6 +12,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -126,6 +127,9 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A job in the background ignores Ctrl-C, and so would the processes to which tests send it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.load_profile("ci" if config.getoption("--strict-skips") else "tinydiv")
 
 

@@ -123,9 +123,51 @@ def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(tmp_path, worker
 def test_a_worker_that_dies_is_one_sentence(tmp_path):
     """os.abort stands for the kernel that kills a process for its memory."""
     parts = [pieces.Piece(name, os.abort, ()) for name in ("a", "b")]
-    pieces.open_folder(tmp_path / "x", {"comparison": "none"})
-    with pytest.raises(RunError, match=r"a worker died .*kept in .*x: give the same command again"):
+    died = pytest.raises(
+        RunError, match=r"a worker died .*kept in .*x: give the same command again"
+    )
+    with pieces.opened(tmp_path / "x", {"comparison": "none"}), died:
         pieces.run(tmp_path / "x", parts, 2)
+
+
+def test_one_process_at_a_time_works_in_a_folder(tmp_path, capsys):
+    out = tmp_path / "out"
+    flags = [*SMALL, "--arms", "growing", "--no-figures", "--out", str(out)]
+    assert main(flags) == 0
+    kept = json.loads((out / "config.json").read_text())
+    capsys.readouterr()
+    with pieces.opened(out, kept):
+        refused(capsys, main, flags, f"another process is at work in {out}: let it finish")
+    assert main(flags) == 0  # the lock went with its holder
+
+
+def test_a_damaged_piece_is_computed_again(tmp_path, capsys):
+    out = tmp_path / "out"
+    flags = [*SMALL, "--arms", "growing,grown", "--no-figures", "--out", str(out)]
+    assert main(flags) == 0
+    table, kept = (out / "table.md").read_bytes(), sorted(out.glob("pieces/*.npz"))
+    contents = [path.read_bytes() for path in kept]
+    for spoil in (
+        lambda content: content[:-40],  # no directory of the archive
+        lambda content: content.replace(b"PK\x01\x02", b"PK\x01\x03"),
+        lambda content: content[:60] + bytes([content[60] ^ 16]) + content[61:],
+        lambda content: b"",
+        lambda content: b"[1]",
+    ):
+        kept[0].write_bytes(spoil(contents[0]))
+        capsys.readouterr()
+        assert main(flags) == 0
+        assert f"note: {kept[0]} was damaged: it is computed again" in capsys.readouterr().err
+        assert [path.read_bytes() for path in kept] == contents
+        assert (out / "table.md").read_bytes() == table
+
+
+@pytest.mark.parametrize("content", ["[1]", "7", "null", "{", "{" * 5000, '{"comparison": NaN}'])
+def test_damaged_settings_are_one_sentence(content, tmp_path, capsys):
+    (tmp_path / "config.json").write_text(content)
+    flags = [*SMALL, "--no-figures", "--out", str(tmp_path)]
+    refused(capsys, main, flags, "config.json is damaged: ", code=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
 def test_quick_is_small_and_processes_change_nothing(tmp_path, capsys):
@@ -180,21 +222,6 @@ def test_another_comparison_is_refused_in_the_same_folder(tmp_path, capsys):
     (tmp_path / "full" / "config.json").write_text("{}")  # a run of tinydiv.train has one, too
     assert main([*SMALL, "--out", str(tmp_path / "full")]) == 2
     assert "holds other files" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("spoil", [lambda b: b[:40], lambda b: b"", lambda b: b"[1]"])
-@pytest.mark.parametrize("name", ["config.json", "pieces/cubic-0.1-growing-0.npz"])
-def test_a_damaged_file_of_a_comparison_is_one_sentence(name, spoil, tmp_path, capsys):
-    flags = [*SMALL, "--arms", "growing", "--out", str(tmp_path / "a"), "--no-figures"]
-    assert main(flags) == 0
-    file = tmp_path / "a" / name
-    file.write_bytes(spoil(file.read_bytes()))
-    capsys.readouterr()
-    assert main(flags) == 1
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    assert line.startswith(f"tinydiv.grow: {file} is damaged: ")
-    file.unlink()  # as the sentence recommends for a piece
-    assert main(flags) == (0 if name.startswith("pieces") else 2)
 
 
 @pytest.mark.parametrize(

@@ -373,12 +373,8 @@ def test_a_browser_shows_that_the_command_was_killed(browser):
 
 def test_ctrl_c_ends_it():
     words = [sys.executable, "-m", "tinydiv.play", "--no-browser", "--data", "xor"]
-    given = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
-    try:
-        begun = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    finally:
-        signal.signal(signal.SIGINT, given)
-    with begun as playing:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(words, **pipes) as playing:
         assert playing.stdout.readline().startswith("tinydiv.play: http://127.0.0.1:")
         playing.send_signal(signal.SIGINT)
         assert playing.wait(20) == 130

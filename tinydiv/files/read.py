@@ -13,7 +13,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -26,6 +26,8 @@ from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic
 
 METADATA = "metadata"
+MOST_BYTES = 2**32
+"""The most that is unpacked from a file of packed data."""
 
 
 class DamagedError(RunError):
@@ -106,6 +108,20 @@ def npz_arrays(path: Path, form: str | None = None) -> tuple[dict[str, Array], d
     if form is not None and facts.get("format") != form:
         raise ValueError(f"it is no {form!r} but {facts.get('format')!r}")
     return arrays, facts
+
+
+def packed_arrays(path: Path) -> dict[str, Array]:
+    """The arrays of an .npz file whose members may be packed, as numpy.savez_compressed does it."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        refuse_much(members)
+        return {m.filename.removesuffix(".npy"): npy_array(archive.read(m)) for m in members}
+
+
+def refuse_much(members: Iterable[zipfile.ZipInfo]) -> None:
+    """Raise ValueError if members of an archive announce more bytes than may be read."""
+    if (announced := sum(member.file_size for member in members)) > MOST_BYTES:
+        raise ValueError(f"it announces {announced:,} bytes, {MOST_BYTES:,} may be read")
 
 
 def part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:

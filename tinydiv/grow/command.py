@@ -194,9 +194,10 @@ def compute(name: str, options: Namespace, study: GrowthComparison) -> Path:
 
     study.settings()
     folder = cli.out_folder(options.out, f"grow-{name}", options.quick)
-    pieces.open_folder(folder, {"comparison": name, **asdict(study)})  # type: ignore[call-overload]
     workers = cores() if options.workers is None else whole(1, 4096)("--workers", options.workers)
-    pieces.run(folder, study.pieces(), workers, bar())
+    facts = {"comparison": name, **asdict(study)}  # type: ignore[call-overload]
+    with pieces.opened(folder, facts):
+        pieces.run(folder, study.pieces(), workers, bar())
     return folder
 
 

@@ -5,16 +5,17 @@ folder/pieces/NAME.npz  the results of one piece
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tinydiv.errors import RunError, UsageError
-from tinydiv.files import atomic
-from tinydiv.files.read import json_object, reading
+from tinydiv.files import atomic, locking
+from tinydiv.files import read as reader
 from tinydiv.runs.pool import SERIAL, finish, processes
 from tinydiv.runs.processes import Interrupt
 from tinydiv.settings import shown
@@ -34,32 +35,47 @@ class Piece:
     arguments: tuple[object, ...]
 
 
-def open_folder(folder: Path, facts: Mapping[str, object]) -> None:
-    """Make a folder for a comparison, or continue in one that was begun with the same settings.
+@contextmanager
+def opened(folder: Path, facts: Mapping[str, object]) -> Iterator[None]:
+    """Make a folder for a comparison, or continue in one that was begun with the same settings; other
+    processes are kept out of it until the block ends.
 
-    Raises UsageError if the folder holds something else, RunError if it cannot be made.
+    Raises UsageError if the folder holds something else or another process is at work in it, RunError if
+    it cannot be made or its settings are damaged.
+    """
+    facts = json.loads(json.dumps(facts))
+    begun(folder)  # before anything is written: a folder with other files is left alone
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be used: {atomic.reason(error)}") from error
+    with locking.locked(folder / ".lock", "let it finish, or choose another --out"):
+        before = begun(folder) or facts
+        for key in sorted({*before, *facts}):
+            if before.get(key) != facts.get(key):
+                raise UsageError(
+                    f"{folder} was begun with {key} {shown(before.get(key))}, not "
+                    f"{shown(facts.get(key))}: name another --out, or the same settings"
+                )
+        atomic.write_json(folder / CONFIG, facts)
+        (folder / "pieces").mkdir(exist_ok=True)
+        atomic.sweep(folder)
+        atomic.sweep(folder / "pieces")
+        yield
+
+
+def begun(folder: Path) -> dict[str, object] | None:
+    """The settings of the comparison in a folder, None where none was begun.
+
+    Raises UsageError if the folder holds other files, RunError if the settings are damaged.
     """
     path = folder / CONFIG
-    facts = json.loads(json.dumps(facts))
-    try:
-        if path.is_file():
-            with reading(path, "correct it, or name another --out"):
-                before = json_object(path)
-            if "comparison" not in before:
-                raise UsageError(f"--out {folder} holds other files: name one that is new or empty")
-            for key in sorted({*before, *facts}):
-                if before.get(key) != facts.get(key):
-                    raise UsageError(
-                        f"{folder} was begun with {key} {shown(before.get(key))}, not "
-                        f"{shown(facts.get(key))}: name another --out, or the same settings"
-                    )
-        elif folder.is_dir() and any(folder.iterdir()):
-            raise UsageError(f"--out {folder} holds other files: name one that is new or empty")
-        (folder / "pieces").mkdir(parents=True, exist_ok=True)
-        atomic.sweep(folder / "pieces")
-    except OSError as error:
-        raise RunError(f"{folder} cannot be used: {error}") from error
-    atomic.write_json(path, facts)
+    with reader.reading(path, "correct it, or name another --out"):
+        facts = reader.json_object(path) if path.is_file() else None
+        files = sorted(folder.iterdir()) if folder.is_dir() else []
+    if "comparison" not in (facts or {}) and any(not file.name.startswith(".") for file in files):
+        raise UsageError(f"--out {folder} holds other files: name one that is new or empty")
+    return facts
 
 
 def path_of(folder: Path, piece: Piece) -> Path:
@@ -76,7 +92,7 @@ def run(
 
     Raises KeyboardInterrupt with a sentence after Ctrl-C, and RunError for a process that died.
     """
-    left = [piece for piece in pieces if not path_of(folder, piece).is_file()]
+    left = [piece for piece in pieces if not is_kept(folder, piece)]
     done, total = len(pieces) - len(left), len(pieces)
     on_piece(done, total)
 
@@ -107,12 +123,17 @@ def keep(folder: Path, piece: Piece, arrays: Arrays) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
+def is_kept(folder: Path, piece: Piece) -> bool:
+    """Whether the results of a piece are there. Those that are damaged are not."""
+    try:
+        return path_of(folder, piece).is_file() and bool(read(folder, piece))
+    except reader.DamagedError:
+        print(f"note: {path_of(folder, piece)} was damaged: it is computed again", file=sys.stderr)
+        return False
+
+
 def read(folder: Path, piece: Piece) -> Arrays:
-    """The results of a piece. Raises RunError if they cannot be read."""
+    """The results of a piece. Raises RunError if they cannot be read, DamagedError if they are damaged."""
     path = path_of(folder, piece)
-    with (
-        reading(path, "delete it, and the same command computes it again"),
-        path.open("rb") as file,
-        np.load(file, allow_pickle=False) as arrays,
-    ):
-        return {key: arrays[key] for key in arrays.files}
+    with reader.reading(path, "give the same command again: it is computed again"):
+        return reader.packed_arrays(path)

@@ -34,7 +34,7 @@ from tinydiv.errors import UsageError, unknown
 from tinydiv.files import read
 from tinydiv.settings import number, shown, whole
 
-MOST_BYTES = 2**32
+MOST_BYTES = read.MOST_BYTES
 """The largest number of bytes that is read into memory."""
 MOST_CLASSES = 1000
 NAMES = (
@@ -166,9 +166,7 @@ def npz_parts(own: OwnData) -> tuple[dict[str, Array], Array | None]:
         members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
         names = next((names for names in NAMES if set(names) <= set(members)), None)
         if names is not None and set(more) <= set(members):
-            announced = sum(members[name].file_size for name in (*names, *more))
-            if announced > MOST_BYTES:
-                raise ValueError(f"it announces {announced:,} bytes, {MOST_BYTES:,} may be read")
+            read.refuse_much(members[name] for name in (*names, *more))
             arrays = {n: read.npy_array(archive.read(members[n])) for n in (*names, *more)}
             return {n: arrays[n] for n in names}, arrays[more[0]] if more else None
     if names is not None:
