@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 from bench import command as bench
+from bench import growth
+from bench import ours as ours_module
 from bench import peers as peers_module
-from bench.in_torch import NAMES
+from bench.in_frameworks import NAMES
 from bench.job import Job
 from bench.ours import Ours, ours
 from bench.peers import peers
@@ -72,15 +74,22 @@ def test_every_contender_gives_the_same_fifty_losses(replicas, hidden, optimizer
 
 @pytest.mark.parametrize("technique", NAMES)
 @pytest.mark.parametrize("replicas", [1, 3])
-def test_a_technique_gives_the_same_fifty_losses_in_pytorch(replicas, technique):
-    pytest.importorskip("torch")
+def test_a_technique_gives_the_same_fifty_losses_in_pytorch(replicas, technique, torch):
     job = Job(replicas, (20, 6, 5, 4), 32, "sgd", technique, dtype="float64")
     first, plain = (Ours(one).steps(50) for one in (job, replace(job, technique="")))
     assert abs(first - plain).max() > 1e-3
-    makers = peers(job, gpu=False, quick=False)
-    assert set(makers) == {"PyTorch eager", "PyTorch fused"}
+    makers = {name: m for name, m in peers(job, gpu=False, quick=True).items() if "JAX" not in name}
+    several = {"PyTorch vmap"} if replicas > 1 else set()
+    assert set(makers) == {"PyTorch eager", "PyTorch fused"} | several
     for name, make in makers.items():
         bench.agree(name, make().steps(50), first)
+
+
+@pytest.mark.parametrize("technique", ["", *NAMES])
+def test_jax_gives_the_same_five_losses(technique, monkeypatch):
+    pytest.importorskip("jax", reason="JAX is not installed: extra [bench]")
+    job = Job(3, (20, 6, 4), 16, "adam", technique, dtype="float64")
+    bench.agree("JAX", peers_module.Jax(job).steps(5), Ours(job).steps(5))
 
 
 def test_a_run_prints_and_keeps_every_contender_beside_the_floor(
@@ -111,11 +120,64 @@ def test_who_does_other_work_is_not_timed(dtype, monkeypatch):
         bench.compare(Job(1, (20, 5, 4), batch=8), rounds=3, gpu=False, quick=True)
 
 
-def test_on_a_gpu_nothing_is_compared_with_a_cpu(monkeypatch):
-    pytest.importorskip("torch")
-    monkeypatch.setattr(peers_module, "_torch_sees_a_gpu", lambda: False)
-    with pytest.raises(RunError, match="PyTorch sees no GPU"):
+@pytest.mark.parametrize(("name", "words"), [("torch", "PyTorch"), ("jax", "JAX")])
+def test_on_a_gpu_nothing_is_compared_with_a_cpu(name, words, monkeypatch):
+    monkeypatch.setattr(peers_module, "find_spec", lambda known: known in ("torch", "jax"))
+    monkeypatch.setattr(peers_module, "_sees_a_gpu", lambda known: known != name)
+    with pytest.raises(RunError, match=f"{words} sees no GPU"):
         peers(Job(1), gpu=True, quick=True)
+
+
+class Failing(Ours):
+    """A contender that fails at the start, or later, while it is timed."""
+
+    last = 0
+
+    def steps(self, n):
+        if self.at >= self.last:
+            raise ValueError("no memory left")
+        return super().steps(n)
+
+
+@pytest.mark.parametrize("last", [0, 70])
+def test_a_contender_that_fails_is_named_and_the_others_are_timed(last, monkeypatch, capsys):
+    monkeypatch.setattr(Failing, "last", last)
+    monkeypatch.setattr(peers_module, "peers", lambda *args: {"theirs": lambda: Failing(args[0])})
+    timings = bench.compare(Job(1, (20, 5, 4), batch=8), rounds=3, gpu=False, quick=True)
+    assert [t.name for t in timings] == ["tinydiv", "floor"]
+    said = capsys.readouterr().err
+    assert said.count("theirs is left out: ValueError: no memory left") == 1
+
+
+@pytest.mark.parametrize("last", [0, 70])
+def test_where_tinydiv_itself_fails_the_benchmark_does(last, monkeypatch, capsys):
+    monkeypatch.setattr(Failing, "last", last)
+    monkeypatch.setattr(ours_module, "ours", lambda job, count: {"tinydiv": lambda: Failing(job)})
+    monkeypatch.setattr(peers_module, "peers", lambda *args: {"theirs": lambda: Ours(args[0])})
+    assert bench.main(["--replicas", "1", "--hidden", "3", "--batch-size", "4", "--quick"]) == 1
+    assert "tinydiv failed: ValueError: no memory left" in capsys.readouterr().err
+
+
+def test_growth_is_measured_along_four_axes(monkeypatch, capsys, tmp_path):
+    small = {"networks": [1, 2, 4], "width": [2, 4], "depth": [1, 2], "samples": [64, 128]}
+    monkeypatch.setattr(growth, "QUICK", small)
+    out = tmp_path / "out"
+    assert bench.main(["--growth", "--quick", "--rounds", "3", "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert [printed.count(f"\n{axis:>10}  us/") for axis in small] == [1, 1, 1, 1]
+    assert printed.count("slopes: time") == 4
+    rows = (out / "growth.csv").read_text().splitlines()
+    assert rows[0] == "axis,x,seconds,bytes"
+    found = [(axis, int(x)) for axis, x, *_ in (row.split(",") for row in rows[1:])]
+    assert found == [(axis, x) for axis, xs in small.items() for x in xs]
+    assert (out / "growth.png").stat().st_size > 5000
+
+
+def test_a_slope_is_that_of_the_upper_half():
+    """Of c x^s it is s; what every step costs anyway bends the line only below."""
+    x = [1, 2, 4, 8, 16, 32]
+    assert growth.slope(x, [3 * v**1.5 for v in x]) == pytest.approx(1.5)
+    assert growth.slope(x, [9, 9, 9, 8, 16, 32]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +185,7 @@ def test_on_a_gpu_nothing_is_compared_with_a_cpu(monkeypatch):
     [
         (["--rounds", "2"], "--rounds must be a whole number from 3 to 100,000, got '2'"),
         (["--replicas", "0"], "--replicas must be a whole number from 1 to 100,000, got '0'"),
+        (["--growth", "--techniques"], "--growth measures alone, on NumPy"),
         (["--backend", "cuda"], "there is no backend called 'cuda'"),
     ],
 )

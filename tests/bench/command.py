@@ -6,7 +6,7 @@ of them: there, sums in another order differ by rounding errors that grow from s
 after 50 steps of the same work. The contenders take turns, round after round, so that other load on the
 machine affects all of them; the result is the ratio of medians, and the quartiles show its spread. The
 floor is shown too: the time of the products and of one pass over the optimizer's arrays on this machine,
-measured in the same run. The contenders are an extra: python -m pip install -e ".[bench]".
+measured in turns with the contenders. They are an extra: python -m pip install -e ".[bench]".
 """
 
 import csv
@@ -35,6 +35,7 @@ EXAMPLES = """examples:
   python -m tests.bench --technique decov
   python -m tests.bench --backend cupy --replicas 1000
   python -m tests.bench --techniques               a step with each technique; no contender is needed
+  python -m tests.bench --growth --out growth      time and memory for more networks, width, depth, data
 
 Contenders: PyTorch, JAX and scikit-learn, python -m pip install -e ".[bench]".
 """
@@ -78,22 +79,45 @@ def agree(name: str, losses: Any, ours: Any) -> None:
 
 
 def measure(steppers: dict[str, Any], replicas: int, rounds: int, seconds: float) -> list[Timing]:
-    """Time the contenders in turns; each takes as many steps in a round as fit into `seconds`."""
-    counts = {}
-    for name, one in steppers.items():
-        one.steps(2)
-        began = time.perf_counter()
-        one.steps(4)
-        counts[name] = max(4, int(4 * seconds / max(time.perf_counter() - began, 1e-9)))
-        one.steps(counts[name])  # a framework that compiles for a number of steps does so here
-    found: dict[str, list[float]] = {name: [] for name in steppers}
-    for _ in range(rounds):
-        for name, one in steppers.items():
-            began = time.perf_counter()
-            one.steps(counts[name])  # the losses are on the host, so all work has finished
-            took = time.perf_counter() - began
-            found[name].append(took / counts[name] / replicas)
-    return [Timing(name, replicas, values) for name, values in found.items()]
+    """Time the contenders in turns; each takes as many steps in a round as fit into `seconds`.
+
+    One that fails is left out, as in `contenders`.
+    """
+    counts: dict[str, int] = {}
+    found: dict[str, list[float]] = {}
+    for turn in range(-1, rounds):
+        for name, one in list(steppers.items()):
+            try:
+                if turn < 0:
+                    one.steps(2)
+                    counts[name] = max(4, int(4 * seconds / max(timed(one, 4), 1e-9)))
+                    one.steps(counts[name])  # what compiles for a number of steps does so here
+                else:
+                    found.setdefault(name, []).append(timed(one, counts[name]))
+            except Exception as error:
+                leave_out(name, error)
+                del steppers[name]
+    return [
+        Timing(name, replicas, [took / counts[name] / replicas for took in found[name]])
+        for name in steppers
+    ]
+
+
+def timed(one: Any, n: int) -> float:
+    """Seconds that n steps take; the floor gives its own."""
+    if isinstance(one, Floor):
+        return one.steps(n)
+    began = time.perf_counter()
+    one.steps(n)  # the losses are on the host, so all work has finished
+    return time.perf_counter() - began
+
+
+def leave_out(name: str, error: Exception) -> None:
+    """One line for a contender that failed. Raises RunError if it is tinydiv's own."""
+    what = f"{type(error).__name__}: {error}"[:300]
+    if name.startswith("tinydiv"):
+        raise RunError(f"{name} failed: {what}") from error
+    cli.print_message(PROG, f"{name} is left out: {what}")
 
 
 class Floor:
@@ -112,8 +136,8 @@ class Floor:
         self.products = job.replicas * job.flops / (2 * n**3) / cores
         self.passes = job.replicas * passes * job.parameters / (2 * len(self.arrays[0]))
 
-    def steps(self, n: int) -> None:
-        """Take as long as n steps would, measured on a sample of each part."""
+    def steps(self, n: int) -> float:
+        """The seconds that n steps would take, measured on a sample of each part."""
         import numpy as np
 
         (a, out), (one, other) = self.product, self.arrays
@@ -122,13 +146,13 @@ class Floor:
         middle = time.perf_counter()
         other[...] = one
         end = time.perf_counter()
-        self.last = n * (self.products * (middle - began) + self.passes * (end - middle))
+        return n * (self.products * (middle - began) + self.passes * (end - middle))
 
 
 def contenders(job: "Job", gpu: bool, quick: bool, names: Sequence[str] = ()) -> dict[str, Any]:
     """The contenders that can do the job, tinydiv first, with the losses of the first steps checked.
 
-    names: only these. What is left out is printed on stderr.
+    names: only these. What is left out is printed on stderr. Raises RunError if tinydiv itself fails.
     """
     from tinydiv.runs.processes import cores
 
@@ -147,7 +171,7 @@ def contenders(job: "Job", gpu: bool, quick: bool, names: Sequence[str] = ()) ->
             one = make()
             losses = one.steps(AGREE[job.dtype][0])
         except Exception as error:  # a contender that fails here must not stop the benchmark
-            cli.print_message(PROG, f"{name} is left out: {type(error).__name__}: {error}"[:300])
+            leave_out(name, error)
             continue
         first = losses if first is None else first
         agree(name, losses, first)
@@ -169,15 +193,12 @@ def compare(job: "Job", rounds: int, gpu: bool, quick: bool) -> list[Timing]:
     proven = contenders(proof, gpu, quick)
     close(proven)
     steppers = contenders(job, gpu, quick, tuple(proven))
-    timings = measure(steppers, job.replicas, rounds, ROUND / 3 if quick else ROUND)
-    close(steppers)
     if not gpu:
-        floor, seconds = Floor(job, cores()), []
-        for _ in range(rounds + 1):
-            floor.steps(1)
-            seconds.append(floor.last / job.replicas)
-        timings.append(Timing(FLOOR, job.replicas, seconds[1:]))
-    return timings
+        steppers[FLOOR] = Floor(job, cores())
+    try:
+        return measure(dict(steppers), job.replicas, rounds, ROUND / 3 if quick else ROUND)
+    finally:
+        close(steppers)
 
 
 def technique_costs(rounds: int) -> list[Timing]:
@@ -285,10 +306,15 @@ def parser() -> cli.Parser:
         "--technique",
         default="",
         metavar="NAME",
-        help="one that acts in every step, beside the same in PyTorch: decov, pearson, cosine, iter-norm "
-        "or muon (default: none)",
+        help="one that acts in every step, beside the same in PyTorch and JAX: decov, pearson, cosine, "
+        "iter-norm or muon (default: none)",
     )
     found.add_argument("--techniques", action="store_true", help="time every technique instead")
+    found.add_argument(
+        "--growth",
+        action="store_true",
+        help="measure how a step's time and memory grow with networks, width, depth and data instead",
+    )
     found.add_argument(
         "--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)"
     )
@@ -307,6 +333,11 @@ def main(argv: Sequence[str]) -> None:
     from tinydiv import backend
 
     gpu = backend.use(options.backend) == "cupy"
+    if options.growth:
+        from .growth import grow
+
+        grow(rounds, options.quick, None if options.out is None else Path(options.out))
+        return
     if options.techniques:
         base, groups = "plain", [technique_costs(rounds)]
     else:
@@ -331,9 +362,13 @@ def read(options: Namespace) -> "tuple[Callable[[], list[Job]], int]":
     hidden = sizes(64, 65_536)("--hidden", options.hidden)
     optimizer = choice("adam", "sgd")("--optimizer", options.optimizer)
 
+    if options.growth and (options.techniques or options.json or options.backend != "numpy"):
+        raise UsageError(
+            "--growth measures alone, on NumPy: leave out --techniques, --json and --backend"
+        )
     technique = options.technique
     if technique:
-        from .in_torch import NAMES
+        from .in_frameworks import NAMES
 
         technique = choice(*NAMES)("--technique", technique)
 

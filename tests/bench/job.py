@@ -32,6 +32,7 @@ class Job:
     """One that acts in every step, at its usual settings; "" for none."""
     dtype: str = "float32"
     """Of the arithmetic. Times are of float32; float64 is used to compare the losses."""
+    samples: int = IMAGES
 
     @property
     def rate(self) -> float:
@@ -40,21 +41,21 @@ class Job:
 
     @cached_property
     def images(self) -> npt.NDArray[np.uint8]:
-        """(IMAGES, n_0) bytes of which a fifth is not 0, as in pictures of clothes and digits."""
+        """(samples, n_0) bytes of which a fifth is not 0, as in pictures of clothes and digits."""
         rng = np.random.default_rng(0)
-        shape = (IMAGES, self.sizes[0])
+        shape = (self.samples, self.sizes[0])
         return (rng.integers(1, 256, shape) * (rng.random(shape) < 0.2)).astype(np.uint8)
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
-        """(IMAGES,) classes."""
-        return np.random.default_rng(1).integers(0, self.sizes[-1], IMAGES)
+        """(samples,) classes."""
+        return np.random.default_rng(1).integers(0, self.sizes[-1], self.samples)
 
     @cached_property
     def order(self) -> npt.NDArray[np.int64]:
         """(steps, batch): which images each step takes; after the last step the first one is repeated."""
-        rows = np.random.default_rng(2).permutation(IMAGES)
-        steps = IMAGES // self.batch
+        rows = np.random.default_rng(2).permutation(self.samples)
+        steps = self.samples // self.batch
         return rows[: steps * self.batch].reshape(steps, self.batch)
 
     @cached_property
