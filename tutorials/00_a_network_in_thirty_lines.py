@@ -298,6 +298,14 @@ check(
         lambda f: np.allclose(f(X[:64], Y[:64], W, b, V, c)[1], tanh_net()[1].dW[0]),
         "dW differs: where did (Z > 0) stand, and what is the slope now?",
     ),
+    (
+        lambda f: np.allclose(f(X[:64], Y[:64], W, b, V, c)[2], tanh_net()[1].db[0]),
+        "db differs: it is a sum over the samples, as in `backward`",
+    ),
+    (
+        lambda f: np.allclose(f(X[:64], Y[:64], W, b, V, c)[4], tanh_net()[1].db[1]),
+        "dc differs: it is a sum over the samples, as in `backward`",
+    ),
 )
 
 # %% [markdown]

@@ -17,7 +17,7 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import check
+from checks import check, reported
 
 from tinydiv.data import load
 
@@ -395,8 +395,8 @@ check(
         "the loss is not the cross-entropy: is its sign right, and is it a mean over the samples?",
     ),
     (
-        lambda f: check_function(f, {"w": w, "b": b}, samples=N).right,
-        "multiply dL/dp by the slope of the sigmoid, p (1 - p): what cancels?",
+        lambda f: reported(check_function(f, {"w": w, "b": b}, samples=N)),
+        "multiply dL/dp by the slope of the sigmoid, p (1 - p): what cancels, and where is the mean's 1/N?",
     ),
 )
 
@@ -438,7 +438,7 @@ check(
             {row.worst.status for row in check_function(a[0], {"w": w, "b": a[1]}, samples=1).rows}
             == {"kink"}
         ),
-        "the report should call both entries a kink: is b an array, np.array(...), and does a = max(0, z)?",
+        "the report should call both entries a kink: is a = max(0, z), of the first sample alone?",
     ),
 )
 

@@ -14,7 +14,7 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import check
+from checks import check, reported
 
 from tinydiv.data import load
 from tinydiv.initializers import initialize
@@ -376,15 +376,15 @@ check(
         "the report has no row for dX: the fourth argument must be called to_inputs, with the default False",
     ),
     (
-        lambda f: check_backward(f).right,
+        lambda f: reported(check_backward(f)),
         "X is A[0]: which line gives the gradient with respect to an A, and at l = 0 is there a slope?",
     ),
 )
 
 # %% [markdown]
 # 2. **Squared error.** Write `loss(outputs, targets)` for $L = \frac{1}{2N}\sum_{nk}(o_{nk} - y_{nk})^2$
-#    with the targets as rows (`tinydiv.losses.one_hot` makes rows of class numbers). *Done when*
-#    `check_loss` says "all right".
+#    where $y$ has a row for each sample. Targets may come as class numbers or as rows of numbers:
+#    `tinydiv.losses.one_hot(targets, outputs)` gives rows for both. *Done when* `check_loss` says "all right".
 
 # %%
 answer_2 = ...  # your loss(outputs, targets): it returns the value and the gradient
@@ -398,8 +398,8 @@ check(
         "for outputs of zero every sample contributes one half, and the mean over samples is one half",
     ),
     (
-        lambda f: check_loss(f).right,
-        "one value per network: sum over the last two axes only, and count N along axis -2",
+        lambda f: reported(check_loss(f)),
+        "the report names the fault: is 1/N in the gradient, too, and does one_hot make the rows?",
     ),
 )
 
@@ -425,11 +425,13 @@ answer_3 = ...  # a set of names, such as {"dW[0]", "db[0]"}
 check(
     answer_3,
     (
-        lambda names: names <= {f"d{a}[{l}]" for a in "Wb" for l in range(3)},
+        lambda names: set(names) <= {f"d{a}[{l}]" for a in "Wb" for l in range(3)},
         "names are dW[0] to dW[2] and db[0] to db[2]",
     ),
     (
-        lambda names: names == {row.array for row in check_backward(colleague).rows if row.right},
+        lambda names: (
+            set(names) == {row.array for row in check_backward(colleague).rows if row.right}
+        ),
         "which slope is multiplied in, and what has been filled before that happens for the first time?",
     ),
 )

@@ -16,7 +16,7 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import check
+from checks import check, reported
 
 from tinydiv.data import load
 from tinydiv.initializers import initialize
@@ -316,9 +316,11 @@ answer_1 = ...  # (sigma / standard deviation of the weights, test accuracy afte
 
 check(
     answer_1,
+    (lambda a: len(a) == 2, "a pair: sigma as a share of the weights' size, and the accuracy"),
     (lambda a: 0 < a[0] <= 0.01, "sigma is at most a hundredth of net.W[0].std()"),
+    (lambda a: np.mean(a[1]) <= 1, "the accuracy as a share, not in per cent"),
     (
-        lambda a: 2 * twins_run[-1].test_accuracy[0] < a[1] <= 1,
+        lambda a: 2 * twins_run[-1].test_accuracy[0] < np.mean(a[1]),
         "not twice the twins' accuracy: is the noise another number for every weight?",
     ),
 )
@@ -346,7 +348,7 @@ check(
         "the value depends on the size of A: does it use correlations(A).R?",
     ),
     (
-        lambda c: check_technique(c).right,
+        lambda c: reported(check_technique(c)),
         "M is the derivative of your value by R: leave its diagonal out, and mind the 2 of the square",
     ),
 )

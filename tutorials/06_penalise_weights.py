@@ -204,6 +204,10 @@ check(
         "three directions in a plane: angles of 60 degrees, squared cosine a quarter",
     ),
     (
+        lambda f: np.isclose(f(4, 3), 1 / 9),
+        "four directions in space: from the centre of a regular tetrahedron to its corners",
+    ),
+    (
         lambda f: np.isclose(f(16, 2), np.mean(np.cos(np.arange(1, 16) * np.pi / 16) ** 2)),
         "the sum of all squared cosines, the diagonal too, is |G|^2, G of rank D and trace H: at least H^2 / D",
     ),

@@ -165,6 +165,10 @@ def adds_up(function):
 check(
     answer_1,
     (callable, "answer_1 is a function"),
+    (
+        lambda f: np.allclose(f(np.ones((7, 5, 3)), np.zeros((7, 3))), (3, 0)),
+        "members that all give the same have no ambiguity: the team's error comes first",
+    ),
     (adds_up, "sum over classes, mean over samples (and over members): is f the mean over axis 1?"),
 )
 

@@ -274,6 +274,7 @@ def gain_of(start):
 check(
     answer_2,
     (lambda start: start.startswith("scaled:"), "the name begins with scaled:"),
+    (lambda start: start.endswith("@he-normal"), "the draw is that of plain: @he-normal"),
     (
         lambda start: gain_of(start) >= float(gains["hinge alone"]),
         "tutorial 4: which side's weights make the hidden neurons learn faster?",

@@ -160,13 +160,17 @@ answer_1 = ...  # (name of the arm, geometric ratio to grown)
 check(
     answer_1,
     (lambda a: a[0] in ARMS, "a name in ARMS: print(ARMS)"),
-    (lambda a: ARMS[a[0]].gates == "goal", "its gates stay at the goal"),
+    (
+        lambda a: ARMS[a[0]].gates == "goal" and ARMS[a[0]].fed == "size",
+        "its gates stay at the goal, and it is fed the size: ARMS[name] has a line for each",
+    ),
     (
         lambda a: np.isclose(
             a[1],
             ratio(
                 train(ARMS[a[0]], Trials(SETTING, range(TRIALS))).test, errors["grown"]
             ).geometric.estimate,
+            atol=0.01,
         ),
         "ratio(errors of the arm, errors['grown']).geometric.estimate",
     ),

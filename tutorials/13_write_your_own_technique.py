@@ -20,7 +20,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from checks import check
+from checks import check, reported
 
 from tinydiv.data import load
 from tinydiv.initializers import initialize
@@ -360,9 +360,7 @@ answer_1 = ...  # the text of your file, between triple quotes
 
 def checked(text):
     Path("silent.py").write_text(text)
-    report = check_file("silent.py:Silent")
-    print(report)
-    return report.right
+    return reported(check_file("silent.py:Silent"))
 
 
 def value_of(text):
@@ -377,7 +375,10 @@ check(
     answer_1,
     (lambda text: "class Silent" in text, "the text of a file, with a class Silent in it"),
     (value_of, "sum over samples and neurons, axis=(-2, -1); N is A.shape[-2]"),
-    (checked, "the derivative of a fourth power; which factor is left of 1/4?"),
+    (
+        checked,
+        "dA is the derivative of a fourth power: which factor is left of 1/4, and where is N?",
+    ),
 )
 
 # %% [markdown]

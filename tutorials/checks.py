@@ -25,3 +25,9 @@ def check(answer: object, *steps: tuple[Callable[[object], object], str]) -> boo
             return False
     print("Done.")
     return True
+
+
+def reported(report: object) -> bool:
+    """Print a report of the gradient checker, which names the fault; whether all gradients are right."""
+    print(report)
+    return report.right  # type: ignore[attr-defined, no-any-return]
