@@ -77,7 +77,7 @@ assert W.shape == (784, 16)
 assert untrained < 0.2
 
 # %% [markdown]
-# About what guessing gives.
+# Before training the network is right about as often as by guessing.
 #
 # ## Backward
 #
@@ -105,7 +105,7 @@ def backward(X, Y, Z, A, logits):
 
 
 # %% [markdown]
-# Compare line with line: `A @ V` forward gives `A.T @ dlogits` and `dlogits @ V.T` backward. Each gradient has the
+# Every product forward gives two products backward: `A @ V` forward gives `A.T @ dlogits` and `dlogits @ V.T` backward. Each gradient has the
 # shape of the array that it belongs to. That is all there is to backpropagation. (Is it right? Tutorial 1 is about
 # how to know.)
 #

@@ -173,7 +173,8 @@ assert error_both[-1] > 1e6 * error_both[least]
 assert error_complex[5:].max() < 1e-12
 
 # %% [markdown]
-# Read the left half from the formulas: one side's error falls tenfold with each tenfold smaller step, both
+# Each difference is good only down to a best step, and the complex step at every small one. Read the left half
+# from the formulas: one side's error falls tenfold with each tenfold smaller step, both
 # sides' a hundredfold. The right half is rounding. It *grows*, by jumps rather than evenly, and more than a
 # millionfold in the end: the same few wrong digits of $L$ are divided by an ever smaller $h$. Where the two
 # halves meet is the best step.
@@ -261,7 +262,7 @@ print(check_function(neuron, {"w": w, "b": b}, samples=N))
 assert check_function(neuron, {"w": w, "b": b}, samples=N).right
 
 # %% [markdown]
-# The columns are relative errors against the two measurements. Now the wrong one:
+# The right gradient passes; the columns are relative errors against the two measurements. Now the wrong one:
 
 # %%
 report = check_function(wrong_neuron, {"w": w, "b": b}, samples=N)
@@ -272,7 +273,7 @@ assert not report.right
 assert len(report.faults) == 2
 
 # %% [markdown]
-# Not only "mismatch": the doctor names the fault wherever it can. A missing factor that differs from sample
+# The doctor finds the wrong gradient, and it names the fault wherever it can. A missing factor that differs from sample
 # to sample leaves no simple trace in the sum $dw$, so here it can only say where, and by how much; and for a
 # single number such as $db$ every fault looks like a factor. Give it the broken part by itself, and it sees
 # more. tinydiv's own parts are classes with a function and a derivative, and everything of that kind can be

@@ -75,7 +75,7 @@ assert f"{loss:.4f}" == "0.7340"
 assert np.allclose(dlogits.sum(axis=1), 0)
 
 # %% [markdown]
-# From there, one layer at a time. Suppose that we know $dZ_l$. Then
+# From there the gradient goes down one layer at a time. Suppose that we know $dZ_l$. Then
 #
 # $$
 # dW_l = A_l^\top dZ_l, \qquad
@@ -113,7 +113,7 @@ print(report)
 assert report.right
 
 # %% [markdown]
-# The doctor tried it on networks of several depths, all activation functions, one sample, several networks
+# These three lines are right: the doctor tried them on networks of several depths, all activation functions, one sample, several networks
 # at once (`.mT` transposes the last two axes, so the same lines serve many networks with one more axis in front), and
 # measured every single entry. That is the whole algorithm: `MLP.backward` in `tinydiv/mlp.py` is these
 # lines and the extras that later tutorials need.
@@ -211,7 +211,7 @@ assert {key for key in caught if doctor[key].code == "elsewhere"} == {
 }
 
 # %% [markdown]
-# It catches 7 of the 8. The one that escapes is no mistake at all: for ReLU, $A > 0$ exactly where $Z > 0$,
+# The doctor catches 7 of the 8. The one that escapes is no mistake at all: for ReLU, $A > 0$ exactly where $Z > 0$,
 # so the slope at $A$ *is* the slope at $Z$. It becomes one as soon as somebody changes the
 # activation. Three of the 7 it catches without a name: the last mistake, with either activation, and ReLU's mask
 # in a tanh network. There it can only say that the entries differ, and where.
@@ -288,7 +288,7 @@ assert f"{found['mask from the output', 'relu'][1]:.3f}" == "0.688"
 assert f"{found['moved too early', 'relu'][1]:.3f}" == "0.999"
 
 # %% [markdown]
-# Read the tanh column. The right gradient reaches 77.7 %, three wrong ones 77.0, 77.6 and 77.9 %: one
+# With tanh, three of the four wrong gradients train about as well as the right one. The right gradient reaches 77.7 %, three wrong ones 77.0, 77.6 and 77.9 %: one
 # mistake even comes out *ahead*, on this seed. Nobody would look for a fault there. For ReLU the mask from
 # the output costs some points, 72.2 % in place of 75.0 %, and one would blame the learning rate, though its
 # first step makes a cosine of only 0.688 with the right one. And the mistake that looks most harmless,

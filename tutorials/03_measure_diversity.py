@@ -117,7 +117,7 @@ assert dead == 2
 assert f"{apart:.2f}" == "0.09"
 
 # %% [markdown]
-# Four things to see:
+# Training made these neurons agree, mostly because their inputs go together. Four things to see:
 #
 # - **In training these neurons came to agree.** The mean |correlation| was 0.14 at the start and is 0.32 now.
 # - **Right angles are no protection.** The weights' mean |cosine| is only 0.07; for random weights in 784
@@ -169,7 +169,7 @@ print(report)
 assert report.right
 
 # %% [markdown]
-# How does it get into backpropagation? Backward is *linear* in what is put in at the top. The penalty's
+# The penalty's gradient is right; into backpropagation it gets by an addition. Backward is *linear* in what is put in at the top. The penalty's
 # $dA$ is added where the task's own $dA$ passes by, and both travel down together: `dH += dA[l]` in
 # `tinydiv/mlp.py`.
 #
@@ -219,7 +219,7 @@ for i, s in enumerate(STRENGTHS):
     print(f"{s:8g}   {agreement[i]:13.3f}   {right[i]:8.1%}   {dead[i]:4.0%}   {size[i]:8.2f}")
 
 # %% mystnb={"image": {"alt": "Two panels over five epochs, a line with its band for each of five strengths of the penalty. Left: the correlation between neurons rises without the penalty and stays lower the stronger the penalty. Right: test accuracy rises for all, and the strongest penalty stays far below the others."}}
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
 epochs = [record.epoch for record in records]
 for ax, name in zip(axes, ("correlation", "test_accuracy"), strict=True):
     for i, s in enumerate(STRENGTHS):

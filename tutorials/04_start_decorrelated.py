@@ -97,7 +97,7 @@ plots.gallery_picture(
 )
 
 # %% [markdown]
-# It is what the words say. Decorrelated: the mean |correlation| of pre-activations falls from 0.22 to 0.00;
+# The start is decorrelated and random, as its name says. Decorrelated: the mean |correlation| of pre-activations falls from 0.22 to 0.00;
 # the ReLU brings a little back, 0.04 in place of 0.13. Stochastic: two seeds have nothing in common. And
 # each neuron kept its norm.
 #
@@ -245,7 +245,7 @@ for name in ("decorrelated, paired", "centring alone", *both_sides):
 # *Predict the order. Which will reach the claim's 40 %?*
 
 # %% mystnb={"image": {"alt": "Forest plot: differences in mean test accuracy to PyTorch's default, a row per arm with its interval and a dot per seed. Ten times the rate lies far to the right of all others. careless start, the outgoing scale alone and the start that is decorrelated on both sides lie close together, its variant that is not whitened a little below; the paired decorrelated start, centring alone and the incoming scale alone are much nearer to zero, but clear of it."}}
-fig, ax = plt.subplots(figsize=(9, 4.8), layout="constrained")
+fig, ax = plt.subplots(figsize=(7, 4.6), layout="constrained")
 plots.forest(
     ax,
     list(found),
@@ -253,7 +253,7 @@ plots.forest(
     [100 * one.paired.interval.low for one in found.values()],
     [100 * one.paired.interval.high for one in found.values()],
     points=[100 * one.pairs for one in found.values()],
-    unit="difference to PyTorch's default, points (mean accuracy over the first epochs)",
+    unit="difference to PyTorch's default, points",
     digits=1,
 )
 plt.show()
@@ -278,7 +278,7 @@ assert [name for name in found if 100 * found[name].paired.relative >= CLAIM] ==
 ]
 
 # %% [markdown]
-# Now the answer reads quite differently. Relative to the base, with everything else paired:
+# With all else equal the decorrelated start gains a little, and a higher rate gains most. Relative to the base, with everything else paired:
 #
 # - the decorrelated start gains 8.2 %; the centring bias alone, which is a part of it, gains 5.8 %;
 # - the outgoing scale alone, with no decorrelation at all, gains 25.2 %: nearly all of the careless start's 27.8 % can be had
@@ -307,7 +307,7 @@ assert np.allclose(paired.W[0], unwhitened.W[0], rtol=0, atol=1e-5)  # the same 
 assert not np.allclose(paired.W[1], unwhitened.W[1], atol=0.1)  # other outgoing ones
 
 # %% [markdown]
-# We wrote at first that it is none, and fell into the trap a second time. *A norm is not a scale.* What a
+# It is a scale effect again, at least in part. We wrote at first that it is none, and fell into the trap a second time. *A norm is not a scale.* What a
 # neuron passes on are its responses, and their standard deviation is 0.05 where the base has 0.16: whitening
 # the inputs turns weight towards directions in which pictures hardly vary. Small responses alone, made by
 # smaller incoming weights with no decorrelation at all, gain 3.6 % on the base. And without the whitening

@@ -70,7 +70,7 @@ for name, spec in SPECS.items():
     )
 
 # %% mystnb={"image": {"alt": "Three bar charts side by side, a bar for each of none, decov, pearson and vicreg. Correlation: none is by far the highest, decov the lowest. Size of activations: none is the highest, decov is tiny. Dead neurons: pearson has by far the most, vicreg none at all."}}
-fig, axes = plt.subplots(1, 3, figsize=(8, 2.8), layout="constrained")
+fig, axes = plt.subplots(1, 3, figsize=(6.6, 2.8), layout="constrained")
 for ax, key, title in zip(
     axes,
     ("correlation", "size", "dead_fraction"),
@@ -78,8 +78,8 @@ for ax, key, title in zip(
     strict=True,
 ):
     ax.bar(list(found), [f[key] for f in found.values()], color=["0.6", "C0", "C1", "C2"])
-    ax.set_title(title, fontsize=11)
-    ax.tick_params(axis="x", rotation=30)
+    ax.set_title(title, fontsize=10)
+    ax.tick_params(axis="x", rotation=40)
 plt.show()
 
 # %% [asserts]

@@ -154,7 +154,7 @@ assert f"{on_pictures:.3f}" == "0.391"
 assert f"{on_white:.3f}" == "0.049"
 
 # %% [markdown]
-# On pictures they agree with 0.391, on white inputs with 0.049. This is why the decorrelated start of tutorial 4 works on responses, and why
+# The same neurons agree on pictures, 0.391, and hardly on white inputs, 0.049. This is why the decorrelated start of tutorial 4 works on responses, and why
 # penalties on weights are kept for inputs that are white, or few.
 #
 # ## Break it

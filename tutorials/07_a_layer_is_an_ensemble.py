@@ -111,7 +111,7 @@ for i, value in enumerate(LAMBDAS):
     print(f"{value:6g}   {rows[value][0]:8.1%}   {rows[value][1]:8.1%}   {rows[value][2]:9.1f}")
 
 # %% mystnb={"image": {"alt": "Two panels over lambda from 1 on the left to 0 on the right. Left: accuracy of the team falls from about 80 percent to below 40, that of a single member stays near 10 to 15 percent throughout. Right, on a logarithmic axis: the ambiguity falls by more than a factor of a hundred."}}
-fig, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 3), layout="constrained")
 places = range(len(LAMBDAS))
 table = np.array(list(rows.values()))
 axes[0].plot(places, 100 * table[:, 1], "o-", label="the team")
@@ -133,7 +133,7 @@ assert [LAMBDAS[0], LAMBDAS[-1], LAMBDAS[1]] == [1.0, 0.0, 0.99]
 assert rows[1.0][2] / rows[0.0][2] > 100
 
 # %% [markdown]
-# The team is right in 79.6, 79.5, 78.1, 62.5 and 36.0 % of the cases. And the members, which the loss counts more and more? At best
+# As lambda falls the team gets worse, and its members hardly get better. The team is right in 79.6, 79.5, 78.1, 62.5 and 36.0 % of the cases. And the members, which the loss counts more and more? At best
 # 15.4 %. A member has one number, its activation, to tell ten classes apart; it *cannot* be good alone. So what is
 # gained by training members is nothing, and what is lost is the disagreement that the team lives on.
 #

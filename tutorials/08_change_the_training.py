@@ -92,7 +92,7 @@ assert all(np.allclose(cosines[n], 1) for n in ("none", "orthogonal-gradient", "
 assert max(abs(cosines["merge-recycle"])) < 0.5
 
 # %% [markdown]
-# Only merge-recycle parts them. The three others cannot, and a line of algebra tells why. Exchange the twins: nothing in the
+# Only merge-recycle parts the twins. The three others cannot, and a line of algebra tells why. Exchange the twins: nothing in the
 # network changes, so nothing in the gradient may change, and the two gradients are equal. $U V^\top$ and whitening treat all
 # neurons by one rule, without looking at their numbers; equal columns go in, equal columns come out. Gradient descent has
 # the same property, and so has every penalty that does not depend on the order of the neurons. To part twins something has
@@ -120,7 +120,7 @@ assert max(abs(twins(moved)[:SEEDS])) < 0.1
 assert RATES[0] == 0.03
 
 # %% [markdown]
-# The outputs do not change, to rounding: one of the two now does the work of both, and the other is free to learn something
+# Recycling changes no output, to rounding: one of the two now does the work of both, and the other is free to learn something
 # new. (Twins that are dead are left alone, for merge-recycle compares answers, and dead neurons give none.)
 #
 # ## What an orthogonal gradient does
@@ -138,8 +138,8 @@ equal = np.linalg.svd(polar_factor(start.dW[0]), compute_uv=False)
 print("plain     ", np.round(plain / plain[0], 3)[:6], "...")
 print("orthogonal", np.round(equal / equal[0], 3)[:6], "...")
 
-# %% mystnb={"image": {"alt": "Two panels. Left, on a logarithmic axis: the singular values of the plain gradient, relative to the first, fall steeply with their number, and those of the orthogonal gradient lie on a horizontal line at one. Right: test accuracy over the three learning rates, a line for each of the five runs; at the largest rate the lines of none and of merge-recycle fall steeply, those of orthogonal-gradient, muon and iter-norm stay above 80 percent."}}
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+# %% mystnb={"image": {"alt": "Two panels. Above, on a logarithmic axis: the singular values of the plain gradient, relative to the first, fall steeply with their number, and those of the orthogonal gradient lie on a horizontal line at one. Below: test accuracy over the three learning rates, a line for each of the five runs; at the largest rate the lines of none and of merge-recycle fall steeply, those of orthogonal-gradient, muon and iter-norm stay above 80 percent."}}
+fig, axes = plt.subplots(2, 1, figsize=(6.4, 6.4), layout="constrained")
 axes[0].semilogy(range(1, 17), plain / plain[0], "o-", label="plain")
 axes[0].semilogy(range(1, 17), equal / equal[0], "s--", label="orthogonal")
 axes[0].set_ylim(1e-3, 2)
@@ -152,7 +152,7 @@ for (name, f), line in zip(found.items(), ("o-", "s--", "^-", "D-.", "v:"), stri
 axes[1].set_xticks(range(len(RATES)), [str(rate) for rate in RATES])
 axes[1].set_xlabel("learning rate")
 axes[1].set_ylabel("test accuracy, %")
-axes[1].legend(fontsize=8)
+axes[1].legend(fontsize=9)
 plt.show()
 
 print("technique             accuracy at the rates 0.03, 0.1, 0.3    |correlation| at 0.1")

@@ -171,16 +171,17 @@ assert 0 in tuned
 # *Predict: draw both curves before you run the cell.*
 
 # %% mystnb={"image": {"alt": "Two panels against the strength of the penalty, with a dashed line for no penalty. Left, test accuracy rises to a strength of 0.3 and falls after it. Right, the correlation of the neurons does the same: it rises above that without a penalty up to 0.1, then falls."}}
-fig, axes = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.2), layout="constrained")
 for ax, numbers, scale, label in (
     (axes[0], accuracy, 100, "test accuracy, %"),
     (axes[1], correlation, 1, "mean |correlation|"),
 ):
     values = [scale * numbers[f"vicreg {s}"].mean() for s in STRENGTHS]
     ax.semilogx([float(s) for s in STRENGTHS], values, "o-")
-    ax.axhline(scale * numbers["plain"].mean(), ls="--", color="0.4")
-    ax.set_xlabel("strength")
-    ax.set_ylabel(label)
+    ax.axhline(scale * numbers["plain"].mean(), ls="--", color="0.4", label="no penalty")
+    ax.set_xlabel("strength of vicreg")
+    ax.set_title(label)
+axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 0.08))
 plt.show()
 
 # %%
@@ -232,7 +233,7 @@ print(f"broken {100 * shifted.estimate:.1f}, width {100 * (shifted.high - shifte
 assert np.isclose(shifted.estimate, interval.estimate)
 
 # %% [markdown]
-# The mean does not change at all, so nothing looks wrong. The interval does: pairs that are none keep the differences
+# Wrong pairs leave the mean as it is, so nothing looks wrong. The interval does: pairs that are none keep the differences
 # between seeds within the noise. A study therefore takes care of the pairing, and not its reader.
 #
 # ## Exercises

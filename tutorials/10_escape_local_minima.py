@@ -105,7 +105,7 @@ alike = [0.5 * np.log(2), 0.75 * np.log(3) - 0.5 * np.log(2), np.log(2)]
 assert np.allclose(alike, [0.35, 0.48, 0.69], atol=0.005)
 
 # %% [markdown]
-# Four levels, and each of the upper three has a meaning. A network that gives the same answer to a group of cases can
+# All networks end at one of four levels of the loss, and each of the upper three has a meaning. A network that gives the same answer to a group of cases can
 # do no better than answer with their average:
 #
 # - all four cases look the same: $\ln 2$, that is 0.69;
@@ -267,7 +267,7 @@ for (start, (_, losses, _)), style in zip(runs.items(), ("-", "--", "-.", ":"), 
     ax.plot(10 * np.arange(len(left)), left, style, label=start)
 ax.set_xlabel("step")
 ax.set_ylabel("share that left the plateau")
-ax.legend(fontsize=8)
+ax.legend(fontsize=9)
 plt.show()
 
 # %% [asserts]

@@ -64,7 +64,7 @@ assert loss.shape == (1000,)
 assert many.sizes == [2, 8, 2]
 
 # %% [markdown]
-# The 64 samples are there once, `X` has no axis of networks; everything that depends on weights has one. The loss is
+# Everything that depends on weights has an axis of networks; `X`, the 64 samples, has none. The loss is
 # one number per network. Now a network by itself: does it get the same as it gets among the others?
 
 # %%
@@ -198,7 +198,7 @@ for networks in (1, 10, R):
 assert gradients(1) == gradients(R) == {"launches": 24, "stops": 0}
 
 # %% [markdown]
-# 24 launches and no stop, for one network and for a thousand. A loop over a thousand networks would send a thousand
+# A thousand networks need as many launches as one: 24, and no stop. A loop over a thousand networks would send a thousand
 # times as many orders; if each takes a few microseconds, the GPU would wait for Python nearly all the time. That is
 # why one small network gains nothing on a GPU, and why many at once may. (May: nothing on these pages was timed on
 # a GPU.)
@@ -248,7 +248,7 @@ assert int(wrong.any(axis=(1, 2)).sum()) == 8
 assert int(right.any(axis=(1, 2)).sum()) == 1
 
 # %% [markdown]
-# The first is right and slow: 1000 stops where there was none. (Keep the loss on the device, and look once per
+# The first fault is only slow, the second is silent. The first is right and slow: 1000 stops where there was none. (Keep the loss on the device, and look once per
 # epoch.) The second is **silently wrong**: NumPy aligns shapes from the *end*, so the strengths met the neurons. All
 # 8 networks got a gradient, each at its last neuron, where only 1 network should have. With nine networks it would
 # have been an error, and you would have been lucky. tinydiv keeps a strength in the shape $(R, 1, 1)$ for this reason.

@@ -110,7 +110,7 @@ assert report.faults[0].array == "dA"
 assert report.faults[0].worst.finding.code == "not-averaged"
 
 # %% [markdown]
-# *Not averaged over the batch.* The value contains a mean, so the gradient needs its $1/N$, and we left it out.
+# The checker names the mistake: *not averaged over the batch*. The value contains a mean, so the gradient needs its $1/N$, and we left it out.
 # The rows below `dA` are the gradients of the whole objective; they are wrong only because `dA` is a part of
 # them. Mend what stands first.
 #
@@ -129,7 +129,7 @@ assert report.right
 assert right != MINE
 
 # %% [markdown]
-# All right. Read the line about `EqualPace` with care: an intervention has no value, so there is no derivative to
+# Now both pass. Read the line about `EqualPace` with care: an intervention has no value, so there is no derivative to
 # compare it with. The checker lets it act for a few steps, on one network and on several at once, and tests whether
 # all numbers stay finite and every network gets what it would get alone. *What it does to the gradients is yours
 # to test.* So test it:
@@ -289,7 +289,7 @@ early, correlation = found["early"], found["correlation@final"]
 # %% mystnb={"image": {"alt": "Forest plot: difference in mean test accuracy to the base in points, a row per arm with its interval and a dot per seed. The intervals of employed and of equal pace reach over zero; that of twice the rate lies to the right of zero."}}
 from tinydiv import plots
 
-fig, ax = plt.subplots(figsize=(7, 2.8), layout="constrained")
+fig, ax = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 plots.forest(
     ax,
     list(early),
@@ -342,7 +342,7 @@ assert not broken.right
 assert "networks are mixed up" in str(broken)
 
 # %% [markdown]
-# The mean went over the networks as well, so every network depended on the others. In a study, where many networks are
+# The checker finds that networks are mixed up: the mean went over all of them, so every network depended on the others. In a study, where many networks are
 # trained in one array, the seeds would no longer have been independent, and every interval would have been too
 # narrow or too wide. It is the most dangerous kind of fault: nothing fails, and the figures look fine.
 #
