@@ -403,18 +403,42 @@ def test_the_text_on_the_controls_of_three_more_tasks_agrees_with_the_tables(tas
 
 def test_the_text_on_spirals_agrees_with_the_tables():
     seeds = mask_study.read_seeds(HERE / "mask-spirals" / "seeds.csv.gz")
-    ahead = {}
-    for lr in (0.001, 0.01):
-        static = seeds["spirals", 10, lr, "static"]["test"]
-        for arm in ("gate", "mask"):
-            ahead[lr, arm] = difference(seeds["spirals", 10, lr, arm]["test"], static)
-    assert round(100 * ahead[0.001, "gate"].estimate, 1) == 2.0
-    assert round(100 * ahead[0.001, "mask"].estimate, 1) == 1.1
-    assert all(found.low < 0 < found.high for (lr, _), found in ahead.items() if lr == 0.01)
-    means = {key[2:]: columns["test"].mean() for key, columns in seeds.items()}
-    fast = [means[0.01, arm] for arm in ("static", "gate", "mask")]
-    assert [f"{value:.3f}" for value in fast] == ["0.904", "0.902", "0.902"]
-    assert min(fast) > max(value for (lr, _), value in means.items() if lr == 0.001)
+    rates, arms = (0.001, 0.01, 0.03), ("gate", "gate-closed", "mask", "mask-closed")
+    found = {key[2:]: columns for key, columns in seeds.items()}
+    assert set(found) == {(lr, arm) for lr in rates for arm in ("static", *arms)}
+    ahead = {
+        (lr, arm): difference(found[lr, arm]["test"], found[lr, "static"]["test"])
+        for lr in rates
+        for arm in arms
+    }
+    middle, low, high = (
+        f"{100 * v:.1f}" for v in map(vars(ahead[0.001, "gate"]).get, ("estimate", "low", "high"))
+    )
+    assert f"the released gate is {middle} points [{low}, {high}] ahead" in TEXT
+    opened, closed = (f"{100 * ahead[0.001, arm].estimate:.1f}" for arm in ("mask", "mask-closed"))
+    assert f"true mask is {opened} points ahead (open) and {closed} (closed)" in TEXT
+    alike = difference(found[0.001, "gate"]["test"], found[0.001, "gate-closed"]["test"])
+    assert alike.low < 0 < alike.high
+    for arm in arms:
+        assert ahead[0.001, arm].low > 0
+        for lr in (0.01, 0.03):
+            assert ahead[lr, arm].low < 0 < ahead[lr, arm].high
+    means = {key: columns["test"].mean() for key, columns in found.items()}
+    fast = [value for (lr, _), value in means.items() if lr == 0.01]
+    assert f"and none is ahead**: {said(min(fast), 3)} to {said(max(fast), 3)}," in TEXT
+    slow = max(value for (lr, _), value in means.items() if lr == 0.001)
+    assert min(value for (lr, _), value in means.items() if lr > 0.001) > slow
+    gained = means[0.01, "static"] - means[0.001, "static"]
+    assert f"Static itself gains {100 * gained:.1f} points" in TEXT
+    assert round(gained / ahead[0.001, "gate"].estimate) == 3
+    best = {arm: mask_study.best_rate("spirals", arm, rates, found) for arm in ("static", *arms)}
+    assert set(best.values()) == {0.01}
+    odd = {arm: found[0.01, arm]["test"][1::2] for arm in best}
+    tuned = {arm: difference(odd[arm], odd["static"]) for arm in arms}
+    assert all(tuned[arm].low < 0 < tuned[arm].high for arm in arms[:3])
+    behind = tuned["mask-closed"]
+    shown = [said(-100 * value) for value in (behind.estimate, behind.high, behind.low)]
+    assert f"the closed mask is {shown[0]} points [{shown[1]}, {shown[2]}] behind" in TEXT
 
 
 def test_the_text_on_the_decorrelated_start_agrees_with_the_tables():
