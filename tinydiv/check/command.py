@@ -4,13 +4,13 @@ Every gradient of the network, of each activation, loss and technique is compare
 derivatives in float64. judge.py defines the verdicts, numeric.py measures the derivatives.
 """
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 
 from tinydiv import __version__
 from tinydiv.command import cli
+from tinydiv.settings import whole
 
 PROG = "tinydiv.check"
 
@@ -50,7 +50,7 @@ def parser() -> cli.Parser:
         metavar="NAME",
         help="a name or a group; may be given several times",
     )
-    found.add_argument("--seed", default="0", metavar="N", help="of the points (default: 0)")
+    cli.add_read(found, "--seed", whole(0, 2**31), "N", "of the points (default: 0)", 0)
     found.add_argument(
         "--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)"
     )
@@ -60,15 +60,8 @@ def parser() -> cli.Parser:
 
 @cli.main(PROG)
 def main(argv: Sequence[str]) -> int:
-    options = parser().parse(argv)
-    from tinydiv.settings import whole
-
-    seed = whole(0, 2**31)("--seed", options.seed)
-    return check(options, seed)
-
-
-def check(options: argparse.Namespace, seed: int) -> int:
     """Run the check that the flags select and show it. NumPy is loaded only here."""
+    options = parser().parse(argv)
     from tinydiv import backend
     from tinydiv.check import suite
     from tinydiv.check.own import check_file
@@ -91,7 +84,7 @@ def check(options: argparse.Namespace, seed: int) -> int:
             cli.print_result("\n".join([*heading, block(rows)]))
             heading.clear()
 
-    what = options.file
+    what, seed = options.file, options.seed
     report = check_file(what, seed, show) if what else suite.run(options.only, seed, show)
     if options.json:
         request = {"tinydiv": __version__, "file": options.file, "only": options.only}

@@ -27,10 +27,11 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from tinydiv import __version__
 from tinydiv.errors import RunError, UsageError, nearest
+from tinydiv.settings import Reader
 from tinydiv.settings import flag as flag_of
 
 Command = Callable[[Sequence[str]], int | None]
@@ -113,6 +114,44 @@ class Parser(argparse.ArgumentParser):
             "data, activations, losses, optimizers, schedules, metrics, backends, or all; of one "
             "name all its settings and what they may be; with --json as data",
         )
+
+
+class Read(argparse.Action):
+    """Keeps what a reader of settings.py makes of a flag's text; used by add_read."""
+
+    def __init__(
+        self, option_strings: list[str], dest: str, read: Reader[Any], **more: Any
+    ) -> None:
+        super().__init__(option_strings, dest, **more)
+        self.read = read
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        found: argparse.Namespace,
+        text: Any,
+        _: object = None,
+    ) -> None:
+        setattr(found, self.dest, self.read(self.option_strings[0], text))
+
+
+def add_read(
+    where: "argparse._ActionsContainer",
+    flag: str,
+    read: Reader[Any],
+    metavar: str,
+    help: str,
+    default: object = None,
+) -> None:
+    """A flag that is no setting of what is computed, such as --workers, read as those are."""
+    where.add_argument(flag, action=Read, read=read, metavar=metavar, help=help, default=default)
+
+
+def folder(what: str, value: object) -> str:
+    """Reader of the name of a folder."""
+    if not str(value).strip():
+        raise UsageError(f"{what} needs the name of a folder")
+    return str(value)
 
 
 def listed(options: argparse.Namespace) -> bool:
@@ -207,11 +246,7 @@ def needs_matplotlib(what: str, otherwise: str = "") -> None:
 
 def out_folder(given: str | None, name: str, quick: bool) -> Path:
     """The folder of --out; without it runs/NAME, with --quick runs/NAME-quick."""
-    if given is None:
-        return Path("runs") / f"{name}{'-quick' * quick}"
-    if not given.strip():
-        raise UsageError("--out needs the name of a folder")
-    return Path(given)
+    return Path("runs") / f"{name}{'-quick' * quick}" if given is None else Path(given)
 
 
 def one_blas_thread() -> None:

@@ -163,8 +163,10 @@ def flags_of(name: str, config: type) -> cli.Parser:
     flags.add_settings(config)
     group = flags.add_argument_group("how it is run")
     group.add_argument("--quick", action="store_true", help="a small version, under a minute")
-    group.add_argument("--out", metavar="DIR", help=f"folder (default: runs/grow-{name})")
-    group.add_argument("--workers", metavar="N", help="processes (default: one per usable core)")
+    cli.add_read(group, "--out", cli.folder, "DIR", f"folder (default: runs/grow-{name})")
+    cli.add_read(
+        group, "--workers", whole(1, 4096), "N", "processes (default: one per usable core)"
+    )
     group.add_argument("--no-figures", action="store_true", help="tables without figures")
     return flags
 
@@ -194,10 +196,9 @@ def compute(name: str, options: Namespace, study: GrowthComparison) -> Path:
 
     study.settings()
     folder = cli.out_folder(options.out, f"grow-{name}", options.quick)
-    workers = cores() if options.workers is None else whole(1, 4096)("--workers", options.workers)
     facts = {"comparison": name, **asdict(study)}  # type: ignore[call-overload]
     with pieces.opened(folder, facts):
-        pieces.run(folder, study.pieces(), workers, bar())
+        pieces.run(folder, study.pieces(), options.workers or cores(), bar())
     return folder
 
 

@@ -26,11 +26,11 @@ examples:
 def parser() -> cli.Parser:
     """The flags."""
     flags = cli.Parser(PROG, WHAT, EXAMPLES)
-    flags.add_argument(
-        "--data", metavar="NAME", default="fashion-mini", help="data set (default: fashion-mini)"
+    cli.add_read(flags, "--data", text, "NAME", "data set (default: fashion-mini)", "fashion-mini")
+    cli.add_read(
+        flags, "--backend", choice("numpy", "cupy", "auto"), "NAME", "(default: numpy)", "numpy"
     )
-    flags.add_argument("--backend", metavar="NAME", default="numpy", help="(default: numpy)")
-    flags.add_argument("--port", metavar="N", default="0", help="(default: any free port)")
+    cli.add_read(flags, "--port", whole(0, 65_535), "N", "(default: any free port)", 0)
     flags.add_argument(
         "--no-browser", action="store_true", help="print the address, open no browser"
     )
@@ -41,15 +41,13 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Serve until Ctrl-C."""
     options = parser().parse(argv)
-    port = whole(0, 65_535)("--port", options.port)
-    data = text("--data", options.data)
-    name = choice("numpy", "cupy", "auto")("--backend", options.backend)
+    port, data = options.port, options.data
     from tinydiv import backend
     from tinydiv.play.networks import read_setup, refuse_numbers
     from tinydiv.play.server import Server
     from tinydiv.runs.build import load_data
 
-    backend.use(name)
+    backend.use(options.backend)
     # A data set that cannot be shown is refused here, before the page opens.
     refuse_numbers(load_data(read_setup({}, data).data, "raw"))
     try:

@@ -70,8 +70,8 @@ def parser() -> cli.Parser:
     """The flags."""
     flags = cli.Parser(PROG, "Draw what each start does, a picture per start.", EXAMPLES)
     flags.add_settings(StartsConfig)
-    flags.add_argument(
-        "--out", metavar="DIR", default="starts", help="folder for the pictures (default: starts)"
+    cli.add_read(
+        flags, "--out", cli.folder, "DIR", "folder for the pictures (default: starts)", "starts"
     )
     return flags
 

@@ -75,8 +75,8 @@ def parser() -> cli.Parser:
         help="a key of [train] for these arms, as data=moons or epochs=3 (default: none)",
     )
     p.add_argument("--quick", action="store_true", help="the study's own small version")
-    p.add_argument("--seeds", metavar="N", help="paired seeds (default: the study's)")
-    p.add_argument("--out", metavar="DIR", help="folder (default: runs/study-NAME)")
+    cli.add_read(p, "--seeds", whole(1, 1_000_000), "N", "paired seeds (default: the study's)")
+    cli.add_read(p, "--out", cli.folder, "DIR", "folder (default: runs/study-NAME)")
     p.add_argument("--resume", action="store_true", help="continue with what is in the folder")
     p.add_argument(
         "--backend",
@@ -89,7 +89,7 @@ def parser() -> cli.Parser:
         metavar="NAME",
         help="processes, serial or dask:ADDRESS (default: processes, on a GPU serial)",
     )
-    p.add_argument("--workers", metavar="N", help="processes (default: one per usable core)")
+    cli.add_read(p, "--workers", whole(1, 4096), "N", "processes (default: one per usable core)")
     p.add_argument(
         "--tables", action="store_true", help="only make tables and figures of what is finished"
     )
@@ -129,14 +129,14 @@ def main(argv: Sequence[str]) -> int:
         tables.write(report.results, report.folder, figures=not options.no_figures)
         cli.print_result(report.markdown())
         return 0
-    seeds = None if options.seeds is None else whole(1, 1_000_000)("--seeds", options.seeds)
-    workers = None if options.workers is None else whole(1, 4096)("--workers", options.workers)
     if options.study is None:
         if options.quick:
             raise UsageError("--quick belongs to a study file: give fewer --seeds")
-        study = reading.study_of(options.init, options.technique, options.train, seeds or 20)
+        study = reading.study_of(
+            options.init, options.technique, options.train, options.seeds or 20
+        )
     else:
-        study = reading.load_study(options.study, quick=options.quick, seeds=seeds)
+        study = reading.load_study(options.study, quick=options.quick, seeds=options.seeds)
         if not options.allow_code:
             technique_files.refuse_code(engine.specs(study), (), options.study)
     if options.plan:
@@ -147,7 +147,7 @@ def main(argv: Sequence[str]) -> int:
         cli.out_folder(options.out, f"study-{study.name}", options.quick),
         backend=options.backend,
         executor=options.executor,
-        workers=workers,
+        workers=options.workers,
         resume=options.resume,
         figures=not options.no_figures,
     )

@@ -19,7 +19,7 @@ from tinydiv.command import cli
 from tinydiv.errors import UsageError
 from tinydiv.files import technique_files
 from tinydiv.runs.config import TrainConfig
-from tinydiv.settings import flag, from_flags, from_toml, made, number, whole
+from tinydiv.settings import from_flags, from_toml, made, number, whole
 
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.loop import Record
@@ -72,14 +72,19 @@ def parser() -> cli.Parser:
     flags.add_settings(TrainConfig)
     group = flags.add_argument_group("how it is run")
     group.add_argument("--config", metavar="FILE.toml", help="read settings from a file")
-    group.add_argument(
-        "--out", metavar="DIR", help="the run's folder, new or empty (default: runs/DATE-TIME-ID)"
+    cli.add_read(
+        group,
+        "--out",
+        cli.folder,
+        "DIR",
+        "the run's folder, new or empty (default: runs/DATE-TIME-ID)",
     )
-    group.add_argument(
+    cli.add_read(
+        group,
         "--resume",
-        metavar="RUN_DIR",
-        help="continue a run that was stopped, to the same bits; with a larger --epochs, beyond its "
-        "end",
+        cli.folder,
+        "RUN_DIR",
+        "continue a run that was stopped, to the same bits; with a larger --epochs, beyond its end",
     )
     group.add_argument(
         technique_files.FLAG,
@@ -87,21 +92,27 @@ def parser() -> cli.Parser:
         help="run the technique files that RUN_DIR or FILE.toml names; without it, only those that "
         "--technique names here",
     )
-    group.add_argument(
+    cli.add_read(
+        group,
         "--checkpoint-every",
-        metavar="STEPS",
-        help="write a checkpoint every so many steps (default: after epochs)",
+        whole(1, 10**9),
+        "STEPS",
+        "write a checkpoint every so many steps (default: after epochs)",
     )
-    group.add_argument(
+    cli.add_read(
+        group,
         "--workers",
-        metavar="N",
-        help="processes that share the networks, to the same bits (default: as many as save time, one "
+        whole(1, 1024),
+        "N",
+        "processes that share the networks, to the same bits (default: as many as save time, one "
         "for a short run)",
     )
-    group.add_argument(
+    cli.add_read(
+        group,
         "--memory",
-        metavar="GIB",
-        help="memory that the run may take; networks that do not fit at once are trained in groups, to the "
+        number(0.01, 1e6),
+        "GIB",
+        "memory that the run may take; networks that do not fit at once are trained in groups, to the "
         "same bits (default: four fifths of the machine's)",
     )
     group.add_argument("--no-plot", action="store_true", help="leave out the picture")
@@ -110,10 +121,12 @@ def parser() -> cli.Parser:
         action="store_true",
         help="write neurons.gif too: the hidden neurons while they learn",
     )
-    group.add_argument(
+    cli.add_read(
+        group,
         "--snapshots",
-        metavar="E[,E...]",
-        help="write neurons.png too: how alike the first hidden layer's neurons are after these epochs "
+        epochs_of,
+        "E[,E...]",
+        "write neurons.png too: how alike the first hidden layer's neurons are after these epochs "
         "(0: before the first), the spectrum, the paths of their weights, dead ones (default: none)",
     )
     group.add_argument(
@@ -136,16 +149,7 @@ def main(argv: Sequence[str]) -> None:
         specs, named = ((*cast(Sequence[str], g.get("technique", ())),) for g in (given, typed))
         technique_files.refuse_code(specs, named, options.config)
     given |= typed
-    every = options.checkpoint_every
-    every = None if every is None else whole(1, 10**9)("--checkpoint-every", every)
-    epochs = None if options.snapshots is None else epochs_of(options.snapshots)
-    if options.workers is not None:
-        options.workers = whole(1, 1024)("--workers", options.workers)
-    if options.memory is not None:
-        options.memory = number(0.01, 1e6)("--memory", options.memory)
-    for name in ("out", "resume"):
-        if getattr(options, name) is not None and not getattr(options, name).strip():
-            raise UsageError(f"{flag(name)} needs the name of a folder")
+    epochs, every = options.snapshots, options.checkpoint_every
     if options.out is not None and options.resume is not None:
         raise UsageError("--resume continues in the run's own folder: leave out --out")
     if options.animate or epochs or not options.no_plot:
@@ -206,10 +210,10 @@ def watched(folder: Path, run: "Run") -> "Frames":
     return frames
 
 
-def epochs_of(text: str) -> list[int]:
-    """ "0,5,20" as epochs, in order."""
+def epochs_of(what: str, value: object) -> list[int]:
+    """Reader of "0,5,20" as epochs, in order."""
     read = whole(0, 10**9)
-    return sorted({read("each epoch of --snapshots", part.strip()) for part in text.split(",")})
+    return sorted({read(f"each epoch of {what}", part.strip()) for part in str(value).split(",")})
 
 
 def snapshots(folder: Path, run: "Run", epochs: list[int]) -> "Snapshots":
