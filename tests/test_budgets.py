@@ -181,17 +181,48 @@ def test_on_a_cpu_the_guard_passes_over_the_weights_four_times():
 
 @pytest.mark.parametrize(
     "name",
-    ["train", "check", "trace", "study", "gallery", "starts", "predictions", "grow"],
+    ["train", "check", "trace", "study", "gallery", "starts", "predictions", "grow", "play"],
 )
 def test_help_loads_neither_numpy_nor_pictures(name):
     """So that it is there within a blink; the packages of commands import their parts when used."""
     script = (
         f"import sys, tinydiv.{name}; from tinydiv.{name}.command import main; main(['--help'])\n"
-        "print({'numpy', 'matplotlib', 'torch', 'jax'} & set(sys.modules), file=sys.stderr)"
+        "print({'numpy', 'matplotlib', 'torch', 'jax'} & set(sys.modules), file=sys.stderr)\n"
+        "print(len([m for m in sys.modules if m.startswith('tinydiv')]) <= 12, file=sys.stderr)"
     )
     done = python("-c", script, check=True)
-    assert done.stderr.strip() == "set()"
+    assert done.stderr.split() == ["set()", "True"]
     assert f"python -m tinydiv.{name}" in done.stdout
+
+
+BEFORE_THE_FIRST_STEP = """
+import os, sys
+called = set()
+
+def note(frame, event, _):
+    code = frame.f_code
+    if event != "call" or os.sep + "tinydiv" + os.sep not in code.co_filename:
+        return
+    called.add((code.co_filename, code.co_name))
+    if code.co_name == "step" and code.co_filename.endswith("optimizers.py"):
+        named = {(file, name) for file, name in called if name[0] != "<"}
+        print(len(named), len({file for file, _ in called}), "matplotlib" in sys.modules,
+              file=sys.__stdout__, flush=True)
+        os._exit(0)
+
+sys.setprofile(note)
+from tinydiv.train.command import main
+main(["--data", "xor", "--epochs", "1", "--out", "run", "--quiet"])
+"""
+
+
+def test_a_run_loads_little_before_its_first_step(tmp_path):
+    """Functions and classes that run, and files that are loaded: those of other techniques are not."""
+    done = python("-c", BEFORE_THE_FIRST_STEP, cwd=tmp_path, check=True)
+    functions, files, pictures = done.stdout.split()
+    assert int(functions) <= 385
+    assert int(files) <= 66
+    assert pictures == "False"
 
 
 @pytest.mark.parametrize("package", [check, study, trace])

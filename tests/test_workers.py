@@ -13,7 +13,7 @@ import pytest
 
 from tinydiv import loop as training
 from tinydiv.errors import UsageError
-from tinydiv.runs import workers
+from tinydiv.runs import splitting, workers
 from tinydiv.runs.build import build
 from tinydiv.runs.config import TrainConfig
 from tinydiv.train import command as train
@@ -199,29 +199,33 @@ def test_networks_that_depend_on_each_other_are_not_split(capsys):
     ],
 )
 def test_processes_are_started_where_they_pay(monkeypatch, settings, processes):
-    monkeypatch.setattr(workers, "cores", lambda: 4)
+    monkeypatch.setattr(splitting, "cores", lambda: 4)
     run = build(TrainConfig(data="fashion-mini", init="he-normal", **settings))
-    assert workers.usual(run) == processes
+    assert usual(run) == processes
+
+
+def usual(run):
+    return splitting.usual(run.config, run.net.n_parameters, run.steps)
 
 
 def test_groups_are_even_small_enough_and_cover_all():
     for replicas in (1, 5, 31, 32, 33, 256, 1000):
         for count in (1, 2, 3, 16):
-            blocks = workers.split(replicas, count)
+            blocks = splitting.split(replicas, count)
             assert [r for block in blocks for r in block] == list(range(replicas))
             sizes = [len(block) for block in blocks]
-            assert max(sizes) <= workers.GROUP
+            assert max(sizes) <= splitting.GROUP
             assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_short_run_starts_no_process_and_a_long_one_takes_the_cores(monkeypatch):
-    monkeypatch.setattr(workers, "cores", lambda: 4)
+    monkeypatch.setattr(splitting, "cores", lambda: 4)
     small = {"replicas": 256, "data": "moons", "epochs": 1, "init": "he-normal"}
-    assert workers.usual(build(TrainConfig(**small))) == 1
-    assert workers.usual(build(TrainConfig(**small | {"epochs": 10**6}))) == 4
-    assert workers.usual(build(TrainConfig(**small | {"epochs": 10**6, "replicas": 40}))) == 2
+    assert usual(build(TrainConfig(**small))) == 1
+    assert usual(build(TrainConfig(**small | {"epochs": 10**6}))) == 4
+    assert usual(build(TrainConfig(**small | {"epochs": 10**6, "replicas": 40}))) == 2
     alone = small | {"epochs": 10**6, "technique": ("consensus",)}
-    assert workers.usual(build(TrainConfig(**alone))) == 1
+    assert usual(build(TrainConfig(**alone))) == 1
     with pytest.raises(UsageError, match="decorrelated-inputs learns from inputs"):
         workers.Workers(build(TrainConfig(**small | {"technique": ("decorrelated-inputs",)})), 2)
 

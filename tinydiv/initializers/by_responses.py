@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinydiv.initializers.scheme import (
+    DataScheme,
     Inputs,
     LayerInfo,
     Scheme,
+    centring_bias,
     directions,
     inverse_root,
     norms,
@@ -22,19 +24,6 @@ from tinydiv.settings import setting
 
 GREEDY_ROWS = 512
 """How many rows of the probe batch a greedy choice by responses reads."""
-
-
-class DataScheme(Scheme):
-    """A scheme that needs a probe batch."""
-
-    @property
-    def needs_data(self) -> bool:
-        return True
-
-
-def centring_bias(W: np.ndarray, inputs: Inputs) -> np.ndarray:
-    """b = -(mean of the inputs) W: every pre-activation has mean 0 on the batch."""
-    return np.asarray(-(inputs.mean @ W))
 
 
 def uncorrelated(W: np.ndarray, inputs: Inputs) -> np.ndarray:

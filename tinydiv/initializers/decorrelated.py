@@ -10,8 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinydiv.initializers.by_responses import DataScheme, centring_bias
-from tinydiv.initializers.scheme import LayerInfo, inverse_root, norms, polar, rescaled, with_norms
+from tinydiv.initializers.scheme import (
+    DataScheme,
+    LayerInfo,
+    centring_bias,
+    inverse_root,
+    norms,
+    polar,
+    rescaled,
+    with_norms,
+)
 from tinydiv.settings import setting
 
 

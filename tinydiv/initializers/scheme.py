@@ -121,6 +121,19 @@ class Scheme:
 # Pieces that several schemes share ---------------------------------------------------------------
 
 
+class DataScheme(Scheme):
+    """A scheme that needs a probe batch."""
+
+    @property
+    def needs_data(self) -> bool:
+        return True
+
+
+def centring_bias(W: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """b = -(mean of the inputs) W: every pre-activation has mean 0 on the batch."""
+    return np.asarray(-(inputs.mean @ W))
+
+
 def norms(W: np.ndarray) -> np.ndarray:
     """The norm of every neuron's incoming weights, (., 1, n_out)."""
     return np.asarray(np.linalg.norm(W, axis=-2, keepdims=True))

@@ -25,12 +25,10 @@ from tinydiv.randomness import replica_seeds
 from tinydiv.runs import memory, own_data
 from tinydiv.runs.checkpoint import Standing
 from tinydiv.runs.config import USUAL_BATCH, TrainConfig, usual_activation, usual_epochs, usual_rate
+from tinydiv.runs.splitting import GROUP, separable
 from tinydiv.schedules import parse
 from tinydiv.settings import flag, shown, split
 from tinydiv.techniques import Placed, Techniques, layers_of, place
-
-GROUP = 32
-"""The most networks that are trained together where a run is split (workers.py)."""
 
 
 @dataclass
@@ -172,27 +170,6 @@ def build(config: TrainConfig, budget: float | None = None, split: bool = False)
         lambda net: initialize(net, config.init, config.seed, sample),
     )
     return replace(run, at_once=at_once)
-
-
-def reason_against_split(config: TrainConfig) -> str | None:
-    """Why the networks of a run must be trained in one process; None if they need not be."""
-    if config.backend != "numpy":
-        return f"the backend is {config.backend}"
-    for spec in config.technique:
-        technique = place(spec).technique
-        if getattr(technique, "fewest_networks", 1) > 1:
-            return f"{technique.name} lets networks depend on each other"
-        if getattr(technique, "place", None) == "inputs":
-            return f"{technique.name} learns from inputs that networks share"
-    return None
-
-
-def separable(config: TrainConfig) -> bool:
-    """Whether a run may be split without --workers: a technique in the user's own file may use all networks
-    at once."""
-    return reason_against_split(config) is None and not any(
-        ".py" in spec for spec in config.technique
-    )
 
 
 def run_of(

@@ -26,7 +26,6 @@ from typing import cast
 
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import atomic, locking, read, table, technique_files
-from tinydiv.files import model as model_file
 from tinydiv.loop import Record
 from tinydiv.runs import checkpoint
 from tinydiv.runs.build import Run, build, with_full_path
@@ -115,8 +114,10 @@ def save_progress(folder: Path, run: Run) -> None:
 
 def save_model(folder: Path, run: Run) -> None:
     """Write model.npz, when the last epoch is over."""
+    from tinydiv.files import model  # not needed before
+
     layer_specs = [spec for spec in run.config.technique if layers_of([spec])]
-    model_file.save_model(folder / model_file.NAME, run.net, run.data.dataset, layer_specs)
+    model.save_model(folder / model.NAME, run.net, run.data.dataset, layer_specs)
 
 
 def metrics_csv(records: Sequence[Record]) -> str:

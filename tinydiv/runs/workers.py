@@ -23,7 +23,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
-from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
@@ -35,36 +34,14 @@ from tinydiv.backend import Array
 from tinydiv.errors import RunError, UsageError
 from tinydiv.loop import Loop, Record
 from tinydiv.mlp import MLP
-from tinydiv.runs.build import GROUP, Run, reason_against_split, run_of, separable, slice_of
-from tinydiv.runs.processes import cores, follow_parent, spawning
+from tinydiv.runs.build import Run, run_of, slice_of
+from tinydiv.runs.processes import follow_parent, spawning
+from tinydiv.runs.splitting import reason_against_split, split
 
-FEWEST = 16
-"""With fewer networks than this, starting a process takes longer than it saves."""
-PAYS = 1.5
-"""Seconds of work below which one process is as fast, because starting others takes time."""
-SECONDS = 1e-10
-"""Seconds of one core per sample, step and weight (Adam): 784-16-10, batch 64: 80 us per step."""
 PAUSE = 0.5
 """Seconds between two moments at which all groups are at the same step: Ctrl-C acts within this time."""
 SHARED = 100_000
 """Arrays of at least this many bytes are shared, not sent."""
-
-
-def usual(run: Run) -> int:
-    """How many processes to use: one for a short run, for few networks, or where a run cannot be split."""
-    config = run.config
-    if not separable(config):
-        return 1
-    left = run.steps - run.standing.loop.step
-    work = SECONDS * config.replicas * run.net.n_parameters * (config.batch_size or 1) * left
-    return max(1, min(cores(), config.replicas // FEWEST)) if work > PAYS else 1
-
-
-def split(replicas: int, count: int) -> list[range]:
-    """Groups of at most GROUP networks, as many for each of `count` processes, of nearly equal size."""
-    groups = count * -(-replicas // (count * GROUP))
-    ends = [replicas * i // groups for i in range(groups + 1)]
-    return [range(a, b) for a, b in pairwise(ends) if a < b]
 
 
 class Workers:

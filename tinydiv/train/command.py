@@ -185,7 +185,7 @@ def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tup
     """
     from tinydiv.runs import folder as run_folder
     from tinydiv.runs.build import build
-    from tinydiv.runs.workers import usual
+    from tinydiv.runs.splitting import usual
 
     if options.resume is not None:
         folder = Path(options.resume)
@@ -193,7 +193,9 @@ def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tup
         run = run_folder.reopen(folder, given, options.memory, options.allow_code)
     else:
         run = build(made(TrainConfig, given), options.memory, split=True)
-    workers = usual(run) if options.workers is None else options.workers
+    workers = options.workers
+    if workers is None:
+        workers = usual(run.config, run.net.n_parameters, run.steps - run.standing.loop.step)
     workers = 0 if workers == 1 and run.at_once else workers
     if options.resume is None:
         folder = run_folder.begin(options.out, run)
@@ -249,7 +251,6 @@ def train(
 
     from tinydiv.runs.folder import save_progress
     from tinydiv.runs.processes import Interrupt
-    from tinydiv.runs.workers import Workers
 
     if run.finished:
         return
@@ -321,7 +322,13 @@ def train(
         return min(later) if every is None else min(*later, step + every - step % every)
 
     with bar, Interrupt("after this step") as interrupt, ExitStack() as held:
-        pool = held.enter_context(Workers(run, workers)) if workers else None
+        pool = None
+        if workers:
+            from tinydiv.runs.workers import (
+                Workers,  # only where it is used: shared memory, pickles
+            )
+
+            pool = held.enter_context(Workers(run, workers))
         if frames is not None:
             frames.look(loop.step)
         if pool is None:
