@@ -5,15 +5,15 @@ import re
 from dataclasses import replace
 
 import pytest
+from bench import alignment, growth
 from bench import command as bench
-from bench import growth
 from bench import ours as ours_module
 from bench import peers as peers_module
 from bench.in_frameworks import NAMES
 from bench.job import Job
 from bench.ours import Ours, ours
 from bench.peers import peers
-from helpers import refused
+from helpers import close, numbers, refused
 
 from tinydiv.errors import RunError
 from tinydiv.techniques import TECHNIQUES
@@ -191,3 +191,14 @@ def test_a_slope_is_that_of_the_upper_half():
 )
 def test_a_mistake_is_one_sentence_before_anything_is_timed(words, sentence, capsys):
     refused(capsys, bench.main, words, sentence)
+
+
+def test_rows_that_are_aligned_and_not_take_the_same_products(on_standin, monkeypatch):
+    """For a GPU, where they may differ in time: both without a copy, with equal results."""
+    monkeypatch.setattr(alignment, "REPLICAS", 3)
+    X = numbers(4, 784, dtype="float32")
+    with on_standin.counting() as counts:
+        found = [alignment.products(columns, X) for columns in alignment.ROWS.values()]
+    assert (counts.copies, counts.names["launches"]["product"]) == (0, 6)
+    for a, b in zip(*found, strict=True):
+        close(a, b)

@@ -10,6 +10,7 @@ from helpers import labels, network, numbers, python, step, targets_for
 
 from tinydiv import check, losses, optimizers, study, trace
 from tinydiv.divergence import Guard
+from tinydiv.diversity import measure
 
 FORWARD = {"relu": 5, "leaky-relu": 6, "tanh": 5, "sigmoid": 8, "gelu": 12, "identity": 4}
 """Two layers: a product and a bias each, and the activation."""
@@ -246,3 +247,16 @@ def test_accuracy_and_prediction_stay_on_the_device(on_standin):
         on_standin, lambda: losses.accuracy(net.forward(X).logits, Y) + net.predict(X)[0, 0]
     )
     assert (counts.stops, counts.copies, counts.uploads) == (0, 0, 0)
+
+
+def test_all_metrics_at_once_are_more_operations_than_ten_steps(on_standin):
+    """As the help of --metrics-every says; a few of them cost a fraction of that."""
+    net, X, Y = prepared()
+    moves = optimizers.Adam(net)
+    one_step = counted(on_standin, lambda: step(net, moves, X, Y)).launches
+    every, few = (
+        counted(on_standin, lambda: measure(net, net.forward(X), names, Y)).launches  # noqa: B023
+        for names in (None, ["correlation", "weight_cosine"])
+    )
+    assert 10 * one_step < every
+    assert few < every / 5

@@ -191,7 +191,8 @@ class TrainConfig:
         None,
         maybe(whole(1, 1_000_000_000)),
         "STEPS",
-        "measure diversity every so many steps too (default: after epochs only)",
+        "measure diversity every so many steps too; all metrics at once are more operations than ten "
+        "steps of training, so name a few by --metrics (default: after epochs only)",
     )
     backend: str = setting("numpy", text, "NAME", "numpy (CPU), cupy (GPU), or auto")
     dtype: str = setting("float32", choice("float32", "float64"), "TYPE", "float32 or float64")
