@@ -456,15 +456,24 @@ def test_an_edited_copy_of_the_network_s_file(tmp_path, capsys):
     assert "mask missing where the neuron is off" in capsys.readouterr().out
 
 
-def test_a_subclass_of_the_network(tmp_path, capsys):
-    source = """
-from tinydiv.mlp import MLP
+LOST = {
+    "the extra gradient": """
 class Mine(MLP):
     def backward(self, trace, dlogits, dA=None, *, accumulate=False, to_inputs=False):
         return super().backward(trace, dlogits, None, accumulate=accumulate, to_inputs=to_inputs)
-"""
-    assert checked(write(tmp_path, source)) == 1
-    assert "the extra gradient" in capsys.readouterr().out
+""",
+    "the extra gradient dA[0] is not added": """
+def backward(net, trace, dlogits, dA=None, *, accumulate=False, to_inputs=False):
+    dA = {l: one for l, one in (dA or {}).items() if l > 0}
+    return MLP.backward(net, trace, dlogits, dA, accumulate=accumulate, to_inputs=to_inputs)
+""",
+}
+
+
+@pytest.mark.parametrize("sentence", LOST)
+def test_an_upstream_gradient_must_arrive(tmp_path, capsys, sentence):
+    assert checked(write(tmp_path, f"from tinydiv.mlp import MLP\n{LOST[sentence]}")) == 1
+    assert sentence in capsys.readouterr().out
 
 
 def test_json_has_everything_that_a_grading_script_needs(tmp_path, capsys):
@@ -578,17 +587,6 @@ def test_a_setting_without_its_type_is_named_as_that(tmp_path, capsys):
     assert wanted in capsys.readouterr().out
     assert checked(f"{file}:Mine:target=0.2") == 2
     assert wanted in capsys.readouterr().err
-
-
-def test_an_upstream_gradient_at_the_inputs_must_arrive(tmp_path, capsys):
-    source = """
-from tinydiv.mlp import MLP
-def backward(net, trace, dlogits, dA=None, *, accumulate=False, to_inputs=False):
-    dA = {l: one for l, one in (dA or {}).items() if l > 0}
-    return MLP.backward(net, trace, dlogits, dA, accumulate=accumulate, to_inputs=to_inputs)
-"""
-    assert checked(write(tmp_path, source)) == 1
-    assert "the extra gradient dA[0] is not added" in capsys.readouterr().out
 
 
 def test_windows_paths_keep_their_drive():

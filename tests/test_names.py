@@ -4,6 +4,7 @@ These tests read the code and run nothing of it, so they see the lines that no o
 """
 
 import ast
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -213,6 +214,18 @@ def test_every_file_at_the_top_is_in_the_lesson_and_every_folder_is_a_room():
         *("__init__", "__main__"),
         *(*LESSON, *ROOMS, *COMMANDS),
     }
+
+
+def test_the_readers_map_is_the_one_that_is_held():
+    """tinydiv/README.md names for each room what it may import, and every command."""
+    rows = re.findall(r"^\| `(\w+)` \|.*", (PACKAGE / "README.md").read_text(), re.M)
+    assert rows == [*ROOMS, *COMMANDS]
+    for line in (PACKAGE / "README.md").read_text().splitlines():
+        if line.startswith("| `") and line.count("|") == 5:
+            room, _, may, start = (cell.strip() for cell in line.split("|")[1:5])
+            named = re.findall(r"`(\w+)`", may)
+            assert tuple(named) == ROOMS[room.strip("`")]
+            assert (PACKAGE / re.search(r"\((.+)\)", start)[1]).is_file()
 
 
 def test_the_list_of_commands_has_all_of_them():

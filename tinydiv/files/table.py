@@ -1,9 +1,12 @@
-"""Numbers in CSV and JSON: nothing is rounded, and what is no number is an empty cell, or null."""
+"""Tables as CSV and Markdown, and numbers in JSON.
+
+In CSV and JSON nothing is rounded; what is no number is an empty cell, or null.
+"""
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -19,6 +22,13 @@ def as_csv(rows: Iterable[Row]) -> str:
     writer.writerow(columns)
     writer.writerows([cell(row.get(column)) for column in columns] for row in listed)
     return out.getvalue()
+
+
+def as_markdown(heads: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, without a line break at its end."""
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in body]
+    return "\n".join(lines)
 
 
 def cell(value: object) -> object:

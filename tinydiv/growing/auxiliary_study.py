@@ -8,7 +8,7 @@ import numpy as np
 
 from tinydiv.errors import UsageError, unknown
 from tinydiv.files import atomic
-from tinydiv.files.table import Row
+from tinydiv.files.table import Row, as_markdown
 from tinydiv.growing import raw
 from tinydiv.growing.auxiliary import ARMS, CHUNK, PUBLISHED, AuxiliarySetting, Trials, train
 from tinydiv.growing.comparing import bounded, difference, ratio
@@ -140,11 +140,9 @@ def read_trials(path: Path) -> Losses:
 
 def table(losses: Losses) -> str:
     """Markdown: each comparison with its intervals, the published figure beside it."""
-    lines = [
-        "| task | lambda | arm / control | what it shows | trials | ratio of means | geometric | wins "
-        "| rank, arm - control | published |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ["task", "lambda", "arm / control", "what it shows", "trials", "ratio of means"]
+    heads += ["geometric", "wins", "rank, arm - control", "published"]
+    body = []
     for task, lam in dict.fromkeys((task, lam) for task, lam, _ in losses):
         for a, b, what in COMPARISONS:
             one, other = losses.get((task, lam, a)), losses.get((task, lam, b))
@@ -155,11 +153,9 @@ def table(losses: Losses) -> str:
                 continue
             ranks = bounded(difference(one["rank"], other["rank"]), 2, signed=True)
             known = published(task, float(lam)) if (a, b) == ("growing", "grown") else ""
-            lines.append(
-                f"| {task} | {lam} | {a} / {b} | {what} | {found.trials} | {bounded(found.means)} | "
-                f"{bounded(found.geometric)} | {found.wins:.0%} | {ranks} | {known} |"
-            )
-    return "\n".join(lines) + "\n"
+            cells = [task, lam, f"{a} / {b}", what, str(found.trials), bounded(found.means)]
+            body.append([*cells, bounded(found.geometric), f"{found.wins:.0%}", ranks, known])
+    return as_markdown(heads, body) + "\n"
 
 
 def published(task: str, lam: float) -> str:

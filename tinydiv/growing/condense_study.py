@@ -9,6 +9,7 @@ from tinydiv import optimizers
 from tinydiv.errors import UsageError
 from tinydiv.files import atomic
 from tinydiv.files.model import NAME, load_model, save_model
+from tinydiv.files.table import as_markdown
 from tinydiv.growing.comparing import bounded, difference
 from tinydiv.growing.condense import BESIDE, asleep_from, compacted, condense, copied, counted
 from tinydiv.growing.pieces import Arrays, Piece, read
@@ -104,10 +105,8 @@ def learn(net: MLP, data: DeviceData, config: TrainConfig, epochs: int | None) -
 
 def table(study: Condense, folder: Path) -> str:
     """Markdown: a line per tau and way."""
-    lines = [
-        "| tau | way | neurons | accuracy before | at once | after retraining | after - before |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = ["tau", "way", "neurons", "accuracy before", "at once", "after retraining"]
+    body = []
     for piece, tau in zip(study.pieces(), study.taus, strict=True):
         found = read(folder, piece)
         for name in METHODS:
@@ -129,8 +128,8 @@ def table(study: Condense, folder: Path) -> str:
                 f"{after.mean():.4f}",
                 shown,
             ]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+            body.append(cells)
+    return as_markdown([*heads, "after - before"], body) + "\n"
 
 
 def report(study: Condense, folder: Path) -> str:

@@ -16,7 +16,7 @@ from tinydiv.backend import to_host
 from tinydiv.diversity import measure
 from tinydiv.errors import UsageError, unknown
 from tinydiv.files import atomic
-from tinydiv.files.table import Row
+from tinydiv.files.table import Row, as_markdown
 from tinydiv.growing import raw
 from tinydiv.growing.comparing import bounded, difference
 from tinydiv.growing.pieces import Arrays, Piece, read
@@ -182,11 +182,9 @@ def read_seeds(path: Path) -> Looks:
 
 def table(study: Fashion, arms: Looks) -> str:
     """Markdown: every arm beside full size, at a tenth of the flops and at the end."""
-    lines = [
-        "| H | every | arm | steps | accuracy | accuracy - full | the same at 10 % of the flops "
-        "| correlation | effective rank | rank - full |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ["H", "every", "arm", "steps", "accuracy", "accuracy - full"]
+    heads += ["the same at 10 % of the flops", "correlation", "effective rank", "rank - full"]
+    body = []
     early = max(study.looks // 10, 1) - 1
     for (width, every, arm), found in arms.items():
         full = arms.get((width, study.every[0], "full"))
@@ -201,8 +199,8 @@ def table(study: Fashion, arms: Looks) -> str:
         cells = [str(width), str(every) if WAYS[arm] else "-", arm, str(steps)]
         cells += [f"{found['accuracy'][-1].mean():.4f}", late, soon]
         cells += [f"{found[key][-1].mean():.3g}" for key in ("correlation", "rank")]
-        lines.append(f"| {' | '.join([*cells, rank])} |")
-    return "\n".join(lines) + "\n"
+        body.append([*cells, rank])
+    return as_markdown(heads, body) + "\n"
 
 
 def report(study: Fashion, folder: Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinydiv.errors import UsageError, unknown
 from tinydiv.files import atomic
-from tinydiv.files.table import Row
+from tinydiv.files.table import Row, as_markdown
 from tinydiv.growing import raw
 from tinydiv.growing.comparing import bounded, difference, ratio
 from tinydiv.growing.mask import ARMS, PUBLISHED, MaskSetting, work
@@ -96,18 +96,16 @@ def read_seeds(path: Path) -> Losses:
 
 def table(losses: Losses) -> str:
     """Markdown: every arm beside the static one, at each rate, and at its own best rate."""
-    lines = [
-        "| task | H | rate | arm | seeds | mean | ratio of means to static | geometric ratio, or "
-        "accuracy - static | effective rank - static | published mean |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ["task", "H", "rate", "arm", "seeds", "mean", "ratio of means to static"]
+    heads += ["geometric ratio, or accuracy - static", "effective rank - static", "published mean"]
+    body = []
     for task, width in dict.fromkeys((task, width) for task, width, _, _ in losses):
         here = {key[2:]: value for key, value in losses.items() if key[:2] == (task, width)}
         rates = list(dict.fromkeys(lr for lr, _ in here))
         arms = list(dict.fromkeys(arm for _, arm in here))
         for lr in rates:
             for arm in arms:
-                lines.append(
+                body.append(
                     row(task, width, f"{lr:g}", arm, here[lr, arm], here.get((lr, "static")))
                 )
         if len(rates) > 1 and len(here[rates[0], arms[0]]["seed"]) > 3:
@@ -115,8 +113,8 @@ def table(losses: Losses) -> str:
             odd = {arm: held_out(here[best[arm], arm]) for arm in arms}
             for arm in arms:
                 rate = f"{best[arm]:g}, best of {len(rates)}"
-                lines.append(row(task, width, rate, arm, odd[arm], odd.get("static")))
-    return "\n".join(lines) + "\n"
+                body.append(row(task, width, rate, arm, odd[arm], odd.get("static")))
+    return as_markdown(heads, body) + "\n"
 
 
 def best_rate(
@@ -146,7 +144,7 @@ def row(
     arm: str,
     found: dict[str, np.ndarray],
     static: dict[str, np.ndarray] | None,
-) -> str:
+) -> list[str]:
     """One line of the table."""
     means = beside = rank = "-"
     if static is not None and arm != "static":
@@ -159,8 +157,7 @@ def row(
                 means, beside = bounded(both.means), bounded(both.geometric)
     known = PUBLISHED[task].get(arm) if width == 10 else None
     cells = [task, str(width), lr, arm, str(len(found["seed"])), f"{found['test'].mean():.3g}"]
-    cells += [means, beside, rank, "" if known is None else f"{known:g}"]
-    return f"| {' | '.join(cells)} |"
+    return [*cells, means, beside, rank, "" if known is None else f"{known:g}"]
 
 
 def report(study: Mask, folder: Path) -> str:

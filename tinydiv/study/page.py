@@ -1,12 +1,12 @@
 """The Markdown page of a study, for people: controls first, then a table per setting and regime."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from tinydiv.divergence import where_diverged
-from tinydiv.files.table import Row
+from tinydiv.files.table import Row, as_markdown
 from tinydiv.study.comparing import (
     Checks,
     Comparison,
@@ -111,9 +111,11 @@ def table_text(results: Results, setting: str, regime: str) -> list[str]:
     parts = [
         f"## {title(setting, regime)}",
         target_text(results, cells[0]),
-        grid([name for name, _ in columns], [[text(p) for _, text in columns] for p in cells]),
+        as_markdown(
+            [name for name, _ in columns], [[text(p) for _, text in columns] for p in cells]
+        ),
         "\n".join(f"- {one.sentence}{detectable_text(one)}." for one in rows.values()),
-        grid([name for name, _ in more], [[text(p) for _, text in more] for p in cells]),
+        as_markdown([name for name, _ in more], [[text(p) for _, text in more] for p in cells]),
         "Diverged, and left out on both sides:\n\n" + "\n".join(where) if where else "",
     ]
     return [part for part in parts if part]
@@ -282,7 +284,7 @@ def relation_text(results: Results) -> str:
         ]
         for setting, found in rows.items()
     ]
-    return grid(["setting", *metrics], body) + (
+    return as_markdown(["setting", *metrics], body) + (
         "\n\nSpearman's rank correlation of the metric with the test accuracy, both at the end, with 95 % "
         "intervals (not corrected for their number). Seeds that go together are no proof of a cause."
     )
@@ -304,7 +306,7 @@ def tuning_text(results: Results) -> str:
         strength = "" if c.strength is None else f"{c.strength:.3g}"
         body.append([setting, arm, f"{c.lr:.3g}", strength, str(choice.trials), edge])
     heads = ["setting", "arm", "rate", "strength", "runs spent", "at the grid's edge"]
-    return grid(heads, body) if body else ""
+    return as_markdown(heads, body) if body else ""
 
 
 def cost_text(results: Results) -> str:
@@ -340,7 +342,7 @@ def cost_text(results: Results) -> str:
     heads = ["setting", "arm", "flops", "× base", "bytes", "array calls", "µs", "× base"]
     more = len(study.all_settings) - len(settings)
     return (
-        grid([*heads, "start, µs", "joules"], body)
+        as_markdown([*heads, "start, µs", "joules"], body)
         + (f"\n\n{more} more settings: costs.csv." if more else "")
         + "\n\nFlops, bytes and calls are counted, for one network alone. µs are measured among "
         f"{TIMED_NETWORKS} networks ({GPU_TIMED_NETWORKS} on a GPU) in one process, the best of "
@@ -371,10 +373,3 @@ def times(value: object, base: object) -> str:
 def microseconds(value: object) -> str:
     """Seconds as microseconds; empty where they were not measured."""
     return f"{1e6 * value:.0f}" if isinstance(value, int | float) and math.isfinite(value) else ""
-
-
-def grid(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    lines += ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in body]
-    return "\n".join(lines)
