@@ -19,7 +19,7 @@ try:
     from tinydiv.command import cli
     from tinydiv.data.catalogue import FASHION_MINI, FULL_SETS, IdxFile, ImageSet, cache_folder
     from tinydiv.data.files import GZIP_MAGIC, decompressed, existing, read_payload
-    from tinydiv.errors import RunError, UsageError, unknown
+    from tinydiv.errors import RunError, UsageError, check_known
     from tinydiv.files import atomic
 except ImportError as error:
     sys.exit(f"error: {error}; install tinydiv first: python -m pip install -e .")
@@ -94,8 +94,7 @@ def main(argv: Sequence[str]) -> None:
     for name in options.names:
         if name == FASHION_MINI.name:
             raise UsageError(f"{name} comes with tinydiv: there is nothing to download")
-        if name not in FULL_SETS:
-            raise unknown("set to download", name, FULL_SETS)
+        check_known("set to download", name, FULL_SETS)
     base = cache_folder() if options.to is None else Path(options.to).absolute()
     for image_set in [FULL_SETS[name] for name in dict.fromkeys(options.names)]:
         folder = base / image_set.name

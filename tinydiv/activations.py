@@ -5,7 +5,7 @@ maps the same Z to f'(Z). The chain rule in mlp.py multiplies by it: dZ = dA * f
 """
 
 from tinydiv.backend import Array, xp
-from tinydiv.errors import unknown
+from tinydiv.errors import check_known
 
 
 class Activation:
@@ -141,6 +141,5 @@ def get(activation: str | Activation) -> Activation:
     if isinstance(activation, Activation):
         return activation
     activation = str(getattr(activation, "__name__", activation))
-    if activation not in ACTIVATIONS:
-        raise unknown("activation", activation, ACTIVATIONS)
+    check_known("activation", activation, ACTIVATIONS)
     return ACTIVATIONS[activation]

@@ -5,7 +5,7 @@ machine could not do (exit code 1). Both carry one clear sentence, and no comman
 for either.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -60,3 +60,9 @@ def near(name: str, names: Sequence[str]) -> list[str]:
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
     """The error for a name that does not exist: unknown("activation", "rleu", [...])."""
     return UsageError(f"there is no {kind} called {name!r}: {nearest(name, allowed)}")
+
+
+def check_known(kind: str, name: str, allowed: Collection[str]) -> None:
+    """Raise UsageError for a name that is none of those that exist."""
+    if name not in allowed:
+        raise unknown(kind, name, allowed)

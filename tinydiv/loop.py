@@ -17,7 +17,7 @@ from tinydiv.backend import Array, quiet, to_device, to_host, xp
 from tinydiv.data.dataset import Dataset
 from tinydiv.divergence import Guard
 from tinydiv.diversity import measure
-from tinydiv.errors import UsageError, unknown, whole
+from tinydiv.errors import UsageError, check_known, whole
 from tinydiv.layers import Context
 from tinydiv.losses import Loss
 from tinydiv.mlp import MLP
@@ -427,8 +427,7 @@ def train(
     else:
         first = seed if isinstance(seed, SupportsInt) else seed[0]
         data = DeviceData(dataset, net.dtype, validation, int(first))
-    if keep not in KEEP:
-        raise unknown("way to keep weights", keep, KEEP)
+    check_known("way to keep weights", keep, KEEP)
     if keep == "best" and not data.n_validation:
         raise UsageError("keep='best' needs a validation part: validation=0.1 draws one")
     usual = "squared-error" if data.dataset.regression else "cross-entropy"

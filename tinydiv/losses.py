@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeAlias
 
 from tinydiv.backend import Array, on_cpu, to_device, to_host, xp
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 
 Loss: TypeAlias = Callable[[Array, Array], tuple[Array, Array]]
 
@@ -224,8 +224,7 @@ def get(loss: str | Loss) -> Loss:
     """The loss of that name (or the given function). Raises UsageError for an unknown name."""
     if callable(loss):
         return loss
-    if loss not in LOSSES:
-        raise unknown("loss", loss, LOSSES)
+    check_known("loss", loss, LOSSES)
     return LOSSES[loss]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from numbers import Real
 
 from tinydiv.backend import Array, fuse, in_pieces, on_cpu, to_device, xp
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.mlp import MLP
 
 FLUSH_EVERY = 64
@@ -420,6 +420,5 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {o.name: o for o in (SGD, Momentum, Nes
 
 def get(name: str) -> type[Optimizer]:
     """The optimizer class of that name. Raises UsageError for an unknown one."""
-    if name not in OPTIMIZERS:
-        raise unknown("optimizer", name, OPTIMIZERS)
+    check_known("optimizer", name, OPTIMIZERS)
     return OPTIMIZERS[name]

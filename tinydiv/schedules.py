@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 
 
 def constant(step: int, total: int) -> float:
@@ -58,8 +58,7 @@ def parse(text: "str | Schedule") -> Schedule:
     if isinstance(text, Schedule):
         return text
     shape, colon, rest = text.partition(":")
-    if shape not in SHAPES:
-        raise unknown("schedule", shape, SHAPES)
+    check_known("schedule", shape, SHAPES)
     if not colon:
         return Schedule(shape)
     key, _, value = rest.partition("=")

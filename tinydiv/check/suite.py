@@ -24,6 +24,7 @@ from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.losses import Loss
 from tinydiv.mlp import MLP, Trace
 from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
+from tinydiv.techniques.placing import kind_of
 from tinydiv.techniques.registry import TECHNIQUES
 
 OnSubject = Callable[[str, Report], None]
@@ -37,9 +38,8 @@ GROUPS = ("network", "activations", "losses", "penalties", "layers", "interventi
 
 def group_of(cls: type[Technique]) -> str:
     """The plural of a technique's kind."""
-    if issubclass(cls, Penalty):
-        return "penalties"
-    return "interventions" if issubclass(cls, Intervention) else "layers"
+    kind = kind_of(cls)
+    return "penalties" if kind == "penalty" else f"{kind}s"
 
 
 def subjects() -> dict[str, str]:

@@ -11,7 +11,7 @@ from tinydiv.data.catalogue import FASHION_MINI, FULL_SETS, ImageSet, cache_fold
 from tinydiv.data.dataset import INPUTS, STD_FLOOR, Dataset, InputTransform, check_inputs_name
 from tinydiv.data.files import ImageParts, read_images
 from tinydiv.data.toys import TOYS, ToyParts, make_toy, settings_of
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 
 __all__ = [
     "INPUTS",
@@ -61,8 +61,7 @@ def load(
     Raises UsageError for an unknown name, scaling or setting, and RunError for a set that is not on
     this machine or whose files are damaged.
     """
-    if name not in NAMES:
-        raise unknown("data set", name, NAMES)
+    check_known("data set", name, NAMES)
     check_inputs_name(inputs)
     if name not in TOYS and (settings or seed is not None):
         got = next(iter(settings), "seed")

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known, unknown
 from tinydiv.randomness import generator
 
 INPUTS = ("raw", "centred", "standardised")
@@ -268,8 +268,7 @@ class Dataset:
 
 def check_inputs_name(inputs: str) -> None:
     """Raises UsageError unless inputs names a way of scaling."""
-    if inputs not in INPUTS:
-        raise unknown("scaling of inputs", inputs, INPUTS)
+    check_known("scaling of inputs", inputs, INPUTS)
 
 
 def feature_statistics(x: Stored) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

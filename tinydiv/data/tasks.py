@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.randomness import generator
 
 Floats = npt.NDArray[np.float64]
@@ -94,8 +94,7 @@ class Points(NamedTuple):
 
 def curve(name: str) -> TargetCurve:
     """The curve of that name. Raises UsageError for one that does not exist."""
-    if name not in CURVES:
-        raise unknown("task", name, CURVES)
+    check_known("task", name, CURVES)
     return CURVES[name]
 
 

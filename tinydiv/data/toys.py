@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinydiv.data import tasks
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.randomness import generator, seed_sequence
 
 _Labels = npt.NDArray[np.int64]
@@ -249,8 +249,7 @@ def make_toy(name: str, seed: int, settings: dict[str, int | float]) -> ToyParts
     for setting in settings:
         if not allowed:
             raise UsageError(f"the toy set {name!r} takes no settings, got {setting!r}")
-        if setting not in allowed:
-            raise unknown(f"setting of the toy set {name!r}", setting, allowed)
+        check_known(f"setting of the toy set {name!r}", setting, allowed)
     return TOYS[name].make(seed, **settings)
 
 

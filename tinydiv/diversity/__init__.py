@@ -15,7 +15,7 @@ from tinydiv.backend import Array
 from tinydiv.diversity import of_activations, of_ensemble, of_weights, persistence
 from tinydiv.diversity.answers import Answers, answers, one_network
 from tinydiv.diversity.neurons import TINY_EPS, Neurons
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.mlp import MLP, Trace
 
 __all__ = [
@@ -96,8 +96,7 @@ def measure(
     if names is None:
         names = [m.name for m in METRICS.values() if labels is not None or not m.needs_labels]
     for name in names:
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
+        check_known("metric", name, METRICS)
         if METRICS[name].needs_labels and labels is None:
             raise UsageError(f"the metric {name} needs the probe set's labels: pass labels=")
     found = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.files import atomic
 from tinydiv.files.table import Row, as_markdown
 from tinydiv.growing import raw
@@ -60,8 +60,7 @@ class Auxiliary:
         """One per task and lambda. Raises UsageError for settings that cannot make a network."""
         found = []
         for task in self.tasks:
-            if task not in PUBLISHED:
-                raise unknown("task", task, PUBLISHED)
+            check_known("task", task, PUBLISHED)
             usual = PUBLISHED[task]
             for lam in self.lams or (usual.lam,):
                 epochs = self.epochs or usual.epochs
@@ -69,8 +68,7 @@ class Auxiliary:
                 setting.check()
                 found.append(setting)
         for arm in self.arms:
-            if arm not in ARMS:
-                raise unknown("arm", arm, ARMS)
+            check_known("arm", arm, ARMS)
         if not found or not self.arms:
             raise UsageError("nothing to compare: name a task and an arm")
         return found

@@ -14,7 +14,7 @@ import numpy as np
 from tinydiv import schedules
 from tinydiv.backend import to_host
 from tinydiv.diversity import measure
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.files import atomic
 from tinydiv.files.table import Row, as_markdown
 from tinydiv.growing import raw
@@ -63,8 +63,7 @@ class Fashion:
     def settings(self) -> list[tuple[int, int, str]]:
         """(width, every, arm) for all that is trained; full has no every. Raises UsageError."""
         for arm in self.arms:
-            if arm not in WAYS:
-                raise unknown("arm", arm, WAYS)
+            check_known("arm", arm, WAYS)
         schedules.parse(self.schedule)
         for width in self.widths:
             if self.first > width:

@@ -15,7 +15,7 @@ from tinydiv import diversity
 from tinydiv.backend import Array, to_device, to_host, xp
 from tinydiv.data import tasks
 from tinydiv.data.toys import make_toy
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.growing.pieces import Arrays
 from tinydiv.layers import Context
 from tinydiv.losses import accuracy, cross_entropy, squared_error
@@ -70,8 +70,7 @@ class MaskSetting:
 
     def check(self) -> None:
         """Raise UsageError for settings that cannot be trained."""
-        if self.task not in TASKS:
-            raise unknown("task", self.task, TASKS)
+        check_known("task", self.task, TASKS)
         if self.width < 1:
             raise UsageError(f"there must be at least one neuron, got width {self.width}")
         if self.points < 10:

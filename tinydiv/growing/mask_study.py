@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.files import atomic
 from tinydiv.files.table import Row, as_markdown
 from tinydiv.growing import raw
@@ -35,8 +35,7 @@ class Mask:
     def settings(self) -> list[MaskSetting]:
         """One per task, width and rate. Raises UsageError for settings that cannot be trained."""
         for arm in self.arms:
-            if arm not in ARMS:
-                raise unknown("arm", arm, ARMS)
+            check_known("arm", arm, ARMS)
         found = [
             MaskSetting(task, width, lr, self.epochs, self.points)
             for task in self.tasks

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tinydiv.diversity import METRICS
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known, unknown
 from tinydiv.loop import Record
 from tinydiv.plots.style import (
     SEQUENTIAL,
@@ -83,8 +83,7 @@ def curve(
     are left out where they are NaN. place chooses colour, line style and mark. Returns the axis.
     Raises UsageError for another kind of band, or where x and values do not fit.
     """
-    if band not in BANDS:
-        raise unknown("band", band, BANDS)
+    check_known("band", band, BANDS)
     xs, table = np.asarray(x, dtype=float), np.asarray(values, dtype=float)
     if table.ndim != 2 or len(table) != len(xs):
         raise UsageError(f"{len(xs)} points need values of shape ({len(xs)}, R), got {table.shape}")

@@ -28,7 +28,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from tinydiv.backend import Array, to_host
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.files import atomic
 
 Floats = npt.NDArray[np.float64]
@@ -88,8 +88,7 @@ def page(kind: str = "light") -> Iterator[None]:
 
     Raises UsageError for another kind of page.
     """
-    if kind not in PAGES:
-        raise unknown("page", kind, PAGES)
+    check_known("page", kind, PAGES)
     settings: dict[str, object] = {
         **inks(*(PAGES[kind][key] for key in ("face", "ink", "faint"))),
         **{"font.size": 11, "axes.titlesize": 12, "axes.labelsize": 11, "legend.fontsize": 10},

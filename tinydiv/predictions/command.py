@@ -51,10 +51,9 @@ def main(argv: Sequence[str]) -> None:
     flags.add_argument("--json", action="store_true", help="print all numbers as one JSON object")
     options = flags.parse(argv)
     from tinydiv.diversity import METRICS
-    from tinydiv.errors import unknown
+    from tinydiv.errors import check_known
 
-    if options.metric not in METRICS:
-        raise unknown("metric", options.metric, METRICS)
+    check_known("metric", options.metric, METRICS)
     found = analyse(options.run_dir, options.allow_code)
     if not options.no_plot:
         from tinydiv.plots import save

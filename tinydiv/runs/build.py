@@ -17,7 +17,7 @@ from tinydiv import loop as training
 from tinydiv.data.dataset import Dataset
 from tinydiv.divergence import Guard
 from tinydiv.diversity import METRICS
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.initializers import PROBE, initialize, needs_data
 from tinydiv.loop import DeviceData, Loop, Record
 from tinydiv.mlp import MLP
@@ -316,8 +316,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     if metrics is None or metrics == ("all",):
         metrics = tuple(m for m in METRICS if dataset.classes or not METRICS[m].needs_labels)
     for name in metrics:
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
+        check_known("metric", name, METRICS)
     n = len(dataset.train_x)
     if config.validation:
         n -= training.validation_size(dataset, config.validation)

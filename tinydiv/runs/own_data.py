@@ -30,7 +30,7 @@ from tinydiv.data.catalogue import FASHION_MINI, IdxFile
 from tinydiv.data.dataset import Dataset
 from tinydiv.data.files import GZIP_MAGIC, existing
 from tinydiv.data.idx import parse_idx
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known, unknown
 from tinydiv.files import read
 from tinydiv.settings import number, shown, whole
 
@@ -74,8 +74,7 @@ class OwnData:
             raise UsageError(f"there is no file or folder {place}")
         given = dict(part.partition("=")[::2] for part in rest.split(",") if part)
         for key in given:
-            if key not in KEYS:
-                raise unknown(f"setting of the data {place}", key, KEYS)
+            check_known(f"setting of the data {place}", key, KEYS)
         return cls(
             path,
             given.get("target"),

@@ -17,7 +17,7 @@ from pathlib import Path
 from tinydiv import backend as backends
 from tinydiv import diversity
 from tinydiv.data.dataset import Dataset, check_inputs_name
-from tinydiv.errors import RunError, UsageError, unknown
+from tinydiv.errors import RunError, UsageError, check_known
 from tinydiv.files import atomic, read, technique_files
 from tinydiv.loop import DeviceData, train
 from tinydiv.runs.build import loss_of
@@ -192,8 +192,7 @@ def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset
     """
     study, tried = results.study, set[str]()
     for name in study.measure.metrics:
-        if name not in diversity.METRICS:
-            raise unknown("metric", name, diversity.METRICS)
+        check_known("metric", name, diversity.METRICS)
     small: dict[tuple[str, str], DeviceData] = {}
     for setting in study.all_settings:
         for arm in results.arms[setting.name]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinydiv.errors import unknown
+from tinydiv.errors import check_known
 from tinydiv.stats import Floats
 from tinydiv.study.keys import Measure, Training
 from tinydiv.study.store import Curve
@@ -107,8 +107,7 @@ def readouts_of(training: Training, measure: Measure, per_epoch: int) -> list[Re
     if measure.readouts:
         known = {readout.name: readout for readout in found}
         for name in measure.readouts:
-            if name not in known:
-                raise unknown("readout", name, known)
+            check_known("readout", name, known)
         found = [known[name] for name in measure.readouts]
     return found
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, check_known
 from tinydiv.stats import Floats
 from tinydiv.study.plan import (
     Candidate,
@@ -204,8 +204,7 @@ class Results:
     def readout(self, setting: str, name: str) -> Readout:
         """One of them by name. Raises UsageError for an unknown one."""
         known = {readout.name: readout for readout in self.readouts(setting)}
-        if name not in known:
-            raise unknown("readout", name, known)
+        check_known("readout", name, known)
         return known[name]
 
     def numbers(self, cell: Cell, readout: Readout) -> Floats:

@@ -26,7 +26,7 @@ from functools import cached_property
 from itertools import product
 
 from tinydiv import optimizers
-from tinydiv.errors import UsageError, nearest, unknown
+from tinydiv.errors import UsageError, check_known, nearest, unknown
 from tinydiv.runs.config import usual_activation, usual_epochs, usual_rate
 from tinydiv.settings import from_table, shown, whole
 from tinydiv.study.keys import (
@@ -102,8 +102,7 @@ class Study:
         whole(1, 1_000_000)("seeds", self.seeds)
         whole(0, 10**9)("first_seed", self.first_seed)
         for regime in self.regimes:
-            if regime not in REGIMES:
-                raise unknown("regime", regime, REGIMES)
+            check_known("regime", regime, REGIMES)
         if not self.regimes or len(set(self.regimes)) < len(self.regimes):
             raise UsageError("regimes lists default, tuned or both, each once")
         names = [arm.name for arm in self.arms]

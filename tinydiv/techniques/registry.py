@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tinydiv import WhenUsed
-from tinydiv.errors import UsageError, nearest, unknown
+from tinydiv.errors import UsageError, check_known, nearest
 from tinydiv.techniques.base import Technique
 
 TECHNIQUES: Mapping[str, type[Technique]] = WhenUsed(
@@ -76,8 +76,7 @@ def technique_class(name: str, file: str | None = None) -> type[Technique]:
     """The class of that name, built in or in a file. Raises UsageError if there is none."""
     if file is not None:
         return class_from_file(file, name)
-    if name not in TECHNIQUES:
-        raise unknown("technique", name, TECHNIQUES)
+    check_known("technique", name, TECHNIQUES)
     return TECHNIQUES[name]
 
 

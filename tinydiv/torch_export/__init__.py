@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from tinydiv.backend import Array, to_device, to_host
-from tinydiv.errors import UsageError, nearest, unknown
+from tinydiv.errors import UsageError, check_known, nearest
 from tinydiv.initializers import initialize as initialize_network
 from tinydiv.layers import Layer
 from tinydiv.mlp import MLP
@@ -68,8 +68,7 @@ def recipe(net: MLP, fold: bool = False) -> str:
 
 def modules(net: MLP) -> list[str]:
     """What stands in the Sequential, in order: "Linear(784, 16)", "ReLU()", "Linear(16, 10)"."""
-    if net.activation.name not in ACTIVATIONS:
-        raise unknown("activation in torch.nn", net.activation.name, ACTIVATIONS)
+    check_known("activation in torch.nn", net.activation.name, ACTIVATIONS)
     found = []
     for l in range(net.depth):
         found.append(f"Linear({net.sizes[l]}, {net.sizes[l + 1]})")
