@@ -76,7 +76,13 @@ class Correlations:
         return xp.where(some, (mean - chance) / (1 - chance), mean), 1 / (1 - chance)
 
     def backward(self, M: Array) -> Array:
-        """dA from M = dL/dR (..., H, H), exact for every eps: dZ = Z (M + M') / N, then `to_A`."""
+        """dA from M = dL/dR (..., H, H), exact for every eps: dZ = Z (M + M') / N, then `to_A`.
+
+        Forward: R_ij = sum_n Z_ni Z_nj / N, and Z_i enters R in two places, so dZ has two parts:
+
+            1. through row i of R:      sum_j M_ij Z_j / N,   the column i of Z M' / N
+            2. through column i of R:   sum_j M_ji Z_j / N,   the column i of Z M / N
+        """
         return self.to_A(matmul(self.Z, M + M.mT) / self.N)
 
     def to_A(self, dZ: Array) -> Array:
@@ -84,8 +90,13 @@ class Correlations:
 
         dA = [dZ - Z mean_n(dZ Z) - mean_n(dZ)] / s
 
-        The second term is the derivative of the normalisation, the third that of the mean. The third is
-        not computed: every dZ here is a combination of centred columns, so its mean is zero.
+        Forward: Z = (A - m) / s with m = mean A, s = sqrt(mean (A - m)^2 + eps), so dA has three parts:
+
+            1. through A directly:   dZ / s
+            2. through s:            ds = -sum_n(dZ Z) / s, and ds/dA = Z / N:   -Z mean_n(dZ Z) / s
+            3. through m:            dm = -sum_n(dZ) / s, and dm/dA = 1/N:       -mean_n(dZ) / s
+
+        Part 3 is not computed: every dZ here is a combination of centred columns, so its mean is zero.
         """
         along = xp.sum(dZ * self.Z, axis=-2, keepdims=True) / self.N
         return self.alive * (dZ - self.Z * along) / self.s
@@ -137,7 +148,12 @@ class Cosines:
 
         dU = U (M + M');    dW = [dU - U sum_d(U dU)] / n
 
-        The second term takes out the part along w: a cosine does not change with length.
+        Forward: U = W / n with n = |w|, G = U'U. G has U twice, so dU adds M and M'; dW has two parts:
+
+            1. through W directly:   dU / n
+            2. through n:            dn = -sum_d(U dU) / n, and dn/dW = U:   -U sum_d(U dU) / n
+
+        Part 2 takes out the component along w: a cosine does not change with length.
         """
         dU = matmul(self.U, M + M.mT)
         along = xp.sum(self.U * dU, axis=-2, keepdims=True)

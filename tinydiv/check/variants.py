@@ -45,22 +45,27 @@ class Pass:
         self.net, self.trace, self.dlogits, self.dA, self.at = net, trace, dlogits, dA, at
 
     def here(self, l: int) -> bool:
+        """Whether the fault is made at layer l."""
         return self.at in (EVERYWHERE, l)
 
     def dZ_of_outputs(self) -> Array:
+        """dZ of the output layer, (..., N, K): dlogits, since outputs have no activation function."""
         return self.dlogits
 
     def dW(self, l: int, dZ: Array, dH: Array) -> Array:
-        """dH is the gradient of A[l+1]: what dZ was before it went through the activation."""
+        """dW[l] = A[l]' dZ. dH (..., N, H): the gradient of A[l+1], before the factor f'."""
         return matmul(self.trace.A[l].mT, dZ)
 
     def db(self, l: int, dZ: Array, dH: Array) -> Array:
+        """db[l] (..., 1, H): the sum of dZ over samples."""
         return xp.sum(dZ, axis=-2, keepdims=True)
 
     def back(self, l: int, dZ: Array) -> Array:
+        """The gradient of A[l], (..., N, n_l), through the product Z[l] = A[l] W[l] + b[l]: dZ W[l]'."""
         return matmul(dZ, self.net.W[l].mT)
 
     def upstream(self, l: int) -> Array | float:
+        """The extra gradient dA[l] that penalties add, 0 where there is none."""
         return self.dA.get(l, 0.0)
 
     def slope(self, l: int) -> Array:
@@ -68,6 +73,7 @@ class Pass:
         return self.net.activation.derivative(self.trace.Z[l - 1])
 
     def through(self, l: int, dH: Array) -> Array:
+        """dZ[l-1] from the gradient dH of A[l]: (dH + dA[l]) * f'(Z[l-1])."""
         return (dH + self.upstream(l)) * self.slope(l)
 
     def run(self) -> dict[str, Array]:

@@ -76,7 +76,7 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
     from tinydiv.runs.build import load_data
 
     folder = Path(run_dir)
-    run_folder.settings_file(folder)  # a sentence where the folder holds no run at all
+    run_folder.settings_file(folder)  # UsageError where the folder holds no run
     net = load_model(folder, allow_code)
     config, about = run_folder.settings_of(folder)
     code = technique_files.paths(config.technique)
@@ -125,6 +125,7 @@ def in_words(found: "Effects", metric: str = METRIC) -> str:
 
 
 def mean(values: Sequence[float]) -> float:
+    """The mean of numbers, at least one."""
     return sum(values) / len(values)
 
 
@@ -134,12 +135,13 @@ def points(share: float) -> str:
 
 
 def relation(interval: "Interval") -> str:
-    """A rank correlation in words: its number, and whether its sign is sure."""
+    """A rank correlation in words: the estimate and its interval."""
     between = f"{interval.low:+.2f} to {interval.high:+.2f}"
     return f"rank correlation {interval.estimate:+.2f}, 95 % interval {between}"
 
 
 def introduction(found: "Effects") -> str:
+    """The sentence on test accuracy and the number of neurons."""
     right, H = found.accuracy, len(found.ablation.drop[0])
     who = "The network is" if len(right) == 1 else f"The {len(right)} networks are on average"
     where = f"{H} neurons" if H > 1 else "one neuron"
@@ -148,6 +150,7 @@ def introduction(found: "Effects") -> str:
 
 
 def about_ablation(found: "Effects") -> list[str]:
+    """Sentences on the accuracy lost without a neuron, dead neurons, and the relation to correlation."""
     one = found.ablation
     drops = [d for row in one.drop for d in row]
     which = "one of its neurons" if len(one.drop[0]) > 1 else "its neuron"
@@ -176,6 +179,7 @@ def about_ablation(found: "Effects") -> list[str]:
 
 
 def about_ambiguity(found: "Effects") -> list[str]:
+    """The sentence on the squared errors of neurons and network, and how much of them cancels."""
     one = found.ambiguity
     if len(found.ablation.drop[0]) == 1:
         return [
@@ -197,6 +201,7 @@ def about_ambiguity(found: "Effects") -> list[str]:
 
 
 def about_bias(found: "Effects") -> list[str]:
+    """The sentence on bias, variance and covariance over starts."""
     one = found.bias_variance
     if one is None:
         return ["With one network there is no variance over starts: train several."]
@@ -217,6 +222,7 @@ def about_bias(found: "Effects") -> list[str]:
 
 
 def about_accuracy(found: "Effects", metric: str) -> list[str]:
+    """The sentence on how one metric of diversity relates to test accuracy over networks."""
     name = metric.replace("_", " ")
     if metric not in found.relations:
         few = len(found.accuracy) < 4

@@ -7,7 +7,7 @@
     bias-variance  E = bias^2 + var / H + (1 - 1/H) cov over starts (Ueda and Nakano, 1996)
     relations      diversity against test accuracy over networks, rank correlation with interval
 
-Layers are folded into the weights first (MLP.folded), and the last hidden layer is looked at: its
+Layers are folded into the weights first (MLP.folded), and the last hidden layer is measured: its
 neuron h answers o_h = H a_h V_h + c, so that the network's output f is the mean of the o_h.
 """
 
@@ -25,7 +25,7 @@ from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.stats import Interval, bca_interval, intervals, spearman
 
 ROWS = 1000
-"""Samples that are looked at in one go."""
+"""Samples that are computed at once."""
 FEWEST = 4
 """Networks, or neurons, that a rank correlation needs."""
 
@@ -41,7 +41,7 @@ class Ablation:
     alive: list[list[bool]]
     relation: Interval | None
     """Rank correlation of the two: the mean over networks with its interval; of one network, that of
-    its neurons. None where there is none to be had."""
+    its neurons. None for too few networks or neurons, or for values that do not vary."""
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,8 @@ def ablation(net: MLP, data: DeviceData, A: Array) -> Ablation:
 
 
 def relation_of_neurons(drop: Array, alike: Array, alive: Array) -> Interval | None:
-    """Rank correlation within each network, averaged over networks: pooled, a difference between
-    networks could pass for one between neurons."""
+    """Rank correlation within each network, averaged over networks. With all neurons in one sample, a
+    difference between networks would count as one between neurons."""
     every = []
     for d, a, on in zip(drop, alike, alive, strict=True):
         d, a = d[on], a[on]

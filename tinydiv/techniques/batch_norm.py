@@ -10,13 +10,18 @@ class BatchNorm(LayerTechnique):
     """Batch normalisation of pre-activations (Ioffe and Szegedy, ICML 2015).
 
         m = mean(Z), v = mean((Z - m)^2)         over the batch while training, running otherwise
-        Zhat = (Z - m) / sqrt(v + eps);          Y = gamma Zhat + beta
-        dZhat = gamma dY
-        dZ = [dZhat - mean(dZhat) - Zhat mean(dZhat Zhat)] / sqrt(v + eps)
+        s = sqrt(v + eps);   Zhat = (Z - m) / s;   Y = gamma Zhat + beta
+        dZ = [dZhat - mean(dZhat) - Zhat mean(dZhat Zhat)] / s,   with dZhat = gamma dY
         dgamma = sum dY Zhat;  dbeta = sum dY
 
+    Forward: Zhat = (Z - m) / s, and Z enters it three times, so dZ has three parts:
+
+        1. through Z directly:   dZhat / s
+        2. through m:            dm = -sum(dZhat) / s, and dm/dZ = 1/N:            -mean(dZhat) / s
+        3. through s:            ds = -sum(dZhat Zhat) / s, ds/dZ = Zhat / N:   -Zhat mean(dZhat Zhat) / s
+
     Z (..., N, H); gamma, beta (..., 1, H), learned; running <- (1 - momentum) running + momentum batch,
-    with the unbiased variance. In evaluation mode m and v are constants, so only the first term of dZ
+    with the unbiased variance. In evaluation mode m and v are constants, so only part 1 of dZ
     stays, and the layer folds into W and b exactly. It fixes scales but leaves correlations as
     they are: what decorrelation adds is measured against it.
     """

@@ -10,8 +10,12 @@ class DeCov(ActivationPenalty):
 
         C = A - mean(A);  S = C'C / N;  L = 1/2 |off S|^2;  dL/dA = 2/N C off(S)
 
-    A (..., N, H) activations; S (..., H, H); off() sets the diagonal to zero. The mean's own
-    derivative drops out, because the columns of C off(S) already sum to zero.
+    A (..., N, H) activations; S (..., H, H); off() sets the diagonal to zero. Forward: S = C'C / N with
+    C = A - mean(A), so with M = dL/dS = off(S) dA has three parts:
+
+        1. through the left C:    C M' / N
+        2. through the right C:   C M / N;   M = M', so both together are 2/N C off(S) = dC
+        3. through the mean:      -mean(dC), which is zero: the columns of C sum to zero
 
     What it teaches: the simplest decorrelation penalty, and why scale matters.
     How a network cheats it: L is of degree 4 in A (<A, dA> = 4 L), so a ReLU network lowers it by smaller

@@ -15,6 +15,17 @@ class IterNorm(Whitening):
             Q  <- 1.5 Q - 0.5 (Q N' (P^2)' + P' Q N' P' + (P^2)' Q N')
         gt = -<gM, P_T> / (2 t^1.5) - <gN, S> / t^2;    gS = gN / t + gt I
 
+    One step forward: P_{k+1} = 1.5 P - 0.5 P P P N, with Q = dL/dP_{k+1}. It has five parts backward:
+
+        1. through the P of 1.5 P:      1.5 Q
+        2. through the first P:         -0.5 Q N' P' P'   = -0.5 Q N' (P^2)'
+        3. through the second P:        -0.5 P' Q N' P'
+        4. through the third P:         -0.5 P' P' Q N'   = -0.5 (P^2)' Q N'
+        5. through N, added to gN:      -0.5 (P^3)' Q
+
+    S enters N = S / t directly (gN / t), and through its trace t twice, in M = P_T / sqrt(t) and in N
+    (the two terms of gt; dt/dS = I).
+
     S (..., H, H) with eps on its diagonal. Directions of large variance are whitened first; after T = 5
     small ones are not fully whitened, which amplifies noise less than zca-norm. Beyond T = 7 rounding
     errors grow.

@@ -20,12 +20,18 @@ class Whitening(LayerTechnique):
                    gC = g M' + C (gS + gS') / N;   dZ = gC - mean(gC)
                    dgamma = sum dY (C M);   dbeta = sum dY
 
-    Z (..., N, H). The gradient through the mean only subtracts the mean of gC. With N <= H the batch's
-    covariance has no inverse without eps: in the directions that eps adds, C is zero anyway.
+    Forward: C M with C = Z - mu and M = S^(-1/2), S = C'C / N + eps I, so dZ has three parts:
+
+        1. through C directly, M held constant:   g M'
+        2. through M, by S:    gM = C'g, back() gives gS, and S has C twice:   C (gS + gS') / N
+        3. through mu:         mu enters every row of C with a minus:   - mean(part 1 + part 2)
+
+    Z (..., N, H). With N <= H the batch's covariance has no inverse without eps: in the directions that eps
+    adds, C is zero anyway.
 
     Running statistics are those of mu and of S (unbiased), not of M: the mean of many S has full rank
     even where each batch has too few samples, and M is made of it when the network is evaluated. In
-    evaluation mode mu and M are constants: dZ = g M', and the layer folds into W and b.
+    evaluation mode mu and M are constants: dZ is part 1, and the layer folds into W and b.
     Fill in matrix(S) -> (M, cache) and back(gM, cache) -> gS.
     """
 
@@ -37,9 +43,11 @@ class Whitening(LayerTechnique):
     eps: float = setting(1e-3, above=0, help="added to the variances")
 
     def matrix(self, S: Array) -> tuple[Array, Array]:
+        """(M, cache): M = S^(-1/2) of S (..., H, H), and what `back` needs."""
         raise NotImplementedError
 
     def back(self, gM: Array, cache: Array) -> Array:
+        """gS = dL/dS from gM = dL/dM, both (..., H, H), and the cache of `matrix`."""
         raise NotImplementedError
 
     @property

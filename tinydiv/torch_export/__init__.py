@@ -7,7 +7,7 @@
     net = torch_export.from_state_dict(model.state_dict(), activation="relu")
     torch_export.initialize(model, X, seed=0)       a decorrelated start for a model of PyTorch's own
 
-torch.nn.Linear keeps its weights the other way round, (n_out, n_in), and its biases flat:
+torch.nn.Linear keeps its weights transposed, (n_out, n_in), and its biases as a vector:
 
     weight = W'     bias = b[0]
 
@@ -83,7 +83,8 @@ def modules(net: MLP) -> list[str]:
 def state_dict(net: MLP, replica: int = 0, fold: bool = False) -> dict[str, Array]:
     """NumPy arrays under the names that the Sequential of `recipe` gives them, copies all.
 
-    replica: which of R networks. Raises UsageError for a replica or a layer that cannot be had.
+    replica: which of R networks. Raises UsageError for a replica that there is not, or a layer that
+    torch.nn does not have.
     """
     if not 0 <= replica < (net.replicas or 1):
         raise UsageError(
@@ -125,9 +126,9 @@ def batch_norms(net: MLP, l: int) -> list[Layer]:
 # A start for a model that is trained in PyTorch ----------------------------------------------------
 
 SAME_AS = {module.partition("(")[0]: name for name, module in ACTIVATIONS.items()}
-"""The activation here for each class there."""
+"""The name in tinydiv of each activation class of torch.nn."""
 PASSED_BY = ("Flatten", "Dropout", "BatchNorm1d", "Softmax", "LogSoftmax")
-"""Modules that a start takes to do nothing."""
+"""Modules that a start ignores."""
 
 
 def initialize(model: Iterable[Any], X: Array, seed: int = 0, init: str = "decorrelated") -> MLP:
@@ -192,7 +193,7 @@ def from_state_dict(state: Mapping[str, Array], activation: str = "relu") -> MLP
 
     state: tensors or NumPy arrays by name. activation: for all hidden layers, since a state dict has
     none; nor has it the eps of a batch norm, taken to be the usual 1e-5. Modules without
-    weights (Dropout, Flatten) leave only gaps in the numbers, and are taken to do nothing.
+    weights (Dropout, Flatten) leave only gaps in the numbers, and are ignored.
     Raises UsageError for a name, an order or a shape that no such Sequential has.
     """
     parts = by_module(state)
