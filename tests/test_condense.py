@@ -113,6 +113,15 @@ def test_pruning_takes_the_least_and_keeps_its_mean(backend):
     close(after.mean(axis=0), before.mean(axis=0))
 
 
+def test_pruning_takes_a_quiet_neuron_with_large_outgoing_weights(backend):
+    """What counts is std(a) |V|, not |V| alone."""
+    net, X = network([6, 8, 3], dtype="float64", activation="tanh"), numbers(30, 6, seed=3)
+    net.W[0][:, 3] *= 1e-4
+    net.W[1][3] *= 9
+    prune(net, 1, X, [7])
+    assert to_host(awake(net, 1)).tolist() == [True] * 3 + [False] + [True] * 4
+
+
 def test_networks_may_keep_different_numbers(backend):
     net, X = network([6, 8, 3], replicas=2, dtype="float64"), numbers(30, 6, seed=3)
     prune(net, 1, X, [3, 6])

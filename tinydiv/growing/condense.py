@@ -44,10 +44,9 @@ def condense(net: MLP, layer: int, tau: float) -> Array:
         raise UsageError(f"tau is a cosine above 0 and up to 1, got {tau:g}")
     kept = []
     for W, b, V, _ in networks(net, layer):
-        full = np.concatenate([W, b])  # (D + 1, H)
-        length = np.linalg.norm(full, axis=0)
+        length = np.linalg.norm(np.concatenate([W, b]), axis=0)
         alive = (length > 0) & V.any(axis=1)
-        unit = full / np.where(length > 0, length, 1)
+        unit = np.concatenate([W, b]) / np.where(length > 0, length, 1)  # (D + 1, H)
         cosine = unit.T @ unit
         heads: list[int] = []
         for j in np.argsort(-length, kind="stable"):
@@ -70,22 +69,22 @@ def merge(net: MLP, layer: int, X: Array, counts: Array) -> None:
         a = a.astype(float)
         mean, deviation = a.mean(axis=0), a.std(axis=0)
         centred = (a - mean) / np.where(deviation > 0, deviation, 1)
-        R = abs(centred.T @ centred / len(a))
-        np.fill_diagonal(R, -1)
+        R = centred.T @ centred / len(a)
+        np.fill_diagonal(R, np.nan)
         for j in np.flatnonzero(deviation == 0):  # constant: only its mean contributes
-            R[j, :], R[:, j] = -1, -1
+            R[j, :], R[:, j] = np.nan, np.nan
             c += mean[j] * V[j]
             W[:, j], b[:, j], V[j] = 0, 0, 0
         left = int((deviation > 0).sum())
-        while left > count:
-            i, j = divmod(int(R.argmax()), R.shape[1])
+        while left > max(count, 1):
+            i, j = divmod(int(np.nanargmax(abs(R))), R.shape[1])
             if deviation[i] * np.linalg.norm(V[i]) < deviation[j] * np.linalg.norm(V[j]):
                 i, j = j, i
-            alpha = (centred[:, i] * centred[:, j]).mean() * deviation[j] / deviation[i]
+            alpha = R[i, j] * deviation[j] / deviation[i]
             V[i] += alpha * V[j]
             c += (mean[j] - alpha * mean[i]) * V[j]
             W[:, j], b[:, j], V[j] = 0, 0, 0
-            R[j, :], R[:, j] = -1, -1
+            R[j, :], R[:, j] = np.nan, np.nan
             left -= 1
 
 

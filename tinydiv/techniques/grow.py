@@ -137,9 +137,7 @@ class Grow(Intervention):
         """Put the neurons to sleep that contribute least, and return which; at least one stays awake."""
         net, A = step.net, step.probe().A[layer]
         mean = xp.mean(A, axis=-2, keepdims=True)
-        contributes = xp.sqrt(
-            xp.mean((A - mean) ** 2, axis=-2) * xp.sum(net.W[layer] ** 2, axis=-1)
-        )
+        contributes = xp.std(A, axis=-2) * xp.linalg.norm(net.W[layer], axis=-1)
         order = xp.argsort(xp.argsort(xp.where(now, contributes, xp.inf), axis=-1), axis=-1)
         others = xp.sum(now, axis=-1, keepdims=True) - 1
         chosen = now & (order < self.drop) & (order < others) & here
@@ -155,7 +153,8 @@ class Grow(Intervention):
         net, X = step.net, step.probe().A[layer - 1]
         W, b = net.W[layer - 1], net.b[layer - 1]
         fresh = self.directions(step, layer, X, chosen, now)
-        fresh = fresh * (self.length(W, now) / lengths(fresh))
+        drawn = lengths(fresh)
+        fresh = fresh * (self.length(W, now) / xp.where(drawn > 0, drawn, 1))
         columns = chosen[..., None, :]
         b[...] = xp.where(columns, centring_bias(X, fresh), b)
         W[...] = xp.where(columns, fresh, W)
@@ -164,34 +163,32 @@ class Grow(Intervention):
     @staticmethod
     def length(W: Array, now: Array) -> Array:
         """The root mean square of the awake neurons' lengths, (..., 1, 1)."""
-        many = xp.maximum(xp.sum(now, axis=-1), 1)[..., None, None]
+        many = xp.sum(now, axis=-1)[..., None, None]
         usual = xp.sqrt(xp.sum(W**2, axis=(-2, -1), keepdims=True) / many)
         return xp.where(usual > 0, usual, xp.ones_like(usual))
 
     def directions(self, step: Step, layer: int, X: Array, chosen: Array, now: Array) -> Array:
-        """Incoming weights (..., D, H) of any length, for all neurons."""
+        """Incoming weights (..., D, H) of any length, for the chosen neurons at least."""
         assert step.draws is not None
         W = step.net.W[layer - 1]
         w = step.draws.symmetric(W.shape[-2:], step.number, STREAM + layer, step.net.dtype)
-        w = w + xp.zeros_like(W)
         if self.incoming == "random":
             return w
-        H, N = W.shape[-1], X.shape[-2]
+        (N, H), tiny = (X.shape[-2], W.shape[-1]), xp.finfo(W.dtype).tiny
         identity = xp.eye(H, dtype=W.dtype)
-        old, new = (a[..., None, :].astype(W.dtype) for a in (now, chosen))
         Xc = X - xp.mean(X, axis=-2, keepdims=True)
-        Z = matmul(Xc, W) * old
+        Z = matmul(Xc, W)  # zero for neurons that sleep
         S = matmul(Z.mT, Z) / N
-        scale = xp.sum(S * identity, axis=(-2, -1), keepdims=True) / H + xp.finfo(W.dtype).tiny
+        spread = xp.sum(S * identity, axis=(-2, -1), keepdims=True) / H
+        ridge = xp.maximum(1e-5 * spread, tiny) * identity
         q = matmul(Z.mT, matmul(Xc, w)) / N
-        w = w - matmul(W * old, xp.linalg.solve(S + (1e-5 + (1 - old)) * scale * identity, q))
-        w = w / lengths(w) * new + w * (1 - new)
-        Z = matmul(Xc, w) * new
-        S = matmul(Z.mT, Z) / N
-        values, U = xp.linalg.eigh(S + (1 - new) * identity)
-        least = 1e-6 * xp.max(values, axis=-1, keepdims=True)
+        w = w - matmul(W, xp.linalg.solve(S + ridge, q))
+        w = w / lengths(w) * chosen[..., None, :].astype(W.dtype)
+        Z = matmul(Xc, w)
+        values, U = xp.linalg.eigh(matmul(Z.mT, Z) / N)
+        least = xp.maximum(1e-6 * xp.max(values, axis=-1, keepdims=True), tiny)
         roots = 1 / xp.sqrt(xp.maximum(values, least))[..., None, :]
-        return matmul(w * new, matmul(U * roots, U.mT)) + w * (1 - new)
+        return matmul(w, matmul(U * roots, U.mT))
 
     def state(self) -> dict[str, Array]:
         return dict(self.kept)
@@ -205,7 +202,7 @@ class GradMax(Grow):
     """Wake neurons where the gradient will be largest: GradMax, an exhibit (Evci et al., ICLR 2022).
 
         M = X' dZ   (D, K), the gradient that a direct connection past the layer would get
-        M = P S Q';   V_h <- size Q_k';   w_h <- start P_k;   b_h <- 0      k-th largest singular value
+        M = P S Q';   V_h <- size Q_k';   w_h <- - start P_k;   b_h <- 0      k-th largest singular value
 
     X (..., N, D) is what the layer receives, dZ (..., N, K) the gradient at the outputs, both on the step's
     batch. The paper has incoming weights of exactly zero, which needs f'(0) = 1; ReLU's derivative is 0
@@ -224,8 +221,7 @@ class GradMax(Grow):
         net = step.net
         trace = net.forward(step.trace.inputs)
         _, dZ = step.loss_function(trace.logits, step.targets)
-        M = matmul(trace.A[layer - 1].mT, dZ)
-        P, _, Qt = xp.linalg.svd(M, full_matrices=False)
+        P, _, Qt = xp.linalg.svd(matmul(trace.A[layer - 1].mT, dZ), full_matrices=False)
         most = Qt.shape[-2]
         place = xp.cumsum(chosen, axis=-1) - 1  # which singular value each chosen neuron takes
         chosen = chosen & (place < most)
@@ -262,10 +258,10 @@ class Net2Net(Grow):
         pick = (
             chosen[..., :, None] & now[..., None, :] & (place[..., :, None] == turn[..., None, :])
         )
+        columns = xp.any(pick, axis=-1)[..., None, :]
         pick = pick.astype(net.dtype)
         halved = 1 - 0.5 * xp.sum(pick, axis=-2)[..., :, None]
         draw = step.draws.symmetric(W.shape[-2:], step.number, STREAM + layer, net.dtype)
-        columns = (xp.sum(pick, axis=-1) > 0)[..., None, :]
         draw = draw * (self.noise * lengths(W) / lengths(draw))
         copies = matmul(W + draw, pick.mT)
         b[...] = xp.where(columns, matmul(b, pick.mT), b)
