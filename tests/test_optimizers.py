@@ -472,3 +472,26 @@ def test_a_schedule_acts_on_adam_also_after_moments_were_reset():
         optimizer.step(factor)
         moved.append(net.theta - before)
     close(moved[1], 0.5 * moved[0])
+
+
+def test_adam_counts_the_steps_of_each_entry_from_where_its_moments_were_reset():
+    """The published recursion with t of its own per entry, in plain NumPy; eps is large enough to count."""
+    net = network([4, 5, 3], dtype="float64")
+    optimizer = optimizers.Adam(net, lr=0.1)
+    optimizer.eps = 0.5
+    wanted, rng = to_host(net.theta).copy(), np.random.default_rng(0)
+    m, v, t = np.zeros_like(wanted), np.zeros_like(wanted), np.zeros_like(wanted)
+    for number in range(6):
+        if number == 3:
+            mask = xp.zeros((4, 5), dtype=bool)
+            mask[:, 1] = True
+            optimizer.forget("W0", mask)
+            for kept in (m, v, t):
+                net.view(kept, "W0")[:, 1] = 0
+        g = rng.normal(size=wanted.shape)
+        net.dtheta[...] = g
+        optimizer.step()
+        t += 1
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        wanted -= 0.1 * m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 0.5)
+        close(net.theta, wanted)
