@@ -358,14 +358,18 @@ def off_size(y):
     return np.abs(C - np.diag(np.diag(C))).mean() / np.diag(C).mean()
 
 
-def test_its_rule_is_the_matrix_formula(backend):
+@pytest.mark.parametrize("size", [1.0, 100.0, 0.0])
+def test_its_rule_is_the_matrix_formula(backend, size):
+    """At its own rate; with large inputs at 1 over the trace of C; with inputs that are all zero."""
     layer = layer_with("decorrelated-inputs:rate=1e-3,kappa=0.3,k=1")
     layer.R = numbers(5, 5, seed=2)
-    R, x = to_host(layer.R).copy(), correlated(9, 5)
+    R, x = to_host(layer.R).copy(), size * correlated(9, 5)
     y = to_host(layer.forward(x, TRAINING)[0])
     C = y.T @ y / 9
+    rate = 1 / np.trace(C) if size == 100 else 1e-3
+    assert (np.trace(C) > 1000) == (size == 100)
     diagonal = np.diag(np.diag(C))
-    wanted = R - 1e-3 * (0.7 * (C - diagonal) + 0.3 * (diagonal - np.eye(5))) @ R
+    wanted = R - rate * (0.7 * (C - diagonal) + 0.3 * (diagonal - np.eye(5))) @ R
     close(layer.R, wanted, rtol=1e-10)
 
 
