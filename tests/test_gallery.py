@@ -1,5 +1,7 @@
 """The gallery: one network per technique, the same start, a matrix each; and what the matrices show."""
 
+import errno
+import os
 import re
 
 import numpy as np
@@ -89,6 +91,20 @@ def test_every_family_is_drawn_by_the_command(family, tmp_path):
     drawn = out.read_text()
     names = [name for name, cls in TECHNIQUES.items() if cls.family == family]
     assert all(re.search(rf"\b{name}(:strength=[\d.]+)?, \d", drawn) for name in names)
+
+
+def test_a_full_disk_leaves_the_old_picture_and_names_it(tmp_path, monkeypatch, capsys):
+    picture = tmp_path / "g.png"
+    picture.write_bytes(b"old")
+    flags = ["--technique", "decov", "--data", "xor", "--hidden", "3", "--epochs", "1"]
+
+    def full(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    sentence = f"cannot write {picture}: no space left on device\n"
+    refused(capsys, main, [*flags, "--out", str(picture)], sentence, code=1)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]
 
 
 def test_a_strength_that_is_given_is_not_written_twice():

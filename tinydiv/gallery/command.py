@@ -142,7 +142,6 @@ def main(argv: Sequence[str]) -> None:
     options = parser().parse(argv)
     config = made(GalleryConfig, from_flags(GalleryConfig, vars(options)))
     cli.needs_matplotlib("the gallery")
-    from tinydiv.files.atomic import replacing
     from tinydiv.plots import gallery_picture, save
 
     chosen = defaults_of(config)
@@ -164,8 +163,7 @@ def main(argv: Sequence[str]) -> None:
         inputs={one.title: one.inputs for one in shown} if image_shape else None,
         image_shape=image_shape,
     )
-    with replacing(Path(options.out)) as part:
-        save(picture, part)
+    save(picture, options.out)
     cli.print_result(table(shown, chosen.measure))
     cli.print_result(f"picture {options.out}")
 

@@ -34,19 +34,19 @@ def auxiliary(study: Auxiliary, folder: Path) -> None:
     for task in study.tasks:
         setting = next(s for s in settings if s.task == task)
         arms = {arm: study.arm(folder, setting, arm) for arm in study.arms}
-        with page(), atomic.replacing(folder / f"{task}.png") as part:
+        with page():
             title = f"{task}, lambda = {setting.lam:g}, {study.trials:,} trials"
             figure, (sizes, losses, histogram) = stacked(title, 3)
             over_time(sizes, arms, "sizes")
             over_time(losses, arms, "losses")
             histograms(histogram, arms)
             legend_above(sizes, columns=3)
-            save(figure, part)
+            save(figure, folder / f"{task}.png")
         if len(lams) > 2:
-            with page(), atomic.replacing(folder / f"{task}-lambda.png") as part:
+            with page():
                 figure = new_figure(6.2, 4.6)
                 band(figure.subplots(), study, folder, task)
-                save(figure, part)
+                save(figure, folder / f"{task}-lambda.png")
 
 
 def mask(study: Mask, folder: Path) -> None:
@@ -54,7 +54,7 @@ def mask(study: Mask, folder: Path) -> None:
     for setting in study.settings():
         arms = {arm: study.arm(folder, setting, arm) for arm in study.arms}
         name = f"{setting.task}-{setting.width}-{setting.lr:g}"
-        with page(), atomic.replacing(folder / f"{name}.png") as part:
+        with page():
             title = f"{setting.task}, H = {setting.width}, rate {setting.lr:g}"
             figure, (sizes, tests) = stacked(title, 2)
             for i, (arm, found) in enumerate(arms.items()):
@@ -73,14 +73,14 @@ def mask(study: Mask, folder: Path) -> None:
             else:
                 tests.set(title="Test loss (geometric mean)", xlabel="epoch", yscale="log")
             describe(tests, "The result of every arm on the test points against epochs.")
-            save(figure, part)
+            save(figure, folder / f"{name}.png")
 
 
 def fashion(study: Fashion, folder: Path) -> None:
     """One picture for each width: accuracy, correlation and effective rank against flops."""
     arms = read_seeds(folder / "seeds.csv.gz")
     for width in study.widths:
-        with page(), atomic.replacing(folder / f"{width}.png") as part:
+        with page():
             figure, axes = stacked(f"{study.data}, {study.seeds} seeds, H = {width}", 3)
             mine = {key[1:]: found for key, found in arms.items() if key[0] == width}
             for ax, key in zip(axes, COLUMNS, strict=True):
@@ -93,7 +93,7 @@ def fashion(study: Fashion, folder: Path) -> None:
             top = max(found["accuracy"].mean(axis=1).max() for found in mine.values())
             axes[0].set_ylim(top - 0.1, top + 0.005)
             legend_above(axes[0], columns=3)
-            save(figure, part)
+            save(figure, folder / f"{width}.png")
 
 
 TITLES = {
