@@ -225,7 +225,7 @@ def test_the_table_of_the_dose_study_is_made_again_from_its_blocks(tmp_path):
     kept = DOSE / "run"
     shutil.copytree(kept, tmp_path / "run")
     (tmp_path / "run" / "table.md").unlink()
-    assert main([str(tmp_path / "run"), "--tables", "--no-figures"]) == 0
+    assert main([str(tmp_path / "run"), "--tables", "--no-figures", "--allow-code"]) == 0
     table = (tmp_path / "run" / "table.md").read_text("utf-8")
     assert table == (kept / "table.md").read_text("utf-8")
     with gzip.open(DOSE / "runs.csv.gz", "rt", newline="") as file:

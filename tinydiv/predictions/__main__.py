@@ -2,7 +2,7 @@
 
 import sys
 
-from tinydiv.predictions.command import main
+from tinydiv.command.start import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start("predictions"))
