@@ -113,7 +113,7 @@ def _function(name, of_numpy, keywords):
 
 
 def _refuse_to_broadcast(a, b):
-    """CuPy's solve wants equal leading axes, where NumPy's lets one side be shared."""
+    """CuPy's solve needs equal leading axes; NumPy's broadcasts them."""
     if b.ndim > 1 and a.shape[:-1] != b.shape[:-1]:
         raise ValueError(f"cupy.linalg.solve does not broadcast: {a.shape} with {b.shape}")
 
@@ -154,7 +154,7 @@ def ascontiguousarray(a, dtype=None):
 
 
 def matmul(a, b, out=None):
-    """CuPy's own product: it copies operands that do not lie as its call to cuBLAS wants them."""
+    """CuPy's own product: it copies operands whose memory layout cuBLAS cannot use."""
     operands = host([a, b])
     two_dimensional = max(x.ndim for x in operands) <= 2
     for x in operands:

@@ -1,4 +1,4 @@
-"""What the tests of all techniques want of each: ONE row per technique, at the end of this file.
+"""What the tests of all techniques need for each: ONE row per technique, at the end of this file.
 
 A penalty's row names its value in PyTorch, written from the formula alone, and measures that training on
 the penalty alone must lower. An intervention's row names what it keeps, and settings with which it acts.
@@ -19,7 +19,7 @@ from tinydiv.techniques.wld_reg import DELTA
 
 @dataclass(frozen=True)
 class Row:
-    """What the tests want of one technique."""
+    """What the tests need for one technique."""
 
     reference: Callable | None = None
     """Penalty: reference(torch, technique, Layer) is its value for one network."""

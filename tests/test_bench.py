@@ -1,4 +1,4 @@
-"""python -m tests.bench: what it times, and that it says what it leaves out. No test judges a speed."""
+"""python -m tests.bench: what it times, and that it prints what it leaves out. No test checks a speed."""
 
 import json
 import re

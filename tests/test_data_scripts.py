@@ -44,7 +44,7 @@ build_fashion_mini = script("build_fashion_mini")
 
 TINY, PAYLOADS = an_image_set("tiny", 5)
 BODIES = {f"{f.name}.gz": gzip.compress(p) for f, p in zip(TINY.files, PAYLOADS, strict=True)}
-IMAGES = TINY.files[0]  # the file that is asked for first
+IMAGES = TINY.files[0]  # the file that is requested first
 
 
 class Mirror(BaseHTTPRequestHandler):
@@ -250,7 +250,7 @@ def test_what_is_there_and_damaged_is_replaced(fetch, tmp_path, capsys):
     damaged = tmp_path / "tiny" / IMAGES.name
     damaged.write_bytes(b"half")
     assert fetch(tmp_path, "corrupt") == 1
-    assert damaged.read_bytes() == b"half"  # nothing better was to be had
+    assert damaged.read_bytes() == b"half"  # no other copy was available
     assert fetch(tmp_path, "good") == 0
     assert not damaged.exists()
     assert files.read_image_set(TINY, tmp_path / "tiny").train_x.shape == (20, 784)

@@ -22,7 +22,7 @@ from tinydiv.train import command as train
         ("tan", "did you mean 'tanh'? Allowed: relu, tanh"),
         ("zzz", "allowed: relu, tanh"),
         ("", "allowed: relu, tanh"),
-        ("t", "allowed: relu, tanh"),  # one letter says too little
+        ("t", "allowed: relu, tanh"),  # one letter is too little to guess from
         ("ReLU", "did you mean 'relu'? Allowed: relu, tanh"),
     ],
 )

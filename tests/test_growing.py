@@ -373,7 +373,7 @@ def test_metrics_count_the_neurons_that_are_awake(name, backend):
         assert found[0] == 4
 
 
-# What cannot be asked ----------------------------------------------------------------------------
+# Settings that are refused -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,13 @@ def geometric(values):
     return np.exp(np.log(values).mean())
 
 
-def said(value, digits=2):
+def rounded(value, digits=2):
     """A number as the text has it: 0.651 is .65."""
     return f"{value:.{digits}f}".removeprefix("0")
 
 
 def interval_of(found, digits=2):
-    return [said(value, digits) for value in (found.estimate, found.low, found.high)]
+    return [rounded(value, digits) for value in (found.estimate, found.low, found.high)]
 
 
 def arms_of(task):
@@ -131,11 +131,13 @@ def test_the_text_on_the_papers_arms_agrees_with_the_tables():
 
 def test_the_text_on_the_claim_and_on_the_rank_agrees_with_the_tables():
     both = of_losses("bessel-window", "growing", "grown")
-    means, typical = said(both.means.estimate), said(both.geometric.estimate)
+    means, typical = rounded(both.means.estimate), rounded(both.geometric.estimate)
     assert f"{means} as a ratio of means and {typical} as a ratio of geometric means" in TEXT
     published = dict(auxiliary_study.PUBLISHED_BANDS)
     near = published[0.09, 0.11], published[0.1, 0.15]
-    assert f"are {said(near[0])} for lambda from .09 to .11 and {said(near[1])} from .1" in TEXT
+    assert (
+        f"are {rounded(near[0])} for lambda from .09 to .11 and {rounded(near[1])} from .1" in TEXT
+    )
     assert both.geometric.low > max(near)  # "our interval lies above both figures"
     arms = arms_of("bessel-window")
     rank = difference(arms["growing-plain"]["rank"], arms["grown-plain"]["rank"])
@@ -309,7 +311,7 @@ def test_the_text_on_the_diversity_of_growing_networks_agrees_with_the_tables():
 
     def last(column, width, digits):
         arms = {arm: found[column][-1].mean() for (w, _, arm), found in looks.items() if w == width}
-        return [said(arms[arm], digits) for arm in ("random", "decorrelated", "full")]
+        return [rounded(arms[arm], digits) for arm in ("random", "decorrelated", "full")]
 
     random, decorrelated, full = last("correlation", 32, 2)
     assert (
@@ -339,8 +341,8 @@ def test_the_text_on_decov_beside_growth_agrees_with_the_tables():
         {arm: decov[32, 200, arm][column][-1].mean() for arm in ("full", "random")}
         for column in ("accuracy", "rank")
     )
-    assert f"rises to {said(accuracy['full'], 4)} (rank {rank['full']:.0f})" in TEXT
-    assert f"falls to {said(accuracy['random'], 4)} (rank {rank['random']:.0f})" in TEXT
+    assert f"rises to {rounded(accuracy['full'], 4)} (rank {rank['full']:.0f})" in TEXT
+    assert f"falls to {rounded(accuracy['random'], 4)} (rank {rank['random']:.0f})" in TEXT
     for name, lost in (("fashion-decov", 1.9), ("fashion-he", 0.17)):
         looks = fashion.read_seeds(HERE / name / "seeds.csv.gz")
         full, grown = (looks[32, 200, arm]["accuracy"][-1] for arm in ("full", "random"))
@@ -425,7 +427,7 @@ def test_the_text_on_spirals_agrees_with_the_tables():
             assert ahead[lr, arm].low < 0 < ahead[lr, arm].high
     means = {key: columns["test"].mean() for key, columns in found.items()}
     fast = [value for (lr, _), value in means.items() if lr == 0.01]
-    assert f"and none is ahead**: {said(min(fast), 3)} to {said(max(fast), 3)}," in TEXT
+    assert f"and none is ahead**: {rounded(min(fast), 3)} to {rounded(max(fast), 3)}," in TEXT
     slow = max(value for (lr, _), value in means.items() if lr == 0.001)
     assert min(value for (lr, _), value in means.items() if lr > 0.001) > slow
     gained = means[0.01, "static"] - means[0.001, "static"]
@@ -437,7 +439,7 @@ def test_the_text_on_spirals_agrees_with_the_tables():
     tuned = {arm: difference(odd[arm], odd["static"]) for arm in arms}
     assert all(tuned[arm].low < 0 < tuned[arm].high for arm in arms[:3])
     behind = tuned["mask-closed"]
-    shown = [said(-100 * value) for value in (behind.estimate, behind.high, behind.low)]
+    shown = [rounded(-100 * value) for value in (behind.estimate, behind.high, behind.low)]
     assert f"the closed mask is {shown[0]} points [{shown[1]}, {shown[2]}] behind" in TEXT
 
 

@@ -83,7 +83,7 @@ def test_base_draws_have_the_moments_that_they_state(name):
         assert not b.any()
 
 
-# What every scheme promises ----------------------------------------------------------------------
+# What every scheme guarantees ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("base", ["pytorch", "glorot-uniform", "response-zca@he-normal"])

@@ -908,7 +908,7 @@ def test_penalties_move_what_they_move_alone_beside_every_partner(partner):
         found = moved(after_a_step(active(partner), spec), beside)
         assert max(wanted) > 1e-5, name
         if partner == "cayley" and TECHNIQUES[name].family == "weights" and name != "l1-gates":
-            assert max(found) < 1e-9, name  # frames are what these penalties ask for
+            assert max(found) < 1e-9, name  # orthonormal columns minimise these penalties
             continue
         for l in range(3):
             assert found[l] > 1e-4 * wanted[l] or wanted[l] < 1e-5, (name, l)

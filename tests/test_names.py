@@ -124,7 +124,7 @@ ONLY_ON_A_GPU = {"cuda", "get_default_memory_pool"}
 def uses_of_xp(source):
     """{dotted name without xp: {keywords it is called with}} in a syntax tree.
 
-    What only a GPU has is left out: it is asked behind a question for the backend's name.
+    What only a GPU has is left out: such calls stand behind a test of the backend's name.
     """
     found = {}
     for node in ast.walk(source):

@@ -112,7 +112,7 @@ def test_every_step_is_that_of_the_formulas_by_hand(backend, name, replicas, siz
             close([one[r, p] for one in found], wanted, rtol=1e-12, atol=1e-13)
 
 
-# What each promises ------------------------------------------------------------------------------
+# What each guarantees -----------------------------------------------------------------------------
 
 
 def with_gradient(value, replicas=None):
@@ -350,7 +350,7 @@ def test_every_optimizer_has_a_default_rate_that_learns(backend, name):
     assert xp.isfinite(net.theta).all()
 
 
-# In pieces, as a CPU's cache wants it --------------------------------------------------------------
+# In pieces that fit in a CPU's cache ----------------------------------------------------------------
 
 
 def plain_formulas(name, theta, g, m, v, lr, decay, t):

@@ -1,7 +1,7 @@
 """Every penalty of the catalogue, by the registry: gradients against torch's autograd and central
 differences, replicas, odd shapes, odd neurons, float32, the order of neurons, the stand-in, costs.
 
-What each penalty promises, and how a network cheats it, is in test_penalties_meaning.py.
+What each penalty's docstring states, and how a network cheats it, is in test_penalties_meaning.py.
 """
 
 import numpy as np

@@ -148,7 +148,7 @@ def test_a_relu_network_moves_its_scale_for_free(spec, cheap):
     net.b[0][...] += 1
     X, Y = numbers(64, 5), labels(64, classes=3)
     widest = net.forward(X).A[1].std(axis=0).max()
-    net.W[0][...] /= widest  # where VICReg wants it: no neuron moves by more than 1
+    net.W[0][...] /= widest  # at VICReg's target: no neuron moves by more than 1
     net.b[0][...] /= widest
     step = run_step(net, X, Y, spec)
     before, outputs = sum(step.penalties.values()), step.trace.logits
@@ -385,7 +385,9 @@ def test_shared_label_signal_is_free_within_classes():
 
 def test_collapse_within_classes_cheats_class_decov():
     targets = np.arange(60) % 3
-    A = np.repeat(3.0 * targets[:, None], 5, axis=1)  # all five neurons say the class, the same way
+    A = np.repeat(
+        3.0 * targets[:, None], 5, axis=1
+    )  # all five neurons code the class in the same way
     for form in ("pooled", "conditional"):
         for measure in ("covariance", "correlation"):
             spec = f"class-decov:form={form},measure={measure}"

@@ -302,12 +302,12 @@ def test_a_data_set_or_port_that_cannot_be_had_is_one_sentence_of_the_command(se
 def until(driver, script, seconds=60):
     """Wait until an expression of the page is true."""
     for _ in range(seconds * 10):
-        if "stopped" not in script and text(driver, "said").startswith("The server has stopped"):
+        if "stopped" not in script and text(driver, "message").startswith("The server has stopped"):
             break
         if driver.execute_script(f"return {script}"):
             return
         time.sleep(0.1)
-    pytest.fail(f"never true in the page: {script}; it says {text(driver, 'said')!r}")
+    pytest.fail(f"never true in the page: {script}; it shows {text(driver, 'message')!r}")
 
 
 def text(driver, element):
@@ -341,7 +341,7 @@ def test_a_browser_runs_steps_opens_a_gradient_and_follows_a_link(server, browse
     browser.get(link)
     until(browser, "document.querySelectorAll('#right .neuron').length === 5")
     assert browser.find_element("id", "f-seed").get_attribute("value") == "3"
-    assert text(browser, "said") == ""
+    assert text(browser, "message") == ""
 
 
 def test_a_browser_follows_every_tour(server, browser):
@@ -354,7 +354,7 @@ def test_a_browser_follows_every_tour(server, browser):
             done = "!document.querySelector('#tour button.main')?.disabled"
             ends = "document.getElementById('tour').classList.contains('hidden')"
             until(browser, f"({seen}.includes(', {step} of ') && {done}) || {ends}", 120)
-            assert text(browser, "said") == "", number
+            assert text(browser, "message") == "", number
             if browser.execute_script(f"return {ends}"):
                 break
             click(browser, "#tour button.main")
@@ -368,7 +368,7 @@ def test_a_browser_shows_that_the_command_was_killed(browser):
         until(browser, "document.querySelectorAll('#left .neuron').length > 0")
         playing.kill()
     click(browser, "#step")
-    until(browser, "document.getElementById('said').textContent.includes('server has stopped')")
+    until(browser, "document.getElementById('message').textContent.includes('server has stopped')")
 
 
 def test_ctrl_c_ends_it():

@@ -238,7 +238,7 @@ def test_the_named_studies_can_be_read(name):
 @pytest.mark.parametrize("name", ["paper", "minima", "atlas"])
 def test_the_small_versions_of_named_studies_can_be_trained(name):
     quick = load_study(name, quick=True)
-    assert quick.seeds >= 10  # fewer say nothing
+    assert quick.seeds >= 10  # fewer seeds show nothing
     sentence = plan_text(quick)  # loads the data, builds every arm and takes one step with it
     assert name in sentence
     assert "networks" in sentence

@@ -1,4 +1,4 @@
-"""The tutorials tell the truth: they run, their numbers are asserted, their notebooks are theirs.
+"""The tutorials run, the numbers in their text are asserted, and the notebooks are built from them.
 
 Each script runs once here, cell by cell, and that one run is compared with the notebook in the repository.
 """
