@@ -43,6 +43,17 @@ autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False  # what a base class describes stands once, with the base class
 
 SPECIAL = re.compile(r"([*_`|\\])")
+CODE = re.compile(r"(?<!`)`([^`\s](?:[^`]*[^`\s])?)`(?!`)")
+
+
+def prose(text):
+    """A paragraph of plain text in Sphinx's own marks: what stands between single backticks is code."""
+    pieces = CODE.split(text)  # text, code, text, code, ..., text
+    for i, piece in enumerate(pieces):
+        # An escaped space at each end: code may touch a letter, as in `name`s.
+        words = " ".join(piece.split())
+        pieces[i] = rf"\ ``{words}``\ " if i % 2 else SPECIAL.sub(r"\\\1", piece)
+    return "".join(pieces)
 
 
 def readable(app, what, name, obj, options, lines):
@@ -56,7 +67,7 @@ def readable(app, what, name, obj, options, lines):
             box = [".. math::"] if formulas else ["::"]
             shown += [*box, "", textwrap.indent(formulas or paragraph, "    "), ""]
         else:
-            shown += [SPECIAL.sub(r"\\\1", paragraph), ""]
+            shown += [prose(paragraph), ""]
     lines[:] = "\n".join(shown).splitlines()
 
 
