@@ -12,6 +12,7 @@ import pytest
 from tinydiv.check.suite import chosen
 from tinydiv.command import cli, listing
 from tinydiv.errors import RunError, UsageError, near, nearest, unknown
+from tinydiv.settings import rounded
 from tinydiv.train import command as train
 
 
@@ -152,3 +153,24 @@ def test_ctrl_c_that_an_import_turns_into_another_error_is_ctrl_c(capsys):
     assert cli.run("tinydiv.train", imports, []) == 130
     assert capsys.readouterr().err == "tinydiv.train: stopped\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (5000, 3, "5,000"),
+        (1234.5, 6, "1,234.5"),
+        (999.7, 3, "1,000"),
+        (12345, 2, "12,000"),
+        (-1.234e6, 3, "-1,230,000"),
+        (0.00421, 2, "0.0042"),
+        (4.2e-5, 3, "4.2e-05"),
+        (1e12, 6, "1e+12"),
+        (0, 3, "0"),
+        (float("inf"), 3, "inf"),
+        (float("nan"), 3, "nan"),
+    ],
+)
+def test_numbers_are_written_as_a_person_writes_them(value, digits, text):
+    assert rounded(value, digits) == text
+    assert rounded(value, digits, sign="+") == (text if text[0] == "-" else f"+{text}")

@@ -22,6 +22,7 @@ from tinydiv.layers import Context
 from tinydiv.losses import Loss
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Optimizer
+from tinydiv.settings import rounded
 from tinydiv.techniques import Technique, Techniques
 
 EVALUATION_ROWS = 2000
@@ -107,7 +108,7 @@ def validation_size(dataset: Dataset, share: float) -> int:
     if not 0 < share < 1 or not 1 <= round(share * n) < n:
         raise UsageError(
             f"validation is a share of the {n} training samples, above 0 and below 1, that leaves some of "
-            f"them to learn from: got {share:g}"
+            f"them to learn from: got {rounded(share, 6)}"
         )
     return round(share * n)
 
@@ -248,8 +249,8 @@ def check_fit(net: MLP, dataset: Dataset, loss: Loss) -> None:
         if not fits or (loss is losses.cross_entropy and not rows):
             kind = "in rows of probabilities" if loss is losses.cross_entropy else "from 0 to 1"
             raise UsageError(
-                f"{has} numbers from {low:g} to {high:g} to learn, and this loss takes numbers {kind}: "
-                "choose loss='squared-error'"
+                f"{has} numbers from {rounded(low, 6)} to {rounded(high, 6)} to learn, and this "
+                f"loss takes numbers {kind}: choose loss='squared-error'"
             )
     elif max(classes, 2) > K:
         raise UsageError(

@@ -211,11 +211,11 @@ def check(what: str, value: Value, limits: dict[str, Any]) -> None:
         raise UsageError(f"{what} must be finite, got {value}")
     low, high, above = limits.get("low"), limits.get("high"), limits.get("above")
     if low is not None and value < low:
-        raise UsageError(f"{what} must be at least {low:g}, got {value:g}")
+        raise UsageError(f"{what} must be at least {rounded(low, 6)}, got {rounded(value, 6)}")
     if above is not None and value <= above:
-        raise UsageError(f"{what} must be above {above:g}, got {value:g}")
+        raise UsageError(f"{what} must be above {rounded(above, 6)}, got {rounded(value, 6)}")
     if high is not None and value > high:
-        raise UsageError(f"{what} must be at most {high:g}, got {value:g}")
+        raise UsageError(f"{what} must be at most {rounded(high, 6)}, got {rounded(value, 6)}")
 
 
 # Settings of commands: flags and files -----------------------------------------------------------------
@@ -230,6 +230,17 @@ def shown(value: object) -> str:
     """A value as error messages quote it: shortened, and without control characters."""
     quoted = repr(value)
     return quoted if len(quoted) <= 60 else quoted[:57] + "..."
+
+
+def rounded(value: float, digits: int = 3, sign: str = "") -> str:
+    """A number to some significant digits, as a person writes it: 0.0042, 12.3, 5,000, -1,230,000.
+
+    (f"{5000:.3g}" is 5e+03.) sign: "+" to show it for positive numbers too. From 1e12 up, and below 1e-4,
+    powers of ten are shorter.
+    """
+    short = float(f"{value:.{digits}g}")
+    long = 10**digits <= abs(short) < 1e12
+    return f"{short:{sign},.0f}" if long else f"{short:{sign},.{digits}g}"
 
 
 # Readers -------------------------------------------------------------------------------------------
@@ -284,7 +295,7 @@ def number(low: float, high: float) -> Reader[float]:
         # Written with `not`, so that nan is refused too.
         if isinstance(value, bool) or found is None or not low <= found <= high:
             raise UsageError(
-                f"{what} must be a number from {low:,g} to {high:,g}, got {shown(value)}"
+                f"{what} must be a number from {rounded(low, 6)} to {rounded(high, 6)}, got {shown(value)}"
             )
         return found
 

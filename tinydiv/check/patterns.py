@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinydiv.check.evidence import CLOSE, Evidence, Facts, Finding, part
+from tinydiv.settings import rounded
 
 Pattern = Callable[[Evidence], Finding | None]
 
@@ -396,10 +397,12 @@ def extra_term(e: Evidence) -> Finding | None:
             also = "; one of several causes: a factor for each {} explains as much"
             neuron = factors_along(e, e.n.ndim - 1) is not None and e.n.shape[-1] > 1
             also = also.format(next(axes(e))[1]) if neuron else ""
-            return Finding("extra-term", f"contains {f:+.4g} times {what} too much{at}{also}")
+            return Finding(
+                "extra-term", f"contains {rounded(f, 4, sign='+')} times {what} too much{at}{also}"
+            )
     offset = difference[~e.kinks].mean()
     if e.a.size > 2 and small(difference - np.where(e.kinks, 0, offset), difference):
-        return Finding("offset", f"every entry is too large by the same {offset:.4g}{at}")
+        return Finding("offset", f"every entry is too large by the same {rounded(offset, 4)}{at}")
     return None
 
 
@@ -527,14 +530,14 @@ def size_of_columns(e: Evidence, axis: int, f: np.ndarray) -> str:
                 done = "a division by" if power > 0 else "too often divided by"
                 times = " twice" if abs(power) == 2 else ""
                 short = f"{done} the column's {what}{times}" + (" is missing" if power > 0 else "")
-                return f" ({short}, times {ratio.mean():.4g}; one of several causes)"
+                return f" ({short}, times {rounded(ratio.mean(), 4)}; one of several causes)"
         # 1 / (s + eps) for 1 / s: a factor s / (s + eps), so (1 / f - 1) s is eps; the same for s^2
         for power, square in ((1, ""), (2, "^2")):
             eps = (1 / f - 1) * size**power
             if np.ptp(eps) <= 1e-3 * np.abs(eps).max():
                 return (
-                    f" (as {eps.mean():+.4g} beside the column's {what}{square} in a denominator would "
-                    "do: another eps; one of several causes)"
+                    f" (as {rounded(eps.mean(), 4, sign='+')} beside the column's {what}{square} in a "
+                    "denominator would do: another eps; one of several causes)"
                 )
     return ""
 
@@ -552,8 +555,8 @@ def elsewhere(e: Evidence) -> Finding:
     norms = np.linalg.norm(e.a[~e.kinks]) * np.linalg.norm(e.n[~e.kinks])
     cosine = float((e.a * e.n)[~e.kinks].sum() / norms) if norms > 0 else 0.0
     words = (
-        f"differs in {int(e.wrong.sum())} of {e.n.size} entries, most at [{at}]: {e.a[place]:.6g} "
-        f"where {e.n[place]:.6g} was measured (cosine {cosine:.3f} between the two)"
+        f"differs in {int(e.wrong.sum())} of {e.n.size} entries, most at [{at}]: {rounded(e.a[place], 6)} "
+        f"where {rounded(e.n[place], 6)} was measured (cosine {cosine:.3f} between the two)"
     )
     if e.facts.upstream:
         words += "; the upstream gradients are random numbers"

@@ -23,6 +23,7 @@ from tinydiv.check.points import Dimensions, Memory
 from tinydiv.errors import UsageError
 from tinydiv.layers import Context, Layer
 from tinydiv.mlp import MLP
+from tinydiv.settings import rounded
 from tinydiv.techniques.base import (
     EnsemblePenalty,
     LayerTechnique,
@@ -328,7 +329,7 @@ def unit_cases(
             Case(
                 "penalty",
                 name,
-                setting + (f", scale {scale:g}" if scale != 1 else ""),
+                setting + (f", scale {rounded(scale, 6)}" if scale != 1 else ""),
                 point,
                 lambda at: [xp.asarray(called(at)[0])],
                 gradients,

@@ -26,6 +26,7 @@ import numpy.typing as npt
 
 from tinydiv.errors import UsageError, check_known, unknown
 from tinydiv.randomness import generator
+from tinydiv.settings import rounded
 
 INPUTS = ("raw", "centred", "standardised")
 """The ways in which inputs may be scaled."""
@@ -347,8 +348,8 @@ def _as_weights(what: str, weights: npt.NDArray[Any], n: int) -> npt.NDArray[np.
     found = _finite(what, found.astype(np.float64))
     if found.min() < 0 or not found.any():
         raise UsageError(
-            f"{what} should be numbers from 0 up, not all 0: they run from {found.min():g} to "
-            f"{found.max():g}"
+            f"{what} should be numbers from 0 up, not all 0: they run from {rounded(found.min(), 6)} "
+            f"to {rounded(found.max(), 6)}"
         )
     return found
 

@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.runs.config import TrainConfig
-from tinydiv.settings import choice, from_flags, made, maybe, setting, sizes, text, whole, words
+from tinydiv.settings import (
+    choice,
+    from_flags,
+    made,
+    maybe,
+    rounded,
+    setting,
+    sizes,
+    text,
+    whole,
+    words,
+)
 
 if TYPE_CHECKING:
     from tinydiv.backend import Array
@@ -108,7 +119,7 @@ class Shown:
 
     @property
     def title(self) -> str:
-        score = f"error {self.score:.3g}" if self.regression else f"{100 * self.score:.1f} %"
+        score = f"error {rounded(self.score)}" if self.regression else f"{100 * self.score:.1f} %"
         return f"{self.spec}, {score}"
 
     @property
@@ -169,7 +180,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def refuse_other_files(out: str) -> None:
-    """Raise an error before the training if the picture could not be written after it."""
+    """Raise an error before the training if the picture could not be rounded after it."""
     if Path(out).suffix.lower() not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--out should end in .png, .svg or .pdf, got {out!r}")
     if not Path(out).parent.is_dir():

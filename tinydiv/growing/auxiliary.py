@@ -26,6 +26,7 @@ from tinydiv.data import tasks
 from tinydiv.diversity.of_activations import spectral_rank
 from tinydiv.errors import UsageError
 from tinydiv.randomness import generator
+from tinydiv.settings import rounded
 
 CHUNK = 128
 """How many trials are computed at once: their arrays fit into a core's cache."""
@@ -76,10 +77,13 @@ class AuxiliarySetting:
         if self.room < 1:
             raise UsageError(f"there must be at least one neuron, got room = {self.room}")
         if not 0 <= self.goal <= self.room:
-            raise UsageError(f"the goal {self.goal:g} is too large: there are {self.room} neurons")
+            raise UsageError(
+                f"the goal {rounded(self.goal, 6)} is too large: there are {self.room} neurons"
+            )
         if self.lam < 0:
             raise UsageError(
-                f"lambda must be 0 or more, got {self.lam:g}: below 0 it moves N away from the goal"
+                f"lambda must be 0 or more, got {rounded(self.lam, 6)}: below 0 it moves N away "
+                "from the goal"
             )
 
 

@@ -27,6 +27,7 @@ from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.optimizers import Adam
 from tinydiv.runs.build import load_data
+from tinydiv.settings import rounded
 from tinydiv.techniques import Techniques, layers_of
 
 WAYS: dict[str, str] = {
@@ -197,7 +198,7 @@ def table(study: Fashion, arms: Looks) -> str:
         steps = len(study.cost(width, every, arm))
         cells = [str(width), str(every) if WAYS[arm] else "-", arm, str(steps)]
         cells += [f"{found['accuracy'][-1].mean():.4f}", late, soon]
-        cells += [f"{found[key][-1].mean():.3g}" for key in ("correlation", "rank")]
+        cells += [rounded(found[key][-1].mean()) for key in ("correlation", "rank")]
         body.append([*cells, rank])
     return as_markdown(heads, body) + "\n"
 

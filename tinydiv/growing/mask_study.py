@@ -13,6 +13,7 @@ from tinydiv.growing import raw
 from tinydiv.growing.comparing import bounded, difference, ratio
 from tinydiv.growing.mask import ARMS, PUBLISHED, MaskSetting, work
 from tinydiv.growing.pieces import Arrays, Piece, read
+from tinydiv.settings import rounded
 
 GROUP = 25
 """Seeds that are trained together."""
@@ -155,7 +156,7 @@ def row(
             if both is not None:
                 means, beside = bounded(both.means), bounded(both.geometric)
     known = PUBLISHED[task].get(arm) if width == 10 else None
-    cells = [task, str(width), lr, arm, str(len(found["seed"])), f"{found['test'].mean():.3g}"]
+    cells = [task, str(width), lr, arm, str(len(found["seed"])), rounded(found["test"].mean())]
     return [*cells, means, beside, rank, "" if known is None else f"{known:g}"]
 
 

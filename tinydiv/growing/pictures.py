@@ -25,6 +25,7 @@ from tinydiv.plots.style import (
     page,
     save,
 )
+from tinydiv.settings import rounded
 
 
 def auxiliary(study: Auxiliary, folder: Path) -> None:
@@ -35,7 +36,7 @@ def auxiliary(study: Auxiliary, folder: Path) -> None:
         setting = next(s for s in settings if s.task == task)
         arms = {arm: study.arm(folder, setting, arm) for arm in study.arms}
         with page():
-            title = f"{task}, lambda = {setting.lam:g}, {study.trials:,} trials"
+            title = f"{task}, lambda = {rounded(setting.lam, 6)}, {study.trials:,} trials"
             figure, (sizes, losses, histogram) = stacked(title, 3)
             over_time(sizes, arms, "sizes")
             over_time(losses, arms, "losses")
@@ -55,7 +56,7 @@ def mask(study: Mask, folder: Path) -> None:
         arms = {arm: study.arm(folder, setting, arm) for arm in study.arms}
         name = f"{setting.task}-{setting.width}-{setting.lr:g}"
         with page():
-            title = f"{setting.task}, H = {setting.width}, rate {setting.lr:g}"
+            title = f"{setting.task}, H = {setting.width}, rate {rounded(setting.lr, 6)}"
             figure, (sizes, tests) = stacked(title, 2)
             for i, (arm, found) in enumerate(arms.items()):
                 look: dict[str, Any] = {"color": colour(i), "ls": dash(i), "label": arm}

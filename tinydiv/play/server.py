@@ -24,6 +24,7 @@ from tinydiv import activations, optimizers
 from tinydiv.errors import RunError, UsageError
 from tinydiv.initializers import BASES, SCHEMES
 from tinydiv.play.networks import DATA, Pair, read_setup
+from tinydiv.settings import rounded
 from tinydiv.techniques import TECHNIQUES, Penalty
 
 PAGE = Path(__file__).parent / "page.html"
@@ -179,7 +180,7 @@ def number(
     value = request.get(key, default)
     right = isinstance(value, int | float) and not isinstance(value, bool)
     if not right or not low <= value <= high:
-        raise UsageError(f"{key} should be a number from {low:g} to {high:g}")
+        raise UsageError(f"{key} should be a number from {rounded(low, 6)} to {rounded(high, 6)}")
     return float(value)
 
 

@@ -22,6 +22,7 @@ from tinydiv.plots.style import (
     mark,
     symmetric,
 )
+from tinydiv.settings import rounded
 from tinydiv.stats import bca_interval
 
 MOST_JOINED = 60
@@ -135,7 +136,7 @@ def paired_dots(
             markeredgecolor=ink(ax),
             zorder=5,
         )
-        summary.append(f"{name} {mean:.4g} [{low:.4g}, {high:.4g}]")
+        summary.append(f"{name} {rounded(mean, 4)} [{rounded(low, 4)}, {rounded(high, 4)}]")
     ax.set_xticks(np.arange(len(table)), list(values))
     ax.set_xlim(-0.5, len(table) - 0.5)
     ax.set_ylabel(unit)
@@ -189,6 +190,6 @@ def heat_map(
     frame(ax, False)
     color_bar(ax, picture, label)
     i, j = divmod(int(np.nanargmax(table)), len(columns))
-    top = f"largest {table[i, j]:.3g} at {rows[i]}, {columns[j]}"
+    top = f"largest {rounded(table[i, j])} at {rows[i]}, {columns[j]}"
     describe(ax, f"{label or 'Values'} for {len(rows)} rows and {len(columns)} columns; {top}.")
     return ax

@@ -25,7 +25,7 @@ from tinydiv.plots.style import (
     mark,
     title_of,
 )
-from tinydiv.settings import sentence_and_paper
+from tinydiv.settings import rounded, sentence_and_paper
 from tinydiv.stats import bca_interval
 
 Runs = Mapping[str, Sequence[Record]] | Sequence[Record]
@@ -157,7 +157,7 @@ def learning_curves(
             curve(ax, xs, table, label=label, place=place, band=band)
             networks.add(len(table[0]))
             last = spread(np.array([v for v in table[-1] if np.isfinite(v)]), "range")[0]
-            summary.append(f"{label or 'the run'} ends at {last:.3g}")
+            summary.append(f"{label or 'the run'} ends at {rounded(last)}")
             place += 1
     finish(ax, value, over, networks, band, legend=place > 1)
     describe(ax, f"{in_words(value).capitalize()} over {over}s: {'; '.join(summary)}.")
@@ -222,8 +222,11 @@ def histogram(ax: Axes, values: Sequence[float] | Floats, *, unit: str = "test a
     gone = f", {every.size - seen.size} diverged" if seen.size < every.size else ""
     if unit == "test accuracy":
         ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    summary = f"median {median:.3g}, 5 % to 95 %: {low:.3g} to {high:.3g}{gone}"
-    ax.set_title(f"median {median:.3g}{gone}\n5 to 95 %: {low:.3g} to {high:.3g}", fontsize="small")
+    summary = f"median {rounded(median)}, 5 % to 95 %: {rounded(low)} to {rounded(high)}{gone}"
+    ax.set_title(
+        f"median {rounded(median)}{gone}\n5 to 95 %: {rounded(low)} to {rounded(high)}",
+        fontsize="small",
+    )
     describe(ax, f"{unit.capitalize()} of {every.size} networks: {summary}.")
     return ax
 

@@ -29,6 +29,7 @@ from tinydiv.plots.style import (
     symmetric,
     title_of,
 )
+from tinydiv.settings import rounded
 
 MOST = 64
 """Neurons that are drawn as images."""
@@ -88,7 +89,7 @@ def neuron_weights(
     gone = in_numbers(off, flags(asleep, H))
     shown = f"The first {MOST} of {H}" if image_shape is not None and H > MOST else f"All {H}"
     ax.set_title(f"incoming weights of {H} neurons{gone}", fontsize="medium")
-    describe(ax, f"{shown} hidden neurons' incoming weights{gone}, within ±{limit:.2g}.")
+    describe(ax, f"{shown} hidden neurons' incoming weights{gone}, within ±{rounded(limit, 2)}.")
     return ax
 
 

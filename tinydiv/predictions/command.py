@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError
 from tinydiv.files import technique_files
+from tinydiv.settings import rounded
 
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.predictions.effects import Effects
@@ -184,7 +185,7 @@ def about_ambiguity(found: "Effects") -> list[str]:
     if len(found.ablation.drop[0]) == 1:
         return [
             f"Read as an ensemble, one neuron is the only member: its squared error, "
-            f"{mean(one.error):.3g}, is the network's, and no other one disagrees with it."
+            f"{rounded(mean(one.error))}, is the network's, and no other one disagrees with it."
         ]
     cancelled = mean(one.ambiguity) / mean(one.members)
     caution = ""
@@ -194,9 +195,9 @@ def about_ambiguity(found: "Effects") -> list[str]:
             "of these errors, not their size.)"
         )
     return [
-        f"Read as an ensemble, a single neuron's squared error is {mean(one.members):.3g} on average and "
-        f"the network's {mean(one.error):.3g}; the difference, {mean(one.ambiguity):.3g}, is the neurons' "
-        f"disagreement: {cancelled:.1%} of their errors cancel out.{caution}"
+        f"Read as an ensemble, a single neuron's squared error is {rounded(mean(one.members))} on average "
+        f"and the network's {rounded(mean(one.error))}; the difference, {rounded(mean(one.ambiguity))}, is "
+        f"the neurons' disagreement: {cancelled:.1%} of their errors cancel out.{caution}"
     ]
 
 
@@ -207,14 +208,15 @@ def about_bias(found: "Effects") -> list[str]:
         return ["With one network there is no variance over starts: train several."]
     if one.H == 1:
         return [
-            f"Over starts, the squared error {one.error:.3g} is {one.bias:.3g} bias and "
-            f"{one.variance:.3g} variance: there is no second neuron to make up for the first."
+            f"Over starts, the squared error {rounded(one.error)} is {rounded(one.bias)} bias and "
+            f"{rounded(one.variance)} variance: there is no second neuron to make up for the first."
         ]
     tied = (1 - 1 / one.H) * one.covariance
     share = one.variance / one.H
     sentence = (
-        f"Over starts, the squared error {one.error:.3g} is {one.bias:.3g} bias, {share:.3g} from the "
-        f"neurons' own variance and {tied:+.3g} from their covariance:"
+        f"Over starts, the squared error {rounded(one.error)} is {rounded(one.bias)} bias, "
+        f"{rounded(share)} from the neurons' own variance and {rounded(tied, sign='+')} from their "
+        "covariance:"
     )
     if tied < 0:
         return [f"{sentence} they make up for each other's deviations."]

@@ -8,6 +8,7 @@ from tinydiv.errors import UsageError
 from tinydiv.plots.curves import cloud, in_words
 from tinydiv.plots.style import DEAD, Picture, colour, describe, ink, new_figure, page
 from tinydiv.predictions.effects import Ablation, Ambiguity, BiasVariance, Effects
+from tinydiv.settings import rounded
 from tinydiv.stats import Interval
 
 
@@ -50,15 +51,15 @@ def ambiguity_bars(ax: Axes, found: Ambiguity) -> Axes:
     ax.bar([1], [apart], bottom=[error], color=colour(1), width=0.6, hatch="//", edgecolor=ink(ax))
     ax.bar([2], [error], color=colour(2), width=0.6)
     for x, y, height in ((0, members, members), (1, members, apart), (2, error, error)):
-        write_above(ax, x, y, f"{height:.3g}")
+        write_above(ax, x, y, rounded(height))
     ax.set_xticks([0, 1, 2], ["one neuron\n(mean)", "cancelled", "network"])
     ax.set_ylabel("squared error")
     ax.set_ylim(0, 1.14 * max(members, error))
     ax.set_title("neurons as an ensemble\n(Krogh and Vedelsby)", fontsize="small")
     describe(
         ax,
-        f"A neuron's mean squared error {members:.3g}, less ambiguity {apart:.3g}, is the network's "
-        f"{error:.3g}.",
+        f"A neuron's mean squared error {rounded(members)}, less ambiguity {rounded(apart)}, is the "
+        f"network's {rounded(error)}.",
     )
     return ax
 
@@ -70,18 +71,18 @@ def bias_variance_bars(ax: Axes, found: BiasVariance) -> Axes:
     for x, height in enumerate(steps):
         ax.bar([x], [height], bottom=[base], color=colour(x), width=0.6, hatch=("", "//", "..")[x])
         ax.plot([x - 0.3, x + 1.3], [base + height] * 2, color=ink(ax), linewidth=0.8)
-        write_above(ax, x, max(base, base + height), f"{height:+.3g}")
+        write_above(ax, x, max(base, base + height), rounded(height, sign="+"))
         base += height
         reached.append(base)
     room = 0.14 * (max(reached) - min(reached))
     ax.set_ylim(min(reached) - (room if min(reached) < 0 else 0), max(reached) + room)
     ax.bar([3], [found.error], color=DEAD, width=0.6)
-    write_above(ax, 3, found.error, f"{found.error:.3g}")
+    write_above(ax, 3, found.error, rounded(found.error))
     ax.set_xticks(range(4), ["bias²", "var / H", "cov ×\n(1 − 1/H)", "error"])
     ax.set_ylabel("squared error")
     ax.set_title("over starts\n(Ueda and Nakano)", fontsize="small")
-    words = ", ".join(f"{v:.3g}" for v in steps)
-    describe(ax, f"Bias, variance and covariance terms {words} add up to {found.error:.3g}.")
+    words = ", ".join(rounded(v) for v in steps)
+    describe(ax, f"Bias, variance and covariance terms {words} add up to {rounded(found.error)}.")
     return ax
 
 

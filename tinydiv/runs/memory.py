@@ -17,6 +17,7 @@ import numpy as np
 from tinydiv import loop, optimizers
 from tinydiv.errors import RunError
 from tinydiv.runs.config import TrainConfig
+from tinydiv.settings import rounded
 
 SHARE = 0.8
 """Share of the machine's memory that a run may take without --memory."""
@@ -72,7 +73,7 @@ def fits_at_once(
         return False
     allowed = f"this machine has {(has or 0) / 2**30:,.1f}, of which a run takes {SHARE:.0%}"
     if budget is not None:
-        allowed = f"--memory allows {budget:,g}"
+        allowed = f"--memory allows {rounded(budget, 6)}"
     raise RunError(
         f"{config.replicas:,} networks {'-'.join(map(str, sizes))} need {least / 2**30:,.1f} GiB and "
         f"{allowed}: choose fewer --replicas or smaller --hidden layers"

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING
 
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError
-from tinydiv.settings import choice, from_flags, made, number, setting, sizes, text, whole, words
+from tinydiv.settings import (
+    choice,
+    from_flags,
+    made,
+    number,
+    rounded,
+    setting,
+    sizes,
+    text,
+    whole,
+    words,
+)
 
 if TYPE_CHECKING:
     from tinydiv.backend import Array
@@ -200,10 +211,12 @@ def picture(seen: Seen, beside: Sequence[Seen], config: StartsConfig, n_inputs: 
             sizes = [f"{o.spec} {np.abs(v).mean():.3f}" for o, v in zip(shown, values, strict=True)]
             describe(ax, f"Histogram, {what}, mean size: {', '.join(sizes)}.")
         weights.set_title(f"by chance |cosine| = {chance:.3f}", fontsize=10)
-        responses.set_title(f"responses have std {seen.deviation:.3g}", fontsize=10)
+        responses.set_title(f"responses have std {rounded(seen.deviation)}", fontsize=10)
         for place, one in enumerate(shown):
             curve(start, one.steps.astype(float), one.accuracy, label=one.spec, place=place)
-        start.set_xlabel(f"step ({config.optimizer} {config.lr:g}, batch {config.batch_size})")
+        start.set_xlabel(
+            f"step ({config.optimizer} {rounded(config.lr, 6)}, batch {config.batch_size})"
+        )
         start.set_ylabel("test accuracy")
         start.set_title(f"{config.data}, mean and range of {config.networks} seeds", fontsize=10)
         start.legend(fontsize="small", loc="lower right")

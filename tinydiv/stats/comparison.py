@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tinydiv.errors import UsageError
+from tinydiv.settings import rounded
 from tinydiv.stats.given import check_share, generator_of, pairs
 from tinydiv.stats.intervals import Interval, relative_gain, sign_flip_interval
 from tinydiv.stats.p_values import ROUNDING, holm, sign_flip_test
@@ -58,7 +59,7 @@ class PairedComparison:
         if unit == "points" and scale == 100 and not self._holds_fractions():
             raise UsageError(
                 f"points are for fractions between 0 and 1, but the means are "
-                f"{self.arm_mean:g} and {self.base_mean:g}: give unit= and scale="
+                f"{rounded(self.arm_mean, 6)} and {rounded(self.base_mean, 6)}: give unit= and scale="
             )
         sign = -1.0 if self.difference < 0 else 1.0  # the amount of a loss is positive, too
         ends = sorted(sign * scale * end for end in (self.interval.low, self.interval.high))

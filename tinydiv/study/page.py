@@ -7,6 +7,7 @@ import numpy as np
 
 from tinydiv.divergence import where_diverged
 from tinydiv.files.table import Row, as_markdown
+from tinydiv.settings import rounded
 from tinydiv.study.comparing import (
     Checks,
     Comparison,
@@ -174,7 +175,7 @@ def arm_text(results: Results, cell: Cell) -> str:
     if not trials:
         return name
     t = trials[0].training
-    strength = "" if t.strength is None else f", {t.strength:.3g}"
+    strength = "" if t.strength is None else f", {rounded(t.strength)}"
     return f"{name} ({t.optimizer} {t.lr:.3g}{strength})"
 
 
@@ -194,11 +195,11 @@ def level_text(results: Results, cell: Cell, readout: Readout) -> str:
         if not waits.size:
             return ""
         middle = float(np.median(waits))
-        return "never (median)" if math.isinf(middle) else f"{middle:.3g} (median)"
+        return "never (median)" if math.isinf(middle) else f"{rounded(middle)} (median)"
     if not seen.size:
         return ""
     mean = float(seen.mean())
-    return f"{100 * mean:.2f} %" if readout.unit == "points" else f"{mean:.3g}"
+    return f"{100 * mean:.2f} %" if readout.unit == "points" else rounded(mean)
 
 
 def difference_text(one: Comparison | None) -> str:
@@ -249,7 +250,8 @@ def detectable_text(one: Comparison) -> str:
     if one.paired.shown or not 0 < one.detectable < math.inf:
         return ""
     r = one.readout
-    return f"; {one.paired.n} pairs would have shown {r.scale * one.detectable:.2g} {r.unit or r.title}"
+    least = rounded(r.scale * one.detectable, 2)
+    return f"; {one.paired.n} pairs would have shown {least} {r.unit or r.title}"
 
 
 def target_text(results: Results, cell: Cell) -> str:
@@ -303,8 +305,8 @@ def tuning_text(results: Results) -> str:
             )
             continue
         c, edge = choice.chosen, "**yes**" if choice.at_edge else "no"
-        strength = "" if c.strength is None else f"{c.strength:.3g}"
-        body.append([setting, arm, f"{c.lr:.3g}", strength, str(choice.trials), edge])
+        strength = "" if c.strength is None else rounded(c.strength)
+        body.append([setting, arm, rounded(c.lr), strength, str(choice.trials), edge])
     heads = ["setting", "arm", "rate", "strength", "runs spent", "at the grid's edge"]
     return as_markdown(heads, body) if body else ""
 
@@ -360,7 +362,7 @@ def total(row: Row, *keys: str) -> float | None:
 
 def number(value: object) -> str:
     """A number as short text; empty for anything else."""
-    return f"{value:.3g}" if isinstance(value, int | float) and math.isfinite(value) else ""
+    return rounded(value) if isinstance(value, int | float) and math.isfinite(value) else ""
 
 
 def times(value: object, base: object) -> str:

@@ -15,7 +15,7 @@ from math import inf, isfinite
 
 from tinydiv import schedules
 from tinydiv.errors import UsageError, nearest
-from tinydiv.settings import check_fields, convert, no_setting, refuse_type, setting, split
+from tinydiv.settings import check_fields, convert, no_setting, refuse_type, rounded, setting, split
 from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
 from tinydiv.techniques.registry import technique_class
 
@@ -211,11 +211,15 @@ def _check_strength(technique: Penalty, strength: tuple[float, ...]) -> None:
     for value in strength:
         refuse_type(f"{name}'s strength", float, value)
         if not isfinite(value):
-            raise UsageError(f"{name}'s strength must be a finite number, got {value:g}")
+            raise UsageError(f"{name}'s strength must be a finite number, got {rounded(value, 6)}")
         if not low <= value <= high:
-            bounds = f"from {low:g} up" if high == inf else f"from {low:g} to {high:g}"
+            bounds = (
+                f"from {rounded(low, 6)} up"
+                if high == inf
+                else f"from {rounded(low, 6)} to {rounded(high, 6)}"
+            )
             raise UsageError(
-                f"{name}'s strength must be a number {bounds}, got {value:g}: "
+                f"{name}'s strength must be a number {bounds}, got {rounded(value, 6)}: "
                 f"{technique.strength_reason}"
             )
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tinydiv.backend import Array
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
-from tinydiv.settings import setting
+from tinydiv.settings import rounded, setting
 from tinydiv.techniques.base import Penalty, Step, Strength
 from tinydiv.techniques.sized import sized_at
 
@@ -36,8 +36,8 @@ class SizeLoss(Penalty):
                 )
             if self.goal > sized.room():
                 raise UsageError(
-                    f"size-loss's goal {self.goal:g} is too large for layer {layer}: "
-                    f"{sized.label} reaches its full size at {sized.room():g}"
+                    f"size-loss's goal {rounded(self.goal, 6)} is too large for layer {layer}: "
+                    f"{sized.label} reaches its full size at {rounded(sized.room(), 6)}"
                 )
 
     def apply(self, step: Step, layer: int, strength: Strength) -> Array:

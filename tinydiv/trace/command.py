@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError
 from tinydiv.runs.config import TrainConfig, like_train
-from tinydiv.settings import from_flags, made, maybe, setting, whole
+from tinydiv.settings import from_flags, made, maybe, rounded, setting, whole
 
 if TYPE_CHECKING:
     from tinydiv.runs.build import Run
@@ -173,7 +173,7 @@ def stop_after(number: int) -> Callable[[int, int], None]:
 def title(config: TraceConfig, run: "Run", size: int) -> str:
     """What is shown, in one sentence."""
     rates = {float(rate) for rate in run.config.lr or ()}
-    rate = f" at rate {rates.pop():g}" if len(rates) == 1 else ""
+    rate = f" at rate {rounded(rates.pop(), 6)}" if len(rates) == 1 else ""
     words = [
         "-".join(map(str, run.net.sizes)) + f" {run.config.activation}",
         f"{config.init} start from seed {config.seed}",

@@ -7,6 +7,7 @@ from itertools import zip_longest
 import numpy as np
 
 from tinydiv.files.table import finite
+from tinydiv.settings import rounded
 from tinydiv.trace.entries import STAGES, Entry, Floats, StepTrace
 
 WIDTH = 100
@@ -21,7 +22,9 @@ LEGEND = (
 
 
 def number(value: float, digits: int) -> str:
-    """A number with this many significant digits: 0.500, -1.31, 2.40e-05; 0 only if it is exactly 0."""
+    """A number with this many significant digits: 0.500, -1.31, 5,000, 2.40e-05; 0 only where exactly 0."""
+    if abs(value) >= 10**digits:
+        return rounded(value, digits)
     return f"{value:#.{digits}g}" if value else "0"
 
 
