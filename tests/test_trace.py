@@ -279,7 +279,7 @@ def test_numbers_are_short_and_zero_is_zero():
         "2.40e-05",
         "0",
         "0",
-        "1.23e+05",
+        "123,000",
     ]
     assert aligned(["0.5", "-12.25", "0"]) == ["  0.5 ", "-12.25", "  0   "]
 
