@@ -15,6 +15,7 @@ buffer.
 from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from operator import attrgetter
 from typing import Any
 
 from tinydiv.backend import Array, to_device, xp
@@ -105,17 +106,16 @@ class NamedViews(MutableMapping[str, Array]):
 def filled(name: str) -> Any:
     """A property for the array kept as self._name: an assignment fills it and never replaces it."""
 
-    def get(self: "Parameters") -> Any:
-        return getattr(self, f"_{name}")
+    place = f"_{name}"
 
     def put(self: "Parameters", value: Any) -> None:
-        kept = getattr(self, f"_{name}")
+        kept = getattr(self, place)
         if isinstance(kept, Views):
             kept[:] = value
         else:
             fill(kept, value, name)
 
-    return property(get, put)
+    return property(attrgetter(place), put)
 
 
 class Parameters:

@@ -4,13 +4,14 @@ The update of every optimizer is written once, as an elementwise function. On Cu
 kernel over the whole buffer (backend.fuse). On NumPy it runs as it is written, piece by piece: each line
 is a pass over memory, and a piece stays in the cache from the first line to the last.
 
-A rate is one number, or one per network; a schedule multiplies it by a factor at every step. Numbers that
-change from step to step are written into small arrays first (`prepare`), so that the update itself (`move`)
-makes the same calls with the same arrays in every step: what a CUDA graph would need.
+A rate is one number, or one per network; a schedule multiplies it by a factor at every step. On a GPU,
+numbers that change from step to step are written into small arrays first (`prepare`), so that the update
+itself (`move`) makes the same calls with the same arrays in every step: what a CUDA graph would need.
 """
 
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 from tinydiv.backend import Array, fuse, in_pieces, on_cpu, to_device, xp
 from tinydiv.errors import UsageError, check_known
@@ -55,8 +56,8 @@ class Optimizer:
         }
         self.ranges = [(0, net.n_parameters)]
         self.paced: dict[str, float] = {}
-        self.now: dict[float, dict[str, Array]] = {}
-        """This step's numbers on the device, by the multiple of the rate that a part of theta has."""
+        self.now: dict[float, dict[str, Any]] = {}
+        """This step's numbers, by the multiple of the rate that a part of theta has."""
 
     def release(self, block: str) -> None:
         """Stop updating one block of theta ("W0"), because a technique updates it."""
@@ -85,10 +86,15 @@ class Optimizer:
         return {"rate": self.lr * factor}
 
     def prepare(self, factor: float) -> None:
-        """Write this step's numbers into arrays that stay where they are."""
-        for multiple in {1.0, *self.paced.values()}:
+        """Write this step's numbers into arrays that stay where they are. On a CPU, where no graph repeats
+        the calls, they are used as they are, which is quicker."""
+        for multiple in (1.0, *self.paced.values()):
+            numbers = self.numbers(factor * multiple)
+            if on_cpu():
+                self.now[multiple] = numbers
+                continue
             now = self.now.setdefault(multiple, {})
-            for key, value in self.numbers(factor * multiple).items():
+            for key, value in numbers.items():
                 if key not in now:
                     now[key] = xp.empty(getattr(value, "shape", ()), dtype=self.net.dtype)
                 now[key][...] = value
@@ -379,7 +385,7 @@ class Adam(Optimizer):
         super().forget(block, mask)
 
     def numbers(self, factor: float) -> dict[str, float | Array]:
-        if set(self.counts) <= set(self.moments):
+        if self.counts[0] in self.moments:
             return {"rate": self.lr * factor, "eps": self.eps}
         root = (1 - self.beta2**self.steps) ** 0.5
         rate = self.lr * (factor * root / (1 - self.beta1**self.steps))
