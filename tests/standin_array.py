@@ -49,7 +49,8 @@ class Recorded(Counts):
     def __init__(self):
         super().__init__()
         self.calls = []
-        there = (a for a in gc.get_objects() if isinstance(a, ndarray) and "_host" in vars(a))
+        # By type(): isinstance reads a.__class__, and some objects of PyTorch warn of that.
+        there = (a for a in gc.get_objects() if type(a) is ndarray and "_host" in vars(a))
         self.kept = [owner(a._host) for a in there]  # so that no later array lies in the same place
         self.memory = {id(a): None for a in self.kept}
 

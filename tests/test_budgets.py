@@ -145,7 +145,7 @@ def test_the_guard_changes_its_arrays_in_place_and_never_waits(on_standin, repli
     )
     assert (with_guard.stops, with_guard.copies, with_guard.uploads) == (0, 0, 0)
     more = with_guard.names["launches"] - without.names["launches"]
-    assert more["sum"] == 2 + net.depth
+    assert more[".sum"] == 2 + net.depth
     assert sum(more.values()) == GUARD
     assert {id(a) for a in (*guard.state().values(), guard.before, net.theta, net.dtheta)} == kept
 

@@ -58,11 +58,11 @@ class Guard:
         values near 10^38 count as divergence too.
         """
         self._keep(self.alive)
-        finite = xp.isfinite(loss + xp.sum(self.net.dtheta, axis=-1))
+        finite = xp.isfinite(loss + self.net.dtheta.sum(axis=-1))
         if not all_on_cpu(finite):
             first = xp.full(self.net.lead, IN_GRADIENT, dtype="int32")
             for l in reversed(range(self.net.depth)):
-                whole = xp.isfinite(xp.sum(trace.Z[l], axis=(-2, -1)))
+                whole = xp.isfinite(trace.Z[l].sum(axis=(-2, -1)))
                 first = xp.where(whole, first, l + 1).astype("int32", copy=False)
             self._note(finite, first)
         if not all_on_cpu(self.alive):
@@ -73,7 +73,7 @@ class Guard:
     def after_update(self) -> None:
         """After the update: find which networks diverged in it; give all diverged ones their last
         finite weights."""
-        finite = xp.isfinite(xp.sum(self.net.theta, axis=-1))
+        finite = xp.isfinite(self.net.theta.sum(axis=-1))
         if not all_on_cpu(finite):
             self._note(finite, IN_UPDATE)
         if not all_on_cpu(self.alive):

@@ -92,14 +92,14 @@ def cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     N = logits.shape[-2]
     # Classes first, (..., K, N): K long rows take a fraction of the time of N short ones.
     Y, log_p = one_hot(targets, logits).mT, logits.mT.copy()
-    log_p -= xp.max(log_p, axis=-2, keepdims=True)
+    log_p -= log_p.max(axis=-2, keepdims=True)
     p = xp.exp(log_p)
-    total = xp.sum(p, axis=-2, keepdims=True)
+    total = p.sum(axis=-2, keepdims=True)
     log_p -= xp.log(total)
-    loss = xp.sum(Y * log_p, axis=(-2, -1)) / -N
+    loss = (Y * log_p).sum(axis=(-2, -1)) / -N
     p /= total
     if not (on_cpu() and to_device(targets).dtype.kind in "iu"):  # one_hot's rows then add up to 1
-        p *= xp.sum(Y, axis=-2, keepdims=True)
+        p *= Y.sum(axis=-2, keepdims=True)
     p -= Y
     p /= N
     return loss, p.mT

@@ -113,10 +113,10 @@ class MLP(Parameters):
         for l in reversed(range(self.depth)):
             if accumulate:
                 self.dW[l][...] += matmul(trace.A[l].mT, dZ)
-                self.db[l][...] += xp.sum(dZ, axis=-2, keepdims=True)
+                self.db[l][...] += dZ.sum(axis=-2, keepdims=True)
             else:
                 matmul(trace.A[l].mT, dZ, out=self.dW[l])
-                xp.sum(dZ, axis=-2, keepdims=True, out=self.db[l])
+                dZ.sum(axis=-2, keepdims=True, out=self.db[l])
             if l == 0 and not (to_inputs or self._learns_at_inputs()):
                 return None
             dH = matmul(dZ, self.W[l].mT)
