@@ -297,13 +297,19 @@ def test_the_text_on_the_sweep_agrees_with_the_tables():
 
     lams = sorted({lam for _, lam, _ in trials}, key=float)
     assert f"at all {len(lams)} values" in README
+    best = min(
+        (over(lam, "growing-plain", "grown-plain") for lam in lams), key=lambda one: one.estimate
+    )
+    middle, low, high = interval_of(best)
+    assert f"({middle} [{low}, {high}] at best)" in README
     for lam in lams:
         assert over(lam, "growing", "grown-input-1").estimate > 1
         plain, paper = over(lam, "growing-plain", "grown-plain"), over(lam, "growing", "grown")
         assert plain.high > 1
         assert (plain.low > 1) == (float(lam) <= 0.04)
         assert (paper.low > 1) == (float(lam) <= 0.02)
-        assert (paper.high < 1) == (0.07 < float(lam) <= 16)
+        assert (paper.high < 1) == (0.07 < float(lam) <= 26)
+        assert (paper.estimate < 0.5) == (0.1 <= float(lam) < 0.33)
 
 
 def test_the_text_on_the_diversity_of_growing_networks_agrees_with_the_tables():
