@@ -13,7 +13,7 @@ from tinydiv.layers import Context
 from tinydiv.losses import cross_entropy
 from tinydiv.mlp import MLP
 from tinydiv.runs.processes import spawning
-from tinydiv.runs.workers import split
+from tinydiv.runs.splitting import split
 from tinydiv.techniques import Techniques, layers_of
 
 from .job import Floats, Job
