@@ -65,12 +65,43 @@ def test_one_run_comes_out_again(tables):
 def test_the_numbers_in_the_text_are_those_of_the_table():
     """ "39.4 points (digits, sgd 0.01, decorrelated - pytorch)": every number names its cell."""
     text = (HERE / "README.md").read_text(encoding="utf-8")
+    text = " ".join(text.split())
     cited = re.findall(r"([+-]\d+\.\d) \(([\w-]+), ([\w. ]+), ([\w@-]+) - ([\w@-]+)\)", text)
-    assert len(cited) >= 8
+    assert len(cited) >= 20
     rows = kept()
     for number, name, regime, arm, base in cited:
         row = rows[name, regime, "early", arm, base]
         assert f"{100 * float(row['difference']):+.1f}" == number, (name, regime, arm, base)
+
+
+def test_the_counts_on_the_image_sets_are_those_of_the_table():
+    text = " ".join((HERE / "README.md").read_text(encoding="utf-8").split())
+    rows = [
+        row
+        for row in kept().values()
+        if row["readout"] == "early" and row["set"] in ("fashion-mnist", "mnist")
+    ]
+    assert {row["n"] for row in rows} == {"20"}
+    groups = {
+        "mage sets, untuned": [
+            r for r in rows if r["arm"] == "decorrelated" and not r["regime"].endswith("tuned")
+        ],
+        "mage sets, tuned": [
+            r for r in rows if r["arm"] == "decorrelated" and r["regime"].endswith("tuned")
+        ],
+        "mage sets, equal scale": [r for r in rows if r["arm"] != "decorrelated"],
+    }
+    for words, some in groups.items():
+        shown = [row for row in some if int(row["shown"])]
+        above = sum(float(row["difference"]) > 0 for row in shown)
+        sentence = (
+            f"{words}: shown above zero in {above} of {len(some)}, below in {len(shown) - above}"
+        )
+        assert sentence in text
+    not_shown = {
+        (row["set"], row["regime"]) for row in groups["mage sets, untuned"] if not int(row["shown"])
+    }
+    assert not_shown == {("fashion-mnist", "sgd 0.1")}
 
 
 def test_the_counts_in_the_text_are_those_of_the_table():
