@@ -197,7 +197,7 @@ def test_a_model_runs_the_code_of_an_own_layer_only_when_it_is_allowed(tmp_path,
     net = MLP([4, 3, 2], layers=layers_of([spec]))
     model_file.save_model(model, net, layers=[spec])
     (tmp_path / "was_run").unlink()
-    with pytest.raises(UsageError, match=r"needs the code in .*mine.py.* allow_code=True"):
+    with pytest.raises(UsageError, match=r"names the code in .*mine.py.* allow_code=True"):
         tinydiv.load(model)
     assert not (tmp_path / "was_run").exists()
     x = np.ones((2, 4), "float32")

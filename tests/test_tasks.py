@@ -76,12 +76,12 @@ def test_a_curve_is_learned_with_the_defaults(name):
     run.train()
     first, last = (np.mean(run.records[i].train_loss) for i in (0, -1))
     assert last < {"cubic": 0.05, "step": 0.6}[name] * first
-    assert (run.config.lr, run.config.epochs) == ((0.01,), 1000)
+    assert (run.config.lr, run.config.epochs) == ((0.03,), 1000)
 
 
 def test_a_study_takes_a_curve_for_all_arms():
     resolved = resolve([("[train]", {"data": "cubic:seed=2"})])
-    assert (resolved.lr, resolved.epochs) == (0.01, 1000)
+    assert (resolved.lr, resolved.epochs) == (0.03, 1000)
 
 
 def test_a_mixture_has_its_clusters():
