@@ -239,27 +239,44 @@ def test_the_text_on_growing_on_images_agrees_with_the_tables(width):
     assert 100 * gained.estimate == pytest.approx(0.1, abs=0.05)
 
 
-def test_the_text_on_condensing_agrees_with_the_tables():
-    def piece(name, tau):
-        with np.load(HERE / name / "pieces" / f"tau-{tau}.npz") as file:
-            return {key: file[key].mean() for key in file.files}
+SCALES = ("0.01", "0.03", "0.1", "0.3", "1")
 
-    small, ordinary = piece("condense-0.01", 0.5), piece("condense-1", 0.7)
-    half = piece("condense-0.01", 0.7)
-    assert (round(half["neurons"]), round(small["neurons"]), ordinary["neurons"]) == (39, 21, 64)
-    assert round(piece("condense-0.01", 0.9)["neurons"]) == 61
-    assert [piece("condense-0.1", tau)["neurons"] for tau in (0.9, 0.7, 0.5)] == [64, 59.5, 41]
-    assert round(piece("condense-1", 0.5)["neurons"]) == 63
-    assert piece("condense-1", 0.9)["neurons"] == 64
+
+def condensed(scale, tau):
+    """The means over the networks of one scale of the start."""
+    with np.load(HERE / f"condense-{scale}" / "pieces" / f"tau-{tau}.npz") as file:
+        return {key: file[key].mean() for key in file.files}
+
+
+def test_the_text_on_the_scale_of_the_start_agrees_with_the_tables():
+    taus = (0.9, 0.7, 0.5)
+    found = [[condensed(scale, tau) for tau in taus] for scale in SCALES]
+    for scale, row in zip(SCALES, found, strict=True):
+        left = " | ".join(f"{one['neurons']:.1f}" for one in row)
+        assert f"| {scale} | {left} | {row[0]['full']:.4f} |" in README
+    left = np.array([[one["neurons"] for one in row] for row in found])
+    assert (np.diff(left, axis=0) >= 0).all()
+    whole = [row[0]["full"] for row in found]
+    assert whole == sorted(whole)
+    assert f"by {rounded(100 * (whole[-1] - whole[0]))} points" in TEXT
+    for way in ("condense", "merge", "prune"):
+        change = [100 * (row[0][f"{way}-retrained"] - row[0]["full"]) for row in found]
+        assert change[3:] == pytest.approx([-0.5, -0.9], abs=0.03)
+        assert all(0.345 < value < 0.455 for value in change[:3])
+
+
+def test_the_text_on_condensing_agrees_with_the_tables():
+    half, small = condensed("0.01", 0.7), condensed("0.01", 0.5)
+    assert (round(half["neurons"]), round(small["neurons"])) == (39, 21)
     for found, raw in ((half, (0.846, 0.824, 0.830)), (small, (0.820, 0.737, 0.635))):
         at_once = [found[f"{way}-raw"] for way in ("merge", "condense", "prune")]
         assert at_once == pytest.approx(raw, abs=6e-4)
+    for scale in SCALES:
+        assert condensed(scale, 0.5)["merge-raw"] > condensed(scale, 0.5)["condense-raw"]
     for way in ("merge", "condense"):
         assert abs(small[f"{way}-retrained"] - small["full"]) < 0.002
     for way in ("prune", "scratch"):
         assert 0.015 < small["full"] - small[f"{way}-retrained"] < 0.025
-    assert ordinary["full"] - ordinary["condense-retrained"] == pytest.approx(0.009, abs=1e-4)
-    assert ordinary["full"] - small["full"] == pytest.approx(0.0095, abs=1e-4)
 
 
 def test_the_text_on_tuned_rates_agrees_with_the_tables():
