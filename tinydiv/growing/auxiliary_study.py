@@ -83,6 +83,7 @@ class Auxiliary:
         ]
 
     def seeds(self, first: int) -> list[int]:
+        """The seeds of the piece that begins with trial `first`, in every task and arm alike."""
         last = min(first + CHUNK, self.trials)
         return list(range(self.seed + first, self.seed + last))
 
@@ -95,6 +96,7 @@ class Auxiliary:
 
 
 def name_of(setting: AuxiliarySetting, arm: str, first: int) -> str:
+    """The name of a piece's file: task, lambda, arm, and its first trial."""
     return f"{setting.task}-{setting.lam:g}-{arm}-{first}"
 
 

@@ -1,4 +1,7 @@
-"""A trained run with fewer neurons: condensed, and beside it merged, pruned and trained from scratch."""
+"""A trained run with fewer neurons: condensed, merged, pruned, or trained from scratch at that size.
+
+What is computed, and the tables, of python -m tinydiv.grow condense.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +52,11 @@ class Condense:
         """The taus. Raises UsageError for a wrong run or tau."""
         self.config()
         for tau in self.taus:
-            condense(
-                copied(load_model(self.run)), self.layer, tau
-            )  # raises UsageError for a wrong tau
+            condense(copied(load_model(self.run)), self.layer, tau)
         return list(self.taus)
 
     def pieces(self) -> list[Piece]:
+        """All the work: a piece for each tau."""
         return [Piece(f"tau-{tau:g}", work, (self, tau)) for tau in self.taus]
 
 

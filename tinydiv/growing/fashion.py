@@ -104,6 +104,7 @@ class Fashion:
         return spent[: int(np.searchsorted(spent, self.steps - 1e-9)) + 1]
 
     def pieces(self) -> list[Piece]:
+        """All the work: a piece for each width, arm and time between wakings."""
         return [
             Piece(f"{width}-{every}-{arm}", work, (self, width, every, arm))
             for width, every, arm in self.settings()

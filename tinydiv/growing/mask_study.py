@@ -59,6 +59,7 @@ class Mask:
         ]
 
     def group(self, first: int) -> list[int]:
+        """The seeds of the piece that begins with seed `first`, in every setting and arm alike."""
         return list(range(first, min(first + GROUP, self.seeds)))
 
     def arm(self, folder: Path, setting: MaskSetting, arm: str) -> Arrays:
@@ -70,6 +71,7 @@ class Mask:
 
 
 def name_of(setting: MaskSetting, arm: str, first: int) -> str:
+    """The name of a piece's file: task, width, rate, arm, and its first seed."""
     return f"{setting.task}-{setting.width}-{setting.lr:g}-{arm}-{first}"
 
 
@@ -134,6 +136,7 @@ def best_rate(
 
 
 def held_out(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns at the odd seeds, which did not choose the rate."""
     return {key: values[1::2] for key, values in columns.items()}
 
 

@@ -79,6 +79,7 @@ def begun(folder: Path) -> dict[str, object] | None:
 
 
 def path_of(folder: Path, piece: Piece) -> Path:
+    """The file of a piece's results."""
     return folder / "pieces" / f"{piece.name}.npz"
 
 
@@ -119,12 +120,13 @@ def run(
 
 
 def keep(folder: Path, piece: Piece, arrays: Arrays) -> None:
+    """Write the results of a piece; a file that is interrupted leaves the old one as it was."""
     with atomic.replacing(path_of(folder, piece)) as part, open(part, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def is_kept(folder: Path, piece: Piece) -> bool:
-    """Whether the results of a piece are there. Those that are damaged are not."""
+    """Whether the results of a piece are there and can be read."""
     try:
         return path_of(folder, piece).is_file() and bool(read(folder, piece))
     except reader.DamagedError:

@@ -21,6 +21,7 @@ def write(path: Path, rows: Iterable[table.Row]) -> None:
 
 
 def short(value: object) -> object:
+    """A number rounded to five digits; anything else as it is."""
     return float(f"{value:.5g}") if isinstance(value, float | np.floating) else value
 
 
