@@ -14,6 +14,8 @@ from tinydiv.growing.auxiliary import (
     AuxiliarySetting,
     Trials,
     effective_rank,
+    forward,
+    theta,
     train,
 )
 from tinydiv.losses import binary_cross_entropy, squared_error
@@ -103,6 +105,38 @@ def test_every_arms_gradient_is_the_losses(arm, backend):
         np.testing.assert_allclose(step, numeric, atol=2e-8, err_msg=name)
 
 
+@pytest.mark.parametrize("delta", [0.6, 1.0, 2.5])
+def test_a_gate_opens_over_delta_with_the_slope_of_its_curve(delta, backend):
+    u = np.linspace(-1, 3.5, 91)
+    g, slope = map(to_host, theta(to_device(u), delta))
+    inside = (u > 0) & (u < delta)
+    np.testing.assert_allclose(
+        g, np.where(inside, 0.5 - 0.5 * np.cos(np.pi * u / delta), u > 0), atol=1e-15
+    )
+    assert (slope[~inside] == 0).all()  # exactly: a neuron that is shut, or open, moves no size
+    step = 1e-6
+    above, below = (to_host(theta(to_device(u + by), delta)[0]) for by in (step, -step))
+    numeric = (above - below) / (2 * step)
+    np.testing.assert_allclose(slope, numeric, atol=1e-5)
+
+
+@pytest.mark.parametrize("arm", ["growing", "gate-ramps", "input-ramps", "grown-input-1"])
+def test_the_activations_of_a_curve_are_gated(arm, backend):
+    """forward's second result: what each neuron adds to the curve is its weight times this."""
+    trials = Trials(dataclasses.replace(PUBLISHED["cubic"], goal=3.0), [5, 6])
+    trials.N[...] = to_device(np.array([2.3, 1.5]))
+    x = np.linspace(-1, 1, 7)
+    outputs, S = map(to_host, forward(ARMS[arm], trials, to_device(x[:, None])))
+    w1, w2, w3, b = (to_host(a) for a in (trials.w1, trials.w2, trials.w3, trials.b))
+    for t, N in enumerate((2.3, 1.5)):
+        fed = {"gate-ramps": 3.0, "grown-input-1": 1.0}.get(arm, N)
+        for h in range(9):
+            u = np.clip((3.0 if arm == "input-ramps" else N) - h, 0, 1)
+            wanted = np.tanh(b[h, t] + fed * w1[h, t] + x * w2[h, t]) * np.sin(np.pi / 2 * u) ** 2
+            np.testing.assert_allclose(S[:, h, t], wanted, atol=1e-14)
+        np.testing.assert_allclose(outputs[:, t], S[:, :, t] @ w3[:, t] + to_host(trials.b3)[t])
+
+
 def test_arms_are_paired_and_trials_alone():
     setting = dataclasses.replace(PUBLISHED["cubic"], epochs=20)
     many, few = (Trials(setting, seeds) for seeds in (range(5), [3]))
@@ -117,9 +151,15 @@ def test_arms_are_paired_and_trials_alone():
 
 def test_moments_show_the_size_on_its_way():
     setting = dataclasses.replace(PUBLISHED["cubic"], epochs=2000, rate=0.01)
-    outcome = train(ARMS["growing"], Trials(setting, range(4)), moments=10)
-    assert outcome.epochs[0] == 0
-    assert outcome.epochs[-1] == 2000
+    seen = []
+    outcome = train(
+        *(ARMS["growing"], Trials(setting, range(4))),
+        moments=10,
+        on_moment=lambda epoch, trials: seen.append((epoch, float(to_host(trials.N)[0]))),
+    )
+    assert outcome.epochs == list(range(0, 2001, 200))
+    assert seen == list(zip(outcome.epochs, outcome.sizes[:, 0], strict=True))
+    assert train(ARMS["growing"], Trials(setting, [1])).epochs == []
     assert outcome.sizes.shape == outcome.losses.shape == (11, 4)
     assert (np.diff(outcome.sizes.mean(axis=1)) > 0).all()
     assert (outcome.rank > 0).all()

@@ -10,15 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import close, environment, refused
+from helpers import environment, refused
 
-from tinydiv.backend import to_host
 from tinydiv.errors import RunError
 from tinydiv.grow.command import main
-from tinydiv.growing import auxiliary_study, mask, mask_study, pieces, raw
+from tinydiv.growing import auxiliary_study, mask_study, pieces, raw
 from tinydiv.growing.comparing import difference, ratio
 from tinydiv.growing.fashion import Fashion
-from tinydiv.growing.mask import MaskSetting
 from tinydiv.study import command as study
 from tinydiv.train import command as train
 
@@ -301,36 +299,6 @@ def test_mask_compares_every_arm_at_its_best_rate(tmp_path, capsys):
     assert (static["size"] == 1).all()
     assert (seeds["spirals", 10, 0.01, "mask"]["test"] >= 0).all()
     assert (seeds["bessel", 10, 0.01, "gate"]["size"] > 0.2).all()
-
-
-def test_mask_arms_start_alike_and_are_paired():
-    setting = MaskSetting(points=60)
-    nets = {
-        name: mask.started(mask.ARMS[name], setting, 1, 1, [3, 4])
-        for name in ("static", "gate", "mask", "mask-plain")
-    }
-    for l in range(2):
-        for name in ("gate", "mask", "mask-plain"):
-            close(nets[name].W[l], to_host(nets["static"].W[l]))
-            close(nets[name].b[l], to_host(nets["static"].b[l]))
-    w = to_host(nets["static"].view(nets["static"].theta, "w[size-mask.1]"))
-    assert abs(w).max() <= 1 / np.sqrt(2)
-    c = to_host(nets["gate"].view(nets["gate"].theta, "c[size-mask.1]"))
-    assert 0 < abs(c).max() < 1e-4
-    X, Y, test_x, test_y = mask.data_of(setting, [3, 4])
-    assert X.shape == Y.shape == (2, 48, 1)
-    assert test_x.shape == test_y.shape == (2, 12, 1)
-    assert not np.array_equal(to_host(X)[0], to_host(X)[1])
-    assert abs(to_host(Y)).max() == 1
-
-
-def test_an_open_schedule_does_not_depend_on_the_task():
-    """The controllers of all seeds go the same way in the released form, not with the task's gradient."""
-    spread = {}
-    for arm in ("gate", "gate-closed"):
-        found = mask.work(MaskSetting(epochs=400, points=60), arm, [0, 1, 2, 3])
-        spread[arm] = np.ptp(found["sizes"][-1])
-    assert spread["gate"] < 1e-3 < spread["gate-closed"]
 
 
 # Images at equal flops ---------------------------------------------------------------------------

@@ -65,12 +65,15 @@ def without_end(tree):
 
 
 def test_every_gradient_has_mutants(mutants):
-    """Every penalty, layer, activation and loss; the network's backward; every optimizer's update."""
+    """Every penalty, layer, activation and loss; the network's backward; every optimizer's update; and
+    every function of growing networks that holds maths."""
     subjects = {name for target in targets() for name in target.subjects}
     known = {name for name, group in suite.subjects().items() if group != "interventions"}
     assert subjects == known
     functions = {mutant.target.name for mutant in mutants.values()}
     assert {"mlp.MLP.forward", "mlp.MLP.backward", "optimizers.Adam.rule"} <= functions
+    assert {"growing.auxiliary.train", "growing.condense.merge", "growing.mask.work"} <= functions
+    assert {"techniques.grow.GradMax.wake", "techniques.grow.Grow.directions"} <= functions
     for name, cls in TECHNIQUES.items():
         file = cls.__module__.removeprefix("tinydiv.")
         if kind_of(cls) == "penalty" and name != "merge-recycle":
@@ -246,3 +249,25 @@ def test_another_computation_is_not_taken_for_an_equal_one(mutants):
         "xp.where(outgoing > 0, outgoing, 1) -> outgoing"
     )
     assert difference(mutants[only_where_dead]) is not None
+
+
+@pytest.mark.parametrize(
+    ("begins", "place"),
+    [
+        ("techniques.grow.Grow.directions: drop the maximum: xp.maximum(1e-06 *", "zeros"),
+        ("techniques.grow.Net2Net.wake: double the constant: 1 -> 2", "net2net"),
+        ("growing.condense.merge: flip the sign: mean[j] - alpha", "merge, prune"),
+        ("growing.auxiliary.effective_rank: delete the last term: S -", "growing"),
+        ("growing.auxiliary.train: flip the sign: N - s.goal", "growing"),
+        ("growing.mask.data_of: delete the first factor: 2 * (y", "mask on bessel"),
+    ],
+)
+def test_another_computation_of_growth_is_not_taken_for_an_equal_one(begins, place, mutants):
+    mutant = next(one for name, one in mutants.items() if name.startswith(begins))
+    assert place in difference(mutant)
+
+
+def test_what_nothing_compares_is_not_taken_for_an_equal_one(mutants):
+    name = next(name for name in mutants if name.startswith("optimizers.Nesterov.rule"))
+    with pytest.raises(LookupError, match="no run goes through"):
+        difference(mutants[name])

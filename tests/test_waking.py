@@ -105,9 +105,13 @@ def test_a_woken_neuron_has_the_weights_of_the_description(incoming, number, bac
 
 
 def test_more_neurons_than_inputs_wake_with_finite_weights(backend):
-    """Five inputs have room for five independent responses: what is drawn beyond has a small one."""
-    for X in (None, numbers(30, 6, seed=1) * 0 + 1):
+    """Five inputs have room for five independent responses: what is drawn beyond has a small one, and
+    none responds to what is constant, or zero."""
+    for X in (None, numbers(30, 6, seed=1) * 0 + 1, numbers(30, 6, seed=1) * 0):
         technique, step, net = before_waking("grow:number=5,incoming=decorrelated", X)
+        if X is not None and not to_host(X).any():
+            net.b[0][...] = 0
+            step.weights_moved()
         technique.move(step, LAYER, None)
         assert np.isfinite(to_host(net.theta)).all()
         assert to_host(awake(net, LAYER)).all()
@@ -168,6 +172,24 @@ def test_the_neurons_that_contribute_least_fall_asleep(drop, backend):
     compare(net, wanted[:2])  # the third network's neurons are all constant: any may go
     for mine, right in zip(technique.kept["awake2"], wanted, strict=True):
         assert to_host(mine).sum() == (right[0].any(axis=0) | right[2].any(axis=1)).sum()
+
+
+@pytest.mark.parametrize("name", ["grow", "net2net"])
+def test_batch_norm_takes_the_statistics_of_a_neuron_that_wakes(name, backend):
+    specs, X = [f"{name}:first=2,number=2,every=1", "batch-norm"], numbers(30, 6, seed=1)
+    net = network([6, 8, 3], dtype="float64", activation="tanh", layers=layers_of(specs))
+    techniques = Techniques(net, specs, Adam(net, 0.0), probe_inputs=X, seeds=[4])
+    norm = net.layers[0]
+    trace, Y = net.forward(X, Context(training=True, step=0)), labels(30, classes=3, seed=2)
+    step = techniques.backward(techniques.step(trace, Y, *cross_entropy(trace.logits, Y), 0))
+    techniques.optimizer.step()
+    norm.mean[...], norm.variance[...] = 7, 7
+    techniques.after_update(step)
+    Z = to_host(X) @ to_host(net.W[0]) + to_host(net.b[0])
+    new = np.arange(8) // 2 == 1
+    np.testing.assert_allclose(to_host(norm.mean)[0, new], Z.mean(axis=0)[new], atol=1e-12)
+    np.testing.assert_allclose(to_host(norm.variance)[0, new], Z.var(axis=0)[new])
+    assert (to_host(norm.mean)[..., ~new] == 7).all()
 
 
 @pytest.mark.parametrize("spec", ["grow:number=2", "gradmax:number=2", "grow:number=0,drop=2"])

@@ -20,7 +20,7 @@ OPPOSITE = {
 }
 RENAMED = {"mean": "sum", "sum": "mean", "maximum": "minimum", "minimum": "maximum"}
 RENAMED |= {"zeros_like": "ones_like", "ones_like": "zeros_like", "argmax": "argmin"}
-REFUSE = ("_check", "fits", "fitting")
+REFUSE = ("_check", "check", "refuse", "fits", "fitting")
 KEPT_CALLS = (
     "eye",
     "arange",
@@ -34,8 +34,8 @@ KEPT_CALLS = (
     "max",
     "min",
 )
-KEPT_CALLS += ("any", "all", "list", "tuple", "enumerate")
-"""Calls of one argument that cannot be replaced by it: the argument is a size."""
+KEPT_CALLS += ("any", "all", "list", "tuple", "enumerate", "to_device", "to_host")
+"""Calls of one argument that cannot be replaced by it: the argument is a size, or is only moved."""
 
 
 def edits_of(tree):
@@ -141,7 +141,8 @@ def _is_amount(node):
     """Can it be doubled, or turned round? A mask cannot, and twice nothing is nothing."""
     if isinstance(node, ast.BinOp):
         return not isinstance(node.op, ast.BitOr | ast.BitAnd)
-    return isinstance(node, ast.Call) and _called(node) not in ("zeros", "zeros_like", "isfinite")
+    no_amount = ("empty", "zeros", "zeros_like", "isfinite")
+    return isinstance(node, ast.Call) and _called(node) not in no_amount
 
 
 def _is_number(node):

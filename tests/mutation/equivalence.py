@@ -12,6 +12,8 @@ from tinydiv.backend import xp
 from tinydiv.check import suite
 from tinydiv.check.numeric import cotangents
 
+from . import growth
+
 CLOSE = 1e-11
 """Results are the same if no entry differs by more than this, times the largest of them all if that is
 above 1. (The gradients of some arrays are zero but for rounding: their own size is no measure.)"""
@@ -21,7 +23,10 @@ def difference(mutant, seed=0, most_subjects=None, every=1):
     """Where a mutant and the original differ, in words; None if they do so nowhere.
 
     every: at every so-many-th point alone. There are 14 for each case: 5 leaves no oddity out.
+    Raises LookupError if nothing that is compared runs through the function.
     """
+    if not mutant.target.subjects:
+        return difference_in_growth(mutant, seed, every)
     for subject in mutant.target.subjects[:most_subjects]:
         for case, name, point in islice(points_of(subject, seed), 0, None, every):
             right = computed(case, point)
@@ -29,6 +34,24 @@ def difference(mutant, seed=0, most_subjects=None, every=1):
                 found = computed(case, point)
             if not same(right, found):
                 return f"{subject}, {case.kind}, {case.setting}, {name}"
+    return None
+
+
+def difference_in_growth(mutant, seed, every):
+    """The same for what the checker has no cases of."""
+    met = False
+    for oddity, change in list(ODD.items())[:: 1 if every == 1 else 3]:
+        for name, run in growth.runs(change, seed):
+            called, right = mutant.target.calls_of(lambda run=run: arrays_of(run))
+            if not called:
+                continue
+            met = True
+            with mutant.in_place():
+                found = arrays_of(run)
+            if not same(right, found):
+                return f"{name}, {oddity}"
+    if not met:
+        raise LookupError(f"no run goes through {mutant.target.name}")
     return None
 
 
@@ -42,11 +65,20 @@ def points_of(subject, seed):
 
 def computed(case, point):
     """All outputs and gradients at a point; or the exception's name."""
+
+    def run():
+        outputs = [xp.asarray(output) for output in case.function(point)]
+        return [*outputs, *case.gradients(point, cotangents(outputs, seed=3)).values()]
+
+    return arrays_of(run)
+
+
+def arrays_of(run):
+    """What a function returns; or the exception's name."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of infinite numbers: they are compared too
         try:
-            outputs = [xp.asarray(output) for output in case.function(point)]
-            return [*outputs, *case.gradients(point, cotangents(outputs, seed=3)).values()]
+            return run()
         except Exception as error:
             return type(error).__name__
 

@@ -19,6 +19,7 @@ from .targets import targets
 TESTS = Path(__file__).parent.parent
 FILES = ("test_penalties.py", "test_penalties_meaning.py", "test_layers.py", "test_techniques.py")
 FILES += ("test_losses.py", "test_mlp.py", "test_optimizers.py", "test_growing.py")
+FILES += ("test_waking.py", "test_auxiliary.py", "test_condense.py", "test_mask.py")
 LEFT_OUT = "not standin and not stated_cost"
 """The stand-in for CuPy runs the same formulas: to run it again would cost twice the time. And a test
 that counts operations fails for every edit, but not that a gradient is wrong."""

@@ -2,8 +2,8 @@
 
 Nothing is listed by hand: whatever function of these files is called while a subject's values and
 gradients are computed is a target, and that subject is asked about its mutants. Functions that only keep
-books are left out by their names. The optimizers' updates come from their registry; the checker does
-not run them, tests do.
+books are left out by their names. The checker does not run the optimizers' updates, which come from their
+registry, and what growing networks do, all functions of their files: tests do.
 """
 
 import ast
@@ -19,11 +19,14 @@ from pathlib import Path
 import tinydiv
 from tinydiv import optimizers
 from tinydiv.check import suite
+from tinydiv.growing import auxiliary, condense, mask
+from tinydiv.techniques import grow
 
-from .edits import edits_of
+from .edits import REFUSE, edits_of
 
 PACKAGE = Path(tinydiv.__file__).parent
 FILES = ("mlp.py", "activations.py", "losses.py", "similarity.py", "techniques/*.py")
+GROWING = (grow, auxiliary, condense, mask)
 BOOKKEEPING_FILES = (
     "framework",
     "placing",
@@ -35,8 +38,8 @@ BOOKKEEPING_FILES = (
     "alias",
 )
 BOOKKEEPING = ("state", "load_state", "attach", "shapes", "view", "views", "block", "flops", "_at")
-BOOKKEEPING += ("_learns_at_inputs", "fits", "fitting")
-"""Names of functions that hold no maths. So do all that begin with `_check`."""
+BOOKKEEPING += ("_learns_at_inputs", "fits", "fitting", "kept")
+"""Names of functions that hold no maths; so are all that begin with one of REFUSE."""
 
 
 @dataclass
@@ -57,6 +60,11 @@ class Target:
         module = ".".join(self.file.relative_to(PACKAGE).with_suffix("").parts)
         return f"{module}.{self.code.co_qualname}"
 
+    def calls_of(self, run):
+        """(whether the function is called while `run` runs, what that returns)"""
+        seen, found = watched(run, lambda code: code is self.code)
+        return bool(seen), found
+
 
 @cache
 def targets():
@@ -71,9 +79,24 @@ def targets():
                     continue
                 found[key] = Target(code, functions)
             found[key].subjects.append(subject)
-    for code in optimizer_codes():
+    for code in (*optimizer_codes(), *growing_codes()):
         found[code.co_filename, code] = Target(code, functions_with(code))
     return sorted(found.values(), key=lambda target: target.name)
+
+
+def watched(run, chosen):
+    """(the chosen code objects that are called while `run` runs, what that returns)"""
+    seen = set()
+
+    def watch(frame, event, argument):
+        if event == "call" and chosen(frame.f_code):
+            seen.add(frame.f_code)
+
+    sys.setprofile(watch)
+    try:
+        return seen, run()
+    finally:
+        sys.setprofile(None)
 
 
 def codes_run_by(subject):
@@ -81,26 +104,18 @@ def codes_run_by(subject):
     seen = set()
     allowed = {str(path) for pattern in FILES for path in PACKAGE.glob(pattern)}
     allowed -= {str(PACKAGE / "techniques" / f"{name}.py") for name in BOOKKEEPING_FILES}
-
-    def watch(frame, event, argument):
-        code = frame.f_code
-        if event == "call" and code.co_filename in allowed:
-            seen.add(code)
-
     for item in suite.cases_of(subject, seed=0):
         case = item if hasattr(item, "point") else item[0]
-        sys.setprofile(watch)
-        try:
-            outputs = case.function(case.point)
-            case.gradients(case.point, outputs)
-        finally:
-            sys.setprofile(None)
+
+        def run(case=case):
+            case.gradients(case.point, case.function(case.point))
+
+        seen |= watched(run, lambda code: code.co_filename in allowed)[0]
     return sorted((c for c in seen if _holds_maths(c.co_name)), key=lambda c: c.co_qualname)
 
 
 def _holds_maths(name):
-    plain = name not in BOOKKEEPING and not name.startswith("_check")
-    return plain and not name.startswith("<")
+    return name not in BOOKKEEPING and not name.startswith((*REFUSE, "<"))
 
 
 def optimizer_codes():
@@ -111,20 +126,33 @@ def optimizer_codes():
     return [function.__code__ for function in functions]
 
 
+def growing_codes():
+    """All functions of the files of growing networks that hold maths, but those within functions."""
+    for module in GROWING:
+        for function in functions_of(module.__file__):
+            if _holds_maths(function.__name__):
+                yield function.__code__
+
+
 def functions_with(code):
-    """The functions that run a code object: a class's, a module's, behind a property or a decorator."""
-    found = []
+    """The functions that run a code object."""
+    return [f for f in functions_of(code.co_filename) if f.__code__ is code]
+
+
+def functions_of(file):
+    """The functions of a file: a class's, a module's, behind a property or a decorator."""
+    found = {}
     for name, module in sorted(sys.modules.items()):
-        if name.split(".")[0] != "tinydiv" or getattr(module, "__file__", "") != code.co_filename:
+        if name.split(".")[0] != "tinydiv" or getattr(module, "__file__", "") != file:
             continue
         for value in vars(module).values():
             members = list(vars(value).values()) if inspect.isclass(value) else [value]
             for member in members:
                 member = getattr(member, "plain", member)  # backend.fuse
                 member = getattr(member, "__func__", getattr(member, "fget", member))
-                if inspect.isfunction(member) and member.__code__ is code and member not in found:
-                    found.append(member)
-    return found
+                if inspect.isfunction(member) and member.__code__.co_filename == file:
+                    found[id(member)] = member
+    return list(found.values())
 
 
 # Mutants -----------------------------------------------------------------------------------------
@@ -209,9 +237,10 @@ def mutants_of(target):
 
 
 def all_mutants(only=()):
-    """All mutants; or those of named subjects, of functions whose name ends so, or of that name."""
+    """All mutants; or those of named subjects, modules, functions whose name ends so, or of that name."""
     for target in targets():
-        whole = any(target.name.endswith(name) or name in target.subjects for name in only)
+        places = [*target.subjects, *target.name.split(".")]
+        whole = any(target.name.endswith(name) or name in places for name in only)
         for mutant in mutants_of(target):
             if whole or not only or mutant.name in only:
                 yield mutant

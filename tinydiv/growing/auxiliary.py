@@ -170,7 +170,7 @@ def train(
     fixed_input = {"goal": s.goal, "one": 1.0, "nothing": 0.0}.get(arm.fed)
     P, rate = x.shape[0], s.rate
     Z = xp.empty((P, s.room, len(N)))
-    every = max(s.epochs // moments, 1) if moments else s.epochs + 1
+    every = max(s.epochs // max(moments, 1), 1)
     seen: list[tuple[int, Array, Array]] = []
 
     def look(epoch: int) -> None:
@@ -210,7 +210,7 @@ def train(
         b -= rate * q
         b3 -= rate * xp.sum(d, axis=0)
         N -= rate * dN
-        if (epoch + 1) % every == 0:
+        if moments and (epoch + 1) % every == 0:
             look(epoch + 1)
     test, hidden = loss(arm, trials)
     inner, _ = loss(arm, trials, part="train")

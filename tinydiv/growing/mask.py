@@ -161,9 +161,8 @@ def work(setting: MaskSetting, arm: str, seeds: list[int], moments: int = 50) ->
             seen.append((number, size.size[:, 0, 0].copy(), test()))
         trace = net.forward(X, Context(training=True, step=number))
         value, dlogits = loss(trace.logits, Y)
-        step = techniques.backward(techniques.step(trace, Y, value, dlogits, number))
+        techniques.backward(techniques.step(trace, Y, value, dlogits, number))
         optimizer.step()
-        techniques.after_update(step)
     found = diversity.measure(net, net.forward(test_x), ["correlation", "effective_rank"])
     return {
         "seed": np.asarray(seeds),

@@ -145,7 +145,6 @@ class Grow(Intervention):
         net.b[layer][...] += matmul(means, net.W[layer])
         put_to_sleep(net, layer, chosen)
         step.reset_moments(layer, chosen)
-        step.weights_moved()
         return chosen
 
     def wake(self, step: Step, layer: int, chosen: Array, now: Array) -> Array:
@@ -228,7 +227,7 @@ class GradMax(Grow):
         pick = (place[..., :, None] == xp.arange(most)) & chosen[..., :, None]  # (..., H, most)
         pick = pick.astype(net.dtype)
         W, V = net.W[layer - 1], net.W[layer]
-        length = self.length(V.mT, now)
+        length = self.length(V, now)
         V[...] += self.size * length * matmul(pick, Qt)
         W[...] += -self.start * matmul(P, pick.mT)
         return chosen
