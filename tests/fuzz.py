@@ -413,7 +413,7 @@ SETUP |= {"activation": "tanh", "init": "he-normal", "optimizer": "sgd", "lr": "
 REQUESTS = [
     *({"do": "start", "setup": SETUP}, {"do": "change", "setup": SETUP | {"lr": 0.5}}),
     *({"do": "step", "steps": 2}, {"do": "run", "running": False, "speed": 5}, {"do": "close"}),
-    *({"do": "view", "kind": kind} for kind in ("answers", "weights", "correlation")),
+    *({"do": "view", "kind": kind} for kind in ("responses", "weights", "correlation")),
     *({"do": do, "side": "right", "neuron": 1} for do in ("gradient", "remove")),
     {"do": "scale", "side": "left", "neuron": 0, "factor": 2.0},
 ]

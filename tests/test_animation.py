@@ -44,6 +44,24 @@ def test_moments_are_dense_at_first_and_hold_both_ends():
     assert moments(0) == {0}
 
 
+def test_what_older_runs_kept_is_still_read(tmp_path):
+    """They called responses answers."""
+    net, frames = frames_of("fashion-mini", total=1)
+    seen = Snapshots(net, frames.data, [0])
+    frames.look(0)
+    seen(training.Record(0, 0, 0.0, 1.0, [], [], []))
+    for one, file in ((frames, KEPT), (seen, snapshots.KEPT)):
+        one.save(tmp_path)
+        with np.load(tmp_path / file) as saved:
+            older = {k.replace("responses", "answers"): saved[k] for k in saved.files}
+        np.savez(tmp_path / file, **older)
+        expected, one.responses = one.responses, []
+        if one is seen:
+            seen.correlations, seen.weights = {}, []
+        one.load(tmp_path, 1)
+        np.testing.assert_allclose(one.responses, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("replicas", [None, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_frames_keep_what_the_network_was(replicas, dtype):

@@ -144,7 +144,7 @@ def test_equal_seeds_give_equal_bits_on_every_backend(on_standin, spec):
 @pytest.mark.parametrize("spec", SPECS)
 def test_float32_is_float64_rounded_once(spec):
     single, double = (started(spec, dtype=dtype).theta for dtype in ("float32", "float64"))
-    if spec == "lsuv":  # reads what the hidden layer answers, in the network's own precision
+    if spec == "lsuv":  # reads the responses of the hidden layer, in the network's own precision
         close(single, double, rtol=1e-5, atol=1e-7)
     else:
         assert (single == double.astype("float32")).all()

@@ -174,7 +174,7 @@ def test_all_places_fold_together():
 
 @pytest.mark.parametrize("spec", LAYERS)
 def test_evaluation_does_not_depend_on_the_other_samples(spec, backend):
-    """One sample alone, a last batch of three, and all at once: the same answers, nothing learned."""
+    """One sample alone, a last batch of three, and all at once: the same outputs, nothing learned."""
     net, techniques = trained([spec])
     X = numbers(9, 6, seed=77)
     before = {k: to_host(v).copy() for k, v in techniques.state().items()}

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from tinydiv import data
 from tinydiv.backend import to_device, to_host
 from tinydiv.data import load
-from tinydiv.diversity import METRICS, Neurons, answers, measure, neurons_of, one_network
+from tinydiv.diversity import METRICS, Neurons, measure, neurons_of, one_network, responses
 from tinydiv.errors import UsageError
 from tinydiv.loop import train
 from tinydiv.mlp import MLP
@@ -419,7 +419,7 @@ def test_dying_layers_give_numbers_within_the_range(name, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_constant_neurons_count_as_dead_and_measure_zero(dtype):
-    """However loud it is: the rounding error of a mean is no answer."""
+    """However loud it is: the rounding error of a mean is no response."""
     layers = dict(dying(dtype))
     gone = [what for what in layers if what.startswith("constant")] + ["all dead"]
     assert len(gone) == 4
@@ -440,10 +440,10 @@ NOTHING = (
 
 
 def test_the_halves_of_group_cka_do_not_depend_on_numbering_where_variances_are_equal(backend):
-    """Eight neurons whose answers hold the same numbers in another order, twins among them."""
+    """Eight neurons whose activations hold the same numbers in another order, twins among them."""
     rng = np.random.default_rng(4)
-    answers = rng.normal(size=40)
-    A = np.stack([rng.permutation(answers) for _ in range(5)], axis=1)
+    numbers = rng.normal(size=40)
+    A = np.stack([rng.permutation(numbers) for _ in range(5)], axis=1)
     A = np.concatenate([A, -A[:, :2], A[:, :1]], axis=1)
     parts = layer(D=3, H=8, N=40)
     expected = value("group_cka", parts | {"A": A})
@@ -555,12 +555,12 @@ def test_probe_labels_belong_to_the_probe_set():
         assert label in to_host(found.train_y)[places]
 
 
-# What neurons answer to ----------------------------------------------------------------------------
+# What neurons respond to ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_a_neuron_answers_to_the_weighted_mean_input(backend, activation):
-    """Against the sums written out, neuron by neuron; a constant neuron answers to nothing."""
+def test_a_neuron_responds_to_the_weighted_mean_input(backend, activation):
+    """Against the sums written out, neuron by neuron; a constant neuron responds to nothing."""
     rng = np.random.default_rng(0)
     X, labels = rng.normal(size=(40, 5)), np.arange(40) % 3
     net = MLP([5, 4, 2, 3], activation, replicas=2, dtype="float64")
@@ -568,7 +568,7 @@ def test_a_neuron_answers_to_the_weighted_mean_input(backend, activation):
     net.W[0][:, :, 3] = 0
     for layer, H in ((1, 4), (2, 2)):
         A = to_host(net.forward(to_device(X)).A[layer])
-        found = answers(net, to_device(X), to_device(labels), layer)
+        found = responses(net, to_device(X), to_device(labels), layer)
         assert found.inputs.shape == (2, 5, H)
         for r in range(2):
             for h in range(H):
@@ -580,10 +580,10 @@ def test_a_neuron_answers_to_the_weighted_mean_input(backend, activation):
                     shares /= shares.sum()
                 np.testing.assert_allclose(to_host(found.inputs)[r, :, h], inputs, atol=1e-12)
                 np.testing.assert_allclose(to_host(found.classes)[r, :, h], shares, atol=1e-12)
-    assert not to_host(answers(net, to_device(X)).inputs)[:, :, 3].any()
-    assert answers(net, to_device(X)).classes is None
+    assert not to_host(responses(net, to_device(X)).inputs)[:, :, 3].any()
+    assert responses(net, to_device(X)).classes is None
     with pytest.raises(UsageError, match="no hidden layer 3"):
-        answers(net, to_device(X), layer=3)
+        responses(net, to_device(X), layer=3)
 
 
 def test_one_network_of_several_computes_the_same(backend):

@@ -136,12 +136,12 @@ def test_settings_change_while_it_runs_and_keep_moments_and_weights():
 
 
 @pytest.mark.parametrize("data", ["fashion-mini", "moons", "xor", "parity", "life"])
-@pytest.mark.parametrize("kind", ["answers", "weights", "change"])
+@pytest.mark.parametrize("kind", ["responses", "weights", "change"])
 def test_every_set_can_be_shown(data, kind):
     pair = Pair(Setup(data=data, hidden=5, batch_size=4))
     pair.advance(2)
     view = json.loads(json.dumps(pair.view(kind)))  # plain numbers and words
-    assert len(view["right"]["order"]) == len(view["right"]["says"]) == 5
+    assert len(view["right"]["order"]) == len(view["right"]["responds_to"]) == 5
     assert ("regions" in view["left"]) == (pair.facts()["inputs"] == 2)
 
 
@@ -156,7 +156,7 @@ def test_the_page_works_on_the_stand_in_for_a_gpu(on_standin, monkeypatch, setup
     )  # a run would choose NumPy again
     pair = Pair(setup)
     pair.advance(3)
-    for kind in ("answers", "weights", "change"):
+    for kind in ("responses", "weights", "change"):
         json.dumps(pair.view(kind))  # plain numbers, whatever the backend
     assert len(pair.gradient("right", 1)["whole"]) == pair.facts()["inputs"]
     pair.remove("left", 0)

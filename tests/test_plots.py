@@ -222,7 +222,7 @@ def test_what_neurons_answer_to_is_named_and_each_neuron_has_its_own_limits(back
     ax = axis()
     order, names = [3, 1, 0, 2], ["Bag", "Coat", "Bag", "Coat"]
     dead = [False, False, True, False]
-    plots.neuron_answers(ax, to_device(inputs), (8, 8), names=names, order=order, dead=dead)
+    plots.neuron_responses(ax, to_device(inputs), (8, 8), names=names, order=order, dead=dead)
     drawn(ax)
     assert [text.get_text() for text in ax.texts] == ["3 Coat", "1 Coat", "0 Bag", "2 Bag"]
     canvas = np.asarray(ax.images[0].get_array().filled(np.nan))
@@ -230,7 +230,7 @@ def test_what_neurons_answer_to_is_named_and_each_neuron_has_its_own_limits(back
     assert len(ax.lines) == 2  # the cross over the dead one
     assert "2 to Coat, 1 to Bag" in ax.get_label()
     many = axis()
-    plots.neuron_answers(many, np.ones((64, 64)), (8, 8), names=["a"] * 64)
+    plots.neuron_responses(many, np.ones((64, 64)), (8, 8), names=["a"] * 64)
     assert not many.texts
 
 
@@ -316,7 +316,7 @@ def test_a_spectrum_is_the_eigenvalues_of_the_living():
 # The plane -----------------------------------------------------------------------------------------
 
 
-def test_decision_regions_are_the_networks_answers():
+def test_decision_regions_are_the_networks_predictions():
     net = MLP([2, 2, 2], activation="identity", dtype="float64")
     net.W[0][...] = np.eye(2)
     net.W[1][...] = [[1, 0], [0, 1]]  # class 1 where y > x
@@ -324,12 +324,12 @@ def test_decision_regions_are_the_networks_answers():
     ax = axis()
     plots.decision_regions(ax, net, dataset)
     drawn(ax)
-    answers = np.asarray(ax.images[0].get_array())
+    classes = np.asarray(ax.images[0].get_array())
     left, right, bottom, top = ax.images[0].get_extent()
     x, y = np.meshgrid(np.linspace(left, right, 201), np.linspace(bottom, top, 201))
     shift, scale = dataset.transform.shift, dataset.transform.scale
     expected = (y - shift[1]) * scale[1] > (x - shift[0]) * scale[0]
-    assert (answers == expected).mean() > 0.999
+    assert (classes == expected).mean() > 0.999
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["upper", "lower", "a neuron's zero"]
     right = (np.asarray(net.predict(dataset.floats("test", "float64"))) == dataset.test_y).mean()

@@ -142,8 +142,8 @@ def test_layers_are_folded_and_networks_chosen(case):
     net = network([2, 7, H, K], replicas=R, dtype="float64", layers=layers)
     whole, some = effects(net, dataset), effects(net, dataset, [3, 1])
     data = DeviceData(dataset, "float64")
-    answers = to_host(net.predict(data.floats(data.test_x)))
-    close(whole.accuracy, (answers == dataset.test_y).mean(-1))
+    predicted = to_host(net.predict(data.floats(data.test_x)))
+    close(whole.accuracy, (predicted == dataset.test_y).mean(-1))
     assert some.accuracy == [whole.accuracy[3], whole.accuracy[1]]
     close(some.ambiguity.error, [whole.ambiguity.error[r] for r in (3, 1)])
     assert some.relations == {}

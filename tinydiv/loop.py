@@ -177,7 +177,7 @@ class Record:
     were none, over the first EVALUATION_ROWS samples of the untrained network."""
     test_loss: list[float]
     test_accuracy: list[float]
-    """The share of right answers; [] where the targets are numbers."""
+    """The share of right predictions; [] where the targets are numbers."""
     diversity: dict[str, list[float]] = field(default_factory=dict)
     penalties: dict[str, list[float]] = field(default_factory=dict)
     diverged_step: list[int] = field(default_factory=list)

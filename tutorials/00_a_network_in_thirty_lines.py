@@ -29,8 +29,8 @@ print(X.shape, test_X.shape)
 # %% [markdown]
 # ## The data: small pictures of clothes
 #
-# Each picture has 784 pixels and one of 10 classes. The network gets the pixels and answers with ten numbers, one
-# per class; the largest of them is its answer.
+# Each picture has 784 pixels and one of 10 classes. The network gets the pixels and gives ten numbers, one
+# per class; the largest of them is its prediction.
 
 # %% mystnb={"image": {"alt": "Ten grey pictures of 28 by 28 pixels in two rows, one of each class with its name above: T-shirt or top, trouser, pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot."}}
 fig, axes = plt.subplots(2, 5, figsize=(7, 3.2), layout="constrained")
@@ -48,7 +48,7 @@ assert len(images.classes) == 10
 # ## Forward
 #
 # Sixteen hidden neurons: each takes a weighted sum of all pixels, $Z = X W + b$, and passes on what is positive,
-# $A = \max(0, Z)$. Then ten outputs, each a weighted sum of the hidden answers.
+# $A = \max(0, Z)$. Then ten outputs, each a weighted sum of the hidden activations.
 #
 # *Predict: the weights are random numbers. How many of a hundred pictures will the network get right?*
 
@@ -81,7 +81,7 @@ assert untrained < 0.2
 #
 # ## Backward
 #
-# The loss says how far the answers are from the truth. The *softmax* makes shares $p$ of the ten outputs, and the loss
+# The loss says how far the outputs are from the targets. The *softmax* makes shares $p$ of the ten outputs, and the loss
 # is the mean of $-\log p_{\text{true class}}$. Its gradient at the outputs is short: $p$, less one at the true class,
 # divided by the number of samples. From there everything goes back through the same lines, in reverse order. A
 # leading `d` reads "gradient of the loss with respect to":
@@ -149,14 +149,14 @@ assert (steps, len(accuracies)) == (93, 10)
 #
 # ## What does it get wrong?
 #
-# A *confusion matrix* has a row per true class and a column per answer.
+# A *confusion matrix* has a row per true class and a column per prediction.
 #
 # *Predict the two classes that are confused most often.*
 
-# %% mystnb={"image": {"alt": "Confusion matrix, true classes in rows and answers in columns, in counts. The diagonal is dark. Off the diagonal the largest counts lie among T-shirt, pullover, coat and shirt, and among sandal, sneaker and ankle boot."}}
-answers = forward(test_X)[2].argmax(axis=1)
+# %% mystnb={"image": {"alt": "Confusion matrix, true classes in rows and predictions in columns, in counts. The diagonal is dark. Off the diagonal the largest counts lie among T-shirt, pullover, coat and shirt, and among sandal, sneaker and ankle boot."}}
+predicted = forward(test_X)[2].argmax(axis=1)
 confusion = np.zeros((10, 10), dtype=int)
-np.add.at(confusion, (test_Y, answers), 1)
+np.add.at(confusion, (test_Y, predicted), 1)
 
 fig, ax = plt.subplots(figsize=(6, 5.4), layout="constrained")
 ax.imshow(confusion, cmap="Blues")
@@ -166,7 +166,7 @@ for i in range(10):
         ax.text(j, i, confusion[i, j], ha="center", va="center", color=shade, fontsize=9)
 ax.set_xticks(range(10), images.classes, rotation=60, ha="right")
 ax.set_yticks(range(10), images.classes)
-ax.set_xlabel("answer")
+ax.set_xlabel("predicted class")
 ax.set_ylabel("true class")
 plt.show()
 
@@ -194,7 +194,7 @@ assert f"{100 * recall[best]:.0f}" == "96"
 #
 # ## What did a neuron learn?
 #
-# The mean of all pictures, each weighted by how strongly the neuron answers to it, less the mean picture, shows what
+# The mean of all pictures, each weighted by how strongly the neuron responds to it, less the mean picture, shows what
 # the neuron responds to.
 
 # %% mystnb={"image": {"alt": "Sixteen small pictures in two rows, one per hidden neuron: what it responds to, bright where more than usual. Most show a recognisable piece of clothing, such as a shirt, trousers, a boot or a bag; several look alike."}}

@@ -28,7 +28,7 @@ from tinydiv.data import load
 #
 # $$z_n = \sum_d x_{nd} w_d + b, \qquad a_n = \tanh(z_n).$$
 #
-# Our samples are points in the plane, two half circles that reach into each other. The neuron should answer
+# Our samples are points in the plane, two half circles that reach into each other. The neuron should give
 # $+1$ on one of them and $-1$ on the other, and we measure how far it is from that by half the mean squared
 # error:
 #

@@ -64,7 +64,7 @@ assert f"{100 * twins_run[-1].test_accuracy[0]:.1f}" == "22.0"
 # Two measures, on a fixed *probe set* of 512 samples:
 #
 # - the **cosine** between two neurons' incoming weights: do they look for the same thing?
-# - the **correlation** of their activations: do they *answer* alike on our data?
+# - the **correlation** of their activations: do they *respond* alike to our data?
 #
 # *Predict: can weights be nearly at right angles and the neurons agree all the same? And does training
 # bring neurons nearer to each other, or does it part them?*
@@ -250,7 +250,7 @@ assert f"{100 * dead[4]:.0f}" == "33"
 #
 # Look at the last column of the table. At a strength of 0.1 the activations shrank from a mean size of 2.45
 # to 0.61. Small activations are a cheap way to a small penalty, and one that need not change anything: ReLU
-# lets a network halve all its activations and double its outgoing weights, and every answer stays.
+# lets a network halve all its activations and double its outgoing weights, and every output stays the same.
 #
 # *Predict: what does that do to DeCov? To the correlation?*
 
@@ -264,18 +264,18 @@ cheat.W[1][...] *= 2
 honest_trace, cheat_trace = net.forward(probe), cheat.forward(probe)
 penalty = MyDeCov()
 ratio = float(penalty(honest_trace.A[1], None)[0] / penalty(cheat_trace.A[1], None)[0])
-same_answers = np.abs(honest_trace.logits - cheat_trace.logits).max()
+same_outputs = np.abs(honest_trace.logits - cheat_trace.logits).max()
 same_agreement = abs(look(cheat)["correlation"] - look(net)["correlation"])
 print(f"DeCov is {ratio:.1f} times smaller")
-print(f"answers differ by {same_answers:.0e}, the correlation by {same_agreement:.0e}")
+print(f"outputs differ by {same_outputs:.0e}, the correlation by {same_agreement:.0e}")
 
 # %% [asserts]
 assert f"{ratio:.0f}" == "16"
-assert same_answers < 1e-9
+assert same_outputs < 1e-9
 assert same_agreement < 1e-9
 
 # %% [markdown]
-# The same network, the same answers, the same correlations, and a penalty 16 times smaller. DeCov is of
+# The same network, the same outputs, the same correlations, and a penalty 16 times smaller. DeCov is of
 # fourth degree in $A$, and half to the fourth power is a sixteenth. So **watch a measure that the network
 # cannot cheat** (here the correlation), not the penalty itself. Penalties on correlations are free of this:
 # see exercise 2.
@@ -355,7 +355,7 @@ check(
 
 # %% [markdown]
 # 3. **A neuron too many.** Copy a neuron $i$ of the trained network over another neuron $j$ (incoming weights
-#    and bias). Then do without $j$: give $i$ the outgoing weights with which the network answers exactly as
+#    and bias). Then do without $j$: give $i$ the outgoing weights with which the network has exactly the outputs of
 #    before, and set those of $j$ to zero. *Done when* no logit changes by more than rounding.
 
 
@@ -385,7 +385,7 @@ check(
         lambda f: np.allclose(
             logits_after(f).forward(probe).logits, copied(3, 5).forward(probe).logits
         ),
-        "i and j answer the same; what did both together add to each logit?",
+        "i and j respond the same; what did both together add to each logit?",
     ),
 )
 

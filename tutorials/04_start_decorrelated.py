@@ -200,7 +200,7 @@ for name, changes in ARMS.items():
     net.backward(trace, cross_entropy(trace.logits, Y)[1])
     incoming, outgoing = np.linalg.norm(net.W[0], axis=0).mean(), np.linalg.norm(net.W[1])
     scales[name] = (incoming, outgoing, np.linalg.norm(net.dW[0]))
-    responses[name] = trace.Z[0].std(axis=0).mean()  # the standard deviation of what neurons answer
+    responses[name] = trace.Z[0].std(axis=0).mean()  # the standard deviation of the responses
     print(
         f"{name:27} {incoming:8.2f}   {outgoing:8.2f}   {scales[name][2]:14.3f}   "
         f"{agreement(trace.A[1]):13.3f}   {responses[name]:9.2f}"
@@ -295,14 +295,14 @@ for name in (*both_sides, "decorrelated, paired", "incoming scale alone", "PyTor
     gain = f"{relative[name]} %" if name in relative else "-"
     print(f"{name:27} responses {responses[name]:.2f}   relative gain {gain}")
 
-answers = {name: f"{size:.2f}" for name, size in responses.items()}
+sizes = {name: f"{size:.2f}" for name, size in responses.items()}
 
 paired, unwhitened = begin("response-zca@pytorch"), begin("decorrelated:shrink=1e6@pytorch")
 
 # %% [asserts]
-assert answers["PyTorch's default"] == "0.16"
-assert answers["decorrelated, paired"] == answers["both sides, not whitened"] == "0.11"
-assert answers["decorrelated on both sides"] == answers["incoming scale alone"] == "0.05"
+assert sizes["PyTorch's default"] == "0.16"
+assert sizes["decorrelated, paired"] == sizes["both sides, not whitened"] == "0.11"
+assert sizes["decorrelated on both sides"] == sizes["incoming scale alone"] == "0.05"
 assert np.allclose(paired.W[0], unwhitened.W[0], rtol=0, atol=1e-5)  # the same incoming weights
 assert not np.allclose(paired.W[1], unwhitened.W[1], atol=0.1)  # other outgoing ones
 

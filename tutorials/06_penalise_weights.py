@@ -1,10 +1,10 @@
 # %% [markdown]
 # # 6. Penalties on weights, and why they hardly matter at 784 inputs
 #
-# **You will do:** drive the weights of sixteen neurons to right angles, see that their answers agree nearly as before, and
+# **You will do:** drive the weights of sixteen neurons to right angles, see that their responses agree nearly as before, and
 # compute from the inputs' covariance why.
 #
-# **You will learn:** how the cosine of two neurons' weights and the correlation of their answers are related; what the
+# **You will learn:** how the cosine of two neurons' weights and the correlation of their responses are related; what the
 # effective dimension of data is; when a penalty on weights can matter.
 #
 # **You need:** tutorials 3 and 5, and what an eigenvalue is.
@@ -48,7 +48,7 @@ def run(spec, seeds=3, epochs=4):
 # squared cosine between the incoming weights of two neurons, **soft-orthogonality** the distance of $W^\top W$ from a
 # multiple of the identity.
 #
-# *Predict: by how much will the correlation of the answers fall?*
+# *Predict: by how much will the correlation of the responses fall?*
 
 # %%
 SPECS = {
@@ -117,8 +117,8 @@ assert np.ptp(seen["cosine, strong"][1]) > 1
 S = np.cov(probe.T)
 directions = np.trace(S) ** 2 / np.sum(S**2)
 draws = np.random.default_rng(0).normal(size=(784, 200))
-answers = np.corrcoef((probe @ draws).T)[np.triu_indices(200, 1)]
-measured = np.abs(answers).mean()
+agreements = np.corrcoef((probe @ draws).T)[np.triu_indices(200, 1)]
+measured = np.abs(agreements).mean()
 expected = {d: np.sqrt(2 / (np.pi * d)) for d in (784, directions)}
 print(f"directions that matter: {directions:.1f} of 784")
 print(f"|correlation| of random neurons: {measured:.3f}")
@@ -133,7 +133,7 @@ assert len(S) == 784
 # %% [markdown]
 # Of 784 directions 7.4 matter. For so few, random neurons should have a mean |correlation| of about 0.293, and they have 0.250; by
 # 784 directions it would be 0.028. So neurons whose weights stand at right angles by chance, as nearly all do in 784
-# dimensions, answer alike all the same, and turning them from nearly to exactly right angles changes next to nothing.
+# dimensions, respond alike all the same, and turning them from nearly to exactly right angles changes next to nothing.
 #
 # ## With white inputs it is another matter
 #
@@ -167,7 +167,7 @@ assert f"{on_white:.3f}" == "0.049"
 # Ours are in `tutorials/solutions/06_penalise_weights.py`. Put your answer in the place of the dots.
 #
 # 1. **At right angles, and still alike.** Build two weight vectors of length one that are at right angles and whose
-#    answers on `probe` have a correlation above `0.9`. *Done when* both numbers are printed as asked for.
+#    responses on `probe` have a correlation above `0.9`. *Done when* both numbers are printed as asked for.
 
 # %%
 answer_1 = ...  # (w, v), each (784,)
@@ -185,7 +185,7 @@ check(
     (lambda pair: abs(pair[0] @ pair[1]) < 1e-9, "their product is not zero"),
     (
         lambda pair: angle_and_agreement(pair) > 0.9,
-        "both answers should be ruled by the direction of largest variance: give each a part of it",
+        "both responses should be ruled by the direction of largest variance: give each a part of it",
     ),
 )
 
@@ -216,10 +216,10 @@ check(
 # %% [markdown]
 # ## What you have now
 #
-# Angles between weights are correlations of answers only where inputs are white. Pictures have few directions, and neurons at
-# right angles can answer alike. So choose what you penalise by what you want to differ.
+# Angles between weights are correlations of responses only where inputs are white. Pictures have few directions, and neurons at
+# right angles can respond alike. So choose what you penalise by what you want to differ.
 #
-# **Next:** what all neurons say together, and how much of it is said once.
+# **Next:** what all neurons contribute to the outputs together, and how much they disagree.
 #
 # > **For teachers**
 # >

@@ -29,7 +29,7 @@ X, Y = data.floats(data.test_x), data.test_y
 # %% [markdown]
 # ## Sixteen members and their mean
 #
-# The network's outputs are $f = \sum_h a_h V_h + c$. Give each neuron the answer $o_h = H a_h V_h + c$ with $H$ neurons, and
+# The network's outputs are $f = \sum_h a_h V_h + c$. Give each neuron the output $o_h = H a_h V_h + c$ with $H$ neurons, and
 # $f$ is the mean of all $o_h$: the layer is an ensemble that takes the mean of its members.
 #
 # For squared errors Krogh and Vedelsby (1995) split the members' mean error into that of the team and what they disagree:
@@ -57,13 +57,13 @@ nets = run_many()
 
 
 def members(n):
-    """What each neuron of network n answers, (samples, neurons, classes)."""
+    """The output of each neuron of network n, (samples, neurons, classes)."""
     A = nets.forward(X).A[1][n]
     return 16 * A[:, :, None] * nets.W[1][n] + nets.b[1][n]
 
 
-def right(answers, Y):
-    return float((answers.argmax(axis=-1) == Y).mean())
+def right(outputs, Y):
+    return float((outputs.argmax(axis=-1) == Y).mean())
 
 
 O = members(0)
@@ -149,7 +149,7 @@ assert rows[1.0][2] / rows[0.0][2] > 100
 #
 # Ours are in `tutorials/solutions/07_a_layer_is_an_ensemble.py`. Put your answer in the place of the dots.
 #
-# 1. **Prove the split.** Write a function that returns team error and ambiguity of any members' answers `O` and targets `y`.
+# 1. **Prove the split.** Write a function that returns team error and ambiguity of any members' outputs `O` and targets `y`.
 #    *Done when* they add up to the members' mean error for random numbers.
 
 # %%

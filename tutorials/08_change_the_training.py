@@ -60,7 +60,7 @@ def twins(nets):
 # A penalty adds a term to the loss. There are two other places where a technique can act:
 #
 # - An **intervention** changes weights or gradients directly, and keeps something fixed while it does. *merge-recycle* looks
-#   for two neurons with the same answers, adds the outgoing weights of one to those of the other, and starts the one that
+#   for two neurons with the same responses, adds the outgoing weights of one to those of the other, and starts the one that
 #   became free anew: the network's outputs stay as they were. *orthogonal-gradient* replaces the gradient of the hidden
 #   weights, $dW = U S V^\top$, by $U V^\top$: all singular values become equal. *muon* does
 #   the same to the momentum, a running sum of the gradients, and moves the hidden weights by the result itself, with a
@@ -121,7 +121,7 @@ assert RATES[0] == 0.03
 
 # %% [markdown]
 # Recycling changes no output, to rounding: one of the two now does the work of both, and the other is free to learn something
-# new. (Twins that are dead are left alone, for merge-recycle compares answers, and dead neurons give none.)
+# new. (Twins that are dead are left alone, for merge-recycle compares responses, and dead neurons have none.)
 #
 # ## What an orthogonal gradient does
 #

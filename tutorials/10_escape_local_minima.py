@@ -105,8 +105,8 @@ alike = [0.5 * np.log(2), 0.75 * np.log(3) - 0.5 * np.log(2), np.log(2)]
 assert np.allclose(alike, [0.35, 0.48, 0.69], atol=0.005)
 
 # %% [markdown]
-# All networks end at one of four levels of the loss, and each of the upper three has a meaning. A network that gives the same answer to a group of cases can
-# do no better than answer with their average:
+# All networks end at one of four levels of the loss, and each of the upper three has a meaning. A network that gives the same output for a group of cases can
+# do no better than give their average:
 #
 # - all four cases look the same: $\ln 2$, that is 0.69;
 # - three look the same, one is known: $\tfrac34 \ln 3 - \tfrac12 \ln 2$, that is 0.48;
@@ -117,15 +117,15 @@ assert np.allclose(alike, [0.35, 0.48, 0.69], atol=0.005)
 # ## Plateau or dead end?
 #
 # On a *plateau* the loss is flat, but training gets through in time. In a *dead end* it never does. Two
-# measurements: how many neurons answer to none of the four cases, and what happens if we push all weights a
+# measurements: how many neurons respond to none of the four cases, and what happens if we push all weights a
 # little and train on.
 #
 # *Predict: will a push free them?*
 
 # %%
 X = xor.train_x.astype("float64")
-answers = stuck_net.forward(X).A[1].max(axis=1)  # (networks, neurons): the largest answer
-silent = (answers == 0).sum(axis=1)
+responses = stuck_net.forward(X).A[1].max(axis=1)  # (networks, neurons): the largest response
+silent = (responses == 0).sum(axis=1)
 print(
     f"silent neurons: {silent[found].mean():.1f} where the rule was found, "
     f"{silent[~found].mean():.1f} where not"

@@ -194,7 +194,7 @@ check(
     ),
     (
         lambda f: np.allclose(f(np.zeros(2), np.ones(2), 3.0), 3.0),
-        "j answers s times what i answers: how much of i's answer does V_j get?",
+        "j responds s times as strongly as i: how much of i's activation does V_j get?",
     ),
 )
 

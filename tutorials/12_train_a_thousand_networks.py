@@ -258,7 +258,7 @@ assert int(right.any(axis=(1, 2)).sum()) == 1
 # Ours are in `tutorials/solutions/12_train_a_thousand_networks.py`.
 #
 # 1. **A measure for any number of networks.** Write a function of `A` that gives the share of hidden neurons which
-#    answer zero to all samples: one number for $(N, H)$, and one per network for $(R, N, H)$. *Done when* it gives
+#    respond to no sample (activation zero): one number for $(N, H)$, and one per network for $(R, N, H)$. *Done when* it gives
 #    for all networks what it gives for each alone.
 
 # %%

@@ -39,7 +39,7 @@ os.chdir(folder)
 # %% [markdown]
 # ## An idea, and its gradient
 #
-# Some hidden neurons answer to nearly every picture, others to few. Our idea: *every neuron should work the
+# Some hidden neurons respond to nearly every picture, others to few. Our idea: *every neuron should work the
 # same amount*. Let $m_h$ be the mean activation of neuron $h$ over the $N$ samples of a batch, and $t$ a level
 # that all neurons should reach:
 #

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 
 from tinydiv.backend import Array
 from tinydiv.diversity import of_activations, of_ensemble, of_weights, persistence
-from tinydiv.diversity.answers import Answers, answers, one_network
 from tinydiv.diversity.neurons import TINY_EPS, Neurons
+from tinydiv.diversity.responses import Responses, one_network, responses
 from tinydiv.errors import UsageError, check_known
 from tinydiv.mlp import MLP, Trace
 
 __all__ = [
     "METRICS",
     "TINY_EPS",
-    "Answers",
     "Metric",
     "Neurons",
-    "answers",
+    "Responses",
     "measure",
     "neurons_of",
     "one_network",
+    "responses",
 ]
 
 

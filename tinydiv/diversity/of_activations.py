@@ -12,7 +12,7 @@ DORMANT = 0.025
 def correlation(n: Neurons) -> Array:
     """Mean |Pearson correlation| between neurons' activations (after Cogswell et al., ICLR 2016).
 
-    Mean |r_ij| over pairs of alive neurons, r the Pearson correlation of their activations.
+    The mean of |r_ij| is over pairs of alive neurons.
     """
     c = n.correlations
     return xp.sum(abs(off_diagonal(c.R)), axis=(-2, -1)) / c.pairs
@@ -21,10 +21,8 @@ def correlation(n: Neurons) -> Array:
 def correlation_squared(n: Neurons) -> Array:
     """Mean squared correlation, debiased for the probe set's size (after Bao et al., 2013).
 
-    Mean r_ij^2 over pairs of alive neurons, without what chance alone gives.
-
-    Independent neurons have E r^2 = 1/(N-1), so the mean m is debiased: (m - b) / (1 - b), b = 1/(N-1).
-    It can fall a little below zero.
+    Independent neurons have E r^2 = b = 1/(N-1) by chance, so the mean m over pairs of alive neurons
+    becomes (m - b) / (1 - b). It can fall a little below zero.
     """
     c = n.correlations
     return c.debiased(xp.sum(off_diagonal(c.R) ** 2, axis=(-2, -1)) / c.pairs)[0]
@@ -33,9 +31,8 @@ def correlation_squared(n: Neurons) -> Array:
 def participation_ratio(n: Neurons) -> Array:
     """How many directions carry the activations' variance (after Gao et al., 2017).
 
-    (tr S)^2 / |S|^2 of the activations' covariance: how many directions carry the variance.
-
-    1 if all neurons are equal up to scale, H if uncorrelated with equal variance; 0 if all are constant.
+    (tr S)^2 / |S|^2 of the activations' covariance S: 1 if all neurons are equal up to scale, H if
+    uncorrelated with equal variance; 0 if all are constant.
     """
     S = n.S
     trace = xp.sum(S * xp.eye(n.H, dtype=S.dtype), axis=(-2, -1))
@@ -49,9 +46,8 @@ def participation_ratio(n: Neurons) -> Array:
 def effective_rank(n: Neurons) -> Array:
     """exp(entropy) of the activations' spectrum (Roy and Vetterli, 2007).
 
-    exp(entropy of p), p the eigenvalues of the activations' covariance over their sum.
-
-    Roy and Vetterli (2007), on variances (sigma^2). 0 if all neurons are constant.
+    The spectrum is that of the activations' covariance, over its sum: variances (sigma^2), where the
+    paper has sigma. 0 if all neurons are constant.
     """
     return spectral_rank(n.S)
 
@@ -82,9 +78,8 @@ def share(marked: Array, n: Neurons) -> Array:
 def dormant_fraction(n: Neurons) -> Array:
     """Share of neurons with small activations, by ReDo's score (Sokar et al., ICML 2023).
 
-    These are neurons with mean |a_h| at most 0.025 of the layer's mean. Sleeping ones do not count.
-
-    Not the same as dead: a neuron whose activation is always 5 is dead and not dormant.
+    These are neurons with mean |a_h| at most 0.025 of the layer's mean. Sleeping ones do not count. Not
+    the same as dead: a neuron whose activation is always 5 is dead and not dormant.
     """
     usual = (n.count / n.H)[..., None]  # the mean is over the awake neurons
     return share((dormancy(n.A) * usual <= DORMANT).astype(n.A.dtype), n)
@@ -170,11 +165,10 @@ def hsic(P: Array, Q: Array) -> Array:
 def codes(n: Neurons) -> Array:
     """Distinct views of the classes, per neuron (after van Meegen and Sompolinsky, 2024).
 
-    The number of distinct codes over the number of neurons.
-
-    A neuron's code is its mean activation in every class, less its mean over classes. Neurons whose codes
-    have a cosine above 0.95 count as one group, also through a chain of such pairs; neurons that respond
-    to all classes alike have no code and are not counted. Needs the probe set's labels.
+    A neuron's code is its mean activation in every class, less its mean over classes. The result is the
+    number of distinct codes over the number of neurons: those whose codes have a cosine above 0.95 count
+    as one group, also through a chain of such pairs; neurons that respond to all classes alike have no
+    code and are not counted. Needs the probe set's labels.
     """
     belongs = (n.labels[:, None] == xp.arange(n.classes)[None, :]).astype(n.A.dtype)  # (N, K)
     size = xp.sum(belongs, axis=0)[:, None]  # (K, 1)
@@ -183,7 +177,7 @@ def codes(n: Neurons) -> Array:
     middle = xp.sum(means, axis=-2, keepdims=True) / xp.maximum(xp.sum(seen), 1)
     code = seen * (means - middle)
     c = cosines(code)
-    loudness = xp.sqrt(xp.mean(n.A**2, axis=-2, keepdims=True))
-    counted = c.alive * (c.n > 1e-5 * loudness)  # a code of rounding errors only is left out
+    usual = xp.sqrt(xp.mean(n.A**2, axis=-2, keepdims=True))
+    counted = c.alive * (c.n > 1e-5 * usual)  # a code of rounding errors only is left out
     linked = pair_mask(counted) * (c.G > SAME)
     return count_groups(linked, counted[..., 0, :]) / n.count

@@ -16,21 +16,18 @@ def mean_squares(n: Neurons) -> tuple[Array, Array]:
 def ambiguity(n: Neurons) -> Array:
     """How much neurons, read as an ensemble, disagree with their mean (Krogh and Vedelsby, 1995).
 
-    mean_h |o_h - f|^2 over the probe set: how much the members disagree with their mean.
-
-    H sum_h a_h^2 |V_h|^2 - |sum_h a_h V_h|^2 (Krogh and Vedelsby, 1995). It grows with the outputs'
-    scale: compare networks of similar scale, or use coherence.
+    mean_h |o_h - f|^2 over the probe set, H sum_h a_h^2 |V_h|^2 - |sum_h a_h V_h|^2. It grows with the
+    outputs' scale: compare networks of similar scale, or use coherence.
     """
     apart, together = mean_squares(n)
     return apart - together
 
 
 def coherence(n: Neurons) -> Array:
-    """1 if all neurons answer alike, 1/H at right angles (after Krogh and Vedelsby, 1995).
+    """How alike the neurons' contributions to the outputs are (after Krogh and Vedelsby, 1995).
 
-    |mean_h o_h|^2 / mean_h |o_h|^2, in [0, 1]: 1 if all members answer alike, 1/H if at right angles.
-
-    It is ambiguity without its scale: ambiguity = (1 - coherence) mean_h |o_h|^2.
+    |mean_h o_h|^2 / mean_h |o_h|^2, in [0, 1]: 1 if all are equal, 1/H if they are orthogonal. It is
+    ambiguity without its scale: ambiguity = (1 - coherence) mean_h |o_h|^2.
     """
     apart, together = mean_squares(n)
     return together / safe(apart)

@@ -19,9 +19,8 @@ def awake(n: Neurons) -> Array:
 def weight_cosine(n: Neurons) -> Array:
     """Mean |cosine| between neurons' incoming weights (after Rodriguez et al., ICLR 2017).
 
-    Random weights give sqrt(2 / (pi D)).
-
-    A neuron whose weights are all zero has no direction and is left out.
+    Random weights give sqrt(2 / (pi D)). A neuron whose weights are all zero has no direction and is left
+    out.
     """
     c = cosines(n.W)
     return xp.sum(abs(off_diagonal(c.G)), axis=(-2, -1)) / c.pairs
@@ -35,9 +34,8 @@ def weight_cosine_max(n: Neurons) -> Array:
 def stable_rank(n: Neurons) -> Array:
     """How many directions the weights fill: |W|^2 / sigma_1^2 (Rudelson and Vershynin, 2007).
 
-    Small directions are not counted.
-
-    1 if all neurons lie on a line, min(D, H) if W is orthogonal; 0 if W is zero.
+    Small directions are not counted. 1 if all neurons lie on a line, min(D, H) if W is orthogonal; 0 if W
+    is zero.
     """
     W = n.W if n.W.shape[-2] >= n.W.shape[-1] else n.W.mT
     values = eigenvalues(matmul(W.mT, W))
@@ -79,8 +77,6 @@ def half_space_energy(n: Neurons) -> Array:
 def condensation(n: Neurons) -> Array:
     """Groups of neurons that point the same way, cosine of [w; b] above 0.95 (after Chen et al.,
     Condensation, 2024).
-
-    How many groups of neurons there are, joined where cos([w_i; b_i], [w_j; b_j]) > 0.95.
 
     The bias counts as the weight of one more input. H where no two neurons point the same way, 1 where
     chains of similar neurons join all of them. Neurons of zero weights are not counted.

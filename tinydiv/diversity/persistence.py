@@ -27,8 +27,8 @@ def persistence(w: Array) -> Array:
     rows = [xp.max(xp.where(partner == g, w, 0 * w), axis=-2) for g in range(H)]
     between = xp.stack(rows, axis=-2)  # (..., H, H): from any node of group g to node h
     between = xp.maximum(between, between.mT)
-    everybody = xp.ones((*w.shape[:-2], 1, H), dtype=w.dtype)
-    tree = minimum_spanning_tree(1 - between, everybody)
+    all_alive = xp.ones((*w.shape[:-2], 1, H), dtype=w.dtype)
+    tree = minimum_spanning_tree(1 - between, all_alive)
     squares = xp.sum((1 - strongest) ** 2, axis=-1) + xp.sum(
         tree * (1 - between) ** 2, axis=(-2, -1)
     )
@@ -38,10 +38,9 @@ def persistence(w: Array) -> Array:
 def neural_persistence(n: Neurons) -> Array:
     """Strongest tree of connections into the layer; tracks weight variance (Rieck et al., ICLR 2019).
 
-    Persistence of |W| / max|W| between inputs and neurons, in [0, 1].
-
-    Low where a few strong connections join everything. It mostly tracks the variance of the weights
-    (Girrbach et al., 2023), so compare it with that variance before you draw other conclusions.
+    Persistence of |W| / max|W| between inputs and neurons, in [0, 1]: low where a few strong connections
+    join everything. It mostly tracks the variance of the weights (Girrbach et al., 2023), so compare it
+    with that variance before you draw other conclusions.
     """
     return persistence(relative(n.W))
 
@@ -49,10 +48,9 @@ def neural_persistence(n: Neurons) -> Array:
 def deep_graph_persistence(n: Neurons) -> Array:
     """Strongest tree of paths through the layer (Girrbach et al., 2023).
 
-    From the layer's inputs to the next layer's neurons.
-
-    A path is as strong as its weaker connection, and between two ends the strongest path counts:
-    w_dk = max_h min(|W_dh|, |V_hk|), each over its largest entry.
+    Paths lead from the layer's inputs to the next layer's neurons. A path is as strong as its weaker
+    connection, and between two ends the strongest path counts: w_dk = max_h min(|W_dh|, |V_hk|), each
+    over its largest entry.
     """
     W, V = relative(n.W), relative(n.V)
     through = xp.zeros((*W.shape[:-1], V.shape[-1]), dtype=W.dtype)

@@ -1,7 +1,7 @@
 """python -m tinydiv.gallery: the same small network under each technique of a family, side by side.
 
 Every network begins with the same weights and sees the same batches. After training, what its hidden
-neurons answer to is drawn as images (for image data), and how alike they are as a matrix: the network
+neurons respond to is drawn as images (for image data), and how alike they are as a matrix: the network
 without a technique first, then the others from the least alike to the most, and last those that leave
 no two neurons alive. The printed table adds what each technique costs. One seed is an illustration, not
 a measurement (tinydiv.study measures). Where a technique needs several networks (consensus), the fewest
@@ -165,7 +165,7 @@ def main(argv: Sequence[str]) -> None:
     )
     if image_shape:
         moved = chosen.measure == "cosine" and len(chosen.hidden) == 1
-        what = "the weights less their start" if moved else "what each neuron answers to"
+        what = "the weights less their start" if moved else "what each neuron responds to"
         title += f" Images: {what}."
     picture = gallery_picture(
         {one.title: one.similarity for one in shown},
@@ -219,7 +219,7 @@ def gallery(config: GalleryConfig) -> "tuple[list[Shown], tuple[int, int] | None
     Also returns the shape of the inputs where they are images.
     """
     from tinydiv.backend import to_host
-    from tinydiv.diversity import answers, one_network
+    from tinydiv.diversity import one_network, responses
     from tinydiv.runs.build import build
     from tinydiv.techniques import place
     from tinydiv.techniques.cost import cost_text
@@ -251,7 +251,7 @@ def gallery(config: GalleryConfig) -> "tuple[list[Shown], tuple[int, int] | None
         if chosen.measure == "cosine" and net.depth == 2:
             drawn = net.W[0] - start
         else:
-            drawn = answers(net, run.data.probe(), layer=net.depth - 1).inputs
+            drawn = responses(net, run.data.probe(), layer=net.depth - 1).inputs
         shown.append(
             Shown(
                 with_strength(placed) if placed else "none",

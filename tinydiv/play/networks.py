@@ -2,7 +2,7 @@
 
     pair = Pair(Setup(technique="decov", strength=0.3))
     pair.advance(100)
-    pair.view("answers")["right"]["accuracy"]
+    pair.view("responses")["right"]["accuracy"]
     pair.gradient("right", neuron=3)["technique"]        the technique's part of dW[0][:, 3]
 
 Each side is a run as `python -m tinydiv.train` builds it, with the same batches and the same numbers in
@@ -25,8 +25,7 @@ from tinydiv.backend import quiet, to_device, to_host, xp
 from tinydiv.data import NAMES
 from tinydiv.data.dataset import Dataset
 from tinydiv.data.tasks import CURVES
-from tinydiv.diversity import neurons_of
-from tinydiv.diversity.answers import answers
+from tinydiv.diversity import neurons_of, responses
 from tinydiv.errors import UsageError
 from tinydiv.layers import Context
 from tinydiv.loop import batches
@@ -392,11 +391,11 @@ class Pair:
         margin = 0.15 * (high - low)
         return [*(low - margin).tolist(), *(high + margin).tolist()]
 
-    def view(self, kind: str = "answers") -> dict[str, Any]:
+    def view(self, kind: str = "responses") -> dict[str, Any]:
         """What changes while they train: curves, and for each side the neurons as images, correlations,
         dead neurons.
 
-        kind: "answers" for what each neuron responds to, "weights" for its incoming weights, "change" for
+        kind: "responses" for what each neuron responds to, "weights" for its incoming weights, "change" for
         the difference from those at the start. Training waits only while the networks are copied.
         """
         with self.lock:
@@ -424,19 +423,19 @@ class Pair:
         R, alive = self.correlations(side, net)
         dead = [h for h in range(len(alive)) if not alive[h]]
         found: dict[str, Any] = {"R": packed(R), "order": by_similarity(R, alive), "dead": dead}
-        found_answers = answers(net, side.probe, side.labels)
-        shares, names = to_host(found_answers.classes), side.run.data.dataset.classes
+        seen = responses(net, side.probe, side.labels)
+        shares, names = to_host(seen.classes), side.run.data.dataset.classes
         clear = shares.max(axis=0) > 1.5 / len(
             names
         )  # 1.5 times a neuron that responds to all classes alike
-        found["says"] = [
+        found["responds_to"] = [
             names[k] if c else "" for k, c in zip(shares.argmax(axis=0), clear, strict=True)
         ]
         if side.run.data.dataset.n_inputs == 2:
             found |= self.plane(net)
         else:
             images = {
-                "answers": lambda: to_host(found_answers.inputs),
+                "responses": lambda: to_host(seen.inputs),
                 "weights": lambda: to_host(net.W[0]),
                 "change": lambda: to_host(net.W[0] - side.start),
             }

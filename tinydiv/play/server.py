@@ -149,7 +149,7 @@ def respond(server: Server, request: dict[str, Any]) -> dict[str, Any]:
         again = pair.change(read_setup(table(request, "setup")))
         return {"again": again, **pair.facts()}
     elif do == "view":
-        found = pair.view(str(request.get("kind", "answers")))
+        found = pair.view(str(request.get("kind", "responses")))
         return {"running": session.running, "failed": session.failed, **found}
     elif do in ("gradient", "remove", "scale"):
         side, neuron = str(request.get("side")), int(number(request, "neuron", -1, low=-1))

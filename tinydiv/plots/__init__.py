@@ -21,7 +21,7 @@ from tinydiv.plots.curves import (
 )
 from tinydiv.plots.neurons import (
     gallery_picture,
-    neuron_answers,
+    neuron_responses,
     neuron_weights,
     similarity_gallery,
     similarity_matrix,
@@ -42,7 +42,7 @@ __all__ = [
     "heat_map",
     "histogram",
     "learning_curves",
-    "neuron_answers",
+    "neuron_responses",
     "neuron_weights",
     "neurons_parting",
     "page",

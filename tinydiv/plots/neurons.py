@@ -94,7 +94,7 @@ def neuron_weights(
 
 
 @in_its_ink
-def neuron_answers(
+def neuron_responses(
     ax: Axes,
     inputs: Array,
     image_shape: tuple[int, int],
@@ -106,7 +106,7 @@ def neuron_answers(
 ) -> Axes:
     """What each neuron responds to, as an image: red where its inputs are brighter than the mean image.
 
-    inputs (D, H) of diversity.answers, or (R, D, H) of which network 0 is shown. Every image has limits
+    inputs (D, H) of diversity.responses, or (R, D, H) of which network 0 is shown. Every image has limits
     of its own, so that weak neurons can be seen. names: the class that each of the H neurons responds to
     most, written above its image while there is room. order: which neurons are drawn, first to last.
     captions: whether names and numbers are written. Returns the axis.
@@ -120,10 +120,10 @@ def neuron_answers(
         named = names if len(chosen) <= MOST_NAMED else ()
         words = [f"{h} {named[h]}" if named else str(h) for h in chosen]
     mosaic(ax, images, image_shape, 1.0, off, captions=words)
-    ax.set_title("what each neuron answers to", fontsize="medium")
+    ax.set_title("what each neuron responds to", fontsize="medium")
     alive = [names[h] for h, gone in zip(chosen, off, strict=True) if names and not gone]
     most = ", ".join(f"{alive.count(name)} to {name}" for name in dict.fromkeys(alive))
-    describe(ax, f"The mean image of each neuron's answers; {most or f'{len(chosen)} neurons'}.")
+    describe(ax, f"The mean image of each neuron's responses; {most or f'{len(chosen)} neurons'}.")
     return ax
 
 
@@ -334,7 +334,7 @@ def gallery_picture(
 ) -> Picture:
     """similarity_gallery on a page of its own, up to four matrices in a row; dead neurons are grey.
 
-    inputs: by the same names what each network's neurons respond to (diversity.answers), drawn as images
+    inputs: by the same names what each network's neurons respond to (diversity.responses), drawn as images
     of image_shape above the matrices.
 
     Raises UsageError if there are no matrices.
@@ -356,7 +356,7 @@ def gallery_picture(
                 ax.set_axis_off()
             for ax, under, name in zip(grid[::2].ravel(), below, matrices, strict=False):
                 head, _, mean = title_of(under).rpartition("\n")
-                neuron_answers(ax, inputs[name], image_shape, captions=False)
+                neuron_responses(ax, inputs[name], image_shape, captions=False)
                 ax.set_title(head, fontsize="small")
                 under.set_title(mean, fontsize="small")
         if title:

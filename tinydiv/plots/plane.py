@@ -53,13 +53,13 @@ def decision_regions(ax: Axes, net: MLP, dataset: Dataset, *, replica: int = 0) 
     points = np.stack(np.meshgrid(across, along), axis=-1).reshape(-1, 2).astype(np.float32)
     net = one_network(net, replica)
     trace = net.forward(to_device(dataset.transform.apply(points, net.dtype)))
-    answers = one(trace.logits, 2, replica).argmax(axis=-1).reshape(GRID, GRID)
+    classes = one(trace.logits, 2, replica).argmax(axis=-1).reshape(GRID, GRID)
 
     K = dataset.n_classes
     shades = ListedColormap([colour(k) for k in range(K)])
     extent = (across[0], across[-1], along[0], along[-1])
     ax.imshow(
-        *(answers, shades),
+        *(classes, shades),
         origin="lower",
         aspect="equal",
         extent=extent,
@@ -69,7 +69,7 @@ def decision_regions(ax: Axes, net: MLP, dataset: Dataset, *, replica: int = 0) 
         interpolation="none",
     )
     for k in range(K):
-        zero_line(ax, across, along, (answers == k) - 0.5, ink(ax), "-", 0.7)
+        zero_line(ax, across, along, (classes == k) - 0.5, ink(ax), "-", 0.7)
     if net.depth > 1:
         for Z in one(trace.Z[0], 2, replica).T:
             width = 1.1 if net.sizes[1] <= 12 else 0.6
@@ -102,7 +102,7 @@ def decision_regions(ax: Axes, net: MLP, dataset: Dataset, *, replica: int = 0) 
         frameon=False,
     )
     right = (one(net.predict(x_inputs(dataset, net)), 1, replica) == dataset.test_y).mean()
-    ax.set_title(f"answers, right on {right:.0%} of the test samples", fontsize="medium")
+    ax.set_title(f"predictions, right on {right:.0%} of the test samples", fontsize="medium")
     describe(
         ax, f"The plane of {dataset.name} in {K} classes' regions, {right:.0%} of samples right."
     )

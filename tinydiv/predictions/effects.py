@@ -8,7 +8,7 @@
     relations      diversity against test accuracy over networks, rank correlation with interval
 
 Layers are folded into the weights first (MLP.folded), and the last hidden layer is measured: its
-neuron h answers o_h = H a_h V_h + c, so that the network's output f is the mean of the o_h.
+neuron h has the output o_h = H a_h V_h + c, so that the network's output f is the mean of the o_h.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Ablation:
     """Per network and neuron, (R, H) as nested lists."""
 
     drop: list[list[float]]
-    """Test accuracy lost when the neuron's answer is replaced by its mean on the probe set."""
+    """Test accuracy lost when the neuron's activation is replaced by its mean on the probe set."""
     alike: list[list[float]]
     """The neuron's largest |correlation| with another one, 0 for dead neurons."""
     alive: list[list[bool]]
@@ -149,7 +149,7 @@ def accuracies(net: MLP, data: DeviceData) -> list[float]:
 def ablation(net: MLP, data: DeviceData, A: Array) -> Ablation:
     """What is lost without each neuron of the last hidden layer; A (R, N, H) on the probe set.
 
-    Its answer is replaced by its mean, so it adds a constant still: f - (a_h - mean a_h) V_h.
+    Its activation is replaced by its mean, so it adds a constant still: f - (a_h - mean a_h) V_h.
     """
     V, mean = net.W[-1], xp.mean(A, axis=-2, keepdims=True)
     H = V.shape[-2]

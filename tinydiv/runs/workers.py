@@ -128,20 +128,20 @@ class Workers:
         for connection in self.connections:
             with contextlib.suppress(OSError):
                 connection.send(question)
-        answers: dict[Connection, Any] = {}
-        while len(answers) < len(self.connections):
-            for ready in wait([c for c in self.connections if c not in answers]):
+        replies: dict[Connection, Any] = {}
+        while len(replies) < len(self.connections):
+            for ready in wait([c for c in self.connections if c not in replies]):
                 assert isinstance(ready, Connection)
                 try:
-                    answers[ready] = ready.recv()
+                    replies[ready] = ready.recv()
                 except (EOFError, OSError):
                     raise RunError(
                         "a process that trained some of the networks has ended (killed, or out of "
                         "memory): go on by --resume, with fewer --workers if it happens again"
                     ) from None
-                if isinstance(answers[ready], BaseException):
-                    raise answers[ready]
-        each = [answers[connection] for connection in self.connections]
+                if isinstance(replies[ready], BaseException):
+                    raise replies[ready]
+        each = [replies[connection] for connection in self.connections]
         return [each[i % len(each)][i // len(each)] for i in range(len(self.groups))]
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from tinydiv.backend import to_host
-from tinydiv.diversity import METRICS, answers, neurons_of, one_network
+from tinydiv.diversity import METRICS, neurons_of, one_network, responses
 from tinydiv.errors import UsageError
 from tinydiv.files import atomic, npz, read
 from tinydiv.loop import DeviceData
@@ -60,7 +60,7 @@ class Frames:
     weights: list[Floats] = field(default_factory=list)
     """W (D, H) at each of them."""
     correlation: list[float] = field(default_factory=list)
-    answers: list[Floats] = field(default_factory=list)
+    responses: list[Floats] = field(default_factory=list)
     """Where inputs are images: what each neuron responds to, (D, H)."""
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class Frames:
         found = to_host(METRICS["correlation"].measure(layer)).reshape(-1)
         self.correlation.append(float(found[0]))
         if self.images:
-            self.answers.append(one(answers(net, self.probe).inputs, 2))
+            self.responses.append(one(responses(net, self.probe).inputs, 2))
 
     def save(self, folder: Path) -> None:
         """Write what was recorded into a run's folder, for a run that is resumed."""
@@ -92,7 +92,7 @@ class Frames:
             "correlation": np.array(self.correlation),
         }
         if self.images:
-            arrays["answers"] = np.array(self.answers, dtype="float32")
+            arrays["responses"] = np.array(self.responses, dtype="float32")
         npz.write(folder / KEPT, arrays, {})
 
     def load(self, folder: Path, step: int) -> None:
@@ -108,10 +108,11 @@ class Frames:
             self.weights = [W.astype(float) for W in read.refuse_nan("weights", weights)]
             self.correlation = [float(c) for c in read.refuse_nan("correlation", correlation)]
             if self.images:
-                found = read.refuse_nan("answers", arrays["answers"][seen])
+                kept = arrays["responses" if "responses" in arrays else "answers"]  # its older name
+                found = read.refuse_nan("responses", kept[seen])
                 if seen and found[0].shape != weights[0].shape:
-                    raise ValueError(f"it holds answers of the shape {found.shape[1:]}")
-                self.answers = [a.astype(float) for a in found]
+                    raise ValueError(f"it holds responses of the shape {found.shape[1:]}")
+                self.responses = [a.astype(float) for a in found]
             self.steps = [int(s) for s in arrays["steps"][seen]]
 
     def write(self, path: str | Path, kind: str = "light") -> None:
@@ -180,16 +181,16 @@ class Film:
 
     def images(self, shape: tuple[int, int]) -> Draw:
         """What every neuron responds to; each frame has its own colour limits."""
-        shown = min(self.frames.answers[0].shape[1], MOST)
+        shown = min(self.frames.responses[0].shape[1], MOST)
 
         def scaled(i: int) -> Floats:
-            found = self.frames.answers[i]
+            found = self.frames.responses[i]
             scale: Floats = np.maximum(np.abs(found).max(axis=0), 1e-30)
             return found / scale
 
-        alive = np.zeros(self.frames.answers[0].shape[1], bool)
+        alive = np.zeros(self.frames.responses[0].shape[1], bool)
         picture = mosaic(self.left, scaled(0), shape, 1.0, alive)
-        self.left.set_title("what each neuron answers to", fontsize="medium")
+        self.left.set_title("what each neuron responds to", fontsize="medium")
         return lambda i: picture.set_data(tiled(scaled(i), shape, shown)[0])
 
     def heat_map(self) -> Draw:

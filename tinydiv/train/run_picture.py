@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from tinydiv.backend import Array, to_device, to_host
 from tinydiv.data.dataset import Dataset
-from tinydiv.diversity import TINY_EPS, answers, one_network
+from tinydiv.diversity import TINY_EPS, one_network, responses
 from tinydiv.errors import UsageError
 from tinydiv.loop import EVALUATION_ROWS, DeviceData, Record
 from tinydiv.mlp import MLP
@@ -21,7 +21,12 @@ from tinydiv.plots.curves import (
     learning_curves,
     numbers,
 )
-from tinydiv.plots.neurons import SMALLEST_IMAGE, neuron_answers, neuron_weights, similarity_matrix
+from tinydiv.plots.neurons import (
+    SMALLEST_IMAGE,
+    neuron_responses,
+    neuron_weights,
+    similarity_matrix,
+)
 from tinydiv.plots.plane import decision_regions
 from tinydiv.plots.style import SEQUENTIAL, Picture, describe, new_figure, one, page, title_of
 from tinydiv.similarity import correlations, cosines
@@ -44,11 +49,11 @@ def run_picture(
 ) -> Picture:
     """One run on one page: its hidden neurons after training, how alike they are, how it learned.
 
-    Large: what every neuron answers to (diversity.answers), as images for image data; for inputs in
-    the plane, the class that the network answers at every point; else the incoming weights. Beside it:
+    Large: what every neuron responds to (diversity.responses), as images for image data; for inputs in
+    the plane, the class that the network predicts at every point; else the incoming weights. Beside it:
     the matrix of the neurons' similarity on the probe set, and test accuracy. Below: loss, and the
     neurons' mean correlation if it was measured, over epochs; for many networks a histogram of their
-    accuracy. Neurons of images are ordered by the class that they answer to most. Of several
+    accuracy. Neurons of images are ordered by the class that they respond to most. Of several
     networks, the neurons of the first that did not diverge are shown.
 
     similarity: None or "activations" (Pearson correlation), "weights" (cosine), or a matrix (H, H).
@@ -86,13 +91,13 @@ def run_picture(
         if len(W) == data.dataset.n_inputs == 2 and layer == 1 and not data.dataset.regression:
             decision_regions(ax, net, data.dataset, replica=replica)
         elif labels is not None and shape and min(shape) >= SMALLEST_IMAGE and net.depth > 1:
-            seen = answers(single, data.probe(), labels, layer)
+            seen = responses(single, data.probe(), labels, layer)
             best = one(seen.classes, 2, replica).argmax(axis=0)
             order = [int(h) for h in np.lexsort((best, dead))]
             classes = data.dataset.classes
             names = ["dead" if off else classes[k] for k, off in zip(best, dead, strict=True)]
             inputs = one(seen.inputs, 2, replica)
-            neuron_answers(ax, inputs, shape, names=names, order=order, dead=dead)
+            neuron_responses(ax, inputs, shape, names=names, order=order, dead=dead)
         else:
             images = shape is not None and len(W) == data.dataset.n_inputs
             neuron_weights(ax, W, image_shape=shape if images else None, dead=dead, asleep=asleep)
@@ -124,10 +129,10 @@ def confusion(net: MLP, dataset: Dataset | DeviceData) -> Array:
     counts = np.zeros((*net.lead, K, K), dtype=np.int64)
     for start in range(0, n, EVALUATION_ROWS):
         part = slice(start, start + EVALUATION_ROWS)
-        answered = to_host(net.predict(data.floats(data.test_x[part])))
+        predicted = to_host(net.predict(data.floats(data.test_x[part])))
         labels = to_host(data.test_y[part])
         for lead in np.ndindex(*net.lead):
-            np.add.at(counts[lead], (labels, answered[lead]), 1)
+            np.add.at(counts[lead], (labels, predicted[lead]), 1)
     return counts
 
 
@@ -159,7 +164,7 @@ def confusion_picture(
         short = [names[k] if len(names[k]) <= 12 else f"{names[k][:11]}…" for k in places]
         ax.set_xticks(list(places), short, rotation=90)
         ax.set_yticks(list(places), short)
-        ax.set_xlabel("answered")
+        ax.set_xlabel("predicted")
         ax.set_ylabel("class")
         ax.set_title("test part, percent of each class")
         ax.tick_params(length=0)

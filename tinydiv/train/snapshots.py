@@ -16,7 +16,7 @@ import numpy as np
 
 from tinydiv.backend import Array, to_device, to_host
 from tinydiv.data.dataset import Dataset
-from tinydiv.diversity import TINY_EPS, answers, one_network
+from tinydiv.diversity import TINY_EPS, one_network, responses
 from tinydiv.errors import UsageError
 from tinydiv.files import npz, read
 from tinydiv.loop import DeviceData, Record
@@ -58,7 +58,7 @@ class Snapshots:
         """ "epoch 5" -> (H, H) correlations on the probe set; dead neurons have zeros."""
         self.weights: list[Array] = []
         """W (D, H), in the order of the epochs."""
-        self.answers: list[Array] = []
+        self.responses: list[Array] = []
         """Where inputs are images: what each neuron responds to, (n_0, H) as floats of 32 bits."""
 
     def __call__(self, record: Record) -> None:
@@ -72,9 +72,9 @@ class Snapshots:
         self.correlations[f"epoch {record.epoch}"] = to_host(correlations(to_device(A), TINY_EPS).R)
         self.weights.append(W[self.network].copy())
         if self.dataset.image_shape is not None:
-            found = to_host(answers(net, self.probe, layer=self.layer).inputs)
+            found = to_host(responses(net, self.probe, layer=self.layer).inputs)
             found = found.reshape(-1, *found.shape[-2:])
-            self.answers.append(found[self.network if len(found) > 1 else 0].astype("float32"))
+            self.responses.append(found[self.network if len(found) > 1 else 0].astype("float32"))
 
     @property
     def missed(self) -> list[int]:
@@ -87,8 +87,8 @@ class Snapshots:
         if self.weights:
             arrays["correlations"] = np.stack(list(self.correlations.values()))
             arrays["weights"] = np.stack(self.weights)
-        if self.answers:
-            arrays["answers"] = np.stack(self.answers)
+        if self.responses:
+            arrays["responses"] = np.stack(self.responses)
         npz.write(folder / KEPT, arrays, {})
 
     def load(self, folder: Path, epoch: int) -> None:
@@ -106,8 +106,11 @@ class Snapshots:
                     raise ValueError(f"it holds weights of the shape {W.shape}, not {(D, H)}")
                 self.correlations[f"epoch {e}"] = R
                 self.weights.append(W)
-                if "answers" in arrays:
-                    found = read.refuse_nan("answers", arrays["answers"][i])
+                kept = arrays.get(
+                    "responses", arrays.get("answers")
+                )  # the second is its older name
+                if kept is not None:
+                    found = read.refuse_nan("responses", kept[i])
                     if found.shape != (self.net.sizes[0], H):
-                        raise ValueError(f"it holds answers of the shape {found.shape}")
-                    self.answers.append(found)
+                        raise ValueError(f"it holds responses of the shape {found.shape}")
+                    self.responses.append(found)

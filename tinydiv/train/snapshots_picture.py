@@ -7,7 +7,7 @@ import numpy as np
 from tinydiv.errors import UsageError
 from tinydiv.loop import Record
 from tinydiv.plots.curves import dead_units, diversity_over_training
-from tinydiv.plots.neurons import MOST_ACROSS, neuron_answers, similarity_gallery, size_of
+from tinydiv.plots.neurons import MOST_ACROSS, neuron_responses, similarity_gallery, size_of
 from tinydiv.plots.plane import neurons_parting
 from tinydiv.plots.spectra import correlation_spectrum
 from tinydiv.plots.style import Picture, new_figure, page, title_of
@@ -39,8 +39,8 @@ def snapshots_picture(
     below = 1 + (n_inputs > 1) + len(curves)
     down = -(-len(names) // MOST_ACROSS)
     across = -(-len(names) // down)
-    answered = len(seen.answers) == len(names)  # images, and none kept by an older version
-    rows = [0.85, 1.0] if answered else [1.0]
+    imaged = len(seen.responses) == len(names)  # images, and none kept by an older version
+    rows = [0.85, 1.0] if imaged else [1.0]
     above = 2.1 * down * sum(rows)
     lines = -(-below // 2)
     with page(kind):
@@ -51,15 +51,15 @@ def snapshots_picture(
         matrices = list(grid[len(rows) - 1 :: len(rows)].ravel())
         asleep = {name: ~W.any(axis=0) for name, W in zip(names, seen.weights, strict=True)}
         similarity_gallery(matrices, seen.correlations, asleep=asleep)
-        if answered:
+        if imaged:
             assert seen.dataset.image_shape is not None
             pictures = grid[::2].ravel()
             for ax in pictures[len(names) :]:
                 ax.set_axis_off()
-            for ax, under, inputs in zip(pictures, matrices, seen.answers, strict=False):
-                neuron_answers(ax, inputs, seen.dataset.image_shape, captions=False)
+            for ax, under, inputs in zip(pictures, matrices, seen.responses, strict=False):
+                neuron_responses(ax, inputs, seen.dataset.image_shape, captions=False)
                 head, _, mean = title_of(under).rpartition("\n")
-                ax.set_title(f"{head}: answers", fontsize="small")
+                ax.set_title(f"{head}: responses", fontsize="small")
                 under.set_title(mean, fontsize=size_of(mean))
         axes = list(bottom.subplots(lines, 2, squeeze=False).ravel())
         correlation_spectrum(

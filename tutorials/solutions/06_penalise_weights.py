@@ -13,7 +13,7 @@ probe = DeviceData(load("fashion-mini"), dtype="float64").probe()
 # Exercise 1: at right angles and always of one mind -------------------------------------------------
 #
 # u is the direction of largest variance, p and -p a direction in which pictures hardly vary:
-# w = (u + p) / sqrt 2 and v = (u - p) / sqrt 2 are at right angles, and both answer as u does.
+# w = (u + p) / sqrt 2 and v = (u - p) / sqrt 2 are at right angles, and both respond as u does.
 
 vectors = np.linalg.eigh(np.cov(probe.T))[1]
 u, p = vectors[:, -1], vectors[:, 0]

@@ -25,7 +25,7 @@ assert third < 1
 
 # Exercise 2: merging exactly ------------------------------------------------------------------------
 #
-# ReLU(s z) = s ReLU(z): j answers s times what i answers, so i passes on s V_j besides its own.
+# ReLU(s z) = s ReLU(z): j responds s times as strongly as i, so i passes on s V_j besides its own.
 
 
 def merged(V_i, V_j, s):

@@ -1,8 +1,8 @@
 """What a neuron responds to: its activations show it better than its weights, which stay near their start.
 
-found = answers(net, X, labels, layer=1)
+found = responses(net, X, labels, layer=1)
 found.inputs        (..., D, H)   one image per neuron, where inputs are images
-found.classes       (..., K, H)   how its responses divide among the classes
+found.classes       (..., K, H)   how its response divides among the classes
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tinydiv.mlp import MLP
 
 
 @dataclass(frozen=True)
-class Answers:
+class Responses:
     """What the H neurons of one hidden layer respond to; zeros for a neuron that is constant."""
 
     inputs: Array
@@ -23,7 +23,7 @@ class Answers:
     """(..., K, H) each class's share of the responses, sums to 1 over K; None without labels."""
 
 
-def answers(net: MLP, X: Array, labels: Array = None, layer: int = 1) -> Answers:
+def responses(net: MLP, X: Array, labels: Array = None, layer: int = 1) -> Responses:
     """The inputs and the classes that each neuron of a hidden layer responds to.
 
     With w_n = A_n - min_m A_m, how strongly a neuron responds to sample n (for ReLU nearly always its
@@ -44,10 +44,10 @@ def answers(net: MLP, X: Array, labels: Array = None, layer: int = 1) -> Answers
     inputs = matmul(X.mT, w - total / w.shape[-2]) / safe(total)
     inputs = inputs * (total > 0)
     if labels is None:
-        return Answers(inputs)
+        return Responses(inputs)
     member = (labels[:, None] == xp.arange(net.sizes[-1])).astype(w.dtype)  # (N, K)
     means = matmul(member.mT, w) / xp.maximum(xp.sum(member, axis=0), 1)[:, None]
-    return Answers(inputs, means / safe(xp.sum(means, axis=-2, keepdims=True)))
+    return Responses(inputs, means / safe(xp.sum(means, axis=-2, keepdims=True)))
 
 
 def one_network(net: MLP, replica: int = 0) -> MLP:
