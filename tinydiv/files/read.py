@@ -10,6 +10,7 @@ file is run: no pickle, no name that is imported.
 """
 
 import csv
+import errno
 import io
 import json
 import zipfile
@@ -47,7 +48,8 @@ def reading(path: Path, advice: str) -> Iterator[None]:
     except (UsageError, RunError) as error:
         raise DamagedError(f"{path} is damaged: {error}; {advice}") from error
     except OSError as error:
-        if error.strerror is None:  # raised by a decoder, not by the system
+        # by a decoder, not the system; or damage sent the decoder to a place before the file
+        if error.strerror is None or error.errno == errno.EINVAL:
             raise DamagedError(f"{path} is damaged: {cause(error)}; {advice}") from error
         raise RunError(f"cannot read {path}: {atomic.reason(error)}") from error
     except MemoryError as error:

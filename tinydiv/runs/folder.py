@@ -215,7 +215,10 @@ def reopen(
     checkpoint.refuse_changes(kept, wanted, f"the run in {folder} was begun")
     technique_files.refuse_changes(facts["own_files"], f"the run in {folder}")
     atomic.sweep(folder)
-    run = build(config, budget, split=True)
+    try:
+        run = build(config, budget, split=True)
+    except UsageError as error:
+        raise UsageError(f"{folder / CONFIG}: {error}") from error
     if (folder / checkpoint.NAME).is_file():
         checkpoint.load_checkpoint(folder / checkpoint.NAME, run.standing, asdict(run.config))
     if longer:

@@ -36,7 +36,7 @@ from tinydiv.study.running import Outcome, Task, build
 from tinydiv.study.sharing import Origin, Source
 from tinydiv.study.specification import Study
 from tinydiv.study.stacks import Stack, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
-from tinydiv.study.store import FORMER, STUDY_FILE, Store
+from tinydiv.study.store import FORMER, STUDY_FILE, Store, digest
 from tinydiv.techniques import place
 from tinydiv.techniques.consensus import Consensus
 
@@ -286,16 +286,19 @@ def count_costs(
                 }
             if start_key(trial) not in costs:
                 costs[start_key(trial)] = {"start_seconds": start_seconds(trial, source)}
-            atomic.write_json(path, costs)
+            atomic.write_json(path, costs | {"sha256": digest(costs)})
     return costs
 
 
 def read_costs(path: Path) -> dict[str, dict[str, float]]:
     """What was counted before; nothing if the file is not there or cannot be read."""
     with suppress(RunError), read.reading(path, "it is counted again"):
+        costs = read.json_object(path)
+        if costs.pop("sha256", None) not in (None, digest(costs)):  # older ones have none
+            return {}
         return {
             shape: {name: float(value) for name, value in cost.items()}
-            for shape, cost in read.json_object(path).items()
+            for shape, cost in costs.items()
         }
     return {}
 

@@ -248,7 +248,7 @@ class Store:
 
 
 def digest(facts: Mapping[str, object]) -> str:
-    """The SHA-256 of the content of study.json."""
+    """The SHA-256 of the content of study.json, or of costs.json."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
