@@ -6,10 +6,12 @@ one sentence, and the next one is tried.
 """
 
 import http.client
+import os
 import sys
+import tempfile
 import urllib.request
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +67,6 @@ def fetch(image_set: ImageSet, file: IdxFile, folder: Path) -> None:
         except ValueError as error:
             cli.print_message(PROG, f"{address} {error}; given up")
             continue
-        folder.mkdir(parents=True, exist_ok=True)
         final = folder / (file.name + ".gz" * content.startswith(GZIP_MAGIC))
         atomic.write_bytes(final, content)
         while (other := existing(folder, file)) not in (final, None):
@@ -74,6 +75,26 @@ def fetch(image_set: ImageSet, file: IdxFile, folder: Path) -> None:
         return
     advice = "if you have a copy elsewhere, set TINYDIV_DATA_DIR to its folder"
     raise RunError(f"{image_set.name}: no mirror could give {file.name}; {advice}")
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Make a folder, before the network is tried; what stays empty of it is removed at the end.
+
+    Raises RunError if it cannot be made, or written into.
+    """
+    new = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise RunError(f"cannot write into {folder}: {atomic.reason(error)}") from error
+        yield
+    finally:
+        for place in new:
+            with suppress(OSError):
+                place.rmdir()
 
 
 def is_right(path: Path | None, file: IdxFile) -> bool:
@@ -89,7 +110,7 @@ def main(argv: Sequence[str]) -> None:
     flags = cli.Parser(PROG, "Fetch full image sets, check every byte, store them.", EXAMPLES)
     flags.prog = f"python {PROG}"
     flags.add_argument("names", nargs="+", metavar="NAME", help=" or ".join(FULL_SETS))
-    flags.add_argument("--to", metavar="DIR", help="store in DIR/NAME (default: your cache folder)")
+    cli.add_read(flags, "--to", cli.folder, "DIR", "store in DIR/NAME (default: your cache folder)")
     options = flags.parse(argv)
     for name in options.names:
         if name == FASHION_MINI.name:
@@ -99,8 +120,9 @@ def main(argv: Sequence[str]) -> None:
     for image_set in [FULL_SETS[name] for name in dict.fromkeys(options.names)]:
         folder = base / image_set.name
         missing = [f for f in image_set.files if not is_right(existing(folder, f), f)]
-        for file in missing:
-            fetch(image_set, file, folder)
+        with writable(folder) if missing else nullcontext():
+            for file in missing:
+                fetch(image_set, file, folder)
         done = f"complete in {folder} ({len(missing)} new files); {image_set.licence}"
         cli.print_result(f"{image_set.name}: {done}")
     if options.to is not None:

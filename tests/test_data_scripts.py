@@ -264,13 +264,20 @@ def test_the_default_is_the_users_cache_folder(fetch, tmp_path, monkeypatch, cap
     assert "TINYDIV_DATA_DIR" not in capsys.readouterr().out  # it is found there anyway
 
 
-@pytest.mark.parametrize("place", ["file", "x" * 300, "file/below"])
-def test_a_folder_that_cannot_be_made_is_a_sentence(fetch, tmp_path, capsys, place):
+@pytest.mark.parametrize(
+    "place", ["file", "new/" + "x" * 300, "x" * 5000, "file/below", "/proc/no"]
+)
+def test_a_folder_that_cannot_be_made_is_a_sentence_before_the_network_is_tried(
+    server, fetch, tmp_path, capsys, place
+):
     (tmp_path / "file").write_text("in the way")
+    server.requested.clear()
     assert fetch(tmp_path / place, "good") == 1
+    assert server.requested == []
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
-    assert "Traceback" not in printed
+    assert "download.py: cannot write into /" in printed
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
 def test_without_a_home_folder_the_sentence_names_what_to_set(fetch, monkeypatch, capsys):
