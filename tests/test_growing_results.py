@@ -193,10 +193,9 @@ def test_the_text_on_the_mask_agrees_with_the_tables():
     assert geometric(losses["gate-plain"]) < 0.2 * geometric(losses["static"])
 
 
-@pytest.mark.skipif("sweep" not in TRIALS, reason="the sweep is not collected")
 def test_the_text_on_the_bands_of_lambda_agrees_with_the_tables():
     trials = auxiliary_study.read_trials(HERE / "sweep" / "trials.csv.gz")
-    lams = {lam for _, lam, _ in trials}
+    lams, found = {lam for _, lam, _ in trials}, {}
     for (low, high), published in auxiliary_study.PUBLISHED_BANDS:
         mine = [lam for lam in lams if low <= float(lam) <= high]
         cells = [f"{low:g} to {high:g}", str(len(mine)), f"{published:g}"]
@@ -208,6 +207,15 @@ def test_the_text_on_the_bands_of_lambda_agrees_with_the_tables():
             ]
             cells.append(f"{np.exp(np.mean(logs)):.2f}" if mine else "-")
         assert f"| {' | '.join(cells)} |" in README
+        found[low] = float(cells[3])
+    published = dict(auxiliary_study.PUBLISHED_BANDS)
+    assert "by factors of 11.4 and 4.5, ours by 2.4 and not at all" in TEXT
+    assert (published[0.01, 0.02], published[0.03, 0.05]) == (11.4, 4.5)
+    assert found[0.01] == pytest.approx(2.4, abs=0.05)
+    assert found[0.03] < 1
+    assert min(published.values()) == published[0.15, 0.2] == 0.23
+    assert found[0.15] == 0.44
+    assert all(published[low, high] < found[low] for low, high in ((0.1, 0.15), (0.2, 0.3)))
 
 
 LOST = {
@@ -304,7 +312,6 @@ def test_the_text_on_tuned_rates_agrees_with_the_tables():
     assert failed.max() > 100 * np.median(failed)
 
 
-@pytest.mark.skipif("sweep" not in TRIALS, reason="the sweep is not collected")
 def test_the_text_on_the_sweep_agrees_with_the_tables():
     trials = auxiliary_study.read_trials(HERE / "sweep" / "trials.csv.gz")
 
@@ -313,6 +320,7 @@ def test_the_text_on_the_sweep_agrees_with_the_tables():
         return ratio(*arms).geometric
 
     lams = sorted({lam for _, lam, _ in trials}, key=float)
+    assert lams == [f"{10 ** (-2 + i / 10):.4g}" for i in range(41)]
     assert f"at all {len(lams)} values" in README
     best = min(
         (over(lam, "growing-plain", "grown-plain") for lam in lams), key=lambda one: one.estimate
@@ -320,7 +328,9 @@ def test_the_text_on_the_sweep_agrees_with_the_tables():
     middle, low, high = interval_of(best)
     assert f"({middle} [{low}, {high}] at best)" in README
     for lam in lams:
-        assert over(lam, "growing", "grown-input-1").estimate > 1
+        one = over(lam, "growing", "grown-input-1")
+        assert one.estimate > 1
+        assert (one.low < 1) == (0.1 <= float(lam) < 1.26)
         plain, paper = over(lam, "growing-plain", "grown-plain"), over(lam, "growing", "grown")
         assert plain.high > 1
         assert (plain.low > 1) == (float(lam) <= 0.04)
