@@ -35,7 +35,7 @@ def geometric(values):
 
 def rounded(value, digits=2):
     """A number as the text has it: 0.651 is .65."""
-    return f"{value:.{digits}f}".removeprefix("0")
+    return ("-" if value < 0 else "") + f"{abs(value):.{digits}f}".removeprefix("0")
 
 
 def interval_of(found, digits=2):
@@ -254,6 +254,55 @@ def condensed(scale, tau):
     """The means over the networks of one scale of the start."""
     with np.load(HERE / f"condense-{scale}" / "pieces" / f"tau-{tau}.npz") as file:
         return {key: file[key].mean() for key in file.files}
+
+
+def points(interval, sign=1, digits=2):
+    """ ".31 [.12, .43]" of a difference of accuracies; sign = -1: of how far the first is behind."""
+    ends = (interval.estimate, interval.low, interval.high)
+    middle, *bounds = (100 * sign * value for value in ends)
+    low, high = (rounded(value, digits) for value in sorted(bounds))
+    return f"{rounded(middle, digits)} [{low}, {high}]"
+
+
+def test_the_text_on_waking_every_50_steps_agrees_with_the_tables():
+    late, soon = (
+        fashion.read_seeds(HERE / name / "seeds.csv.gz") for name in ("fashion", "fashion-every-50")
+    )
+    soon = {arm: found for (_, _, arm), found in soon.items()}
+    full = soon.pop("full")
+    assert "all 32 neurons are awake after 350 of 4,175 steps" in TEXT
+    study = fashion.Fashion(every=(50,))
+    assert study.awake(32, 50, "random", 349) < study.awake(32, 50, "random", 350) == 32
+    assert len(study.cost(32, 50, "random")) == 4175
+    np.testing.assert_array_equal(full["accuracy"], late[32, 200, "full"]["accuracy"])
+    last = {arm: found["accuracy"][-1] for arm, found in soon.items()}
+    behind = {arm: difference(values, full["accuracy"][-1]) for arm, values in last.items()}
+    assert f"weights are {points(behind['random'], -1).replace(' ', ' points ', 1)} behind" in TEXT
+    assert f"decorrelated ones {points(behind['decorrelated'], -1)}" in TEXT
+    assert all(found.high < 0 for found in behind.values())
+    other = {arm: 100 * behind[arm].estimate for arm in ("gradmax", "net2net", "residual")}
+    assert other == pytest.approx({"gradmax": -0.8, "net2net": -1.0, "residual": -6.2}, abs=0.05)
+    gained = {
+        arm: difference(values, late[32, 200, arm]["accuracy"][-1]) for arm, values in last.items()
+    }
+    assert f"better by {points(gained['decorrelated']).replace(' ', ' points ', 1)}," in TEXT
+    assert (
+        f"GradMax by {points(gained['gradmax'])} and Net2Net by {points(gained['net2net'])};"
+        in TEXT
+    )
+    assert f"random ones do not differ ({points(gained['random'])})" in TEXT
+    assert f"is worse by {points(gained['residual'], -1, 1)}." in TEXT
+    both = difference(last["decorrelated"], last["random"])
+    assert f"are here {points(both).replace(' ', ' points ', 1)} better than random ones" in TEXT
+    assert both.low > 0
+    early = {arm: difference(x["accuracy"][1], full["accuracy"][1]) for arm, x in soon.items()}
+    assert all(found.estimate < 0 for found in early.values())
+    assert [arm for arm, found in early.items() if found.high > 0] == ["gradmax"]
+    arms = [soon["random"], soon["decorrelated"], full]
+    a, b, c = (rounded(found["correlation"][-1].mean(), 2) for found in arms)
+    assert f"a correlation of {a} (random) and {b} (decorrelated) beside {c}" in TEXT
+    a, b, c = (rounded(found["rank"][-1].mean(), 1) for found in arms)
+    assert f"a rank of {a} and {b} beside {c}." in TEXT
 
 
 def test_the_text_on_the_scale_of_the_start_agrees_with_the_tables():
@@ -484,15 +533,9 @@ def test_the_text_on_the_decorrelated_start_agrees_with_the_tables():
         arm: (ours[32, 200, arm]["accuracy"][-1], he[32, 200, arm]["accuracy"][-1])
         for arm in ("full", "random")
     }
-
-    def points(interval):
-        numbers = (interval.estimate, interval.low, interval.high)
-        return [f"{100 * value:.2f}" for value in numbers]
-
-    assert points(difference(*last["full"])) == ["0.25", "0.07", "0.44"]
-    assert points(difference(*last["random"])) == ["0.03", "-0.11", "0.15"]
-    assert "full size .25 points [.07, .44] and growth .03 [-.11, .15]." in TEXT
-    assert "difference of .21 [.00, .38] only just excludes 0" in TEXT
+    gained = {arm: points(difference(*both)) for arm, both in last.items()}
+    beside = gained["full"].replace(" ", " points ", 1)
+    assert f"full size {beside} and growth {gained['random']}." in TEXT
     full, grown = (one - other for one, other in last.values())
-    assert points(difference(full, grown)) == ["0.21", "0.00", "0.38"]
+    assert f"difference of {points(difference(full, grown))} only just excludes 0" in TEXT
     assert difference(full, grown).low > 0
