@@ -179,11 +179,11 @@ def test_penalties_and_layers_are_right_on_every_backend(backend, name):
 
 
 def test_the_cases_of_the_network_cover_depths_activations_replicas_and_seeds():
-    settings = [case.setting for case in network_cases()]
+    places = [case.where for case in network_cases()]
     for part in [*activations.ACTIVATIONS, "4-3,", "5-4-3,", "N=1", "3 networks", "4 networks"]:
-        assert any(part in setting for setting in settings), part
+        assert any(part in place for place in places), part
     for part in ("inputs of their own", "outputs alone", "hidden layers alone", "accumulate"):
-        assert any(part in setting for setting in settings), part
+        assert any(part in place for place in places), part
 
 
 def test_every_registered_name_is_a_subject():
@@ -220,7 +220,7 @@ class Halved(Intervention):
 def test_a_right_intervention_without_an_invariant_passes_with_a_note():
     report = suite.check_technique(Halved)
     assert report.right
-    assert "note: `invariant` can say in words what it keeps" in str(report)
+    assert "note: describe in `invariant` what it keeps" in str(report)
 
 
 def test_an_own_invariant_is_reported_as_not_checked():
@@ -286,7 +286,7 @@ def test_an_inactive_hinge_is_looked_for_at_other_scales():
     report = suite.check_technique(Far)
     own = [row for row in report.rows if row.kind == "penalty"]
     assert [row.right for row in own] == [True]
-    assert any("scale 10" in v.case.setting for v in own[0].verdicts)
+    assert any("scale 10" in v.case.where for v in own[0].verdicts)
 
 
 def test_a_penalty_that_never_acts_fails():
@@ -590,11 +590,11 @@ def test_a_setting_without_its_type_is_named_as_that(tmp_path, capsys):
 
 
 def test_windows_paths_keep_their_drive():
-    from tinydiv.check.own import taken_apart
+    from tinydiv.check.own import parts_of
 
-    assert taken_apart("C:\\work\\mine.py") == ("C:\\work\\mine.py", "", "")
-    assert taken_apart("C:\\work\\mine.py:Mine") == ("C:\\work\\mine.py", "Mine", "")
-    assert taken_apart("mine.py:Mine:eps=1,s=2") == ("mine.py", "Mine", "eps=1,s=2")
+    assert parts_of("C:\\work\\mine.py") == ("C:\\work\\mine.py", "", "")
+    assert parts_of("C:\\work\\mine.py:Mine") == ("C:\\work\\mine.py", "Mine", "")
+    assert parts_of("mine.py:Mine:eps=1,s=2") == ("mine.py", "Mine", "eps=1,s=2")
 
 
 def test_only_takes_names_and_groups(capsys):

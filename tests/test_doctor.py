@@ -351,7 +351,7 @@ def test_a_thousand_right_gradients_are_not_blamed(tenth):
     for seed in range(100 * tenth, 100 * (tenth + 1)):
         verdicts = judge(right_case(seed), seed)
         blamed = [
-            f"{seed}: {v.case.subject}, {v.case.setting}: {v.array} {v.words}"
+            f"{seed}: {v.case.subject}, {v.case.where}: {v.array} {v.words}"
             for v in verdicts
             if v.status in ("wrong", "nan", "error", "noisy")
         ]

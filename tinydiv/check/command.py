@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from tinydiv import __version__
 from tinydiv.command import cli
-from tinydiv.settings import whole
+from tinydiv.settings import text, whole
 
 PROG = "tinydiv.check"
 
@@ -41,19 +41,13 @@ kink); 2: no such name, or a file that cannot be imported; 130: Ctrl-C.
 
 
 def parser() -> cli.Parser:
+    """The flags."""
     found = cli.Parser(PROG, "Compare every gradient with numerical derivatives.", EXAMPLES)
     found.add_argument("file", nargs="?", metavar="FILE.py[:NAME]", help="a file of your own")
-    found.add_argument(
-        "--only",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a name or a group; may be given several times",
-    )
+    several = "a name or a group; may be given several times"
+    found.add_argument("--only", action="append", default=[], metavar="NAME", help=several)
     cli.add_read(found, "--seed", whole(0, 2**31), "N", "of the points (default: 0)", 0)
-    found.add_argument(
-        "--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)"
-    )
+    cli.add_read(found, "--backend", text, "NAME", "numpy, cupy or auto (default: numpy)", "numpy")
     found.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return found
 
@@ -90,8 +84,7 @@ def main(argv: Sequence[str]) -> int:
         request = {"tinydiv": __version__, "file": options.file, "only": options.only}
         cli.print_result(json.dumps({**request, **report.data()}, allow_nan=False))
     else:
-        for text in (held_block(report.held) if report.held else "", *report.notes):
-            if text:
-                cli.print_result(text)
-        cli.print_result(summary(report))
+        interventions = [held_block(report.held)] if report.held else []
+        for paragraph in [*interventions, *report.notes, summary(report)]:
+            cli.print_result(paragraph)
     return 0 if report.right else 1

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from tinydiv.backend import Array
 from tinydiv.check.evidence import Evidence, Facts, Finding
-from tinydiv.check.patterns import PATTERNS, elsewhere
+from tinydiv.check.patterns import PATTERNS, largest_difference
 
-OWN_ROOM = Path(__file__).parent  # lines of the checker itself, which are not the fault
+CHECKER = Path(__file__).parent  # its own lines are never named as the place of an error
 
 
 def diagnose(evidence: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
@@ -44,12 +44,12 @@ def diagnose(evidence: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
                 findings[e.name] = found
                 break
         else:
-            findings[e.name] = elsewhere(e)
+            findings[e.name] = largest_difference(e)
     return findings
 
 
 def common_cause(wrong: Sequence[Evidence], facts: Facts) -> dict[str, Finding]:
-    """The known fault that explains the most of the wrong arrays, if there is one."""
+    """A finding for each wrong array that one known fault explains: the fault that explains the most."""
     best: dict[str, Finding] = {}
     for finding, arrays in facts.variants:
         fits = {e.name: finding for e in wrong if e.name in arrays and e.same(e.a, arrays[e.name])}
@@ -75,9 +75,9 @@ def shape_finding(name: str, analytic: Array, x: Array) -> Finding:
 
 
 def raised_finding(error: BaseException) -> Finding:
-    """What the checked code raised, in which line, and what that often means."""
+    """What the checked code raised, in which line, and the usual cause."""
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [f for f in frames if not Path(f.filename).is_relative_to(OWN_ROOM)]
+    theirs = [f for f in frames if not Path(f.filename).is_relative_to(CHECKER)]
     where = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
     message = " ".join(str(error).split())
     words = f"raised {type(error).__name__}: {message}{where}"

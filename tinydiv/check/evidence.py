@@ -1,4 +1,4 @@
-"""What the doctor compares: a gradient as it was derived and as it was measured, and facts about it.
+"""What the doctor compares: a hand-written gradient, the measured one, and facts about both.
 
 NumPy arrays on the host: nothing here is part of a training step.
 """
@@ -22,7 +22,7 @@ class Finding:
 
 @dataclass
 class Facts:
-    """What is known about a case beside its arrays. Everything may be left out."""
+    """What is known about a case beside its arrays. Every field may be left out."""
 
     samples: int = 0
     """N, the batch size."""
@@ -33,9 +33,9 @@ class Facts:
     columns: Mapping[str, str] = field(default_factory=dict)
     """What one column (axis -1) of an array is: "neuron", "output", "input"."""
     upstream: bool = False
-    """Do the gradients belong to random upstream gradients, made for this check?"""
+    """Whether the upstream gradients are random numbers, drawn for this check."""
     lead: bool = False
-    """Do the arrays carry a leading axis of networks?"""
+    """Whether the first axis of the arrays is that of the networks."""
     strengths: np.ndarray | None = None
     """One strength per network, (R,), or that of a single network, (1,): for the gradients of a
     penalty."""
@@ -48,19 +48,22 @@ class Facts:
     before: Mapping[str, np.ndarray] = field(default_factory=dict)
     """The content of the arrays before they were filled."""
     parts: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    """What each upstream gradient gives on its own, by array and by its name (dlogits, dA[1], ...)."""
+    """The gradient that each upstream gradient causes alone, by array and by its name (dlogits, dA[1])."""
     variants: Sequence[tuple[Finding, Mapping[str, np.ndarray]]] = ()
-    """What known faults would give, for all arrays at once."""
+    """Known faults, each with the arrays that a backward pass with this fault computes."""
 
 
 @dataclass
 class Evidence:
-    """One array as it was derived (a) and as it was measured (n)."""
+    """The gradient of one array x, as the code computes it and as it was measured."""
 
     name: str
     a: np.ndarray
+    """The hand-written gradient."""
     n: np.ndarray
+    """The measured one, the numerical derivative."""
     kinks: np.ndarray
+    """True for entries at a kink of the function, where no derivative exists."""
     x: np.ndarray
     facts: Facts = field(default_factory=Facts)
     others: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -68,10 +71,11 @@ class Evidence:
 
     @property
     def scale(self) -> float:
+        """The largest |entry| of both gradients."""
         return float(max(np.abs(self.a).max(initial=0), np.abs(self.n).max(initial=0)))
 
     def same(self, p: np.ndarray, q: np.ndarray) -> bool:
-        """Whether two arrays are equal, except at kinks, up to the errors of measurement."""
+        """Whether two arrays are equal up to errors of measurement; entries at kinks do not count."""
         if p.shape != q.shape:
             return False
         p, q = p[~self.kinks], q[~self.kinks]
@@ -86,6 +90,7 @@ class Evidence:
 
     @property
     def right(self) -> bool:
+        """Whether no entry differs."""
         return not self.wrong.any()
 
 

@@ -6,7 +6,6 @@
 (For techniques, losses, backward passes and networks of your own: suite.py.)
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from tinydiv.backend import Array, xp
@@ -23,14 +22,14 @@ WithGradients = Callable[..., tuple[Array, Mapping[str, Array]]]
 def check_function(
     function: WithGradients, at: Mapping[str, Array], *, samples: int = 0, seed: int = 0
 ) -> Report:
-    """Are a function's gradients right at one point, and if not, how are they wrong?
+    """Check a function's gradients at one point, and describe what is wrong with them.
 
     function: called with the arrays of `at` by name; returns its value, one number, and a dict with a
     gradient for each of them. samples: N, if the value is a mean over N samples: the doctor then
     recognises that factor.
 
-    Raises UsageError for arrays that are empty or not float64, for anything else than (value, gradients),
-    and for a value that is more than one number.
+    Raises UsageError for arrays that are empty or not float64, for a function that does not return (value,
+    gradients), and for a value that is more than one number.
     """
     point: Point = {name: xp.array(x) for name, x in at.items()}  # copies
     for name, x in point.items():
@@ -69,9 +68,8 @@ def check_function(
 
     where = ", ".join(f"{name} {tuple(x.shape)}" for name, x in point.items())
     case = Case("function", called, where, point, value, gradients, facts, divided=True)
-    report, began = Report(seed), time.perf_counter()
-    report.add(judge(case, seed))
-    if report.right:
-        report.notes.append("Checked at this one point: other values and sizes were not tried.")
-    report.seconds = time.perf_counter() - began
+    report = Report(seed)
+    with report.timing():
+        report.add(judge(case, seed))
+    report.note_limits(one_point=True)
     return report

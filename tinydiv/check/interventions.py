@@ -1,7 +1,7 @@
-"""A user's own intervention has no gradient to compare. It is run for a few steps of training instead.
+"""A user's own intervention has no gradient to compare. Networks are trained with it for a few steps.
 
-Checked: it raises no error, all numbers stay finite, the arrays keep their shapes, and each of several
-networks ends as it would alone. The text in `invariant` cannot be tested here.
+Checked: it raises no error, all numbers stay finite, and each of several networks gets the same weights as
+if it were trained alone. What the text in `invariant` claims is not tested.
 """
 
 from tinydiv.backend import Array, xp
@@ -20,13 +20,13 @@ STEPS = 6
 
 
 def failure_in_training(cls: type[Intervention], seed: int, settings: dict[str, object]) -> str:
-    """What goes wrong when a technique of this class acts for a few steps; "" if nothing does."""
+    """What goes wrong in a few steps with a technique of this class, in words; "" if nothing does."""
     try:
         together = trained(cls(**settings), seed, SHAPE.replicas)
         if not bool(xp.all(xp.isfinite(together))):
             return "the weights are not finite after a few steps"
         if cls.acts_on == "whole network" or cls.fewest_networks > 1:
-            return ""  # such a technique may couple networks
+            return ""  # under such a technique networks may depend on each other
         alone = [trained(cls(**settings), seed, None, r) for r in range(SHAPE.replicas or 0)]
     except (UsageError, RunError):
         raise
@@ -37,13 +37,14 @@ def failure_in_training(cls: type[Intervention], seed: int, settings: dict[str, 
         if not gap <= 1e-9 * float(xp.max(abs(theta))):
             return (
                 f"network {r} of {len(alone)} ends with other weights than alone (they differ by "
-                f"{gap:.2g}): networks are mixed up, or random numbers are not drawn from step.draws"
+                f"{gap:.2g}): networks influence each other, or random numbers are not drawn from "
+                "step.draws"
             )
     return ""
 
 
 def trained(technique: Intervention, seed: int, replicas: int | None, which: int = 0) -> Array:
-    """theta after a few steps: of all networks at once, or of one of them alone."""
+    """theta after a few steps, of all networks at once; with replicas=None of network `which` alone."""
     net = MLP(SHAPE.sizes, "tanh", replicas, "float64")
     theta = points.network(SHAPE, "tanh", seed).theta
     net.theta[...] = theta if replicas else theta[which]

@@ -56,17 +56,19 @@ class Case:
 
     kind: str
     subject: str
-    setting: str
+    where: str
+    """The point in words: sizes, activation, settings."""
     point: Point
     function: Function
     gradients: Gradients
     facts: Callable[[Point, Sequence[Array]], Facts] = lambda point, weights: Facts()
     """Facts for the doctor; computed only where something is wrong."""
     divided: bool = False
-    """Whether the cotangents can be divided out of the gradients: where the output is one value, or one
-    per network, or one per entry of the array. The doctor then shows the numbers of the code itself."""
+    """Whether the gradients can be divided by the cotangents: where the output is one value, or one per
+    network, or one per entry of the array. The doctor then shows the same numbers as the code computes."""
     variant: str = ""
-    """The settings, in words: if a point proves nothing, another point with these settings must."""
+    """The settings in words. A point that proves nothing passes if another point with the same settings
+    proves the gradient right."""
 
 
 @dataclass
@@ -88,6 +90,7 @@ class Verdict:
 
     @property
     def passes(self) -> bool:
+        """Whether the array is right, or correctly zero."""
         return self.status in PASSING
 
     @property
@@ -106,8 +109,8 @@ def judge(
 ) -> list[Verdict]:
     """Check every array of a case. Errors in the checked code become verdicts.
 
-    known: arrays whose fault was named at another point: here they are only reported as wrong.
-    doctor: whether to find out *how* a gradient is wrong.
+    known: arrays whose fault was named at another point; here they are reported as wrong, without a
+    cause. doctor: whether to find out *how* a gradient is wrong.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a NaN is reported by a verdict, not by a warning
@@ -129,8 +132,8 @@ def _judge(case: Case, seed: int, known: Container[str], doctor: bool) -> list[V
         return []
 
     try:
-        # The code runs at another point first, and once more in between, so that a gradient kept from an
-        # earlier call is found to be wrong.
+        # The code runs at another point first and once more in between: if it keeps a gradient from an
+        # earlier call, that gradient is wrong here.
         _at_another_point(case, seed)
         before = {name: x.copy() for name, x in case.point.items()}
         outputs = case.function(case.point)
@@ -172,11 +175,11 @@ def _judge(case: Case, seed: int, known: Container[str], doctor: bool) -> list[V
     return verdicts
 
 
-Elsewhere = tuple[Point, Sequence[Array], dict[str, Array]]
+OtherPoint = tuple[Point, Sequence[Array], dict[str, Array]]
 """Another point, cotangents there, and the gradients."""
 
 
-def _at_another_point(case: Case, seed: int) -> Elsewhere | None:
+def _at_another_point(case: Case, seed: int) -> OtherPoint | None:
     """The gradients near the point: every entry is moved by up to a quarter of its size and keeps its
     sign. None where the code cannot be run there."""
     rng = generator(seed, "redraw")
@@ -191,8 +194,8 @@ def _at_another_point(case: Case, seed: int) -> Elsewhere | None:
         return None
 
 
-def _is_that_of(earlier: Elsewhere, case: Case, name: str, gradient: Array) -> bool:
-    """Is a gradient that is wrong here equal to the one at another point, and right there?"""
+def _is_that_of(earlier: OtherPoint, case: Case, name: str, gradient: Array) -> bool:
+    """Whether a gradient that is wrong here equals the one at another point, where it is right."""
     moved, weights, found = earlier
     kept = found.get(name)
     if getattr(kept, "shape", None) != gradient.shape or not bool(xp.all(kept == gradient)):
@@ -236,7 +239,7 @@ def _single_precision(
             v for v in candidates if SMOOTH * size[v.array] < near[v.array] < 1e-4 * size[v.array]
         ]
         far = jumps(1e-5) if rough else {}
-    except Exception:  # the code raises at a nearby point: nothing can be concluded
+    except Exception:  # the code fails at a nearby point: nothing can be concluded
         return
     for v in candidates:
         # At a kink the jump grows with d.
@@ -251,17 +254,17 @@ SMOOTH = 3e-9
 
 def _unusable(case: Case, name: str, analytic: Array, x: Array) -> Verdict | None:
     """A gradient that cannot be compared: missing, of another shape, or not finite."""
+    status = "error"
     if analytic is None:
         finding = Finding("missing", f"no gradient for {name} was given")
-        return Verdict(case, f"d{name}", "error", finding=finding, entries=x.size)
-    if getattr(analytic, "shape", None) != x.shape:
+    elif getattr(analytic, "shape", None) != x.shape:
         finding = shape_finding(name, analytic, x)
-        return Verdict(case, f"d{name}", "error", finding=finding, entries=x.size)
-    finite = xp.isfinite(analytic)
-    if not bool(xp.all(finite)):
-        finding = Finding("nan", f"{int(xp.sum(~finite))} of {x.size} entries are not finite")
-        return Verdict(case, f"d{name}", "nan", finding=finding, entries=x.size)
-    return None
+    else:
+        infinite = int(xp.sum(~xp.isfinite(analytic)))
+        if not infinite:
+            return None
+        status, finding = "nan", Finding("nan", f"{infinite} of {x.size} entries are not finite")
+    return Verdict(case, f"d{name}", status, finding=finding, entries=x.size)
 
 
 KEPT = Finding(
@@ -270,8 +273,8 @@ KEPT = Finding(
 )
 FLOAT32 = Finding(
     "float32",
-    "float32 inside: rounded to 7 digits in between, although everything here is float64; look for astype, "
-    "dtype= or an array that was made in float32",
+    "float32 inside: rounded to 7 digits in between, although all arrays here are float64; look for "
+    "astype, dtype= or an array that was made in float32",
 )
 VALUE_FLOAT32 = (
     "the value is float32, where the arrays are float64: look for astype, dtype= or an array that was "
@@ -309,7 +312,7 @@ def _measured(
 def _compared(
     case: Case, probe: Probe, analytic: Array, ways: list[Array], quick: bool = False
 ) -> Verdict:
-    """quick: one direction that disagrees is enough, because every entry is then measured."""
+    """quick: stop at the first direction that disagrees, because every entry is then measured."""
     name = f"d{probe.name}"
     expected = along(analytic, ways)
     found = slopes(probe, ways, expected, TOLERANCE, quick)
@@ -342,7 +345,7 @@ def _ratio(expected: list[float], found: Slopes) -> float | None:
 def _of_slopes(
     case: Case, probe: Probe, expected: list[float], found: Slopes, floor: float
 ) -> Verdict:
-    """The verdict for one array; differences below the floor are rounding."""
+    """The verdict about one array; differences below the floor count as rounding."""
     name = f"d{probe.name}"
     kinks = sum(found.kinks)
     smooth = [i for i, kink in enumerate(found.kinks) if not kink]
@@ -355,7 +358,7 @@ def _of_slopes(
     doubts = [3 * found.doubts[i] + floor for i in smooth]
     error = max(gaps) / largest
     if max(abs(expected[i]) for i in smooth) <= floor and max(gaps) <= max(doubts):
-        return Verdict(case, name, "zero", at_kink=kinks)  # a slope that vanishes with the step
+        return Verdict(case, name, "zero", at_kink=kinks)  # a slope that goes to zero with the step
     if max(found.doubts[i] for i in smooth) > 1e-3 * largest:
         return Verdict(case, name, "noisy", error, finding=ROUGH)
     right = all(gap <= TOLERANCE * largest + doubt for gap, doubt in zip(gaps, doubts, strict=True))
@@ -365,8 +368,8 @@ def _of_slopes(
 def _against_complex_step(
     verdict: Verdict, probe: Probe, expected: list[float], found: Slopes, ways: list[Array]
 ) -> None:
-    """A right gradient must also agree with the complex step, to the last digits, where there is one:
-    where the code takes complex numbers and computes an analytic function of them (abs is not)."""
+    """A right gradient must also agree with the complex step to the last digits, where that can be
+    computed: the code takes complex numbers, and its function is analytic (abs is not)."""
     smooth = [i for i, kink in enumerate(found.kinks) if not kink]
     exact = complex_step(probe, [ways[i] for i in smooth])
     if exact is None:
@@ -387,7 +390,8 @@ AT_KINKS = Finding(
     "this point proves nothing",
 )
 ROUGH = Finding(
-    "noisy", "the value is too rough here: its numerical derivative does not settle at any step"
+    "noisy",
+    "the value is not smooth here: its numerical derivative differs at every size of the step",
 )
 ZERO = Finding(
     "zero",

@@ -18,12 +18,12 @@ PASSES = 400
 """Training passes on one batch, after which running statistics are those of the batch."""
 
 
-def broken_promise(cls: type[LayerTechnique], seed: int, settings: dict[str, object]) -> str:
+def unmet_requirement(cls: type[LayerTechnique], seed: int, settings: dict[str, object]) -> str:
     """The first requirement that a layer does not meet, in words; "" if it meets them all."""
     net, x = network(cls, seed, settings), points.inputs(SHAPE, seed)
     points.warm_up(net, SHAPE, seed)
     evaluated = net.forward(x).logits
-    if far(net.forward(x[:4]).logits, evaluated[:4]):
+    if differ(net.forward(x[:4]).logits, evaluated[:4]):
         return (
             "evaluation depends on the other samples of the batch: it must use what was kept from "
             "training, not the batch's own statistics"
@@ -32,12 +32,12 @@ def broken_promise(cls: type[LayerTechnique], seed: int, settings: dict[str, obj
         folded = net.folded().forward(x).logits
     except UsageError:  # this layer cannot be folded
         folded = evaluated
-    if far(folded, evaluated):
+    if differ(folded, evaluated):
         return "fold gives other outputs than evaluation"
     other = network(cls, seed, settings)
     for one, kept in zip(other.layers, net.layers, strict=True):
         one.load_state(kept.state())
-    if far(other.forward(x).logits, evaluated):
+    if differ(other.forward(x).logits, evaluated):
         return "a layer that loads the saved state computes other outputs: state() leaves something out"
     return statistics(net, x)
 
@@ -50,10 +50,10 @@ def statistics(net: MLP, x: Array) -> str:
     first, second = (net.forward(x, Context(training=True, step=n)).logits for n in (0, 1))
     for number in range(PASSES):
         trained = net.forward(x, Context(training=True, step=number)).logits
-    if far(first, trained) or far(second, trained):
-        return ""  # random, or changed by each pass: there is no output to compare with
-    # A tenth, because N in place of N - 1 in a variance changes it by one in eighty.
-    if far(net.forward(x).logits, trained, 0.1):
+    if differ(first, trained) or differ(second, trained):
+        return ""  # random, or different in each pass: there is no output to compare with
+    # The bound is a tenth, because N in place of N - 1 in a variance changes it by one in eighty.
+    if differ(net.forward(x).logits, trained, 0.1):
         return (
             f"after {PASSES} training passes on one batch, evaluation differs from training by more than "
             "a tenth: a running mean or variance is not updated, or not used"
@@ -66,6 +66,6 @@ def network(cls: type[LayerTechnique], seed: int, settings: dict[str, object]) -
     return points.network(SHAPE, "relu", seed, layers_of([cls(**settings)]))
 
 
-def far(a: Array, b: Array, share: float = 1e-9) -> bool:
+def differ(a: Array, b: Array, share: float = 1e-9) -> bool:
     """Whether two arrays differ by more than a share of the largest entry."""
     return not float(xp.max(abs(a - b))) <= share * float(xp.max(abs(b)))

@@ -17,20 +17,20 @@ def loss_cases(loss: Loss, subject: str, seed: int) -> Iterator[Case]:
     rows = abs(points.numbers(N, K, seed=seed + 2))
     shared, own = (points.labels(*lead, N, classes=K, seed=seed + 3) for lead in ((), (3,)))
     probabilities = rows / xp.sum(rows, axis=-1, keepdims=True)
-    for setting, lead, targets in (
+    for where, lead, targets in (
         ("class numbers", (), shared),
         ("rows of numbers", (), probabilities),
         ("3 networks", (3,), shared),
         ("3 networks with targets of their own", (3,), own),
     ):
         outputs = points.numbers(*lead, N, K, seed=seed + 1, scale=2.0)
-        yield loss_case(loss, subject, f"{setting}, N={N}", outputs, targets)
+        yield loss_case(loss, subject, f"{where}, N={N}", outputs, targets)
     outputs = points.numbers(40, 20, seed=seed + 1, scale=15.0)
     large = points.labels(40, classes=20, seed=seed + 3)
     yield loss_case(loss, subject, "large outputs, N=40", outputs, large)
 
 
-def loss_case(loss: Loss, subject: str, setting: str, outputs: Array, targets: Array) -> Case:
+def loss_case(loss: Loss, subject: str, where: str, outputs: Array, targets: Array) -> Case:
     """One loss at one point; the values of several networks are weighted at random."""
 
     def function(at: Point) -> list[Array]:
@@ -49,13 +49,5 @@ def loss_case(loss: Loss, subject: str, setting: str, outputs: Array, targets: A
             extras={"outputs": {"the targets": to_host(Y)}},
         )
 
-    return Case(
-        "loss",
-        subject,
-        setting,
-        {"outputs": outputs},
-        function,
-        gradients,
-        facts,
-        divided=True,
-    )
+    point = {"outputs": outputs}
+    return Case("loss", subject, where, point, function, gradients, facts, divided=True)

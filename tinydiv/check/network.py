@@ -1,7 +1,6 @@
 """Cases of the whole network: every dW[l], db[l] and dX, with random upstream gradients at every layer."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from tinydiv import activations
 from tinydiv.activations import Activation
@@ -28,8 +27,8 @@ def network_cases(
     backward: Backward | None = None,
     subject: str = "network",
 ) -> Iterator[Case]:
-    """Several depths and sizes, all activations, many networks, one sample; upstream gradients together
-    and apart."""
+    """Several depths and sizes, all activations, many networks, one sample; upstream gradients at all
+    layers at once, at the outputs alone, and at hidden layers alone."""
     names = list(activations.ACTIVATIONS)
     shapes = [points.LINEAR, points.SHALLOW, points.MANY, points.SQUARE, points.ONE_SAMPLE]
     shapes.append(points.LARGE)
@@ -66,11 +65,11 @@ def network_case(
     context: Context | None = None,
     memory: Memory | None = None,
 ) -> Case:
-    """One network at one point. The function's outputs are all A[l] and the logits, weighted at random,
-    so its gradient is what backward gives for random upstream gradients.
+    """One network at one point. The function's outputs are all A[l] and the logits. Their weighted sum,
+    with random weights, has the gradient that backward computes from these weights as upstream gradients.
 
-    A backward that takes no dA is checked with dlogits alone, and dX is not checked of one without
-    to_inputs. dtheta is filled with other numbers first, so that a block that is left out is found.
+    A backward without the argument dA is checked with dlogits alone; without the argument to_inputs its
+    dX is not checked. dtheta is filled with other numbers first, so that a missing block is noticed.
     scale: of the inputs.
     """
     back: Backward = backward or type(net).backward
@@ -78,7 +77,7 @@ def network_case(
     to_inputs = points.takes(back, "to_inputs")
     point = points.parameters(net)
     X = scale * points.inputs(shape, seed)
-    # dA[0] too, where dX is wanted; of shared inputs, dX would be the sum over R networks.
+    # dA[0] too, where dX is checked; but if R networks share their inputs, dX is a sum over networks.
     at_inputs = to_inputs and (not shape.replicas or shape.own_inputs)
     layers = range(0 if at_inputs else 1, net.depth) if extra else range(0)
     if to_inputs:
@@ -101,12 +100,9 @@ def network_case(
         dlogits, dA = split(weights)
         if dlogits is None:
             dlogits = xp.zeros_like(trace.logits)
-        options: dict[str, object] = {"dA": dA} if dA else {}
-        if to_inputs:
-            options["to_inputs"] = True
-        if accumulate:
-            options["accumulate"] = True
-        dX = back(net, trace, dlogits, **options)
+        # Only what is used is handed over: a backward of the user's own may lack these arguments.
+        options = {"dA": dA, "to_inputs": to_inputs, "accumulate": accumulate}
+        dX = back(net, trace, dlogits, **{key: value for key, value in options.items() if value})
         if accumulate:
             net.dtheta -= before
         found = points.gradients(net)
@@ -115,7 +111,7 @@ def network_case(
         return found
 
     def fill(net: MLP) -> Array:
-        """Numbers that must not be in any gradient afterwards."""
+        """Fill dtheta with numbers that no gradient may contain afterwards; returns a copy."""
         net.dtheta[...] = points.numbers(*net.theta.shape, seed=seed + 5)
         return net.dtheta.copy()
 
@@ -127,22 +123,11 @@ def network_case(
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
         dlogits, dA = split(weights)
         points.put(net, at)
-        trace = net.forward(at.get("X", X), context)
-        simple = dlogits is not None and not net.layers  # a pass that variants.py can imitate
-        rows = {"X": "samples", **{f"W[{l}]": "inputs" for l in range(net.depth)}}
-        columns = {f"{key}[{net.depth - 1}]": "output" for key in "Wb"} | {"X": "input"}
+        found = facts_of_network(net, net.forward(at.get("X", X), context), dlogits, dA)
         fill(net)
         before = {} if accumulate else points.gradients(net)
-        return Facts(
-            samples=shape.samples,
-            rows=rows,
-            columns=columns,
-            upstream=True,
-            lead=net.replicas is not None,
-            before={name: to_host(array) for name, array in before.items()},
-            parts=parts(net, trace, dlogits, dA) if simple else {},
-            variants=list(variants(net, trace, dlogits, dA)) if simple else (),
-        )
+        found.before = {name: to_host(array) for name, array in before.items()}
+        return found
 
     words = [f"{net.activation}, {shape}"]
     if net.depth > 1 and upstream != UPSTREAM[0]:
@@ -154,11 +139,28 @@ def network_case(
     return Case(kind, subject, ", ".join(words), point, forward, gradients, facts)
 
 
-def standing_case(
+def facts_of_network(
+    net: MLP, trace: Trace, dlogits: Array | None, dA: Mapping[int, Array]
+) -> Facts:
+    """The facts about a backward pass; dlogits is None where only hidden layers get a gradient."""
+    found = Facts(
+        samples=trace.logits.shape[-2],
+        rows={"X": "samples", **{f"W[{l}]": "inputs" for l in range(net.depth)}},
+        columns={**{f"{key}[{net.depth - 1}]": "output" for key in "Wb"}, "X": "input"},
+        upstream=True,
+        lead=net.replicas is not None,
+    )
+    if dlogits is not None and not net.layers:  # variants.py computes passes without layers only
+        found.parts = parts(net, trace, dlogits, dA)
+        found.variants = list(variants(net, trace, dlogits, dA))
+    return found
+
+
+def present_case(
     net: MLP, trace: Trace, dlogits: Array, dA: Mapping[int, Array], subject: str
 ) -> Case:
-    """What stands in dtheta now, as the gradient of sum(dlogits * outputs) + sum_l sum(dA[l] * A[l])."""
-    standing = points.gradients(net)
+    """What is in dtheta now, as the gradient of sum(dlogits * outputs) + sum_l sum(dA[l] * A[l])."""
+    present = points.gradients(net)
     upstream = {**dA, net.depth: dlogits}
 
     def forward(at: Point) -> list[Array]:
@@ -167,29 +169,22 @@ def standing_case(
         return [sum(xp.sum(d * A[l]) for l, d in upstream.items())]
 
     def gradients(at: Point, weights: Sequence[Array]) -> Point:
-        return {name: weights[0] * d for name, d in standing.items()}
+        return {name: weights[0] * d for name, d in present.items()}
 
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
         points.put(net, at)
-        simple = not net.layers  # a pass that variants.py can imitate
-        return Facts(
-            samples=trace.logits.shape[-2],
-            rows={"X": "samples", **{f"W[{l}]": "inputs" for l in range(net.depth)}},
-            columns={f"{key}[{net.depth - 1}]": "output" for key in "Wb"},
-            upstream=True,
-            lead=net.replicas is not None,
-            parts=parts(net, trace, dlogits, dA) if simple else {},
-            variants=list(variants(net, trace, dlogits, dA)) if simple else (),
-        )
+        return facts_of_network(net, trace, dlogits, dA)
 
-    where = f"{net.activation}, {'-'.join(map(str, net.sizes))}, N={trace.logits.shape[-2]}"
-    many = f", {net.replicas} networks" if net.replicas else ""
-    case = Case("network", subject, where + many, points.parameters(net), forward, gradients, facts)
-    return replace(case, divided=True)
+    sizes = Dimensions(tuple(net.sizes), trace.logits.shape[-2], net.replicas)
+    point, where = points.parameters(net), f"{net.activation}, {sizes}"
+    return Case("network", subject, where, point, forward, gradients, facts, divided=True)
 
 
 def activation_cases(activation: Activation, seed: int, subject: str = "") -> Iterator[Case]:
-    """f and its derivative, on both sides of its kinks and far away from them."""
+    """f and its derivative, near its kinks and far from them."""
+
+    def values(at: Point) -> list[Array]:
+        return [activation(at["Z"])]
 
     def gradients(at: Point, weights: Sequence[Array]) -> Point:
         return {"Z": weights[0] * activation.derivative(at["Z"])}
@@ -197,18 +192,12 @@ def activation_cases(activation: Activation, seed: int, subject: str = "") -> It
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
         return Facts(off={"Z": to_host(at["Z"] <= 0)})
 
-    for setting, Z in (
+    for where, Z in (
         ("6 x 5", points.numbers(6, 5, seed=seed, scale=1.5)),
         ("40 x 20, up to 60", points.numbers(40, 20, seed=seed, scale=20.0)),
     ):
-        yield Case(
-            "activation",
-            subject or activation.name,
-            setting,
-            {"Z": Z},
-            lambda at: [activation(at["Z"])],
-            gradients,
-            facts,
-            divided=True,
-            variant=setting,
+        case = Case(
+            "activation", subject or activation.name, where, {"Z": Z}, values, gradients, facts
         )
+        case.divided, case.variant = True, where
+        yield case

@@ -11,10 +11,11 @@ order,
 
     D(h) = [8 (F(x+hv) - F(x-hv)) - (F(x+2hv) - F(x-2hv))] / 12h          error O(h^4) + O(eps / h)
 
-with h = 2e-4 of the size of x: for a smooth function both errors are then near 1e-12. Where D disagrees
-with what is expected, a sequence of smaller steps decides, by how far its own results agree and not by
-what is expected: two steps on the same side of a kink agree, across a kink they do not. At a kink itself
-the slopes to the left and to the right differ for every step, however small.
+with h = 2e-4 of the size of x: for a smooth function both errors are then near 1e-12. Where D differs from
+the expected derivative, smaller steps are tried, and the step is taken whose result agrees best with that
+of the next smaller one; the expected derivative plays no part in this choice. Results agree if both steps
+stay on one side of a kink, and differ if one step crosses it. At a kink itself the slopes to the left and
+to the right differ for every step, however small.
 """
 
 import math
@@ -22,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from tinydiv.backend import Array, to_device, to_host, xp
+from tinydiv.backend import Array, to_device, xp
 from tinydiv.randomness import generator
 
 Point = dict[str, Array]
@@ -32,7 +33,7 @@ Function = Callable[[Point], Sequence[Array]]
 """The outputs at a point; the same outputs for the same point, every time."""
 
 STEP = 2e-4
-LADDER = (3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
+SMALLER_STEPS = (3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7)
 TINY_STEPS = (1e-5, 1e-6)
 """Where slopes to the left and to the right are compared."""
 
@@ -59,7 +60,7 @@ def cotangents(outputs: Sequence[Array], seed: int) -> list[Array]:
 
 
 class Probe:
-    """F along one array of the point, all other arrays held fixed."""
+    """F as a function of one array of the point; all other arrays are fixed."""
 
     def __init__(
         self, function: Function, weights: Sequence[Array], point: Point, name: str
@@ -70,10 +71,11 @@ class Probe:
         self.entrywise: Slopes | None = None
         """The derivative by every entry, once it was measured."""
         self.middle = function(point)
+        """The outputs at the point itself."""
         size = sum(float(xp.sum(abs(w * f))) for w, f in zip(weights, self.middle, strict=True))
         self.floor = 5e-11 * size / self.unit
-        """The derivative that rounding errors can produce: 50 times eps |F| / h. It is larger where F
-        is a difference of much larger numbers: `rounding` measures that."""
+        """The derivative that rounding errors alone can produce: 50 times eps |F| / h. Where F is a
+        difference of much larger numbers it is larger: see `rounding`."""
         self._rounding: float | None = None
 
     def _unit(self) -> float:
@@ -82,7 +84,7 @@ class Probe:
         return min(max(math.sqrt(square), 1e-3), 1e3)
 
     def rounding(self) -> float:
-        """The same measured on F: how much it changes between points that are 1e-12 apart."""
+        """The same, measured: how much F changes between points that are 1e-12 apart."""
         if self._rounding is None:
             jumps = [self.floor]
             for v in random_directions(self.x, 4, seed=1):
@@ -117,9 +119,9 @@ class Probe:
     def settled(self, v: Array) -> tuple[float, float]:
         """The derivative where two neighbouring steps agree best, and its uncertainty: their difference
         plus the rounding error at that step."""
-        found = [self.central(v, step) for step in LADDER]
+        found = [self.central(v, step) for step in SMALLER_STEPS]
         best = (found[0], math.inf)
-        for (one, other), step in zip(pairwise(found), LADDER[1:], strict=True):
+        for (one, other), step in zip(pairwise(found), SMALLER_STEPS[1:], strict=True):
             doubt = abs(one - other) + self.rounding() / 50 * STEP / step
             if doubt < best[1]:
                 best = (one, doubt)
@@ -128,9 +130,9 @@ class Probe:
     def kink(self, v: Array, mismatch: float) -> bool:
         """Whether the slopes to both sides differ, and still differ as the step shrinks.
 
-        A smooth function's come together: at a tenth of the step they are a hundred times closer. At a
-        kink their gap stays, at a jump of the value it grows tenfold. Gaps far below the mismatch
-        that they are to explain do not count.
+        Where the function is smooth, the gap between both slopes is a hundred times smaller at a tenth of
+        the step. At a kink it stays the same; at a jump of the value it is ten times larger. A gap far
+        below the mismatch is not its cause, and does not count.
         """
         wide, narrow = (
             abs(right - left)
@@ -202,24 +204,16 @@ def slopes(
 def complex_step(probe: Probe, directions: Sequence[Array]) -> list[float] | None:
     """Im F(x + i h v) / h with h = 1e-20: no subtraction, so exact to the last digits.
 
-    None where the code does not take complex numbers (eigenvectors, stacked comparisons, float()), which
-    is not an error.
+    None where the code does not take complex numbers (eigenvectors, stacked comparisons, float()); that
+    is no error.
     """
     h = 1e-20
     found = []
     try:
         for v in directions:
             outputs = probe.function({**probe.point, probe.name: probe.x + 1j * h * v})
-            parts = [
-                float(xp.sum(weight * output.imag)) / h
-                for weight, output in zip(probe.weights, outputs, strict=True)
-            ]
-            found.append(sum(parts))
+            pairs = zip(probe.weights, outputs, strict=True)
+            found.append(sum(float(xp.sum(w * output.imag)) / h for w, output in pairs))
     except Exception:
         return None
     return found
-
-
-def listed(a: Array) -> list[float]:
-    """All entries as plain numbers."""
-    return [float(entry) for entry in to_host(a).ravel()]

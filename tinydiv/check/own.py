@@ -1,10 +1,9 @@
 """A user's own file: everything in it that has a gradient is found and checked.
 
-What that may be is listed in the command's help (command.py). What the file imports is not checked.
+The command's help (command.py) lists what that may be. What the file imports is not checked.
 """
 
 import inspect
-import time
 from collections.abc import Callable
 from types import ModuleType
 
@@ -28,9 +27,9 @@ WANTED = (
 Check = Callable[[Report, int], None]
 
 
-def taken_apart(text: str) -> tuple[str, str, str]:
-    """FILE.py, FILE.py:Name or FILE.py:Name:key=value,... -> (file, name, settings). The colon of a
-    Windows drive is part of the file."""
+def parts_of(text: str) -> tuple[str, str, str]:
+    """FILE.py, FILE.py:Name or FILE.py:Name:key=value,... -> (file, name, settings). The colon
+    after a Windows drive belongs to the file."""
     if ".py:" not in text:
         return text, "", ""
     file, _, rest = text.partition(".py:")
@@ -43,16 +42,16 @@ def check_file(text: str, seed: int = 0, on_subject: OnSubject | None = None) ->
 
     Raises UsageError if the file cannot be imported, or defines nothing that has a gradient.
     """
-    file, name, settings = taken_apart(text)
+    file, name, settings = parts_of(text)
     found = checks_in(module_of_file(file), text if settings else "")
     if not found:
         raise UsageError(f"{file} defines nothing to check: it may define {WANTED}")
     if name and name not in found:
         raise UsageError(f"{file} defines no {name!r} to check: {nearest(name, found)}")
-    report, began = Report(seed), time.perf_counter()
+    report = Report(seed)
     for own in [name] if name else list(found):
-        found[own](report, seed)
-        report.seconds = time.perf_counter() - began
+        with report.timing():
+            found[own](report, seed)
         if on_subject is not None:
             on_subject(own, report)
     report.note_limits()
@@ -60,7 +59,7 @@ def check_file(text: str, seed: int = 0, on_subject: OnSubject | None = None) ->
 
 
 def checks_in(module: ModuleType, spec: str = "") -> dict[str, Check]:
-    """How each thing in a module is checked, by its name there."""
+    """The check of everything that a module defines, by its name there."""
     found: dict[str, Check] = {}
     for name, value in vars(module).items():
         if getattr(value, "__module__", None) != module.__name__:
@@ -75,7 +74,7 @@ def checks_in(module: ModuleType, spec: str = "") -> dict[str, Check]:
 
 
 def without_annotation(cls: type[Technique]) -> list[str]:
-    """Numbers, texts and booleans in a class's body that look like settings and are none."""
+    """A sentence for each number, text or boolean in a class that is no setting, because it has no type."""
     known = {name for base in Technique.__mro__ for name in vars(base)}
     known |= {name for kind in cls.__mro__[1:] for name in vars(kind)}
     return [
@@ -94,10 +93,7 @@ def _of_class(name: str, cls: type, spec: str) -> Check | None:
 
         def technique(report: Report, seed: int) -> None:
             report.notes += without_annotation(cls)
-            settings = None
-            if spec:
-                given = place(spec).technique
-                settings = dict(vars(given))
+            settings = dict(vars(place(spec).technique)) if spec else None
             technique_into(report, cls, seed, name, settings)
 
         return technique

@@ -1,6 +1,6 @@
 """Known faults of a gradient, one function each: evidence about one array in, a finding or None out.
 
-They are tried in the order of PATTERNS, and the first that fits is used. To fit, it must explain every
+They are tried in the order of PATTERNS; the first that fits is taken. A pattern fits if it explains every
 entry of the array (except at kinks). `a` is the hand-written array, `n` the measured one.
 """
 
@@ -28,7 +28,7 @@ def all_zero(e: Evidence) -> Finding | None:
 
 
 def left_over(e: Evidence) -> Finding | None:
-    """Numbers from before: never replaced, or added to."""
+    """The array still has its old content, alone or as a part of a sum."""
     before = e.facts.before.get(e.name)
     if before is None:
         return None
@@ -59,7 +59,7 @@ def factor(e: Evidence) -> float | None:
 
 
 SIZE_CODES = ("not-averaged", "averaged-twice", "n-minus-one", "scaled")
-"""Findings that name a factor, perhaps by a size that it happens to equal."""
+"""Findings that name a factor. The size that they name may equal it by chance."""
 
 
 def scaled(e: Evidence) -> Finding | None:
@@ -88,27 +88,21 @@ def name_factor(f: float, facts: Facts) -> Finding:
     if N > 2 and (near(f, N - 1) or near(f, 1 / (N - 1))):
         done = "multiplied" if f > 1 else "divided"
         return Finding("n-minus-one", f"{times(f)}: {done} by N - 1 = {N - 1} once too often")
-    return Finding("scaled", times(f) + guess(f, facts))
+    return Finding("scaled", times(f) + possible_cause(f, facts))
 
 
-def guess(f: float, facts: Facts) -> str:
+def possible_cause(f: float, facts: Facts) -> str:
     """A possible cause of a factor, as a clause to follow it."""
     known = {2.0: "a square's 2 counted twice, or each pair in both orders where it counts once"}
     known[0.5] = "the 2 of a square is missing, or only one of M + M'"
     for what, size in facts.sizes.items():
-        if size > 2:
-            known.setdefault(
-                size / (size - 1), f"{what} is {size}: {size} and {size - 1} are mixed up"
-            )
-            known.setdefault(
-                (size - 1) / size, f"{what} is {size}: {size} and {size - 1} are mixed up"
-            )
+        for value in (size / (size - 1), (size - 1) / size) if size > 2 else ():
+            known.setdefault(value, f"{what} is {size}: {size} and {size - 1} are mixed up")
         known.setdefault(float(size), f"{what} is {size}: a division by it is missing")
         known.setdefault(1 / size, f"{what} is {size}: divided by it once too often")
         pairs = size * (size - 1)
-        if pairs > 2:
-            known.setdefault(float(pairs), f"the pairs of {what.removeprefix('the ')}: {pairs}")
-            known.setdefault(1 / pairs, f"the pairs of {what.removeprefix('the ')}: {pairs}")
+        for value in (float(pairs), 1 / pairs) if pairs > 2 else ():
+            known.setdefault(value, f"the pairs of {what.removeprefix('the ')}: {pairs}")
     for value, clause in known.items():
         if near(f, value):
             return f" ({clause})"
@@ -126,10 +120,7 @@ def times(f: float) -> str:
 
 def near(f: float, g: float) -> bool:
     """Whether two factors are equal to a relative 1e-5."""
-    return abs(f - g) <= CLOSE_FACTOR * abs(g)
-
-
-CLOSE_FACTOR = 1e-5
+    return abs(f - g) <= 1e-5 * abs(g)
 
 
 # The right numbers in the wrong places -----------------------------------------------------------
@@ -177,7 +168,7 @@ def networks_mixed(e: Evidence) -> Finding | None:
 
 
 def strength_on_neurons(e: Evidence) -> Finding | None:
-    """Strengths (R,) that were broadcast along the last axis, not the first: possible where R = H."""
+    """Strengths (R,) that multiply the last axis in place of the first: possible where R = H."""
     s = e.facts.strengths
     if s is None or e.n.ndim != 3 or len(s) != e.n.shape[0] or len(s) != e.n.shape[-1]:
         return None
@@ -232,7 +223,7 @@ def rows_are_samples(e: Evidence) -> bool:
 
 
 def own_columns(e: Evidence) -> np.ndarray | None:
-    """The columns that normalisation acts on: centred activations, or neurons' incoming weights."""
+    """The columns that a normalisation divides by their length: centred activations or weights."""
     rows = e.facts.rows.get(e.name)
     if rows is None or e.x.ndim < 2 or e.x.shape[-2] < 3:
         return None
@@ -240,25 +231,24 @@ def own_columns(e: Evidence) -> np.ndarray | None:
 
 
 def mean_missing(e: Evidence) -> Finding | None:
-    """Right after its mean over the samples is subtracted."""
+    """The gradient becomes right when its mean over the samples is subtracted."""
     if not rows_are_samples(e) or not e.same(e.a - e.a.mean(axis=-2, keepdims=True), e.n):
         return None
     return Finding(
         "mean-missing",
-        "the mean's own derivative is missing: the value does not change when a neuron's "
-        "activations are all moved alike, so its column must sum to zero",
+        "the mean's own derivative is missing: the value does not change when the same number is added to "
+        "all of a neuron's activations, so its column must sum to zero",
     )
 
 
 def normalisation_missing(e: Evidence) -> Finding | None:
-    """The difference is a multiple of each neuron's own column (and perhaps a constant)."""
+    """The difference is a multiple of each neuron's own column, perhaps plus a constant."""
     C = own_columns(e)
     if C is None or e.kinks.any():
         return None
-    difference, samples = e.a - e.n, rows_are_samples(e)
-    free = along_columns(e.n, C) < 0.02  # scaling a column does not change the value
-    if not free:
+    if along_columns(e.n, C) >= 0.02:  # scaling a column changes the value: nothing is normalised
         return None
+    difference, samples = e.a - e.n, rows_are_samples(e)
     rest = without(difference, C)
     what = "a neuron's activations" if samples else "a neuron's weights"
     if small(rest, difference):
@@ -274,7 +264,7 @@ def normalisation_missing(e: Evidence) -> Finding | None:
 
 
 def along_columns(n: np.ndarray, C: np.ndarray) -> float:
-    """How much of n lies along the columns of C: 0 if it is orthogonal to all, 1 if parallel."""
+    """The largest |cosine| of a column of n with the same column of C."""
     lengths = np.sqrt((n**2).sum(axis=-2) * (C**2).sum(axis=-2))
     inner = np.abs((n * C).sum(axis=-2))
     return float((inner[lengths > 0] / lengths[lengths > 0]).max(initial=0))
@@ -289,12 +279,12 @@ def without(d: np.ndarray, C: np.ndarray) -> np.ndarray:
 
 
 def small(rest: np.ndarray, of: np.ndarray) -> bool:
-    """Whether a difference is small beside an array."""
+    """Whether a difference is small compared with an array."""
     return bool(np.abs(rest).max(initial=0) <= 1e-5 * np.abs(of).max(initial=0))
 
 
 def own_pair_counted(e: Evidence) -> Finding | None:
-    """Each neuron's own column is in the difference: the diagonal of a Gram matrix was kept."""
+    """The difference is a multiple of each neuron's own column: the diagonal of a Gram matrix was kept."""
     C = own_columns(e)
     if C is None or e.kinks.any() or e.n.shape[-1] < 2:
         return None
@@ -322,15 +312,15 @@ def half_of_pairs(e: Evidence) -> Finding | None:
     for columns in (C, e.x):
         shape = columns.shape[-2:]
         networks = zip(*(x.reshape(-1, *shape) for x in (columns, e.a, e.n)), strict=True)
-        answers = [half(*network) for network in networks]
-        if True in answers and False not in answers:
+        halves = [half(*network) for network in networks]
+        if True in halves and False not in halves:
             words = "only one of M and M' is used: each pair moves one of its two neurons"
             return Finding("half-of-pairs", words)
     return None
 
 
 def half(C: np.ndarray, a: np.ndarray, n: np.ndarray) -> bool | None:
-    """The same for one network; None if this network does not decide it."""
+    """The same for one network; None if its columns do not determine K."""
     alive = (C**2).sum(axis=0) > 0
     C, a, n = C[:, alive], a[:, alive], n[:, alive]
     H = C.shape[1]
@@ -354,7 +344,7 @@ def same(p: np.ndarray, q: np.ndarray) -> bool:
 
 
 def mask(e: Evidence) -> Finding | None:
-    """Wrong exactly where something should be switched off (or on)."""
+    """Wrong exactly where the gradient, or the code's array, is zero."""
     wrong, ok = e.wrong, ~e.kinks
     if not (wrong.any() and (ok & ~wrong).any()):
         return None
@@ -378,11 +368,11 @@ def mask(e: Evidence) -> Finding | None:
     return None
 
 
-# Terms that are too many -------------------------------------------------------------------------
+# Terms that should not be there ------------------------------------------------------------------
 
 
 def extra_term(e: Evidence) -> Finding | None:
-    """The difference is a multiple of a known array, or a constant: at unit strength, if there is one."""
+    """The difference is a multiple of a known array, or a constant. A penalty's is that at strength 1."""
     s = e.facts.strengths
     unit = 1.0 if s is None else s.reshape(-1, *(1,) * (e.n.ndim - 1)) if e.facts.lead else s[0]
     difference, at = np.where(e.kinks, 0, e.a - e.n) / unit, "" if s is None else " at strength 1"
@@ -394,12 +384,11 @@ def extra_term(e: Evidence) -> Finding | None:
             continue
         f = float((difference * array).sum()) / weight
         if f != 0 and small(difference - f * array, difference):
-            also = "; one of several causes: a factor for each {} explains as much"
-            neuron = factors_along(e, e.n.ndim - 1) is not None and e.n.shape[-1] > 1
-            also = also.format(next(axes(e))[1]) if neuron else ""
-            return Finding(
-                "extra-term", f"contains {rounded(f, 4, sign='+')} times {what} too much{at}{also}"
-            )
+            words = f"contains {rounded(f, 4, sign='+')} times {what} too much{at}"
+            if factors_along(e, e.n.ndim - 1) is not None and e.n.shape[-1] > 1:
+                column = next(axes(e))[1]
+                words += f"; one of several causes: a factor for each {column} explains as much"
+            return Finding("extra-term", words)
     offset = difference[~e.kinks].mean()
     if e.a.size > 2 and small(difference - np.where(e.kinks, 0, offset), difference):
         return Finding("offset", f"every entry is too large by the same {rounded(offset, 4)}{at}")
@@ -407,8 +396,7 @@ def extra_term(e: Evidence) -> Finding | None:
 
 
 def upstream_factor(e: Evidence) -> Finding | None:
-    """The gradient is a sum over upstream gradients (dlogits, dA[1], ...): each part must be in it
-    once."""
+    """One part is wrong in a sum of parts, one from each upstream gradient (dlogits, dA[1], ...)."""
     parts = e.facts.parts.get(e.name, {})
     parts = {name: p for name, p in parts.items() if np.abs(p).max() > 1e-9 * e.scale}
     if len(parts) < 2 or e.kinks.any():
@@ -444,7 +432,7 @@ def nearly(e: Evidence) -> Finding | None:
 
 
 def axes(e: Evidence) -> Iterator[tuple[int, str]]:
-    """The axes of the array with the name of one place along each."""
+    """The axes of the array, the last one first, each with the name of its places: neuron, sample."""
     names = [e.facts.columns.get(e.name, "neuron" if e.facts.rows else "column")]
     names.append("sample" if rows_are_samples(e) else "row")
     if e.facts.lead and e.n.ndim > 2:
@@ -455,9 +443,9 @@ def axes(e: Evidence) -> Iterator[tuple[int, str]]:
 
 
 def one_part(e: Evidence) -> Finding | None:
-    """Right everywhere except in some networks, samples or neurons: names the fault there.
+    """Right everywhere except in some networks, samples or neurons; the finding names these places.
 
-    Places with a known fault come before those where the numbers only differ.
+    An axis along which the fault at these places is a known one is preferred.
     """
     unnamed = None
     for axis, what in reversed(list(axes(e))):
@@ -472,7 +460,7 @@ def one_part(e: Evidence) -> Finding | None:
             found = pattern(inner)
             if found is not None:
                 return Finding("one-part", f"wrong only in {named}: there, {found.words}")
-        words = f"wrong only in {named}: there, {elsewhere(inner).words}"
+        words = f"wrong only in {named}: there, {largest_difference(inner).words}"
         unnamed = unnamed or Finding("one-part", words)
     return unnamed
 
@@ -489,7 +477,7 @@ def factors_along(e: Evidence, axis: int) -> np.ndarray | None:
 
 
 def factor_per_network(e: Evidence) -> Finding | None:
-    """A factor of its own for every network: the strength, perhaps."""
+    """A factor of its own for every network, for example its strength."""
     if not e.facts.lead or e.n.ndim != 3 or e.n.shape[0] < 2:
         return None
     f = factors_along(e, 0)
@@ -514,7 +502,7 @@ def factor_per_place(e: Evidence) -> Finding | None:
 
 
 def size_of_columns(e: Evidence, axis: int, f: np.ndarray) -> str:
-    """The factors per column as a clause, where they are a power of the columns' length or deviation."""
+    """A clause that explains factors per column by a power of the columns' length or deviation, or ""."""
     if axis != e.n.ndim - 1 or e.n.ndim != 2 or not (f > 0).all():
         return ""
     samples = rows_are_samples(e)
@@ -531,7 +519,7 @@ def size_of_columns(e: Evidence, axis: int, f: np.ndarray) -> str:
                 times = " twice" if abs(power) == 2 else ""
                 short = f"{done} the column's {what}{times}" + (" is missing" if power > 0 else "")
                 return f" ({short}, times {rounded(ratio.mean(), 4)}; one of several causes)"
-        # 1 / (s + eps) for 1 / s: a factor s / (s + eps), so (1 / f - 1) s is eps; the same for s^2
+        # 1 / (s + eps) in place of 1 / s: f = s / (s + eps), so (1 / f - 1) s = eps; the same for s^2
         for power, square in ((1, ""), (2, "^2")):
             eps = (1 / f - 1) * size**power
             if np.ptp(eps) <= 1e-3 * np.abs(eps).max():
@@ -547,7 +535,7 @@ def some_of(f: np.ndarray) -> str:
     return ", ".join(f"{v:.3f}" for v in f[:4]) + (", ..." if f.size > 4 else "")
 
 
-def elsewhere(e: Evidence) -> Finding:
+def largest_difference(e: Evidence) -> Finding:
     """The place of the largest difference, and the cosine between the two arrays."""
     gap = np.where(e.kinks, 0, np.abs(e.a - e.n))
     place = np.unravel_index(int(gap.argmax()), gap.shape)

@@ -1,8 +1,8 @@
-"""Points to check at: small float64 networks with random weights, inputs and labels.
+"""Points at which gradients are checked: small float64 networks with random weights, inputs and labels.
 
-Sizes are chosen so that a wrong factor shows where it comes from (7 samples, 4 neurons, 3 classes), and
-so that a transpose changes the shape; one case is square on purpose, because there a wrong order of axes
-raises no error. One case has as many networks as neurons.
+All sizes of a point differ (7 samples, 4 neurons, 3 classes), so that the size of a wrong factor shows its
+origin, and a transpose changes the shape. In one point all sizes are equal, the number of networks too:
+there a wrong order of axes raises no error.
 """
 
 import inspect
@@ -47,9 +47,9 @@ WIDE = Dimensions((3, 5, 7, 2), 9, replicas=2)
 LARGE = Dimensions((6, 20, 9, 3), 40)
 """Large enough for faults that occur only with many samples or neurons."""
 
-SILENT = Dimensions((3, 3, 2), 5, replicas=3)
+DEAD = Dimensions((3, 3, 2), 5, replicas=3)
 """For dead neurons: one in the first network, all but one in the second, all in the third."""
-TWINS = Dimensions((3, 4, 2), 5)
+EQUAL = Dimensions((3, 4, 2), 5)
 """For two neurons that are equal to the last bit."""
 
 
@@ -70,45 +70,46 @@ def network(
     layers: Sequence[Layer] = (),
     kind: type[MLP] = MLP,
 ) -> MLP:
-    """A network with random weights, biases and layer parameters, none of them special."""
+    """A network whose weights, biases and layer parameters are all random: none is 0 or 1."""
     net = kind(shape.sizes, activation, shape.replicas, "float64", layers)
     net.theta[...] = numbers(*net.theta.shape, seed=seed, scale=0.7)
     return net
 
 
 def inputs(shape: Dimensions, seed: int) -> Array:
+    """Inputs (N, n_0), or (R, N, n_0) where each network has its own."""
     lead = (shape.replicas,) if shape.own_inputs and shape.replicas else ()
     return numbers(*lead, shape.samples, shape.sizes[0], seed=seed + 1)
 
 
 def targets(shape: Dimensions, seed: int) -> Array:
-    """Class numbers, shared or one row per network as the inputs are."""
+    """Class numbers (N,), or (R, N) where each network has its own inputs."""
     lead = (shape.replicas,) if shape.own_inputs and shape.replicas else ()
     return labels(*lead, shape.samples, classes=shape.sizes[-1], seed=seed + 2)
 
 
 def parameters(net: MLP, buffer: Array | None = None) -> Point:
-    """Copies of all that is learned, by name: "W[0]", "b[0]", "gamma[batch-norm.1]".
+    """Copies of all parameters by name: "W[0]", "b[0]", "gamma[batch-norm.1]".
 
-    buffer: in place of theta, another one that is laid out like it.
+    buffer: read this buffer, which has the layout of theta, in place of theta.
     """
     buffer = net.theta if buffer is None else buffer
     return {indexed(b.name): net.view(buffer, b.name).copy() for b in net.blocks}
 
 
 def put(net: MLP, point: Point) -> None:
-    """Write the arrays of a point into the network; X and the like are not the network's."""
+    """Write the parameters of a point into the network; other arrays, such as X, are left out."""
     for block in net.blocks:
         net.view(net.theta, block.name)[...] = point[indexed(block.name)]
 
 
 def gradients(net: MLP) -> Point:
-    """Copies of the blocks of dtheta, by the same names."""
+    """Copies of the gradients in dtheta, by the same names."""
     return parameters(net, net.dtheta)
 
 
 class Stateful(Protocol):
-    """Objects whose state changes as they are used: layers, techniques."""
+    """An object whose state changes when it is used: a layer, a technique."""
 
     def state(self) -> dict[str, Array]: ...
     def load_state(self, state: dict[str, Array], /) -> None: ...
@@ -127,6 +128,7 @@ class Memory:
         ]
 
     def restore(self) -> None:
+        """Give every owner the state back that it had at first."""
         for owner, state in self.kept:
             owner.load_state({key: _copied(value) for key, value in state.items()})
 
@@ -136,7 +138,7 @@ def _copied(value: Array) -> Array:
 
 
 def warm_up(net: MLP, shape: Dimensions, seed: int) -> Memory:
-    """Run a few training passes, so that running statistics are not those of a new layer."""
+    """Run a few training passes, so that running statistics differ from those of a new layer."""
     for step in range(3):
         net.forward(2.0 * inputs(shape, seed + 10 * step) + 0.3, Context(training=True, step=step))
     return Memory(*net.layers)

@@ -4,7 +4,9 @@ One row per array of a subject. It summarises the points at which it was checked
 the first point that failed.
 """
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tinydiv.check import points
@@ -15,6 +17,7 @@ from tinydiv.check.patterns import SIZE_CODES, name_factor, times
 Data = dict[str, object]
 
 SEVERITY = ("right", "no effect", "kink", "zero", "noisy", "wrong", "nan", "error")
+"""The statuses of judge.py, the most serious last."""
 
 
 @dataclass
@@ -28,8 +31,8 @@ class Row:
 
     @property
     def failed(self) -> list[Verdict]:
-        """A point that proves nothing (zero, or at kinks) fails only where no other point with the same
-        settings proves the gradient right."""
+        """The verdicts that count as failures. A point that proves nothing (zero, or at kinks) is one of
+        them only if no other point with the same settings proves the gradient right."""
         proven = {v.case.variant for v in self.verdicts if v.status == "right"}
         return [
             v
@@ -39,6 +42,7 @@ class Row:
 
     @property
     def right(self) -> bool:
+        """Whether no point failed."""
         return not self.failed
 
     @property
@@ -51,19 +55,22 @@ class Row:
 
     @property
     def error(self) -> float | None:
+        """The largest relative error against central differences; None where none was measured."""
         return _largest(v.error for v in self.verdicts)
 
     @property
     def complex_error(self) -> float | None:
+        """The same against the complex step."""
         return _largest(v.complex_error for v in self.verdicts)
 
     @property
     def at_kink(self) -> int:
+        """How many entries lay at a kink, over all points."""
         return sum(v.at_kink for v in self.verdicts)
 
     @property
     def words(self) -> str:
-        """The verdict in words, and at which points it holds."""
+        """The verdict in words."""
         if self.right:
             entries = "1 entry" if self.at_kink == 1 else f"{self.at_kink} entries"
             some = f"; {entries} at a kink left out" if self.at_kink else ""
@@ -74,10 +81,11 @@ class Row:
     def where(self) -> str:
         """At how many points it fails, and the first of them."""
         many = f"at {len(self.failed)} of {len(self.verdicts)} points, first: "
-        return (many if len(self.verdicts) > 1 else "at ") + self.worst.case.setting
+        return (many if len(self.verdicts) > 1 else "at ") + self.worst.case.where
 
     def compare_points(self, seed: int) -> None:
-        """Withdraw the name of a factor ("N and N - 1 are mixed up") that another point contradicts."""
+        """Replace the named cause of a factor ("N and N - 1 are mixed up") if another point, with another
+        N, contradicts it."""
         named = next((v for v in self.failed if v.finding and v.finding.code in SIZE_CODES), None)
         if named is None or named.ratio is None or named.finding is None:
             return
@@ -89,16 +97,15 @@ class Row:
             if sizes(here) == sizes(there):
                 continue
             if name_factor(other.ratio, there).code != named.finding.code:
-                constant = abs(other.ratio - named.ratio) < 1e-5 * abs(named.ratio)
-                elsewhere = f"{times(abs(other.ratio))} at {other.case.setting}"
-                more = (
-                    "at every point, whatever N and the sizes" if constant else f"here, {elsewhere}"
-                )
+                more = "at every point, whatever N and the sizes"
+                if abs(other.ratio - named.ratio) >= 1e-5 * abs(named.ratio):
+                    more = f"here, {times(abs(other.ratio))} at {other.case.where}"
                 sign = "sign flipped, and " if named.ratio < 0 else ""
                 named.finding = Finding("scaled", f"{sign}{times(abs(named.ratio))} {more}")
             return
 
     def data(self) -> Data:
+        """The row for --json."""
         finding = self.worst.finding
         return {
             "subject": self.subject,
@@ -110,7 +117,7 @@ class Row:
             "words": self.words,
             "points": len(self.verdicts),
             "failed": len(self.failed),
-            "setting": self.worst.case.setting,
+            "setting": self.worst.case.where,
             "relative_error": self.error,
             "complex_step_error": self.complex_error,
             "entries_at_kink": self.at_kink,
@@ -118,26 +125,33 @@ class Row:
 
 
 def sizes(facts: Facts) -> tuple[int, ...]:
-    """The sizes that a factor could come from."""
+    """The sizes that a factor may be made of."""
     return (facts.samples, *facts.sizes.values())
 
 
 @dataclass(frozen=True)
 class Held:
-    """An intervention has no gradient. tinydiv's own keep an invariant, which tests/test_interventions.py
-    tests. One from a user's file was run for a few steps; `fault` is what went wrong there."""
+    """One intervention: it keeps ("holds") an invariant, and has no gradient.
+
+    tests/test_interventions.py tests the invariants of tinydiv's own interventions. A user's own one was
+    run for a few steps of training.
+    """
 
     subject: str
     invariant: str
     own: bool = False
+    """Whether it is the user's."""
     fault: str = ""
+    """What went wrong in these steps, in words."""
 
     @property
     def right(self) -> bool:
+        """Whether nothing went wrong."""
         return not self.fault
 
     @property
     def words(self) -> str:
+        """What was found, and what was not checked."""
         if self.fault:
             return self.fault
         if not self.own:
@@ -145,9 +159,10 @@ class Held:
         ran = "no gradient; ran for a few steps, alone and with other networks, with finite numbers"
         if self.invariant:
             return f"{ran}; not checked: {self.invariant}"
-        return f"{ran}; note: `invariant` can say in words what it keeps"
+        return f"{ran}; note: describe in `invariant` what it keeps"
 
     def data(self) -> Data:
+        """The intervention for --json."""
         return {
             "subject": self.subject,
             "invariant": self.invariant,
@@ -167,6 +182,13 @@ class Report:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    @contextmanager
+    def timing(self) -> Iterator[None]:
+        """Add the time that a part of the check takes to `seconds`."""
+        began = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - began
+
     def add(self, verdicts: Iterable[Verdict]) -> None:
         """Sort verdicts into their rows."""
         for v in verdicts:
@@ -178,7 +200,7 @@ class Report:
             row.verdicts.append(v)
 
     def named(self, kind: str, subject: str) -> set[str]:
-        """The arrays whose fault is already named; a point that proves nothing is not a fault."""
+        """The arrays whose fault has a name already; a point that proves nothing is no fault."""
         return {
             row.array
             for row in self.rows
@@ -188,21 +210,26 @@ class Report:
 
     @property
     def right(self) -> bool:
-        """Is every gradient right, and was there anything to check?"""
+        """Whether something was checked, and all of it is right."""
         right = [row.right for row in self.rows] + [held.right for held in self.held]
         return bool(right) and all(right)
 
     @property
     def faults(self) -> list[Row]:
+        """The rows that fail."""
         return [row for row in self.rows if not row.right]
 
     def of(self, subject: str, failed: bool = False) -> list[Row]:
-        """The rows of one subject, or those that fail. The array nearest to the outputs is last."""
+        """The rows of one subject; with failed=True only those that fail."""
         return [r for r in self.rows if r.subject == subject and not (failed and r.right)]
 
-    def note_limits(self) -> None:
-        """Note what was not tried, where all that was tried is right."""
-        if self.right and self.rows:
+    def note_limits(self, one_point: bool = False) -> None:
+        """Where all is right: add a note on the points that were not tried."""
+        if not (self.right and self.rows):
+            return
+        if one_point:
+            self.notes.append("Checked at this one point: other values and sizes were not tried.")
+        else:
             network = {"network", "objective", "layer"} & {row.kind for row in self.rows}
             depth = f"{len(points.DEEP.sizes) - 1} layers of weights, " if network else ""
             self.notes.append(
@@ -211,6 +238,7 @@ class Report:
             )
 
     def data(self) -> Data:
+        """The whole report for --json."""
         return {
             "right": self.right,
             "seed": self.seed,
@@ -249,7 +277,7 @@ def block(rows: Sequence[Row]) -> str:
         lines.append(f"  {name:30}{numbers}  {mark}{row.words}")
         if not row.right:
             lines.append(f"  {'':30}{row.where}")
-    wrong = [row for row in rows if not row.right]
+    wrong = [row for row in rows if not row.right]  # the array nearest to the outputs is last
     own = [row for row in wrong if row.kind != "objective"]
     layers = [row for row in wrong if row.array[-1] == "]"]
     if own and len(own) < len(wrong):
@@ -264,6 +292,7 @@ def block(rows: Sequence[Row]) -> str:
 
 
 def held_block(held: Sequence[Held]) -> str:
+    """The interventions: a heading, then a line for each."""
     lines = ["interventions (no gradient)"]
     for one in held:
         lines.append(f"  {one.subject:30}{'' if one.right else 'FAILS: '}{one.words}")
@@ -272,18 +301,17 @@ def held_block(held: Sequence[Held]) -> str:
 
 def summary(report: Report) -> str:
     """One sentence at the end."""
-    points = sum(len(row.verdicts) for row in report.rows)
+    results: list[Row | Held] = [*report.rows, *report.held]
     took = f"{report.seconds:.1f} s"
-    if report.faults or not report.right:
-        wrong = len(report.faults) + sum(not held.right for held in report.held)
-        total = len(report.rows) + len(report.held)
-        if not total:
-            return "nothing was checked"
-        return f"{wrong} of {total} fail ({took})"
+    if not results:
+        return "nothing was checked"
+    if not report.right:
+        return f"{sum(not one.right for one in results)} of {len(results)} fail ({took})"
     known = [row for row in report.rows if row.error is not None]
     if not known:
         return f"no gradient to check ({took})"
     worst = max(known, key=lambda row: row.error or 0.0)
+    points = sum(len(row.verdicts) for row in report.rows)
     return (
         f"all right: {len(report.rows)} gradients at {points} points; largest relative error "
         f"{worst.error:.1e} ({worst.subject}, {worst.array}; {took})"

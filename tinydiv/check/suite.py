@@ -5,7 +5,6 @@ report = run(only=["decov"])        one name, or a group: activations, losses, n
 report = check_technique(Mine)      a class of your own
 """
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tinydiv import activations, losses
@@ -15,9 +14,9 @@ from tinydiv.check.doctor import raised_finding
 from tinydiv.check.evidence import Finding
 from tinydiv.check.interventions import failure_in_training
 from tinydiv.check.judge import Case, Verdict, judge
-from tinydiv.check.layers import broken_promise
+from tinydiv.check.layers import unmet_requirement
 from tinydiv.check.losses import loss_cases
-from tinydiv.check.network import Backward, activation_cases, network_cases, standing_case
+from tinydiv.check.network import Backward, activation_cases, network_cases, present_case
 from tinydiv.check.report import Held, Report
 from tinydiv.check.techniques import layer_cases, penalty_cases
 from tinydiv.errors import RunError, UsageError, nearest
@@ -31,7 +30,7 @@ OnSubject = Callable[[str, Report], None]
 """Called with (subject, report) once a subject is done."""
 
 Cases = Iterable[Case | Sequence[Case]]
-"""Single cases, and groups of which the first active one counts (see examine)."""
+"""Single cases, and groups of cases of which only one counts (see `active`)."""
 
 GROUPS = ("network", "activations", "losses", "penalties", "layers", "interventions")
 
@@ -67,21 +66,16 @@ def run(only: Sequence[str] = (), seed: int = 0, on_subject: OnSubject | None = 
 
     Raises UsageError for a name that does not exist.
     """
-    report, began = Report(seed), time.perf_counter()
+    report = Report(seed)
     for name in chosen(only):
-        check_into(report, name, seed)
-        report.seconds = time.perf_counter() - began
+        with report.timing():
+            if name in TECHNIQUES:
+                technique_into(report, TECHNIQUES[name], seed)
+            else:
+                examine(report, cases_of(name, seed), seed)
         if on_subject is not None:
             on_subject(name, report)
     return report
-
-
-def check_into(report: Report, name: str, seed: int) -> None:
-    """Check one built-in subject and add what was found to a report."""
-    if name in TECHNIQUES:
-        technique_into(report, TECHNIQUES[name], seed)
-    else:
-        examine(report, cases_of(name, seed), seed)
 
 
 def cases_of(name: str, seed: int) -> Cases:
@@ -102,7 +96,8 @@ def technique_cases(
     name: str = "",
     settings: dict[str, object] | None = None,
 ) -> Cases:
-    """The points at which a technique is checked; with given settings, or all that change its maths."""
+    """The points at which a technique is checked: with the given settings, or with all that change its
+    maths."""
     if issubclass(cls, Penalty):
         return penalty_cases(cls, seed, name, settings)
     if issubclass(cls, LayerTechnique):
@@ -121,6 +116,11 @@ def technique_into(
 ) -> None:
     """Check one technique, of whatever kind, and add what was found to a report."""
     name = name or cls.name
+
+    def failed(kind: str, where: str, array: str, finding: Finding) -> None:
+        case = Case(kind, name, where, {}, lambda at: [], lambda at, weights: {})
+        report.add([Verdict(case, array, "error", finding=finding)])
+
     if issubclass(cls, Intervention):
         own = cls not in TECHNIQUES.values()
         fault = failure_in_training(cls, seed, settings or {}) if own else ""
@@ -129,18 +129,14 @@ def technique_into(
     try:
         examine(report, technique_cases(cls, seed, name, settings), seed)
         if issubclass(cls, LayerTechnique) and not report.of(name, failed=True):
-            words = broken_promise(cls, seed, settings or {})
-            case = Case("layer", name, "in a small network", {}, lambda at: [], lambda at, w: {})
+            words = unmet_requirement(cls, seed, settings or {})
             if words:
                 finding = Finding("requirement", words)
-                report.add([Verdict(case, "evaluation", "error", finding=finding)])
+                failed("layer", "in a small network", "evaluation", finding)
     except (UsageError, RunError):
         raise
     except Exception as error:  # a user's own class whose constructor fails
-        case = Case(
-            "technique", name, "made with its settings", {}, lambda at: [], lambda at, w: {}
-        )
-        report.add([Verdict(case, "value", "error", finding=raised_finding(error))])
+        failed("technique", "made with its settings", "value", raised_finding(error))
 
 
 def examine(report: Report, cases: Cases, seed: int) -> None:
@@ -153,9 +149,9 @@ def examine(report: Report, cases: Cases, seed: int) -> None:
 
 
 def active(item: Case | Sequence[Case], judged: Callable[[Case], list[Verdict]]) -> list[Verdict]:
-    """The verdicts about a case. Of a group, the first case counts at which no gradient is zero because
-    the function is inactive: a hinge may be inactive at one scale and active at another. If it is inactive
-    at all of them, the check proves nothing and fails.
+    """The verdicts about a case. In a group, the first case counts whose gradients are not all zeros: a
+    hinge may be inactive at one scale and active at another. If there is none, the first case counts: the
+    check proves nothing, and fails.
     """
     first: list[Verdict] | None = None
     for case in [item] if isinstance(item, Case) else item:
@@ -167,27 +163,28 @@ def active(item: Case | Sequence[Case], judged: Callable[[Case], list[Verdict]])
 
 
 def judge_after(report: Report, case: Case, seed: int) -> list[Verdict]:
-    """Judge one case; the doctor does not name a fault twice."""
+    """Judge one case. A fault that has a name already is only reported as wrong."""
     if case.kind != "objective" or not report.named("penalty", case.subject):
         return judge(case, seed, report.named(case.kind, case.subject))
     verdicts = judge(case, seed, known=[f"d{name}" for name in case.point])
     for v in verdicts:
         if v.status == "wrong":
-            v.finding = TAKEN_IN
+            v.finding = INCLUDED
     return verdicts
 
 
-TAKEN_IN = Finding("taken-in", "includes the error of the technique's own gradient, above")
+INCLUDED = Finding("taken-in", "includes the error of the technique's own gradient, above")
 
 
 # A single subject --------------------------------------------------------------------------------
 
 
 def timed(fill: Callable[[Report], None], seed: int) -> Report:
-    report, began = Report(seed), time.perf_counter()
-    fill(report)
+    """A new report, filled by a function, with the time that it took."""
+    report = Report(seed)
+    with report.timing():
+        fill(report)
     report.note_limits()
-    report.seconds = time.perf_counter() - began
     return report
 
 
@@ -222,7 +219,7 @@ def check_gradients(
     dA: Mapping[int, Array] | None = None,
     seed: int = 0,
 ) -> Report:
-    """Check what stands in net.dW and net.db now: after a backward pass, and after you changed it by hand.
+    """Check the gradients that are in net.dW and net.db now, from a backward pass or changed by hand.
 
         trace = net.forward(X)
         net.backward(trace, dlogits)
@@ -249,16 +246,15 @@ def check_gradients(
             "the trace is not what the network computes from its inputs now: check before the weights "
             "change, and without layers that compute something else in training"
         )
-    case = standing_case(net, trace, dlogits, dA or {}, "net")
+    case = present_case(net, trace, dlogits, dA or {}, "net")
     theta, dtheta = net.theta.copy(), net.dtheta.copy()
-    report, began = Report(seed), time.perf_counter()
+    report = Report(seed)
     try:
-        examine(report, [case], seed)
+        with report.timing():
+            examine(report, [case], seed)
     finally:
         net.theta[...], net.dtheta[...] = theta, dtheta
-    if report.right:
-        report.notes.append("Checked at this one point: other values and sizes were not tried.")
-    report.seconds = time.perf_counter() - began
+    report.note_limits(one_point=True)
     return report
 
 

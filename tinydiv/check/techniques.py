@@ -1,7 +1,7 @@
 """Cases of the techniques: penalties at unit strength and within the whole objective, and layers.
 
-Nothing here is listed by hand: the settings that change the maths (choices, yes or no, numbers) are read
-from the class, and the arrays that a penalty takes from the names of its arguments.
+The settings that change the maths (choices, true or false, numbers) are read from the class, and the arrays
+that a penalty takes from its arguments: no list here has to be kept up to date.
 """
 
 import copy
@@ -57,8 +57,8 @@ UNIT_SHAPES = (
 
 
 def settings_of(cls: type[Technique]) -> Iterator[Settings]:
-    """The settings that change what is computed: every choice, true and false, whole numbers of a short
-    range. All combinations if they are not too many, else one change at a time."""
+    """Settings that change what is computed: every choice, true and false, whole numbers of a short
+    range. All combinations if these are at most MOST_VARIANTS, else one change at a time."""
     options: dict[str, list[object]] = {}
     types = get_type_hints(cls)
     for field in cls.__dataclass_fields__.values():  # type: ignore[attr-defined]
@@ -85,9 +85,9 @@ def settings_of(cls: type[Technique]) -> Iterator[Settings]:
 
 
 def second_values(cls: type[Technique]) -> Iterator[Settings]:
-    """All other numbers at a second value, since a default of 1 or 2 hides faults: all at once, and
-    separately where one has an effect only with another's choice, or where the class refuses the
-    combination."""
+    """All other numbers at a second value, since a default of 1 or 2 hides faults: all at once, but one
+    by one where the class refuses the combination; those that act only with a choice of another setting
+    together with that choice."""
     types, first = get_type_hints(cls), next(settings_of(cls))
     together: dict[tuple[str, str] | None, Settings] = {}
     for field in cls.__dataclass_fields__.values():  # type: ignore[attr-defined]
@@ -125,21 +125,30 @@ def second_value(field: "dataclasses.Field[object]") -> object:
 
 
 def in_words(chosen: Settings) -> str:
+    """Settings as text: "form=b,power=3"."""
     return ",".join(f"{key}={str(value).lower()}" for key, value in chosen.items())
 
 
 # Penalties ---------------------------------------------------------------------------------------
 
 
+def settings_to_check(
+    cls: type[Technique], given: Settings | None
+) -> tuple[list[Settings], list[Settings]]:
+    """(settings for the full check, settings for a shorter one); where some are given, these alone."""
+    if given is not None:
+        return [given], []
+    return list(settings_of(cls)), list(second_values(cls))
+
+
 def penalty_cases(
     cls: type[Penalty], seed: int, subject: str = "", settings: Settings | None = None
 ) -> Iterator[list[Case]]:
-    """Groups of cases; the members of a group differ in the scale of their point only, and the first
-    at which the penalty is active counts. settings: these alone, not all that change the maths."""
+    """Groups of cases. The members of a group differ only in the scale of their point, and one counts (see
+    suite.active). settings: check these alone, not all that change the maths."""
     kinds = list(activations.ACTIVATIONS)
     takes = takes_arrays(cls)
-    usual = list(settings_of(cls)) if settings is None else [settings]
-    more = list(second_values(cls)) if settings is None else []
+    usual, more = settings_to_check(cls, settings)
     for i, chosen in enumerate(usual + more):
         penalty, few = cls(**chosen), i >= len(usual)
         for k, shape in enumerate(UNIT_SHAPES[: 2 if few else None] if takes else ()):
@@ -154,8 +163,8 @@ def penalty_cases(
                 penalty, chosen, points.LARGE, "relu", seed, subject, scales=LARGE_SCALES
             )
         if any(NEURONS[role] is not None for role in roles(cls)):
-            for shape in (points.SILENT, points.TWINS)[: 2 if i == 0 else 1]:
-                scales = SCALES if shape is points.SILENT else SCALES[:1]
+            for shape in (points.DEAD, points.EQUAL)[: 2 if i == 0 else 1]:
+                scales = SCALES if shape is points.DEAD else SCALES[:1]
                 yield unit_cases(
                     penalty, chosen, shape, "tanh", seed, subject, special=True, scales=scales
                 )
@@ -187,7 +196,7 @@ def arguments(penalty: Penalty, step: Step, layer: int) -> dict[str, Array]:
     cls = type(penalty)
 
     class StopError(Exception):
-        """The arguments are known: the rest of `apply` is not needed."""
+        """Ends `apply` once the arguments of __call__ are recorded."""
 
     def record(self: Penalty, *given: Array) -> object:
         seen.append(given)
@@ -198,7 +207,7 @@ def arguments(penalty: Penalty, step: Step, layer: int) -> dict[str, Array]:
     with suppress(StopError):
         recording.apply(step, layer, Strength(1.0, 1.0))
     if not seen:
-        return {}  # its `apply` does everything itself: the objective shows whether it is right
+        return {}  # its `apply` does not use __call__: only the objective can be checked
     names = list(inspect.signature(cls.__call__).parameters)[1:]
     return {
         name: array.copy()
@@ -212,7 +221,7 @@ NEURONS = {"A": -1, "B": -1, "W": -1, "V": -2, "c": None, "logits": None}
 
 
 def roles(cls: type[Penalty]) -> list[str]:
-    """The names in base.py of the arrays that a penalty takes, whatever its own arguments are called."""
+    """The names that base.py gives the arrays of a penalty; its own arguments may have other names."""
     for base in cls.__mro__:
         if base.__module__ == Penalty.__module__ and "__call__" in base.__dict__:
             names = list(inspect.signature(base.__dict__["__call__"]).parameters)[1:]
@@ -221,19 +230,19 @@ def roles(cls: type[Penalty]) -> list[str]:
 
 
 def specialised(given: Point, cls: type[Penalty]) -> Point:
-    """The same arrays, of points.SILENT with dead neurons (no activation, no weights), of points.TWINS with
-    two that are equal.
+    """The same arrays with dead neurons (all zeros) at points.DEAD, with two equal ones at points.EQUAL.
 
     Dead neurons have no correlation, no direction and no gradient: code that divides by their size, or
-    counts them among the pairs, shows here. The second view keeps them: with noise a neuron may be active.
+    counts them among the pairs, is wrong here. The second view B keeps its numbers, because a dead neuron
+    may be active with noise.
     """
     found = {}
     for (name, array), role in zip(given.items(), roles(cls), strict=True):
         array, axis = array.copy(), NEURONS[role]
-        twins = array.ndim == 2
-        if axis is not None and (twins or role != "B"):
-            neurons = xp.moveaxis(array, axis, 0 if twins else 1)
-            if twins:
+        equal = array.ndim == 2  # points.EQUAL is one network
+        if axis is not None and (equal or role != "B"):
+            neurons = xp.moveaxis(array, axis, 0 if equal else 1)
+            if equal:
                 neurons[1] = neurons[0]
             else:
                 neurons[0, 0] = 0
@@ -259,27 +268,27 @@ def unit_cases(
     """
     net = points.network(shape, activation, seed)
     X, Y = points.inputs(shape, seed), points.targets(shape, seed)
-    setting = ", ".join(filter(None, [in_words(chosen), activation, str(shape)]))
+    where = joined(in_words(chosen), activation, str(shape))
     name = subject or penalty.name
 
     def broken(error: Exception) -> list[Case]:
         def function(at: Point) -> list[Array]:
             raise error
 
-        return [Case("penalty", name, setting, {}, function, lambda at, weights: {})]
+        return [Case("penalty", name, where, {}, function, lambda at, weights: {})]
 
     try:
         techniques = Techniques(net, [penalty])
         step = step_at(techniques, X, Y)
         layer = techniques.layers_at[0][-1]
         given = arguments(penalty, step, layer)
-    except Exception as error:  # the reader's own code may do anything
+    except Exception as error:  # the user's own code may raise anything
         return broken(error)
     if not given:
         return []
     if special:
         given = specialised(given, type(penalty))
-        setting += ", some neurons dead" if shape.replicas else ", two neurons equal"
+        where += ", some neurons dead" if shape.replicas else ", two neurons equal"
 
     def called(at: Point) -> tuple[Array, ...]:
         arrays = [at[key] for key in given]
@@ -304,41 +313,35 @@ def unit_cases(
             for key, d in zip(given, found, strict=True)
         }
 
-    layered = {
-        n for n, role in zip(given, roles(type(penalty)), strict=False) if NEURONS[role] == -1
-    }
-
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
-        rows = {
-            key: "samples" if array.shape[-2] == shape.samples else "inputs"
-            for key, array in at.items()
-        }
+        by_name = zip(given, roles(type(penalty)), strict=False)
+        of_neurons = {key for key, role in by_name if NEURONS[role] == -1}
         return Facts(
             samples=shape.samples,
             sizes={"the number of neurons": net.sizes[layer]},
-            rows=rows,
-            columns=dict.fromkeys(set(given) - layered, "output"),
+            rows={
+                k: "samples" if x.shape[-2] == shape.samples else "inputs" for k, x in at.items()
+            },
+            columns=dict.fromkeys(set(given) - of_neurons, "output"),
             lead=net.replicas is not None,
         )
+
+    def value(at: Point) -> list[Array]:
+        return [xp.asarray(called(at)[0])]
 
     cases = []
     for scale in scales:
         point = {key: scale * array for key, array in given.items()}
-        # Only the value: gradients that cannot be used are reported by judge.py.
-        cases.append(
-            Case(
-                "penalty",
-                name,
-                setting + (f", scale {rounded(scale, 6)}" if scale != 1 else ""),
-                point,
-                lambda at: [xp.asarray(called(at)[0])],
-                gradients,
-                facts,
-                divided=True,
-                variant=in_words(chosen),
-            )
-        )
+        at_scale = where + (f", scale {rounded(scale, 6)}" if scale != 1 else "")
+        case = Case("penalty", name, at_scale, point, value, gradients, facts)
+        case.divided, case.variant = True, in_words(chosen)
+        cases.append(case)
     return cases
+
+
+def joined(*words: str) -> str:
+    """Parts of a description with commas between them; empty parts are left out."""
+    return ", ".join(filter(None, words))
 
 
 def strengths_for(penalty: Penalty, replicas: int | None) -> tuple[float, ...]:
@@ -397,20 +400,13 @@ def objective_case(
         )
 
     many = "strength per network" if shape.replicas else "one strength"
-    where = "layers " + " and ".join(map(str, layers)) if layers else ""
+    at_layers = "layers " + " and ".join(map(str, layers)) if layers else ""
     when = f"step {number}" if number != NUMBERS[0] else ""
-    setting = ", ".join(filter(None, [in_words(chosen), activation, str(shape), many, where, when]))
-    return Case(
-        "objective",
-        subject or penalty.name,
-        setting,
-        points.parameters(net),
-        function,
-        gradients,
-        facts,
-        divided=True,
-        variant=in_words(chosen),
-    )
+    where = joined(in_words(chosen), activation, str(shape), many, at_layers, when)
+    name, point = subject or penalty.name, points.parameters(net)
+    case = Case("objective", name, where, point, function, gradients, facts)
+    case.divided, case.variant = True, in_words(chosen)
+    return case
 
 
 # Layers ------------------------------------------------------------------------------------------
@@ -426,8 +422,7 @@ def layer_cases(
         points.SQUARE,
         points.LARGE,
     )
-    usual = list(settings_of(cls)) if settings is None else [settings]
-    more = list(second_values(cls)) if settings is None else []
+    usual, more = settings_to_check(cls, settings)
     for i, chosen in enumerate(usual + more):
         for k, shape in enumerate(shapes if i == 0 else shapes[: 3 if i < len(usual) else 1]):
             for training in (True, False):
@@ -436,18 +431,11 @@ def layer_cases(
                 memory = points.warm_up(net, shape, seed)
                 context = Context(training=training, step=NUMBERS[k])
                 yield layer_case(net, memory, chosen, shape, context, seed, subject)
+                name = subject or cls.name
                 case = network_case(
-                    net,
-                    shape,
-                    seed,
-                    kind="layer",
-                    subject=subject or cls.name,
-                    context=context,
-                    memory=memory,
+                    net, shape, seed, kind="layer", subject=name, context=context, memory=memory
                 )
-                case.setting = ", ".join(
-                    filter(None, ["in a network", in_words(chosen), case.setting])
-                )
+                case.where = joined("in a network", in_words(chosen), case.where)
                 yield case
 
 
@@ -463,13 +451,16 @@ def layer_case(
     """The first of a network's layers, as a function of its input and its parameters."""
     layer: Layer = net.layers[0]
     x = points.numbers(*net.lead, shape.samples, layer.width, seed=seed + 3, scale=1.5) + 0.3
-    parameters = {f"{key}": layer.parameters[key].copy() for key in layer.shapes}
+    parameters = {key: layer.parameters[key].copy() for key in layer.shapes}
 
     def forward(at: Point) -> tuple[Array, Array]:
         memory.restore()
         for key in parameters:
             layer.parameters[key][...] = at[key]
         return layer.forward(at["x"], context)
+
+    def outputs(at: Point) -> list[Array]:
+        return [forward(at)[0]]
 
     def gradients(at: Point, weights: Sequence[Array]) -> Point:
         _, cache = forward(at)
@@ -480,14 +471,6 @@ def layer_case(
         return Facts(samples=shape.samples, rows={"x": "samples"}, lead=net.replicas is not None)
 
     mode = "training" if context.training else "evaluation"
-    setting = ", ".join(filter(None, ["alone", in_words(chosen), str(shape), mode]))
-    return Case(
-        "layer",
-        subject or layer.label,
-        setting,
-        {"x": x, **parameters},
-        lambda at: [forward(at)[0]],
-        gradients,
-        facts,
-        variant=in_words(chosen),
-    )
+    where = joined("alone", in_words(chosen), str(shape), mode)
+    name, point, variant = subject or layer.label, {"x": x, **parameters}, in_words(chosen)
+    return Case("layer", name, where, point, outputs, gradients, facts, variant=variant)

@@ -1,7 +1,7 @@
-"""The network's backward pass with one known fault in it: what each mistake would give.
+"""The network's backward pass with one known fault in it, and the gradients that it then computes.
 
-`Pass` is the right one, in pieces; each fault replaces one piece. The doctor compares a wrong gradient with
-all of them.
+`Pass` is the right pass, in pieces; each fault is a subclass that replaces one piece, and `words` describes
+it. The doctor compares a wrong gradient with the results of all of them.
 
 Layers are counted as in mlp.py: A[l] are the activations of hidden layer l (1 is the first), Z[l-1] their
 pre-activations, W[l-1] the weights that lead to it and W[l] those that lead on.
@@ -16,7 +16,7 @@ from tinydiv.mlp import MLP, Trace
 
 
 class ImpossibleError(Exception):
-    """The shapes do not allow this fault."""
+    """This fault cannot be made: the shapes do not fit."""
 
 
 def neighbour(arrays: Sequence[Array | None], l: int) -> Array:
@@ -77,7 +77,7 @@ class Pass:
         return (dH + self.upstream(l)) * self.slope(l)
 
     def run(self) -> dict[str, Array]:
-        """All gradients by name: "W[0]", "b[0]", ..., "X". Raises Impossible."""
+        """All gradients by name: "W[0]", "b[0]", ..., "X". Raises ImpossibleError."""
         found: dict[str, Array] = {}
         dZ = dH = self.dZ_of_outputs()
         for l in reversed(range(self.net.depth)):
@@ -278,7 +278,7 @@ FAULTS: tuple[type[Pass], ...] = (
 def variants(
     net: MLP, trace: Trace, dlogits: Array, dA: Mapping[int, Array]
 ) -> Iterator[tuple[Finding, dict[str, Array]]]:
-    """Every fault, at each layer alone and at all at once: the arrays that it changes, on the host."""
+    """Every fault, at each layer alone and at all layers at once, with the arrays that it changes."""
     right = on_host(Pass(net, trace, dlogits, dA, EVERYWHERE).run(), net, trace)
     for fault in FAULTS:
         for at in (*range(net.depth + 1), EVERYWHERE):
@@ -309,7 +309,7 @@ def parts(
 
 
 def on_host(arrays: dict[str, Array], net: MLP, trace: Trace) -> dict[str, Array]:
-    """NumPy arrays; the gradient of inputs that all networks share is summed over them."""
+    """NumPy arrays; where all networks share their inputs, X is summed over networks."""
     if net.replicas is not None and trace.A[0].ndim == 2:
         arrays["X"] = xp.sum(arrays["X"], axis=0)
     return {name: to_host(array) for name, array in arrays.items()}
