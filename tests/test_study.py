@@ -117,7 +117,7 @@ def test_an_arm_that_changes_nothing_in_a_setting_is_left_out_of_it():
     assert [a.name for a in arms_in(study, adam)] == ["plain", "wide", "A/A", "one epoch ahead"]
 
 
-# Runs ----------------------------------------------------------------------------------------------
+# Trials --------------------------------------------------------------------------------------------
 
 
 def test_every_arm_has_the_same_seeds_and_controls_and_tuning_have_others():
@@ -168,7 +168,7 @@ def test_a_strength_of_the_frameworks_may_differ_between_networks_and_others_may
     assert specs_for(other, [0.03]) == ["muon:lr=0.03"]
 
 
-def test_runs_that_differ_only_in_start_rate_or_strength_have_one_shape_and_keys_of_their_own():
+def test_trials_that_differ_only_in_start_rate_or_strength_are_of_one_kind_and_have_different_keys():
     arms = [
         Arm("a", {"technique": ["decov:strength={strength}"], "strength": 0.1}),
         Arm("b", {"technique": ["decov:strength={strength}"], "strength": 0.2, "lr": 0.3}),
@@ -178,8 +178,8 @@ def test_runs_that_differ_only_in_start_rate_or_strength_have_one_shape_and_keys
     study = small_study(arms)
     here = study.all_settings[0]
     trials = [final_trials(study, here, a, own_candidate(study, here, a))[0] for a in arms]
-    assert len({trial.shape for trial in trials}) == 2
-    assert trials[0].shape == trials[1].shape == trials[2].shape
+    assert len({trial.kind for trial in trials}) == 2
+    assert trials[0].kind == trials[1].kind == trials[2].kind
     assert len({trial.key for trial in trials}) == 4
     again = small_study(arms, seeds=9)
     same = final_trials(again, here, arms[0], own_candidate(again, here, arms[0]))[0]
@@ -270,7 +270,7 @@ REFUSED = [
     ({"arms": [{"name": "a", "data": "mnist"}]}, "arms are compared on the same samples"),
     ({"arms": [{"name": "a", "control": "plnted"}]}, "did you mean 'planted'"),
     ({"arms": [{"name": "a", "only": {"optimzer": "sgd"}}]}, "did you mean 'optimizer'"),
-    ({"arms": [{"name": "a", "strength": 1}]}, r"none of its techniques says where it goes"),
+    ({"arms": [{"name": "a", "strength": 1}]}, "none of its techniques uses it"),
     (
         {"arms": [{"name": "a", "technique": ["decov:strength={strength}"]}]},
         "needs strength = NUMBER",
@@ -304,7 +304,7 @@ TRAINED = [
     (Arm("b", {"inputs": "rw"}), "the arm 'b': .*'rw'"),
     (Arm("b", {"activation": "rleu"}), "the arm 'b': .*did you mean 'relu'"),
     (Arm("b", {"loss": "crossentropy"}), "the arm 'b': .*did you mean 'cross-entropy'"),
-    (Arm("b", {"technique": ["consensus"]}), "the arm 'b': consensus .*no place in a study"),
+    (Arm("b", {"technique": ["consensus"]}), "the arm 'b': consensus .*cannot be part of a study"),
 ]
 
 

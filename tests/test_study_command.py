@@ -228,4 +228,4 @@ def test_the_small_version_of_a_named_study_runs_to_its_end(name, tmp_path):
     assert finished.returncode == 0, finished.stderr
     assert "Planted effects: found in" in finished.stdout
     assert "NOT found" not in finished.stdout
-    assert "do not believe" not in finished.stdout
+    assert "do not rely" not in finished.stdout

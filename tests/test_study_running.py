@@ -48,16 +48,16 @@ def source(tmp_path):
     return at
 
 
-# Blocks --------------------------------------------------------------------------------------------
+# Stacks --------------------------------------------------------------------------------------------
 
 
-def test_stacks_hold_every_trial_once_and_only_trials_of_one_shape():
+def test_stacks_hold_every_trial_once_and_only_trials_of_one_kind():
     trials = trials_of(tuned_study(seeds=7))
     for size in (1, 2, 5, 100):
         cuts = cut([*trials, *trials], lambda trial, size=size: size)
         assert sorted(r.key for b in cuts for r in b.trials) == sorted(r.key for r in trials)
         assert all(len(b.trials) <= size for b in cuts)
-        assert all(len({r.shape for r in b.trials}) == 1 for b in cuts)
+        assert all(len({r.kind for r in b.trials}) == 1 for b in cuts)
         assert len({b.key for b in cuts}) == len(cuts)
 
 
@@ -367,11 +367,11 @@ def test_the_estimate_of_memory_holds(source):
 
 
 def test_a_gpu_gets_as_many_networks_as_its_memory_holds():
-    one = Trial(Training(lr=0.1, optimizer="adam"), 0, Measure())
-    each = network_bytes(one.training, 784, 10)
-    assert gpu_size(784, 10, 100 * each)(one) == 80
-    assert gpu_size(784, 10, each)(one) == 1
-    assert gpu_size(784, 10, 10**9 * each)(one) == stacks.GPU_MOST
+    one = Training(lr=0.1, optimizer="adam"), 784, 10
+    each = network_bytes(*one)
+    assert gpu_size(*one, 100 * each) == 80
+    assert gpu_size(*one, each) == 1
+    assert gpu_size(*one, 10**9 * each) == stacks.GPU_MOST
     assert stacks.free_gpu_bytes() is None  # no GPU here
 
 

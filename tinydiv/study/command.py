@@ -14,10 +14,10 @@ from pathlib import Path
 from tinydiv.command import cli
 from tinydiv.errors import UsageError
 from tinydiv.files import technique_files
-from tinydiv.settings import whole
+from tinydiv.settings import text, whole
 
 FOLDER = Path(__file__).parent
-"""Where the studies are that come with tinydiv; reading.py, which reads them, is slow to import."""
+"""The folder with the studies that are part of tinydiv; reading.py, which reads them, is slow to import."""
 
 EXAMPLES = """examples:
   python -m tinydiv.study --init he-normal --init decorrelated --seeds 20       no file is needed
@@ -47,48 +47,25 @@ A study in twelve lines, my_study.toml (every key: tinydiv/study/reading.py; a l
 
 
 def parser() -> cli.Parser:
-    """The command line."""
+    """The flags."""
     p = cli.Parser(
         "tinydiv.study", "Compare arms on paired seeds: train, test, tabulate.", EXAMPLES
     )
     names = ", ".join(sorted(path.stem for path in FOLDER.glob("*.toml")))
     p.add_argument("study", nargs="?", help=f"{names}, or a .toml file; with --tables a folder")
-    p.add_argument(
-        "--init",
-        metavar="START",
-        action="append",
-        default=[],
-        help="an arm with this start, in place of a study file; the base first (default: he-normal)",
-    )
-    p.add_argument(
-        "--technique",
-        metavar="SPEC",
-        action="append",
-        default=[],
-        help="the same with a technique, against the base (default: none)",
-    )
-    p.add_argument(
-        "--train",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a key of [train] for these arms, as data=moons or epochs=3 (default: none)",
-    )
+    start = "an arm with this start, in place of a study file; the base first (default: he-normal)"
+    technique = "the same with a technique, against the base (default: none)"
+    train = "a key of [train] for these arms, as data=moons or epochs=3 (default: none)"
+    p.add_argument("--init", metavar="START", action="append", default=[], help=start)
+    p.add_argument("--technique", metavar="SPEC", action="append", default=[], help=technique)
+    p.add_argument("--train", metavar="KEY=VALUE", action="append", default=[], help=train)
     p.add_argument("--quick", action="store_true", help="the study's own small version")
     cli.add_read(p, "--seeds", whole(1, 1_000_000), "N", "paired seeds (default: the study's)")
     cli.add_read(p, "--out", cli.folder, "DIR", "folder (default: runs/study-NAME)")
     p.add_argument("--resume", action="store_true", help="continue with what is in the folder")
-    p.add_argument(
-        "--backend",
-        metavar="NAME",
-        default="numpy",
-        help="numpy, cupy or auto (default: numpy)",
-    )
-    p.add_argument(
-        "--executor",
-        metavar="NAME",
-        help="processes, serial or dask:ADDRESS (default: processes, on a GPU serial)",
-    )
+    cli.add_read(p, "--backend", text, "NAME", "numpy, cupy or auto (default: numpy)", "numpy")
+    executor = "processes, serial or dask:ADDRESS (default: processes, on a GPU serial)"
+    p.add_argument("--executor", metavar="NAME", help=executor)
     cli.add_read(p, "--workers", whole(1, 4096), "N", "processes (default: one per usable core)")
     p.add_argument(
         "--tables", action="store_true", help="only make tables and figures of what is finished"
@@ -118,13 +95,10 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(
             "--init, --technique and --train define a study: leave out the study's name"
         )
-    if options.tables and options.study is not None:
-        folder = Path(options.study)
+    if options.tables:
+        folder = Path(options.study or "arms.toml")
         if options.study in reading.NAMED or folder.suffix == ".toml":
             folder = cli.out_folder(options.out, f"study-{folder.stem}", options.quick)
-    elif options.tables:
-        folder = cli.out_folder(options.out, "study-arms", options.quick)
-    if options.tables:
         report = engine.read_study(folder, options.allow_code)
         tables.write(report.results, report.folder, figures=not options.no_figures)
         cli.print_result(report.markdown())

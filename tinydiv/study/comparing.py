@@ -17,17 +17,18 @@ from tinydiv.study.results import Cell, Results
 from tinydiv.study.specification import digest
 
 _COMPARED: WeakKeyDictionary[Results, dict[str, list["Comparison"]]] = WeakKeyDictionary()
-"""Tables that were compared before, by results and number of curves: a comparison takes time."""
+"""Comparisons that were made before, by results and number of curves, because each takes time."""
 AA_GROUP = 5
 """Pairs of one A/A p value: 32 signs, so that 100 seeds give 20 values."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm against its partner in one readout. pairs: the differences of the seeds that both have.
+    """One arm against its partner in one readout.
 
-    missing: seeds left out because a number is missing on one side (not trained yet, diverged, a target
-    not reached). detectable: the smallest true difference that this number of pairs would have shown with
+    pairs: the difference for every seed that has a number on both sides.
+    missing: how many seeds are left out because a number is missing on one side (not trained yet, diverged,
+    a target not reached). detectable: the smallest true difference that so many pairs would have shown with
     a probability of .8 at a level of .05 / (arms of the table).
     """
 
@@ -86,7 +87,7 @@ def _compare_all(results: Results, setting: str, regime: str, readout: Readout) 
 
 
 def detectable(pairs: Floats, alpha: float) -> float:
-    """The smallest difference that n pairs with this spread would have shown."""
+    """The smallest true difference that pairs with this spread would show with a probability of .8."""
     if len(pairs) < 2:
         return float("inf")
     return float(np.std(pairs, ddof=1)) * detectable_sds(len(pairs), alpha)
@@ -94,7 +95,7 @@ def detectable(pairs: Floats, alpha: float) -> float:
 
 @functools.cache
 def detectable_sds(n: int, alpha: float) -> float:
-    """The same in standard deviations of the pairs: the effect grows with them in proportion."""
+    """The same in standard deviations of the pairs, to which it is proportional."""
     return stats.minimum_detectable_effect(n, 1.0, alpha=alpha)
 
 
@@ -127,13 +128,13 @@ def relations(results: Results, cell: Cell) -> dict[str, Interval]:
     return found
 
 
-# What the controls show of the study itself --------------------------------------------------------
+# The controls, which check the study itself --------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Checks:
-    """The results of the controls. aa: are A/A p values uniform? None below 5 of them. aa_p: those values.
-    planted: found or not, by setting and regime, with the comparison."""
+    """The results of the controls. aa: whether A/A p values are uniform, None below 5 of them. aa_p: these
+    p values. planted: the comparisons of arms with a planted effect."""
 
     aa: Uniformity | None
     aa_p: tuple[float, ...]
@@ -147,20 +148,18 @@ class Checks:
 
 def found(planted: Comparison) -> bool:
     """Whether a planted effect shows: better, with an interval that leaves zero out and p < .05."""
-    better = (
-        planted.paired.difference < 0
-        if planted.readout.lower_is_better
-        else (planted.paired.difference > 0)
+    gain = (
+        -planted.paired.difference if planted.readout.lower_is_better else planted.paired.difference
     )
-    return better and planted.paired.p < 0.05 and 0.0 not in planted.paired.interval
+    return gain > 0 and planted.paired.p < 0.05 and 0.0 not in planted.paired.interval
 
 
 def check_controls(results: Results) -> Checks:
     """The A/A arm's p values, and the planted effects.
 
     An A/A p value compares the base under AA_GROUP of the study's seeds with the base under others; it
-    is randomised (see randomised_p), so that it is exactly uniform if the study is sound. Two settings
-    (or regimes) with the same seeds would give values that depend on each other, so every group of seeds
+    is randomised (see randomised_p), so that it is exactly uniform if the study has no fault. Two settings
+    (or regimes) with the same seeds would give values that depend on each other. So every group of seeds
     is used in one setting only, in turn, and in the first regime.
     """
     p_values: list[float] = []
@@ -202,9 +201,9 @@ def randomised_p(differences: Floats, draw: float) -> float:
 
         p = ( #{|sum s d| > |sum d|} + draw * #{|sum s d| = |sum d|} ) / 2^n          over all signs s
 
-    The usual p counts every tie in full. That is right for a test, but where differences tie (yes or
-    no, accuracies on four samples) its values are then larger than uniform ones, and a check of
-    uniformity would reject a sound study. draw is uniform on 0..1.
+    The usual p counts every tie in full. That is right for a test. But where differences tie (yes or no,
+    accuracies on four samples), its values are larger than uniform ones, and a check of uniformity would
+    reject a study without a fault. draw is uniform on 0..1.
     """
     signs = 1 - 2 * (np.arange(2 ** len(differences))[:, None] >> np.arange(len(differences)) & 1)
     sums = np.abs(signs @ differences)

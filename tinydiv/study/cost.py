@@ -4,11 +4,11 @@
     other flops          one for every number that an elementwise operation makes or a reduction reads,
                          exp and log included; decompositions by textbook figures
     bytes                all operands that are read and all results that are written, as if no cache were
-    calls                operations on arrays: what a GPU would have to launch, and Python to dispatch
+    calls                operations on arrays; on a GPU each is at least one kernel launch
 
-One network takes some steps of the real loop on arrays that count operations. So a technique needs no
-formula for its cost, and what acts every 100 steps costs a hundredth per step. For a plain network the
-products come to 3 x forward - 2 B n_0 n_1, forward = 2 B sum n_in n_out.
+One network takes some steps of the real training loop on arrays that count operations. So a technique needs
+no formula for its cost, and what acts every 100 steps costs a hundredth per step. For a plain network the
+flops in products are 3 x forward - 2 B n_0 n_1, with forward = 2 B sum n_in n_out.
 """
 
 import time
@@ -55,8 +55,8 @@ def step_cost(trial: Trial, source: Source) -> Counts:
 def step_seconds(trial: Trial, source: Source) -> float:
     """Measured time of one training step of one network, among TIMED_NETWORKS that share batches.
 
-    The same number of networks for every arm, one process, the best of TIMED_ROUNDS rounds: what the
-    pool of workers takes per step depends on what else runs.
+    Every arm has the same number of networks, in one process, and the best of TIMED_ROUNDS rounds counts:
+    the time per step in the pool of workers would depend on what else runs there.
     """
     many = GPU_TIMED_NETWORKS if backend_name() == "cupy" else TIMED_NETWORKS
     trials = [replace(trial, seed=trial.seed + r) for r in range(many)]
@@ -81,11 +81,11 @@ def round_seconds(trials: Sequence[Trial], source: Source) -> float:
 
 def start_key(trial: Trial) -> str:
     """The key in costs.json for the time of a start."""
-    return f"{trial.shape} {trial.training.init}"
+    return f"{trial.kind} {trial.training.init}"
 
 
 def start_seconds(trial: Trial, source: Source) -> float:
-    """Measured time to give one network its start, among TIMED_NETWORKS: paid once per trial."""
+    """Measured time to initialise one network, among TIMED_NETWORKS: spent once per trial."""
     data = DeviceData(mapped(source, trial.training.inputs), trial.training.dtype)
     trials = [replace(trial, seed=trial.seed + r) for r in range(TIMED_NETWORKS)]
     net, _, _ = build(trials, data)
@@ -105,10 +105,9 @@ def take_steps(
     begin: Callable[[], None],
     end: Callable[[int], None],
 ) -> None:
-    """Take steps of the real loop until every technique has acted at least once.
+    """Take steps of the real training loop until every technique has acted at least once.
 
-    begin() and end(step) are called before and after each step; what lies between steps (records) is
-    outside.
+    begin() and end(step) are called before and after each step; records between steps are not included.
     """
     training = trials[0].training
     dataset = mapped(source, training.inputs)

@@ -4,9 +4,9 @@ RAPL     Intel's and AMD's counters of the processor packages, /sys/class/powerc
          often needs a permission that an ordinary user lacks
 NVML     NVIDIA's counter of the whole board, through the package nvidia-ml-py if it is installed
 
-Both count whatever runs on the machine, so they are read only while a study trains one stack (executor
-serial), and on a shared server they include other users' work. A stack must not last longer than RAPL's
-counter takes to overflow (a quarter of an hour at 300 W).
+Both counters include all programs on the machine. So they are read only while a study trains one stack at
+a time (executor serial), and on a shared server they include other users' work. A stack must be trained
+before RAPL's counter overflows (after a quarter of an hour at 300 W).
 
 Energy is never estimated from time and power: where there is no counter, the result is None.
 """
@@ -20,7 +20,7 @@ from tinydiv.backend import Array
 POWERCAP = Path("/sys/class/powercap")
 
 Counter = tuple[Callable[[], float], float]
-"""(joules so far, joules after which it starts again from 0)"""
+"""(a function that reads the joules so far, the joules after which the counter starts again from 0)"""
 
 
 def rapl(base: Path = POWERCAP) -> list[Counter]:
@@ -57,14 +57,14 @@ def nvml() -> list[Counter]:
 
 
 class Meter:
-    """Counts from when it is made. joules() is None if this machine has no counter to read."""
+    """Counts the energy since it was made; joules() is None if this machine has no counter to read."""
 
     def __init__(self, counters: list[Counter] | None = None) -> None:
         self.counters = rapl() + nvml() if counters is None else counters
         self.begun = [read() for read, _ in self.counters]
 
     def joules(self) -> float | None:
-        """What all counters together counted so far; None where there is none or one fails."""
+        """The sum over all counters so far; None where there is no counter or one cannot be read."""
         if not self.counters:
             return None
         total = 0.0

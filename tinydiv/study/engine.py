@@ -3,8 +3,8 @@
     report = run_study(study, "runs/mine", workers=4)
     print(report.markdown())
 
-Two waves of stacks: first the tuning trials and whatever has a fixed rate, then what was tuned. After
-each stack its file is there; tables are made again now and then, and at the end.
+Stacks are trained in two waves: first the tuning trials and the trials with a fixed rate, then those at
+tuned rates. Each stack is saved as soon as it is trained. Tables are made from time to time and at the end.
 """
 
 import time
@@ -34,7 +34,7 @@ from tinydiv.study.reading import from_dict
 from tinydiv.study.results import DataFacts, Results, check_readable, data_key, entropy
 from tinydiv.study.running import Outcome, Task, build
 from tinydiv.study.sharing import Origin, Source
-from tinydiv.study.specification import Study
+from tinydiv.study.specification import Study, in_setting
 from tinydiv.study.stacks import Stack, cpu_size, cut, free_gpu_bytes, gpu_size, parameters
 from tinydiv.study.store import FORMER, STUDY_FILE, Store, digest
 from tinydiv.techniques import place
@@ -44,7 +44,7 @@ TABLES_EVERY = 60.0
 """The least number of seconds between two updates of the tables while a study runs."""
 COSTS_FILE = "costs.json"
 TRIAL_SAMPLES = 64
-"""Samples of the one step by which every arm is tried before anything is begun."""
+"""Samples of the one step that every arm takes as a test, before the study begins."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def run_study(
 
 
 def read_study(out: str | Path, allow_code: bool = False) -> StudyReport:
-    """What is finished of the study in a folder, while it runs or afterwards; nothing is trained.
+    """The report on the finished part of the study in a folder; nothing is trained.
 
     allow_code: whether the technique files that the study names may be run. They are needed where a
     setting of theirs is {strength}.
@@ -111,7 +111,7 @@ def read_study(out: str | Path, allow_code: bool = False) -> StudyReport:
     has changed; RunError if study.json is damaged.
     """
     store = Store(Path(out))
-    found = store.begun()
+    found = store.read_facts()
     if found is None:
         raise UsageError(f"{out} holds no study (there is no {Path(out) / 'study.json'})")
     store.load()
@@ -132,7 +132,7 @@ def read_study(out: str | Path, allow_code: bool = False) -> StudyReport:
     return StudyReport(results, store.folder)
 
 
-# Before anything is begun --------------------------------------------------------------------------
+# Before the study begins ---------------------------------------------------------------------------
 
 
 def load_all(study: Study) -> dict[str, tuple[Origin, Dataset]]:
@@ -140,7 +140,7 @@ def load_all(study: Study) -> dict[str, tuple[Origin, Dataset]]:
     found: dict[str, tuple[Origin, Dataset]] = {}
     for setting in study.all_settings:
         training = study.training(setting, study.base_arm)
-        key = data_key(training.data, training.n_train, training.n_test)
+        key = data_key(training)
         if key not in found:
             origin = Origin.of(training, TEST)
             found[key] = origin, sharing.load(origin)
@@ -149,7 +149,7 @@ def load_all(study: Study) -> dict[str, tuple[Origin, Dataset]]:
 
 
 def checked(study: Study, loaded: Mapping[str, tuple[Origin, Dataset]], store: Store) -> Results:
-    """The study with what is finished of it, if it can be trained. Raises UsageError if it cannot."""
+    """The results of a study so far. Raises UsageError if the study cannot be trained."""
     results = Results(
         study, store.curves, {key: facts_of(dataset) for key, (_, dataset) in loaded.items()}
     )
@@ -198,17 +198,17 @@ def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset
         for arm in results.arms[setting.name]:
             training = study.training(setting, arm)
             trial = Trial(training, study.first_seed, study.measure)
-            if f"{trial.shape} {training.init}" in tried:
+            if start_key(trial) in tried:
                 continue
-            tried.add(f"{trial.shape} {training.init}")
+            tried.add(start_key(trial))
             try:
                 check_inputs_name(training.inputs)
                 check_independent(training)
-                key = data_key(training.data, training.n_train, training.n_test)
+                key = data_key(training)
                 if (key, training.inputs) not in small:
-                    few = loaded[key][1]
-                    n = min(TRIAL_SAMPLES, len(few.train_x))
-                    few = few.take(n, min(TRIAL_SAMPLES, len(few.test_x)))
+                    whole_set = loaded[key][1]
+                    parts = (whole_set.train_x, whole_set.test_x)
+                    few = whole_set.take(*(min(TRIAL_SAMPLES, len(part)) for part in parts))
                     few = replace(few, inputs=training.inputs)
                     small[key, training.inputs] = DeviceData(few, training.dtype)
                 data = small[key, training.inputs]
@@ -223,8 +223,8 @@ def check_trainable(results: Results, loaded: Mapping[str, tuple[Origin, Dataset
                     metrics=study.measure.metrics,
                 )
             except UsageError as error:
-                place = "" if setting.name == "all" else f" in {setting.name!r}"
-                raise UsageError(f"the arm {arm.name!r}{place}: {error}") from None
+                where = in_setting(setting.name)
+                raise UsageError(f"the arm {arm.name!r}{where}: {error}") from None
 
 
 def check_candidates(results: Results) -> None:
@@ -236,26 +236,24 @@ def check_candidates(results: Results) -> None:
                 for spec in specs_for(training, [training.strength]):
                     place(spec)
             except UsageError as error:
-                where = "" if setting == "all" else f" in {setting!r}"
+                where = in_setting(setting)
                 raise UsageError(f"the tuning grid of the arm {arm!r}{where}: {error}") from None
 
 
 def check_independent(training: Training) -> None:
-    """Raises UsageError for a technique under which networks depend on the others in their stack."""
-    for spec in training.technique:
-        name = spec.partition(":")[0]
-        if name == Consensus.name:
-            raise UsageError(
-                f"{name} lets networks depend on the networks beside them, so that they are no "
-                "independent trials: it has no place in a study"
-            )
+    """Raises UsageError for a technique that makes a network depend on the others in its stack."""
+    if Consensus.name in (spec.partition(":")[0] for spec in training.technique):
+        raise UsageError(
+            f"{Consensus.name} makes each network depend on the networks beside it, so that they are no "
+            "independent trials: it cannot be part of a study"
+        )
 
 
 @contextmanager
 def shared_data(
     study: Study, loaded: Mapping[str, tuple[Origin, Dataset]], base: Path
 ) -> Iterator[dict[Origin, Source]]:
-    """Every set that trials need, mapped under `base` as long as this lasts."""
+    """Every data set that trials need, as files under `base` that are removed at the end."""
     parts = [TEST] + ([study.tuning.validation] if "tuned" in study.regimes else [])
     sources = {}
     try:
@@ -272,15 +270,15 @@ def shared_data(
 def count_costs(
     results: Results, sources: Mapping[Origin, Source], path: Path
 ) -> dict[str, dict[str, float]]:
-    """The counted cost of every shape of trial that is compared; kept in the folder."""
+    """The cost of every kind of trial that is compared; kept in the folder."""
     costs = read_costs(path)
     for setting in results.study.all_settings:
         for arm in results.arms[setting.name]:
             training = results.study.training(setting, arm)
             trial = Trial(training, results.study.first_seed, results.study.measure)
             source = sources[Origin.of(training, TEST)]
-            if trial.shape not in costs:
-                costs[trial.shape] = {
+            if trial.kind not in costs:
+                costs[trial.kind] = {
                     **vars(step_cost(trial, source)),
                     "step_seconds": step_seconds(trial, source),
                 }
@@ -291,19 +289,19 @@ def count_costs(
 
 
 def read_costs(path: Path) -> dict[str, dict[str, float]]:
-    """What was counted before; nothing if the file is not there or cannot be read."""
+    """The costs that were counted before; none if the file does not exist or cannot be read."""
     with suppress(RunError), read.reading(path, "it is counted again"):
         costs = read.json_object(path)
         if costs.pop("sha256", None) not in (None, digest(costs)):  # older ones have none
             return {}
         return {
-            shape: {name: float(value) for name, value in cost.items()}
-            for shape, cost in costs.items()
+            kind: {name: float(value) for name, value in cost.items()}
+            for kind, cost in costs.items()
         }
     return {}
 
 
-# At work -------------------------------------------------------------------------------------------
+# Training ------------------------------------------------------------------------------------------
 
 
 class Worker:
@@ -330,10 +328,12 @@ class Worker:
             self.print_line(f"{path.name} was damaged: its networks are trained again")
 
     def print_line(self, sentence: str) -> None:
+        """Print a line where no progress bar is."""
         Progress(0, 0.0, self.show).print_line(sentence)
 
     def work(self, sources: Mapping[Origin, Source], pool: Pool) -> None:
-        """Both waves. Raises what carry_out_all raises; Ctrl-C with a sentence."""
+        """Train both waves. Raises what carry_out_all raises; after Ctrl-C a KeyboardInterrupt with a
+        sentence."""
         first, second = self.first_wave(), self.second_wave_at_most()
         networks = len(first) + second
         work = sum(map(self.work_of, first)) * networks / max(len(first), 1)
@@ -358,7 +358,7 @@ class Worker:
             self.progress.close()
 
     def stopped(self, why: str) -> str:
-        """Make the tables of a study that is stopped; returns the sentence for its user."""
+        """Make the tables of a study that is stopped; returns the message about it."""
         with suppress(RunError):
             tables.write(self.results, self.store.folder, figures=False)
         return (
@@ -366,10 +366,10 @@ class Worker:
             f"{self.store.folder}, continue with --resume"
         )
 
-    # What is to be done --------------------------------------------------------------------------
+    # What is to be trained -----------------------------------------------------------------------
 
     def missing(self, trials: Sequence[Trial]) -> list[Trial]:
-        """Those that are not finished, each once."""
+        """The trials that are not finished, each once."""
         left = {trial.key: trial for trial in trials if trial.key not in self.store.curves}
         return list(left.values())
 
@@ -390,13 +390,13 @@ class Worker:
 
     def second_wave_at_most(self) -> int:
         """How many more final trials there may be."""
-        unknown_ = sum(self.results.trials(cell) is None for cell in self.results.cells)
-        return unknown_ * self.results.study.seeds
+        open_cells = sum(self.results.trials(cell) is None for cell in self.results.cells)
+        return open_cells * self.results.study.seeds
 
     def work_of(self, trial: Trial) -> float:
         """Roughly the seconds of one trial: only for the estimate of the time left."""
         t = trial.training
-        facts = self.results.data[data_key(t.data, t.n_train, t.n_test)]
+        facts = self.results.data[data_key(t)]
         batch = min(t.batch_size, facts.n_train)
         size = parameters(t, facts.n_inputs, facts.n_classes)
         steps = (t.epochs + t.head_start) * (facts.n_train // batch)
@@ -409,12 +409,11 @@ class Worker:
         def size_of(trial: Trial) -> int:
             if self.stack_size is not None:
                 return self.stack_size
-            t = trial.training
-            facts = self.results.data[data_key(t.data, t.n_train, t.n_test)]
-            shape = (facts.n_inputs, facts.n_classes)
+            facts = self.results.data[data_key(trial.training)]
+            network = trial.training, facts.n_inputs, facts.n_classes
             if free is not None:
-                return gpu_size(*shape, free // workers)(trial)
-            return cpu_size(*shape, len(trials), workers)(trial)
+                return gpu_size(*network, free // workers)
+            return cpu_size(*network, len(trials), workers)
 
         return cut(trials, size_of)
 

@@ -1,12 +1,12 @@
 """Where stacks run: in processes of this machine, in this process, or on any Executor.
 
     processes       one process per core (or --workers), started by spawn, one BLAS thread each
-    serial          in this process, one stack after the other: the way for one GPU
+    serial          in this process, one stack after the other; the default on a GPU
     dask:ADDRESS    the workers of a Dask cluster (extra `dask`)
     an object       any concurrent.futures.Executor, from Python: run_study(study, executor=...)
 
-A process that dies (out of memory, killed) ends the study with a sentence: finished stacks are kept, and
---resume trains the others. Dask gives the stacks of a lost worker to other workers by itself.
+If a process dies (out of memory, killed), the study ends with an error message. Finished stacks are kept,
+and --resume trains the others. Dask itself gives the stacks of a lost worker to other workers.
 """
 
 import importlib
@@ -32,9 +32,9 @@ DASK_IN_FLIGHT = 2000
 
 @contextmanager
 def opened(which: str | Executor, workers: int) -> Iterator[Pool]:
-    """A pool for a name (see above) or for an Executor of the caller's.
+    """The pool of workers that a name (see above) or the caller's Executor stands for.
 
-    Raises UsageError for an unknown name, RunError if it cannot be reached.
+    Raises UsageError for an unknown name, RunError if a cluster cannot be reached.
     """
     if isinstance(which, Executor):
         yield Pool(which, workers, IN_FLIGHT * workers)
@@ -55,14 +55,14 @@ def opened(which: str | Executor, workers: int) -> Iterator[Pool]:
 
 @contextmanager
 def dask(address: str) -> Iterator[Pool]:
-    """The workers of a Dask cluster. pure=False: equal tasks are all run."""
+    """The workers of a Dask cluster as a pool."""
     try:
         distributed: Array = importlib.import_module("distributed")
     except ImportError:
         raise RunError(
             'the executor dask needs Dask: python -m pip install "tinydiv[dask]"'
         ) from None
-    check_address(address)  # a Client that cannot connect would keep trying
+    check_address(address)  # without this, a Client that cannot connect would go on trying
     try:
         client = distributed.Client(address, timeout=30, set_as_default=False)
     except (OSError, ValueError, TypeError, TimeoutError) as error:
@@ -70,7 +70,7 @@ def dask(address: str) -> Iterator[Pool]:
         raise RunError(f"there is no Dask scheduler at {address!r}: {reason}") from None
     try:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        executor = client.get_executor(pure=False)
+        executor = client.get_executor(pure=False)  # equal tasks are all run
         yield Pool(executor, max(workers, 1), DASK_IN_FLIGHT)
         executor.shutdown(wait=False)
     finally:
@@ -80,7 +80,7 @@ def dask(address: str) -> Iterator[Pool]:
 def check_address(address: str) -> None:
     """Test whether a scheduler can be reached at an address, SCHEME://HOST:PORT or HOST:PORT.
 
-    Raises UsageError if it is no such address, RunError if there is no answer.
+    Raises UsageError if it is no such address, RunError if no connection can be made.
     """
     parts = urlsplit(address if "://" in address else f"tcp://{address}")
     try:
@@ -111,7 +111,7 @@ def carry_out_all(
     keep: Callable[[Stack, Outcome], None],
     interrupt: Interrupt,
 ) -> None:
-    """Run every stack somewhere and keep it as soon as it is done; one that is too large is halved.
+    """Run every stack on the pool and keep its outcome at once; a stack too large for memory is halved.
 
     Raises what tinydiv.runs.pool.finish raises.
     """

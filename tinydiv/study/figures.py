@@ -7,8 +7,9 @@ heat-*.png        arms x settings: the primary difference
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -22,6 +23,7 @@ from tinydiv.study.comparing import Comparison, compare_all
 from tinydiv.study.page import title
 from tinydiv.study.results import Results
 
+T = TypeVar("T")
 MOST_CURVES = 8
 """Lines in one picture of curves; more would hide each other."""
 CONTROL_WORDS = {
@@ -52,8 +54,7 @@ def draw_all(results: Results, folder: Path) -> list[Path]:
 
 def pictures(results: Results) -> Iterator[tuple[str, Figure]]:
     """(name of the file, picture), one after the other."""
-    tables = list(dict.fromkeys((cell.setting, cell.regime) for cell in results.cells))
-    for setting, regime in tables:
+    for setting, regime in results.tables:
         where = file_name(f"{setting} {regime}" if setting != "all" else regime)
         yield from curve_pictures(results, setting, regime, where)
         primary = results.readout(setting, results.study.primary)
@@ -78,21 +79,19 @@ def file_name(words: str) -> str:
 def curve_pictures(
     results: Results, setting: str, regime: str, where: str
 ) -> Iterator[tuple[str, Figure]]:
-    """Test accuracy over steps: the base in every picture, the other arms a handful at a time."""
-    cells = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
+    """Test accuracy over steps: the base in every picture, with up to seven other arms in each."""
+    cells = results.cells_of(setting, regime)
     whole = {p: [c for c in results.found(p) if c is not None and not c.diverged] for p in cells}
     seen = [p for p in cells if whole[p]]
     if not seen:
         return
     base = [p for p in seen if p.arm == results.study.base_arm.name]
     others = [p for p in seen if p not in base]
-    room = MOST_CURVES - len(base)
-    groups = [others[i : i + room] for i in range(0, len(others), room)] or [[]]
-    for i, group in enumerate(groups):
+    for end, group in in_groups(base, others, MOST_CURVES):
         figure = new_figure(8.5, 5)
         ax = figure.add_subplot()
         ends = []
-        for place, one in enumerate([*base, *group]):
+        for place, one in enumerate(group):
             curves = whole[one]
             table = np.array([curve.values["test_accuracy"] for curve in curves]).T
             plots.curve(ax, curves[0].step, table, label=one.arm, place=place, band="interval")
@@ -104,7 +103,15 @@ def curve_pictures(
         ax.set_title(f"{title(setting, regime)}; band: 95 % interval of the mean", fontsize="small")
         ax.legend(loc="lower right")
         describe(ax, f"Test accuracy over steps: {'; '.join(ends)}.")
-        yield f"curves-{where}" + (f"-{i + 1}" if len(groups) > 1 else ""), figure
+        yield f"curves-{where}{end}", figure
+
+
+def in_groups(base: Sequence[T], others: Sequence[T], most: int) -> Iterator[tuple[str, list[T]]]:
+    """The base with some of the others, at most so many in all; with the end of the picture's name."""
+    room = most - len(base)
+    starts = range(0, max(len(others), 1), room)
+    for i, start in enumerate(starts, 1):
+        yield f"-{i}" if len(starts) > 1 else "", [*base, *others[start : start + room]]
 
 
 def dot_pictures(
@@ -112,17 +119,12 @@ def dot_pictures(
 ) -> Iterator[tuple[str, Figure]]:
     """The primary readout: every seed a dot, equal seeds joined."""
     primary = results.readout(setting, results.study.primary)
-    cells = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
-    numbers = {p.arm: results.numbers(p, primary) for p in cells}
+    numbers = {p.arm: results.numbers(p, primary) for p in results.cells_of(setting, regime)}
     numbers = {arm: values for arm, values in numbers.items() if np.isfinite(values).sum() >= 2}
     base = results.study.base_arm.name
     if base not in numbers:
         return
-    others = [arm for arm in numbers if arm != base]
-    room = MOST_COLUMNS - 1
-    groups = [others[i : i + room] for i in range(0, len(others), room)] or [[]]
-    for i, group in enumerate(groups):
-        arms = [base, *group]
+    for end, arms in in_groups([base], [arm for arm in numbers if arm != base], MOST_COLUMNS):
         there = np.all([np.isfinite(numbers[arm]) for arm in arms], axis=0)
         if there.sum() < 2:
             continue
@@ -137,34 +139,30 @@ def dot_pictures(
             ax.tick_params(axis="x", labelrotation=30)
             for label in ax.get_xticklabels():
                 label.set_horizontalalignment("right")
-        yield f"paired-{where}" + (f"-{i + 1}" if len(groups) > 1 else ""), figure
+        yield f"paired-{where}{end}", figure
 
 
 def row_name(one: Comparison, usual: str, control: str) -> str:
-    """An arm's name, its partner if that is not the usual one, and what a control is there for."""
+    """An arm's name, its partner if that is not the usual one, and the purpose of a control."""
     lines = [one.cell.arm] + [f"against {one.partner}"] * (one.partner != usual)
     return "\n".join([*lines, CONTROL_WORDS[control]] if control else lines)
 
 
 def forest_picture(rows: list[Comparison], above: str, controls: Mapping[str, str]) -> Figure:
-    """Differences with intervals; filled where the table has its star. controls: kinds by arm."""
+    """Differences with intervals; a filled mark where the table has a star. controls: kinds by arm."""
     figure = new_figure(9.5, 1.6 + 0.38 * len(rows))
     ax = figure.add_subplot()
     readout = rows[0].readout
     scale = readout.scale
-    finite = [
-        (
-            max(one.paired.interval.low, one.pairs.min()),
-            min(one.paired.interval.high, one.pairs.max()),
-        )
-        for one in rows
-    ]  # five pairs or fewer have an interval without ends
+    # Of five pairs or fewer the interval is infinite: the range of the pairs is drawn.
+    lows = [max(one.paired.interval.low, one.pairs.min()) for one in rows]
+    highs = [min(one.paired.interval.high, one.pairs.max()) for one in rows]
     plots.forest(
         ax,
         [row_name(one, rows[0].partner, controls.get(one.cell.arm, "")) for one in rows],
         [scale * one.paired.difference for one in rows],
-        [scale * low for low, _ in finite],
-        [scale * high for _, high in finite],
+        [scale * low for low in lows],
+        [scale * high for high in highs],
         points=[scale * one.pairs for one in rows],
         shown=[one.paired.shown for one in rows],
         unit=f"difference to {rows[0].partner}: {readout.title}, {readout.unit}".rstrip(", "),

@@ -1,7 +1,7 @@
 """The settings of a study's tables, each with its default, its bounds and one line.
 
     [train]     Training    how networks are trained; arms and settings change single keys of it
-    [measure]   Measure     what is read off, and when
+    [measure]   Measure     what is measured, and when
     [tuning]    Tuning      how rates and strengths are chosen in the tuned regime
     [controls]  Controls    comparisons whose result is known beforehand
 
@@ -90,28 +90,28 @@ def steps(what: str, value: object) -> tuple[int, ...]:
 
 
 ELSEWHERE = {
-    "validation": "a study holds samples out to choose rates and strengths by, [tuning] validation = 1000",
-    "keep": "a study compares networks as they are at each moment, and its readouts take the best ones",
+    "validation": "a study holds out samples to choose rates and strengths, [tuning] validation = 1000",
+    "keep": "a study compares all networks at the same moments, and does not go back to earlier weights",
     "replicas": "a study trains one network for each seed, seeds = 20 at the top",
     "seed": "a study's first seed is first_seed = 0 at the top",
     "shuffle": "every network has the batches of its own seed, the same in every arm",
-    "metrics": "they are measured as [measure] metrics says",
-    "metrics_every": "when to look is said by [measure] steps and every",
-    "backend": "a study runs where --backend says",
+    "metrics": "the metrics of a study are listed in [measure] metrics",
+    "metrics_every": "a study measures at the moments in [measure] steps and every",
+    "backend": "the backend of a study is chosen by the flag --backend",
 }
-"""Flags of train that are no keys of [train], and what a study has in their place."""
+"""Flags of train that are no keys of [train], and what a study has in place of each."""
 
 
 @dataclass(frozen=True)
 class Training:
     """One way to train, without the seed. None stands for a default that depends on another setting.
 
-    like_train: with the default, the bounds and the words that train has (runs/config.py).
+    like_train: the field has the default, the bounds and the help of train's setting (runs/config.py).
     """
 
     LATER: ClassVar = ("label_smoothing", "class_weights", "clip")
-    """Keys that studies made before did not have: at their defaults they stand in no digest, so that such a
-    study goes on."""
+    """Keys that older studies do not have. At their defaults they are left out of every digest, so that an
+    older study can be resumed."""
 
     data: str = like_train("data")
     n_train: int | None = setting(
@@ -148,16 +148,18 @@ class Training:
     epochs: int = setting(
         EPOCHS, whole(1, 1_000_000), "N", "passes over the training set (default: as for train)"
     )
-    head_start: int = setting(0, whole(0, 1000), "N", "epochs trained before the count begins")
+    head_start: int = setting(
+        0, whole(0, 1000), "N", "epochs of training that are not counted, before step 0"
+    )
     dtype: str = like_train("dtype")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What is read off each network, and when."""
+    """What is measured of each network, and when."""
 
-    steps: tuple[int, ...] = setting((50, 100, 200), steps, "N,...", "steps after which to look")
-    every: int = setting(1, whole(1, 1_000_000), "N", "epochs between two further looks")
+    steps: tuple[int, ...] = setting((50, 100, 200), steps, "N,...", "steps after which to measure")
+    every: int = setting(1, whole(1, 1_000_000), "N", "epochs between two further measurements")
     metrics: tuple[str, ...] = setting(
         ("correlation", "weight_cosine", "effective_rank", "dead_fraction"),
         words(","),
@@ -171,9 +173,11 @@ class Measure:
         BASE,
         target,
         "ACCURACY",
-        'accuracy to reach, and the steps until then are counted; "base" or "none"',
+        'accuracy to reach, the steps until then are counted; "base": where the base arm ends; "none"',
     )
-    success: float = setting(1.0, number(0, 1), "ACCURACY", "a trial that ends here has succeeded")
+    success: float = setting(
+        1.0, number(0, 1), "ACCURACY", "a trial that ends here or above is a success"
+    )
     readouts: tuple[str, ...] = setting(
         (), words(","), "NAME,...", "readouts in the tables (default: all that the trials allow)"
     )
@@ -181,7 +185,8 @@ class Measure:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How rates and strengths are chosen: one grid, equal budgets, seeds and samples of their own."""
+    """How rates and strengths are chosen: the same grid and the same number of trials for every arm, other
+    seeds and other samples than the comparisons."""
 
     rates: tuple[float, ...] = setting(
         (0.1, 0.3, 1.0, 3.0, 10.0), numbers(0, 1e6), "X,...", "factors on an arm's own rate"
@@ -194,14 +199,14 @@ class Tuning:
         1000,
         whole(0, 1_000_000),
         "N",
-        "training samples held out to choose by; 0 chooses by the training part itself",
+        "training samples held out to choose on; with 0 the training part itself is used",
     )
 
 
 @dataclass(frozen=True)
 class Controls:
-    """Comparisons whose result is known: if the study does not find it, its other results are not
-    valid."""
+    """Comparisons whose result is known: if the study does not find it, its other results are not valid
+    either."""
 
     aa: bool = setting(True, truth, "", "the base arm against itself under other seeds: no effect")
     planted: bool = setting(

@@ -1,4 +1,4 @@
-"""The Markdown page of a study, for people: controls first, then a table per setting and regime."""
+"""The Markdown page of a study: controls first, then a table per setting and regime."""
 
 import math
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from tinydiv.study.cost import GPU_TIMED_NETWORKS, TIMED_NETWORKS, TIMED_ROUNDS
 from tinydiv.study.plan import tuned_as
 from tinydiv.study.readouts import Readout
 from tinydiv.study.results import Cell, Results
-from tinydiv.study.tidy import cost_rows, tables_of
+from tinydiv.study.tidy import cost_rows
 
 MOST_COSTS = 4
 """How many settings' costs are on the page; costs.csv has all."""
 
 
 def markdown(results: Results) -> str:
-    """The page for people."""
+    """The whole page."""
     study = results.study
     done, planned = results.done()
     parts = [f"# {study.title or study.name}"]
@@ -36,7 +36,7 @@ def markdown(results: Results) -> str:
     if done < planned:
         parts.append(
             f"**Not finished:** {done} of {planned} networks so far. Every line below compares the "
-            "seeds that are there on both sides."
+            "seeds that both arms have."
         )
     parts.append(
         f"{study.seeds} paired seeds; base arm: {study.base_arm.name}; regimes: "
@@ -49,7 +49,7 @@ def markdown(results: Results) -> str:
     if study.seeds < 10:
         parts.append("**Fewer than 10 seeds support no claim:** read this as a trial run.")
     parts.append(controls_text(results, check_controls(results)))
-    for setting, regime in tables_of(results):
+    for setting, regime in results.tables:
         parts += table_text(results, setting, regime)
     related = relation_text(results)
     if related:
@@ -68,14 +68,12 @@ def controls_text(results: Results, checks: Checks) -> str:
         if checks.aa is None:
             lines.append(
                 f"- A/A: {len(checks.aa_p)} independent p values of the base against itself, too few "
-                "to say whether they are uniform (5 are the least)."
+                "to test whether they are uniform (at least 5 are needed)."
             )
         else:
-            words = (
-                "no sign that they are not uniform"
-                if checks.aa.p >= 0.01
-                else ("**they are not uniform: do not rely on this study**")
-            )
+            words = "no sign that they are not uniform"
+            if checks.aa.p < 0.01:
+                words = "**they are not uniform: do not rely on this study**"
             lines.append(
                 f"- A/A: {checks.aa.n} independent p values of the base against itself under other "
                 f"seeds: {words} (p = {checks.aa.p:.2g}). The A/A rows below are not corrected: one in "
@@ -94,9 +92,9 @@ def table_text(results: Results, setting: str, regime: str) -> list[str]:
     """The tables of one setting and regime, and their sentences."""
     primary = results.readout(setting, results.study.primary)
     rows = {one.cell.arm: one for one in compare_all(results, setting, regime, primary)}
-    cells = [p for p in results.cells if (p.setting, p.regime) == (setting, regime)]
+    cells = results.cells_of(setting, regime)
     differences, levels = beside(results, setting, primary)
-    # By column: heading, and a function from an arm's place to its text.
+    # Each column: its heading, and a function from a cell to its text.
     columns: list[Column] = [
         ("arm", lambda cell: arm_text(results, cell)),
         (primary.title, lambda cell: level_text(results, cell, primary)),
@@ -107,7 +105,7 @@ def table_text(results: Results, setting: str, regime: str) -> list[str]:
         ("diverged", lambda cell: diverged_text(results, cell)),
     ]
     more: list[Column] = [("arm", lambda cell: cell.arm)]
-    more += [(readout.title, level_column(results, readout)) for readout in levels]
+    more += [(r.title, lambda cell, r=r: level_text(results, cell, r)) for r in levels]  # type: ignore[misc]
     where = [line for cell in cells for line in divergences(results, cell)]
     parts = [
         f"## {title(setting, regime)}",
@@ -131,9 +129,9 @@ Column = tuple[str, Callable[[Cell], str]]
 
 
 def beside(results: Results, setting: str, primary: Readout) -> tuple[list[Readout], list[Readout]]:
-    """(readouts whose differences stand beside the primary one, those whose level is shown)."""
+    """(readouts whose differences are columns beside the primary one, readouts whose level is shown)."""
     found = [r for r in results.readouts(setting) if r.name != primary.name]
-    last = f"epoch{results.study.training(results.setting(setting), results.study.base_arm).epochs}"
+    last = f"epoch{results.base_training(setting).epochs}"
     differences = [r for r in found if r.unit == "points" and not r.is_count and r.name != last]
     metrics = [r for r in found if r.name.endswith("@final")]
     if primary.is_count:
@@ -162,11 +160,6 @@ def difference_column(results: Results, setting: str, regime: str, readout: Read
     return f"Δ {readout.title.removeprefix('after ')}", text
 
 
-def level_column(results: Results, readout: Readout) -> Callable[[Cell], str]:
-    """The level of a readout."""
-    return lambda cell: level_text(results, cell, readout)
-
-
 def arm_text(results: Results, cell: Cell) -> str:
     """An arm's name, with the rate and strength that it had."""
     trials = results.trials(cell)
@@ -189,9 +182,9 @@ def level_text(results: Results, cell: Cell, readout: Readout) -> str:
     numbers = results.numbers(cell, readout)
     seen = numbers[np.isfinite(numbers)]
     if readout.unit in ("steps", "seconds"):
-        # Trials that never get there count as infinitely slow, not as absent.
-        there = [curve is not None for curve in results.found(cell)]
-        waits = np.where(np.isfinite(numbers), numbers, np.inf)[there]
+        # A trial that never reaches the target counts as infinitely slow; it is not left out.
+        done = [curve is not None for curve in results.found(cell)]
+        waits = np.where(np.isfinite(numbers), numbers, np.inf)[done]
         if not waits.size:
             return ""
         middle = float(np.median(waits))
@@ -236,7 +229,7 @@ def diverged_text(results: Results, cell: Cell) -> str:
 
 
 def divergences(results: Results, cell: Cell) -> list[str]:
-    """Where the diverged networks of one arm did: "- adam, seed 3: step 17, in layer 1"."""
+    """A line for each diverged network of an arm: "- adam, seed 3: step 17, in layer 1"."""
     lines = []
     for trial, curve in zip(results.trials(cell) or [], results.found(cell), strict=False):
         if curve is not None and curve.diverged:
@@ -246,7 +239,7 @@ def divergences(results: Results, cell: Cell) -> list[str]:
 
 
 def detectable_text(one: Comparison) -> str:
-    """The smallest effect that would have been shown, where none is."""
+    """Where no effect is shown: the smallest one that would have been."""
     if one.paired.shown or not 0 < one.detectable < math.inf:
         return ""
     r = one.readout
@@ -255,7 +248,7 @@ def detectable_text(one: Comparison) -> str:
 
 
 def target_text(results: Results, cell: Cell) -> str:
-    """What the target of this table is."""
+    """The accuracy that is the target in this table."""
     target = results.target(cell)
     if not math.isfinite(target):
         return ""
@@ -265,7 +258,7 @@ def target_text(results: Results, cell: Cell) -> str:
 
 
 def relation_text(results: Results) -> str:
-    """How diversity and accuracy go together over seeds, in each setting's base arm."""
+    """The rank correlations of diversity and accuracy over seeds, in each setting's base arm."""
     regime = results.study.regimes[0]
     base = results.study.base_arm.name
     rows = {
@@ -288,7 +281,7 @@ def relation_text(results: Results) -> str:
     ]
     return as_markdown(["setting", *metrics], body) + (
         "\n\nSpearman's rank correlation of the metric with the test accuracy, both at the end, with 95 % "
-        "intervals (not corrected for their number). Seeds that go together are no proof of a cause."
+        "intervals (not corrected for their number). A correlation over seeds is no proof of a cause."
     )
 
 
@@ -312,7 +305,8 @@ def tuning_text(results: Results) -> str:
 
 
 def cost_text(results: Results) -> str:
-    """Counted work and measured time, beside the base's; built-in controls cost what the base does."""
+    """Counted work and measured time, and their ratio to the base's; built-in controls cost the same as the
+    base, and are left out."""
     study = results.study
     rows = {
         (row["setting"], row["arm"]): row

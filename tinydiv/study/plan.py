@@ -1,7 +1,7 @@
-"""From a study to single trials: which networks must be trained, and what each will be compared with.
+"""From a study to single trials: which networks must be trained, for comparisons and for tuning.
 
-A trial is one network: a way to train, a seed, and what is measured. Its key is a digest of exactly that,
-so a trial that two arms or two regimes have in common is trained once.
+A trial is one network: how it is trained, from which seed, and what is measured. Its key is a digest of
+these, so a trial that two arms or two regimes have in common is trained once.
 
 Seeds: the study's own (first_seed, first_seed + 1, ...) for what is compared; AA_SEEDS + the same for
 the A/A arm; TUNING_SEEDS + 0, 1, ... for the choice of rates and strengths. They never overlap.
@@ -14,20 +14,20 @@ from functools import cached_property
 from tinydiv.errors import UsageError
 from tinydiv.settings import split
 from tinydiv.study.keys import PLACEHOLDER, Measure, Training
-from tinydiv.study.specification import Arm, Setting, Study, digest, names_apart
+from tinydiv.study.specification import Arm, Setting, Study, check_names, digest
 from tinydiv.techniques import Penalty, technique_class
 
 AA_SEEDS = 10**10
 TUNING_SEEDS = 2 * 10**10
 TEST = -1
-"""As Trial.validation: judged on the test part."""
+"""A value of Trial.validation: the network is measured on the test part."""
 
 
 @dataclass(frozen=True)
 class Trial:
     """One network to be trained and measured.
 
-    validation: TEST, or how many training samples are held out to judge by (0: the training part).
+    validation: TEST, or how many training samples are held out to measure on (0: the training part).
     """
 
     training: Training
@@ -37,25 +37,25 @@ class Trial:
 
     @cached_property
     def key(self) -> str:
-        """Stands for everything that decides this network's numbers."""
-        return digest([self.training, self.seed, looks(self.measure), self.validation])
+        """A digest of everything that this network's numbers depend on."""
+        return digest([self.training, self.seed, recorded(self.measure), self.validation])
 
     @cached_property
-    def shape(self) -> str:
-        """Equal for trials that may share one array of networks: see shared."""
-        return digest([shared(self.training), looks(self.measure), self.validation])
+    def kind(self) -> str:
+        """A digest that is equal for trials that may share one array of networks: see shared."""
+        return digest([shared(self.training), recorded(self.measure), self.validation])
 
 
-def looks(measure: Measure) -> list[object]:
-    """What a trial records; the rest of [measure] decides how that is read afterwards."""
+def recorded(measure: Measure) -> list[object]:
+    """What a trial records; the rest of [measure] defines the readouts that are computed from it."""
     return [measure.steps, measure.every, measure.metrics]
 
 
 def shared(training: Training) -> Training:
     """What networks of one array have in common: all but start, rate, and strength where it may differ.
 
-    A strength that the framework owns is one number per network. Another setting of a technique
-    (muon:lr={strength}) is one number for all of an array, and is written into the text here.
+    A penalty's strength is one number per network. Another setting of a technique (muon:lr={strength}) is
+    one number for the whole array, and is written into the spec here.
     """
     return replace(
         training,
@@ -100,14 +100,14 @@ def all_arms(study: Study) -> list[Arm]:
     if study.controls.planted and not any(arm.control == "planted" for arm in arms):
         ahead = {**base.changes, "head_start": 1}
         arms.append(Arm("one epoch ahead", ahead, only=base.only, control="planted"))
-    names_apart("arm", [arm.name for arm in arms])
+    check_names("arm", [arm.name for arm in arms])
     return arms
 
 
 def arms_in(study: Study, setting: Setting) -> list[Arm]:
     """The arms that take part in a setting; those that train as their partner does are left out.
 
-    (An arm "adam" shows nothing where the setting itself uses Adam.)
+    (An arm "adam" equals its partner in a setting that uses Adam.)
     """
     found = []
     for arm in all_arms(study):
@@ -123,7 +123,7 @@ def arms_in(study: Study, setting: Setting) -> list[Arm]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A rate and a strength that an arm might have."""
+    """A rate and a strength of the tuning grid."""
 
     lr: float
     strength: float | None
@@ -134,7 +134,7 @@ class Candidate:
 
 
 def own_candidate(study: Study, setting: Setting, arm: Arm) -> Candidate:
-    """The fixed rate and strength of an arm."""
+    """An arm's rate and strength in the default regime."""
     training = study.training(setting, arm)
     assert isinstance(training.lr, float)
     return Candidate(training.lr, training.strength)
@@ -147,7 +147,7 @@ def final_trials(study: Study, setting: Setting, arm: Arm, chosen: Candidate) ->
     return [Trial(training, first + i, study.measure) for i in range(study.seeds)]
 
 
-# What is tried -------------------------------------------------------------------------------------
+# Tuning --------------------------------------------------------------------------------------------
 
 
 def tuned_as(study: Study, arm: Arm) -> Arm:
@@ -168,8 +168,8 @@ def candidates(study: Study, setting: Setting, arm: Arm) -> list[Candidate]:
 def tuning_seeds(study: Study, arms: Sequence[tuple[Setting, Arm]]) -> dict[tuple[str, str], int]:
     """How many tuning seeds each arm gets, so that all spend the same number of trials.
 
-    The largest grid gets `tuning.seeds` of them; an arm with a smaller grid looks at each of its
-    candidates more often, instead of having fewer tries.
+    The largest grid gets `tuning.seeds` of them. An arm with a smaller grid gets more seeds for each of its
+    candidates.
     """
     sizes = {(s.name, a.name): len(candidates(study, s, a)) for s, a in arms}
     budget = study.tuning.seeds * max(sizes.values(), default=0)

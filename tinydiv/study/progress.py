@@ -11,7 +11,7 @@ LINE_EVERY = 30.0
 
 
 class Progress:
-    """Counts networks, weighed by the work that each one is.
+    """Counts networks, each weighted by its work.
 
     show: False for silence. Lines and bars go to stderr, so that stdout holds results alone.
     """
@@ -38,7 +38,7 @@ class Progress:
         self._show()
 
     def expect(self, networks: int, work: float) -> None:
-        """Set what is left, as known now."""
+        """Set the number of networks that are left, and their work."""
         self.networks = self.done_networks + networks
         self.work = max(self.done_work + work, 1e-9)
         self._show()
@@ -77,7 +77,7 @@ class Progress:
             print(sentence, file=self.file, flush=True)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """End the progress bar."""
         if self.bar is not None:
             self.bar.close()
 

@@ -1,4 +1,4 @@
-"""Studies from TOML files, and the named ones that come with tinydiv.
+"""Studies from TOML files, and the named studies that are part of tinydiv.
 
 name = "mine"                        [train]      what all arms share
 title = "Does it help?"              [grid]       keys with lists: every combination is a setting
@@ -21,7 +21,7 @@ from tinydiv.study.specification import Arm, Setting, Study
 
 FOLDER = Path(__file__).parent
 NAMED = tuple(sorted(path.stem for path in FOLDER.glob("*.toml")))
-"""Studies that come with tinydiv."""
+"""The names of the studies that are part of tinydiv."""
 
 TEXTS = ("name", "title", "question", "base", "primary")
 NUMBERS = ("seeds", "first_seed")
@@ -50,7 +50,7 @@ def load_study(which: str, *, quick: bool = False, seeds: int | None = None) -> 
 def study_of(
     inits: Sequence[str], techniques: Sequence[str], train: Sequence[str], seeds: int
 ) -> Study:
-    """A study from arms on a command line: a start or a technique each, named as it is written.
+    """A study from arms on a command line. Each is a start or a technique, and its spec is its name.
 
     The base is the first start, or a plain network; techniques use the base's start. train: "key=value"
     for [train], the value as in TOML, or plain text. Raises UsageError for a wrong arm.
@@ -91,7 +91,7 @@ def from_toml(path: Path, *, quick: bool = False, seeds: int | None = None) -> S
 
 
 def quickened(table: Mapping[str, object], changes: object) -> dict[str, object]:
-    """A study's tables with those of [quick] put over them."""
+    """A study's tables with the changes of [quick]."""
     if not isinstance(changes, Mapping):
         raise UsageError(f"quick is a table of changes, got {shown(changes)}")
     merged: dict[str, object] = dict(table)
@@ -162,7 +162,7 @@ def from_dict(found: Mapping[str, object]) -> Study:
 
 
 def entries(table: Mapping[str, object], key: str, where: str) -> Sequence[dict[str, object]]:
-    """A list of tables, [[arms]]."""
+    """A list of tables, as [[arms]]."""
     listed = table.get(key, [])
     if not isinstance(listed, list) or not all(isinstance(one, Mapping) for one in listed):
         raise UsageError(f"{key} in {where} are written as tables, [[{key}]], each with a name")

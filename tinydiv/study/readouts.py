@@ -2,14 +2,14 @@
 
     step100           test accuracy after 100 steps
     epoch1            test accuracy after epoch 1
-    early             mean test accuracy over epochs 1 to 5 (measure.early): the headline
+    early             mean test accuracy over epochs 1 to 5 (measure.early): primary by default
     final             test accuracy at the end
     success           1 if the trial ends at measure.success or above, else 0
     reached           1 if the trial ever passes the target accuracy, else 0
-    steps_to_target   steps until it does, along straight lines between looks
+    steps_to_target   steps until it does, interpolated linearly between two measurements
     seconds_to_target the same in seconds: steps times the arm's time per step (cost.py); not tested, since
-                      that time was measured once per arm, and its noise would be in every seed
-    plateau           steps until the test loss is a tenth below the best constant answer's
+                      that time was measured once per arm, and its error would be in every seed
+    plateau           steps until the test loss is a tenth below that of the best constant prediction
     METRIC@step100    a diversity metric at that moment; METRIC@epoch1, METRIC@final
 
 A network that diverged has no numbers, except 0 for success and reached.
@@ -26,24 +26,24 @@ from tinydiv.study.keys import Measure, Training
 from tinydiv.study.store import Curve
 
 PLATEAU_SHARE = 0.9
-"""A plateau ends when the loss falls below this share of the best constant answer's."""
+"""A plateau ends when the loss falls below this share of the best constant prediction's."""
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What a readout needs besides the curve."""
+    """What a readout needs in addition to the curve."""
 
     measure: Measure
     target: float = NAN
     constant_loss: float = NAN
-    """The loss of the best constant answer: the entropy of the test labels."""
+    """The loss of the best constant prediction: the entropy of the test labels."""
     seconds_per_step: float = NAN
 
 
 @dataclass(frozen=True)
 class Readout:
-    """A readout's name, its title in tables, and the unit of a difference: scale * value."""
+    """A readout's name and its title in tables. A table shows scale * value, in this unit."""
 
     name: str
     title: str
@@ -68,9 +68,8 @@ class Readout:
 def readouts_of(training: Training, measure: Measure, per_epoch: int) -> list[Readout]:
     """Every readout that trials of this kind allow, in the order of tables."""
     total = training.epochs * per_epoch
-    looks = [e for e in range(1, training.epochs + 1) if e % measure.every == 0]
-    looks = sorted({*looks, training.epochs})
-    early = [e for e in looks if e <= measure.early]
+    measured = {e for e in range(1, training.epochs + 1) if e % measure.every == 0}
+    early = [e for e in sorted({*measured, training.epochs}) if e <= measure.early]
     steps = [s for s in measure.steps if s <= total]
     found = [Readout(f"step{s}", f"after {s} steps") for s in steps]
     found += [Readout(f"epoch{e}", f"after epoch {e}") for e in early]
@@ -82,16 +81,8 @@ def readouts_of(training: Training, measure: Measure, per_epoch: int) -> list[Re
     if measure.target != "none":
         found.append(Readout("reached", "share that reaches the target"))
         found.append(Readout("steps_to_target", "steps to the target", "steps", 1.0, True))
-        found.append(
-            Readout(
-                "seconds_to_target",
-                "seconds to the target (not tested)",
-                "seconds",
-                1.0,
-                True,
-                True,
-            )
-        )
+        title = "seconds to the target (not tested)"
+        found.append(Readout("seconds_to_target", title, "seconds", 1.0, True, timed=True))
     if training.loss == "cross-entropy":
         found.append(Readout("plateau", "steps on the first plateau", "steps", 1.0, True))
     hidden = len(training.hidden)
@@ -147,7 +138,7 @@ def at(moment: str, curve: Curve, values: Floats) -> float:
 
 
 def first_crossing(steps: Floats, values: Floats, threshold: float) -> float:
-    """The step at which values first pass a threshold, along straight lines; NaN if they never do."""
+    """The step at which values first reach a threshold, interpolated linearly; NaN if they never do."""
     if not np.isfinite(threshold):
         return NAN
     above = np.flatnonzero(values >= threshold)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tinydiv.errors import UsageError, check_known
 from tinydiv.stats import Floats
+from tinydiv.study.keys import Training
 from tinydiv.study.plan import (
     Candidate,
     Trial,
@@ -37,19 +38,19 @@ class DataFacts:
     n_inputs: int
     n_classes: int
     entropy: float
-    """Of the test labels, in nats: the loss of the best constant answer."""
+    """Of the test labels, in nats: the loss of the best prediction that is the same for every sample."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What tuning chose for one arm in one setting, and how the whole grid did."""
+    """What tuning chose for one arm in one setting, and the scores of the whole grid."""
 
     chosen: Candidate | None
     scores: Mapping[Candidate, float]
     """Mean of the primary readout over tuning seeds; -infinity where a network diverged."""
     seeds: int
     at_edge: bool
-    """Whether the best rate is the grid's smallest or largest: a wider grid might be better."""
+    """Whether the best rate is the grid's smallest or largest: a rate outside may be better."""
 
     @property
     def trials(self) -> int:
@@ -59,7 +60,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: an arm in a setting and a regime."""
+    """One row of a table: an arm in a setting and a regime."""
 
     setting: str
     regime: str
@@ -67,7 +68,7 @@ class Cell:
 
 
 class Results:
-    """A study with what is finished of it."""
+    """A study, and the networks of it that are finished."""
 
     def __init__(
         self, study: Study, curves: Mapping[str, Curve], data: Mapping[str, DataFacts]
@@ -138,14 +139,23 @@ class Results:
             for arm in self.arms[setting.name]
         ]
 
+    @property
+    def tables(self) -> list[tuple[str, str]]:
+        """(setting, regime) of every table."""
+        return list(dict.fromkeys((cell.setting, cell.regime) for cell in self.cells))
+
+    def cells_of(self, setting: str, regime: str) -> list[Cell]:
+        """The cells of one table."""
+        return [c for c in self.cells if (c.setting, c.regime) == (setting, regime)]
+
     # Choices -------------------------------------------------------------------------------------
 
     def choice(self, setting: str, arm: str) -> Choice | None:
-        """What tuning chose; None while its trials are not all there.
+        """What tuning chose; None until all of its trials are finished.
 
-        The best mean of the primary readout on the validation part; of equals, the better mean
-        accuracy over all looks, then the first of the grid. A candidate of which any network
-        diverged is out; chosen is None if that leaves none.
+        The best mean of the primary readout on the validation part; among equals, the better mean
+        accuracy over all moments, then the first of the grid. A candidate is left out if any of its
+        networks diverged; chosen is None if no candidate is left.
         """
         key = (setting, arm)
         if self._choices.get(key) is None:
@@ -187,19 +197,20 @@ class Results:
 
     def facts(self, setting: str) -> DataFacts:
         """The data of a setting."""
-        training = self.study.training(self.setting(setting), self.study.base_arm)
-        return self.data[data_key(training.data, training.n_train, training.n_test)]
+        return self.data[data_key(self.base_training(setting))]
+
+    def base_training(self, setting: str) -> Training:
+        """How the base arm trains in a setting."""
+        return self.study.training(self.setting(setting), self.study.base_arm)
 
     def per_epoch(self, setting: str) -> int:
         """Steps per epoch."""
-        training = self.study.training(self.setting(setting), self.study.base_arm)
         n = self.facts(setting).n_train
-        return n // min(training.batch_size, n)
+        return n // min(self.base_training(setting).batch_size, n)
 
     def readouts(self, setting: str) -> list[Readout]:
         """The readouts of a setting's tables."""
-        training = self.study.training(self.setting(setting), self.study.base_arm)
-        return readouts_of(training, self.study.measure, self.per_epoch(setting))
+        return readouts_of(self.base_training(setting), self.study.measure, self.per_epoch(setting))
 
     def readout(self, setting: str, name: str) -> Readout:
         """One of them by name. Raises UsageError for an unknown one."""
@@ -236,7 +247,7 @@ class Results:
     def seconds_per_step(self, cell: Cell) -> float:
         """Measured time of one step of one network of an arm, see cost.step_seconds."""
         trials = self.trials(cell)
-        cost = self.costs.get(trials[0].shape, {}) if trials else {}
+        cost = self.costs.get(trials[0].kind, {}) if trials else {}
         return cost.get("step_seconds", NAN)
 
     def joules_per_step(self, cell: Cell) -> float:
@@ -251,7 +262,7 @@ class Results:
         return float(np.median(per_step)) if per_step else NAN
 
     def done(self) -> tuple[int, int]:
-        """(trials that are finished, trials in all) of what is compared; tuning left out."""
+        """(finished trials, all trials) of the comparisons; tuning trials are not counted."""
         finished = sum(curve is not None for cell in self.cells for curve in self.found(cell))
         return finished, self.study.seeds * len(self.cells)
 
@@ -261,15 +272,15 @@ def read_all(curves: Sequence[Curve | None], readout: Readout, here: Circumstanc
     return np.array([NAN if curve is None else readout.read(curve, here) for curve in curves])
 
 
-def data_key(data: str, n_train: int | None, n_test: int | None) -> str:
+def data_key(training: Training) -> str:
     """The name of a data set in study.json: "fashion-mini", "fashion-mini, 1000 + all"."""
-    if n_train is None and n_test is None:
-        return data
-    return f"{data}, {n_train or 'all'} + {n_test or 'all'}"
+    if training.n_train is None and training.n_test is None:
+        return training.data
+    return f"{training.data}, {training.n_train or 'all'} + {training.n_test or 'all'}"
 
 
 def entropy(labels: npt.NDArray[np.int64]) -> float:
-    """Of class labels, in nats."""
+    """The entropy of class labels, in nats."""
     counts = np.bincount(labels)
     shares = counts[counts > 0] / len(labels)
     return float(-np.sum(shares * np.log(shares)))

@@ -1,8 +1,7 @@
-"""What a worker does: train one stack of networks from start to end, and measure them meanwhile.
+"""The work of one worker: train one stack of networks from start to end, and measure them.
 
-`carry_out` is a plain function of plain data, so that any executor can run it anywhere. Everything that
-a network needs comes from its own trial: its position in the stack and the other networks there have no
-effect on it.
+`carry_out` is a plain function of plain data, so that any executor can run it, on any machine. A network
+depends on its own trial only: its position in the stack and the other networks there have no effect on it.
 """
 
 import time
@@ -13,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tinydiv import backend, optimizers
-from tinydiv.backend import Array, to_host
+from tinydiv.backend import to_host
 from tinydiv.divergence import Guard
 from tinydiv.diversity import measure
 from tinydiv.initializers import PROBE, initialize, needs_data
-from tinydiv.loop import DeviceData, Record, evaluate, train
+from tinydiv.loop import DeviceData, Record, evaluate, listed, train
 from tinydiv.mlp import MLP
 from tinydiv.runs.build import assemble, loss_of
 from tinydiv.runs.environment import environment
@@ -32,8 +31,8 @@ from tinydiv.techniques import Techniques, place
 
 @dataclass(frozen=True)
 class Task:
-    """A stack and what a worker needs to carry it out. alone: nothing else runs on the machine,
-    so that what an energy counter counts is this stack's."""
+    """A stack and what a worker needs to train it. alone: no other stack is trained at the same time, so an
+    energy counter measures this one."""
 
     stack: Stack
     source: Source
@@ -45,9 +44,9 @@ class Task:
 class Outcome:
     """The results of a stack. M moments of measurement, R networks in the order of trials.
 
-    step, epoch (M,); epoch is -1 for looks in the middle of one. values: (M, R) by name, NaN where
-    nothing was measured or the network has diverged. diverged_step, diverged_layer (R,), -1 where
-    it did not. facts: where and how fast it ran.
+    step, epoch (M,); epoch is -1 for moments in the middle of an epoch. values: (M, R) by name, NaN where
+    nothing was measured or the network had diverged. diverged_step, diverged_layer (R,), -1 for networks
+    that did not diverge. facts: the machine, times and energy.
     """
 
     step: npt.NDArray[np.int64]
@@ -115,13 +114,13 @@ def build(
 
 
 def rate_of(trial: Trial) -> float:
-    """A trial's learning rate."""
+    """The learning rate of a trial, which is one number."""
     assert isinstance(trial.training.lr, float)
     return trial.training.lr
 
 
 def start(net: MLP, trials: Sequence[Trial], data: DeviceData) -> None:
-    """Fill every network by the start and the seed of its own trial."""
+    """Initialise every network by the scheme and the seed of its own trial."""
     groups: dict[str, list[int]] = {}
     for r, trial in enumerate(trials):
         groups.setdefault(trial.training.init, []).append(r)
@@ -131,7 +130,7 @@ def start(net: MLP, trials: Sequence[Trial], data: DeviceData) -> None:
         if len(rows) == len(trials):
             initialize(net, spec, seeds, X)
             return
-        # Networks beside them start otherwise: fill a net of these alone, and copy its rows.
+        # Other networks of the stack have another scheme: initialise these alone, and copy their rows.
         part = MLP(net.sizes, net.activation, replicas=len(rows), dtype=net.dtype)
         initialize(part, spec, seeds, X)
         for i, r in enumerate(rows):
@@ -142,7 +141,7 @@ def start(net: MLP, trials: Sequence[Trial], data: DeviceData) -> None:
 
 @dataclass
 class Recorder:
-    """Looks at the networks of a stack at the moments that [measure] names, and times the rest."""
+    """Measures the networks of a stack at the moments in [measure], and the time of the training."""
 
     trials: Sequence[Trial]
     net: MLP
@@ -152,9 +151,9 @@ class Recorder:
 
     def __post_init__(self) -> None:
         self.guard = Guard(self.net)
-        training, looks = self.trials[0].training, self.trials[0].measure
+        training, wanted = self.trials[0].training, self.trials[0].measure
         self.first = training.head_start * self.per_epoch  # the step that counts as step 0
-        self.steps = {self.first + s for s in looks.steps if s % self.per_epoch}
+        self.steps = {self.first + s for s in wanted.steps if s % self.per_epoch}
         self.loss = loss_of(training, self.data.dataset)
         self.probe = self.data.probe()
         self.moments: list[tuple[int, int, dict[str, list[float]]]] = []
@@ -162,17 +161,17 @@ class Recorder:
         self.began = self.mark
 
     def on_step(self, step: int, total: int) -> None:
-        """After every step: count its time; look, if this is a moment for it."""
+        """After every step: add its time, and measure if this is one of the moments."""
         here = step in self.steps
         if here or step % self.per_epoch == 0:
             to_host(self.guard.alive)  # on a GPU, steps end only when the host waits for them
         now = time.perf_counter()
         self.training_seconds += now - self.mark
         if here:
-            self.look(step - self.first)
+            self.measure_at(step - self.first)
         self.mark = time.perf_counter()
 
-    def look(self, step: int) -> None:
+    def measure_at(self, step: int) -> None:
         """Measure in the middle of an epoch what a record measures at its end."""
         net, data = self.net, self.data
         loss, accuracy = evaluate(net, data.test_x, data.test_y, data, self.loss)
@@ -180,17 +179,12 @@ class Recorder:
         names, labels = self.trials[0].measure.metrics, self.data.probe_labels()
         found |= measure(net, net.forward(self.probe), names, labels)
         values = {
-            name: self.listed(self.guard.nan_where_diverged(value)) for name, value in found.items()
+            name: listed(self.guard.nan_where_diverged(value)) for name, value in found.items()
         }
         self.moments.append((step, -1, values))
 
-    @staticmethod
-    def listed(values: Array) -> list[float]:
-        """Numbers per network as a plain list."""
-        return [float(v) for v in to_host(values)]
-
     def on_epoch(self, record: Record) -> None:
-        """At the end of an epoch: keep its record, and leave its time out of the training's."""
+        """At the end of an epoch: keep its record; the time for it does not count as training."""
         epoch = record.epoch - self.trials[0].training.head_start
         if epoch >= 0:
             values = {
@@ -208,9 +202,8 @@ class Recorder:
         R = len(self.trials)
         names = list(dict.fromkeys(name for _, _, values in self.moments for name in values))
         nothing = [float("nan")] * R
-        steps = (
-            self.trials[0].training.head_start + self.trials[0].training.epochs
-        ) * self.per_epoch
+        training = self.trials[0].training
+        steps = (training.head_start + training.epochs) * self.per_epoch
         facts: dict[str, object] = {
             "networks": R,
             "seconds": time.perf_counter() - self.began,
@@ -232,5 +225,5 @@ class Recorder:
 
 
 def shifted(steps: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int64]:
-    """Steps counted from the one that counts as 0; -1 stays -1, a divergence before it counts as 0."""
+    """Steps counted from step `first`; -1 stays -1, and earlier steps become 0."""
     return np.where(steps < 0, -1, np.maximum(steps - first, 0))

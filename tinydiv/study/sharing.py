@@ -1,8 +1,8 @@
-"""Data that many processes read without a copy: written once as .npy files, mapped by all of them.
+"""Data that many processes share: written once as .npy files, which all of them map into memory.
 
-The operating system keeps one copy of a mapped file in memory, however many workers read it. A
-worker on another machine, which does not see the folder, loads the same set by name and compares its
-fingerprint, so that other data under the same name are refused.
+The operating system keeps one copy of a mapped file in memory for all workers. A worker on another machine,
+where the folder does not exist, loads the same set by name and compares its fingerprint, so that other data
+under the same name are refused.
 """
 
 import functools
@@ -32,7 +32,7 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Origin:
-    """Which samples: a set by name and settings, how much of it, and what is held out to judge by."""
+    """Which samples: a set by name and settings, how much of it, and how much is held out."""
 
     data: str
     n_train: int | None
@@ -47,7 +47,7 @@ class Origin:
 
 @dataclass(frozen=True)
 class Source:
-    """An origin, the folder where its arrays are mapped, and their fingerprint."""
+    """An origin, the folder with its arrays as files, and their fingerprint."""
 
     origin: Origin
     folder: str
@@ -63,7 +63,7 @@ def load(origin: Origin) -> Dataset:
 
 
 def hold_out(dataset: Dataset, n: int) -> Dataset:
-    """The set with n training samples as its test part; with 0, all of them, held out or not."""
+    """The set with n training samples held out as its test part; with 0 the whole training part is both."""
     if n == 0:
         return replace(dataset, test_x=dataset.train_x, test_y=dataset.train_y)
     return dataset.split(n, SPLIT_SEED)
@@ -87,23 +87,19 @@ def fingerprint(dataset: Dataset) -> str:
 
 def share(origin: Origin, dataset: Dataset, base: Path) -> Source:
     """Write a set's arrays where workers can map them. Raises RunError if there is no room."""
-    print_ = fingerprint(dataset)
-    folder = base / print_
+    digest = fingerprint(dataset)
+    folder = base / digest
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for part, array in arrays_of(dataset).items():
-            # A process may still read the file of an earlier start: it is replaced, not written over.
+            # A process may still read an earlier file of that name: it is replaced, not overwritten.
             with atomic.replacing(folder / f"{part}.npy") as path, path.open("wb") as file:
                 np.save(file, array)
-        about = {
-            "name": dataset.name,
-            "classes": list(dataset.classes),
-            "image_shape": dataset.image_shape,
-        }
+        about = {key: getattr(dataset, key) for key in ("name", "classes", "image_shape")}
         atomic.write_text(folder / "about.json", json.dumps(about))
     except OSError as error:
         raise RunError(f"cannot write {folder}: {error.strerror or error}") from error
-    return Source(origin, str(folder.resolve()), print_)
+    return Source(origin, str(folder.resolve()), digest)
 
 
 def clear(base: Path) -> None:
@@ -114,7 +110,7 @@ def clear(base: Path) -> None:
 
 @functools.lru_cache(maxsize=8)
 def mapped(source: Source, inputs: str) -> Dataset:
-    """The set of a source with its inputs scaled: mapped where the folder is seen, else loaded.
+    """The set of a source with its inputs scaled: mapped where the folder exists, else loaded by name.
 
     Raises RunError if another machine has other samples under the same name.
     """

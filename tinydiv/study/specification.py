@@ -11,10 +11,10 @@
         seeds=20,
     )
 
-An arm is what is compared, a setting is where it is compared (a data set, a width), a seed is one
-pair: seed s has the same draw and the same order of batches in every arm. A setting changes keys of
-`train`, and an arm changes keys of the setting. Where another optimizer is
-named and no rate, its own rate is taken, not the one that was meant for the first.
+Arms are compared with each other. A setting is where that is done (a data set, a width). Each seed gives
+one pair: seed s has the same random draws and the same order of batches in every arm. A setting changes
+keys of `train`, and an arm changes keys of the setting. If one of them names another optimizer and no rate,
+the rate is that optimizer's default.
 """
 
 import dataclasses
@@ -42,7 +42,7 @@ from tinydiv.study.keys import (
 REGIMES = ("default", "tuned")
 """default: one fixed rate and strength, as a user would start. tuned: both chosen for each arm."""
 CONTROLS = ("", "A/A", "planted")
-NAME_LENGTH = 60
+LONGEST_NAME = 240
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Setting:
-    """One place where all arms are compared: a name, and what it changes."""
+    """One setting in which all arms are compared: a name, and what it changes in the training."""
 
     name: str
     changes: Mapping[str, object] = field(default_factory=dict)
@@ -71,11 +71,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Study:
-    """A whole comparison, checked when it is made. Raises UsageError with one sentence if it is not
-    one: a name that is used twice or does not exist, an arm that cannot be trained.
+    """A whole comparison, checked when it is made. Raises UsageError with one sentence for a mistake: a
+    name that is used twice or does not exist, an arm that cannot be trained.
 
-    base: the arm that others are compared with (the first if empty). primary: the readout that rates
-    are chosen by and that heads the table. first_seed: seeds are first_seed, first_seed + 1, ...
+    base: the arm that others are compared with (the first if empty). primary: the readout by which rates
+    are chosen, and the first of every table. first_seed: seeds are first_seed, first_seed + 1, ...
     """
 
     name: str
@@ -97,8 +97,8 @@ class Study:
     def __post_init__(self) -> None:
         if not self.arms:
             raise UsageError(f"the study {self.name!r} has no arms")
-        names_apart("arm", [arm.name for arm in self.arms])
-        names_apart("setting", [setting.name for setting in self.settings])
+        check_names("arm", [arm.name for arm in self.arms])
+        check_names("setting", [setting.name for setting in self.settings])
         whole(1, 1_000_000)("seeds", self.seeds)
         whole(0, 10**9)("first_seed", self.first_seed)
         for regime in self.regimes:
@@ -140,7 +140,7 @@ class Study:
 
     @property
     def idle_arms(self) -> list[str]:
-        """Sentences about arms whose `only` fits no setting: in a smaller version that may be meant."""
+        """A sentence for each arm whose `only` fits no setting; in a smaller study that can be intended."""
         return [
             f"the arm {arm.name!r} takes part in no setting: nothing fits its only"
             for arm in self.arms
@@ -167,15 +167,15 @@ class Study:
             ]
             name = ", ".join(part for part in (setting.name, *words) if part)
             found.append(Setting(name or "all", {**combination, **setting.changes}))
-        names_apart("setting", [setting.name for setting in found])
+        check_names("setting", [setting.name for setting in found])
         return found
 
     def takes_part(self, setting: Setting, arm: Arm) -> bool:
         """Whether an arm is compared in a setting: see Arm.only."""
         here = self.training(setting, Arm("here"))
+        fields = [f.name for f in dataclasses.fields(Training)]
         for key, allowed in arm.only.items():
-            if key not in {f.name for f in dataclasses.fields(Training)}:
-                fields = [f.name for f in dataclasses.fields(Training)]
+            if key not in fields:
                 raise UsageError(f"{arm.name!r} has only.{key}: {nearest(key, fields)}")
             listed = allowed if isinstance(allowed, list | tuple) else [allowed]
             if getattr(here, key) not in [tuple(v) if isinstance(v, list) else v for v in listed]:
@@ -184,48 +184,38 @@ class Study:
 
     def training(self, setting: Setting, arm: Arm) -> Training:
         """How an arm trains in a setting, in the default regime: every number filled in."""
-        where = (
-            f"the arm {arm.name!r}"
-            if not setting.name or setting.name == "all"
-            else (f"the arm {arm.name!r} in {setting.name!r}")
-        )
-        return resolve(
-            [
-                ("[train]", self.train),
-                (f"the setting {setting.name!r}", setting.changes),
-                (where, arm.changes),
-            ]
-        )
+        of_setting = f"the setting {setting.name!r}", setting.changes
+        of_arm = f"the arm {arm.name!r}{in_setting(setting.name)}", arm.changes
+        return resolve([("[train]", self.train), of_setting, of_arm])
 
     # What makes two studies the same -------------------------------------------------------------
 
     def as_dict(self) -> dict[str, object]:
-        """The study as plain data, whole: what study.json keeps."""
+        """The whole study as plain data, for study.json."""
         return {f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal studies, whatever file or order of keys they came from."""
+        """A digest that is equal for equal studies; files and the order of keys play no part."""
         return digest(self.as_dict())
 
 
 def resolve(layers: Sequence[tuple[str, Mapping[str, object]]]) -> Training:
-    """One Training out of several tables, each over the one before it: [("[train]", {...}), ...].
+    """One Training from several tables, [("[train]", {...}), ...]; a later table overrides earlier ones.
 
     Raises UsageError, naming the table, for what does not fit.
     """
     merged: dict[str, object] = {}
     for where, table in layers:
         for key in table:
-            if key.replace("-", "_") in ELSEWHERE:
-                why = ELSEWHERE[key.replace("-", "_")]
+            if why := ELSEWHERE.get(key.replace("-", "_")):
                 raise UsageError(f"{where} takes no {shown(key)}: {why}")
         values = from_table(Training, table, where)
         if "optimizer" in values and values["optimizer"] != merged.get(
             "optimizer", Training.optimizer
         ):
             for key in ("lr", "weight_decay"):
-                if not isinstance(merged.get(key), ByOptimizer):  # a table by optimizer stays good
+                if not isinstance(merged.get(key), ByOptimizer):  # a table by optimizer still holds
                     merged.pop(key, None)
         merged |= values
     last = layers[-1][0]
@@ -243,26 +233,31 @@ def resolve(layers: Sequence[tuple[str, Mapping[str, object]]]) -> Training:
         raise UsageError(f"{last} has a technique with {PLACEHOLDER} and needs strength = NUMBER")
     if training.strength is not None and not placed:
         raise UsageError(
-            f"{last} sets strength, but none of its techniques says where it goes: write "
+            f"{last} sets strength, but none of its techniques uses it: write "
             f'technique = ["name:strength={PLACEHOLDER}"]'
         )
     return training
 
 
-def names_apart(kind: str, names: Sequence[str]) -> None:
+def check_names(kind: str, names: Sequence[str]) -> None:
     """Raises UsageError for a name that is empty, too long, or used twice."""
     for name in names:
-        if not isinstance(name, str) or not name.strip() or len(name) > 4 * NAME_LENGTH:
+        if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
             raise UsageError(
-                f"a name of {kind}s is some text of ordinary length, got {shown(name)}"
+                f"the name of a {kind} is text of up to {LONGEST_NAME} characters, got {shown(name)}"
             )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"the {kind} {twice[0]!r} is used twice: names must differ")
 
 
+def in_setting(name: str) -> str:
+    """The end of an arm's description in messages: " in 'spirals'", "" for the one setting `all`."""
+    return "" if name in ("", "all") else f" in {name!r}"
+
+
 def in_words(value: object) -> str:
-    """A setting's value in its name: 16-16 for [16, 16]."""
+    """A value in the name of a setting: 16-16 for [16, 16]."""
     if isinstance(value, list | tuple):
         return "-".join(str(v) for v in value) or "none"
     return str(value)
@@ -285,6 +280,6 @@ def plain(value: object) -> object:
 
 
 def digest(value: object) -> str:
-    """Twenty hexadecimal digits that stand for plain data: equal data, equal digits."""
+    """Twenty hexadecimal digits of the SHA-256 of plain data: equal for equal data."""
     text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -1,12 +1,12 @@
 """Which trials share one array of networks, and how many fit: in the cache of a core, on a GPU.
 
-Trials of equal shape (plan.shared) may share one array, whatever their start, rate, strength or seed.
-Where a seed has many of them, an array holds the networks of one seed, which share its batches; where it
-has few, an array holds several seeds and every network gets its own batches, which costs a fifth more time
-and the memory of the batches.
+Trials of one kind (Trial.kind) may share one array; start, rate, strength and seed may differ. If a seed
+has many trials of a kind, an array holds the networks of one seed, which share its batches. If it has few,
+an array holds several seeds, and every network gets its own batches, which takes a fifth more time, and
+memory for the batches.
 
-How trials are cut into stacks changes no number (on a CPU: not a bit; on a GPU: see the tests' bound), so
-it may depend on the machine.
+How trials are divided into stacks has no effect on results (equal to the last bit on a CPU, up to rounding
+on a GPU), so it may depend on the machine.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,18 +27,18 @@ USUAL = 16
 """Networks of a stack whose memory exceeds that: stacks of 16 to 32 were fastest (784-16-10, 784-64-10),
 since an optimizer goes through its arrays in pieces that fit the cache."""
 FEWEST, MOST = 4, 512
-"""Networks of a stack on a CPU: with fewer, calls take most of the time; with more, progress is slow."""
+"""Networks of a stack on a CPU: with fewer, calls take most of the time; with more, a stack takes long."""
 GPU_SHARE = 0.8
 """Share of a GPU's free memory that a stack may take."""
 GPU_MOST = 4096
 """Networks of a stack on a GPU: with more, launches save no more time, and a stack takes longer."""
 STACKS_PER_WORKER = 4
-"""At least so many stacks per worker, so that no worker waits long for the last stack."""
+"""At least so many stacks per worker, so that no worker is idle for long at the end."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Trials of equal shape that are trained as one array of networks."""
+    """Trials of one kind that are trained as one array of networks."""
 
     trials: tuple[Trial, ...]
 
@@ -59,16 +59,16 @@ class Stack:
 
 
 def cut(trials: Sequence[Trial], size_of: Callable[[Trial], int]) -> list[Stack]:
-    """Trials as stacks of at most size_of(a trial of it) networks, equal trials once.
+    """Divide trials into stacks of at most size_of(trial) networks; equal trials are trained once.
 
-    The stacks are in the order of seeds: whenever a study is stopped, the seeds that are done are done
-    in (nearly) all arms, and can be compared.
+    The stacks are in the order of seeds: if a study is stopped, the finished seeds are finished in (nearly)
+    all arms, and can be compared.
     """
     rank = {seed: i for i, seed in enumerate(dict.fromkeys(trial.seed for trial in trials))}
     unique = {trial.key: trial for trial in trials}.values()
-    ordered = sorted(unique, key=lambda trial: (trial.shape, rank[trial.seed]))
+    ordered = sorted(unique, key=lambda trial: (trial.kind, rank[trial.seed]))
     stacks = []
-    for _, group in groupby(ordered, key=lambda trial: trial.shape):
+    for _, group in groupby(ordered, key=lambda trial: trial.kind):
         alike = list(group)
         size = max(size_of(alike[0]), 1)
         by_seed = [list(of_seed) for _, of_seed in groupby(alike, key=lambda trial: trial.seed)]
@@ -87,38 +87,29 @@ def even_parts(trials: list[Trial], size: int) -> list[list[Trial]]:
     return [trials[start:stop] for start, stop in pairwise(bounds)]
 
 
-def cpu_size(n_inputs: int, n_classes: int, total: int, workers: int) -> Callable[[Trial], int]:
-    """Networks per stack on a CPU: what fits in the cache, and enough stacks for every worker."""
-
-    def size_of(trial: Trial) -> int:
-        fit = max(USUAL, CACHE_BYTES // step_bytes(trial.training, n_inputs, n_classes))
-        share = total // (STACKS_PER_WORKER * workers)
-        return max(FEWEST, min(fit, share, MOST))
-
-    return size_of
+def cpu_size(training: Training, n_inputs: int, n_classes: int, total: int, workers: int) -> int:
+    """Networks per stack on a CPU: as many as fit in the cache, but enough stacks for every worker."""
+    fit = max(USUAL, CACHE_BYTES // step_bytes(training, n_inputs, n_classes))
+    return max(FEWEST, min(fit, total // (STACKS_PER_WORKER * workers), MOST))
 
 
-def gpu_size(n_inputs: int, n_classes: int, free: int) -> Callable[[Trial], int]:
+def gpu_size(training: Training, n_inputs: int, n_classes: int, free: int) -> int:
     """Networks per stack on a GPU with so many free bytes."""
-
-    def size_of(trial: Trial) -> int:
-        one = network_bytes(trial.training, n_inputs, n_classes)
-        return max(1, min(int(GPU_SHARE * free) // one, GPU_MOST))
-
-    return size_of
+    one = network_bytes(training, n_inputs, n_classes)
+    return max(1, min(int(GPU_SHARE * free) // one, GPU_MOST))
 
 
 def free_gpu_bytes() -> int | None:
-    """Free memory of the current GPU, CuPy's own store included; None where the backend is another."""
+    """Free memory of the current GPU, that in CuPy's pool included; None on another backend."""
     if backend_name() != "cupy":
         return None
     free, _ = xp.cuda.runtime.memGetInfo()
-    store = xp.get_default_memory_pool()  # memory that earlier stacks released is free for the next
-    return int(free) + int(store.total_bytes()) - int(store.used_bytes())
+    pool = xp.get_default_memory_pool()  # memory that earlier stacks released is free for the next
+    return int(free) + int(pool.total_bytes()) - int(pool.used_bytes())
 
 
 def widths(training: Training, n_inputs: int, n_classes: int) -> list[int]:
-    """[n_0, ..., n_L]."""
+    """The sizes of the layers, [n_0, ..., n_L]."""
     return [n_inputs, *training.hidden, n_classes]
 
 
@@ -129,10 +120,10 @@ def parameters(training: Training, n_inputs: int, n_classes: int) -> int:
 
 
 def step_bytes(training: Training, n_inputs: int, n_classes: int) -> int:
-    """Bytes that one network touches in a training step, its batch left out.
+    """Bytes that one network reads and writes in a training step, without its batch.
 
-    theta, dtheta, what the guard keeps, the update and the moments; per sample and neuron about six
-    arrays: Z, A, their gradients and temporaries.
+    Weights: theta, dtheta, the copy of the guard (divergence.py), the update and the optimizer's moments.
+    Per sample and neuron about six numbers: Z, A, their gradients and temporaries.
     """
     moments = len(optimizers.get(training.optimizer).moment_names)
     weights = (4 + moments) * parameters(training, n_inputs, n_classes)
@@ -141,13 +132,13 @@ def step_bytes(training: Training, n_inputs: int, n_classes: int) -> int:
 
 
 def network_bytes(training: Training, n_inputs: int, n_classes: int) -> int:
-    """Bytes of one network at the largest moment: a step on batches of its own, or an evaluation."""
+    """The most bytes that one network needs: in a step on batches of its own, or in an evaluation."""
     batch = training.batch_size * n_inputs * (2 * item_bytes(training) + 1)
     step = step_bytes(training, n_inputs, n_classes) + batch
     rows = EVALUATION_ROWS + PROBE_ROWS
-    look = 3 * item_bytes(training) * rows * sum(widths(training, 0, n_classes))
+    evaluation = 3 * item_bytes(training) * rows * sum(widths(training, 0, n_classes))
     kept = 4 * item_bytes(training) * parameters(training, n_inputs, n_classes)
-    return max(step, kept + look)
+    return max(step, kept + evaluation)
 
 
 def item_bytes(training: Training) -> int:

@@ -1,13 +1,13 @@
-"""The folder of a study: what is finished is kept, whatever happens to the process.
+"""The folder of a study: finished networks are kept, also if the process is killed.
 
-    OUT/study.json       the study with all defaults, and what must not change meanwhile
+    OUT/study.json       the study with all defaults, and what must not change until it is finished
     OUT/blocks/*.npz     one file per finished stack of networks: every curve, as measured
-    OUT/*.csv, table.md, figures/     made from the stacks, at any time, again and again
+    OUT/*.csv, table.md, figures/     made from the stacks, at any time, as often as wanted
 
 A stack's file is written completely or not at all (atomic.py). To resume, the finished trials are read and
-the others are trained. A study that was changed in between is refused, because trials of two studies in
-one table would be compared as if they were one; this includes the number of seeds: adding seeds after
-seeing the p values makes those p values wrong.
+the others are trained. If the study was changed in between, it is refused, because one table would compare
+trials of two studies. The number of seeds must not change either: adding seeds after seeing the p values
+makes those p values wrong.
 """
 
 import hashlib
@@ -40,7 +40,9 @@ FORMER = {
     "epochs": 5,
     "lr": {name: optimizer.default_lr for name, optimizer in OPTIMIZERS.items()},
 }
-"""What a study.json of format 1 means where its [train] names no other."""
+"""The defaults of a study.json of format 1, for the keys that its [train] leaves out."""
+OWN = ("init", "lr", "strength")
+"""Keys of [train] in which the networks of one stack may differ."""
 SAME = (
     ("backend", "another backend"),
     ("format", "another form of study.json"),
@@ -48,7 +50,7 @@ SAME = (
     ("data", "other data"),
     ("files", "other technique files"),
 )
-"""What must not change while a study is unfinished, by key of study.json, and in words."""
+"""Keys of study.json that must not change while a study is unfinished, and the words for a change."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Curve:
 
 
 class Store:
-    """The folder of one study. curves: what is finished, by trial key."""
+    """The folder of one study. curves: of finished networks, by trial key. damaged: files that are."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -77,7 +79,7 @@ class Store:
         self.curves: dict[str, Curve] = {}
         self.damaged: list[Path] = []
 
-    # Beginning and going on ----------------------------------------------------------------------
+    # Beginning and resuming ----------------------------------------------------------------------
 
     def begin(
         self,
@@ -87,12 +89,12 @@ class Store:
         files: Mapping[str, str],
         resume: bool,
     ) -> bool:
-        """Make the folder ready, or check that it holds this study; True if there is one to go on.
+        """Make the folder, or check that it holds this study. Returns whether a study is resumed.
 
-        data: facts by set, files: digests of the reader's own technique files. Raises UsageError if
+        data: facts by set, files: digests of the user's own technique files. Raises UsageError if
         there is something else in the folder, or a study that differs from this one.
         """
-        found = self.begun()
+        found = self.read_facts()
         if found is not None and not resume:
             raise UsageError(
                 f"{self.folder} holds a study already: continue it with --resume, or choose another "
@@ -112,7 +114,7 @@ class Store:
             "study": study.as_dict(),
         }
         if found is None:
-            # First of all: a folder that holds anything else before this would be refused later.
+            # This file first: a folder with other files and without it would be refused later.
             atomic.write_json(self.folder / STUDY_FILE, facts | {"sha256": digest(facts)})
         else:
             self._same(found, facts)
@@ -125,8 +127,8 @@ class Store:
         self.load(discard_damaged=True)
         return found is not None
 
-    def begun(self) -> dict[str, Any] | None:
-        """The facts in study.json, or None. Raises RunError if it is damaged."""
+    def read_facts(self) -> dict[str, Any] | None:
+        """The content of study.json, None where there is none. Raises RunError if it is damaged."""
         path = self.folder / STUDY_FILE
         if not path.is_file():
             return None
@@ -138,11 +140,11 @@ class Store:
             return found
 
     def visible(self) -> Iterator[Path]:
-        """The files in the folder, without the lock and what killed processes left."""
+        """The files in the folder, without the lock and the unfinished files of killed processes."""
         return (path for path in self.folder.iterdir() if not path.name.startswith("."))
 
     def _same(self, found: dict[str, object], now: dict[str, object]) -> None:
-        """Raises UsageError unless a study on the disk is the one that is to be run."""
+        """Raises UsageError unless the study in the folder is the one that is to be run."""
         where = difference(found.get("study"), plain(now["study"]), "")
         if where is not None:
             raise UsageError(
@@ -158,7 +160,7 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from writing into the same folder; a dead process holds no lock."""
+        """Let no other process write into the same folder; the lock of a dead process is released."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -170,7 +172,7 @@ class Store:
     # Stacks --------------------------------------------------------------------------------------
 
     def keep(self, stack: Stack, outcome: Outcome) -> None:
-        """Write a finished stack. Raises RunError if it cannot be written; it is then not kept."""
+        """Write a finished stack. Raises RunError if that fails; the stack is then trained again."""
         arrays = {
             "step": outcome.step,
             "epoch": outcome.epoch,
@@ -181,14 +183,8 @@ class Store:
         about = {
             "runs": [trial.key for trial in stack.trials],
             "own": [
-                {
-                    "seed": trial.seed,
-                    **{
-                        key: plain(getattr(trial.training, key))
-                        for key in ("init", "lr", "strength")
-                    },
-                }
-                for trial in stack.trials
+                {"seed": t.seed, **{key: getattr(t.training, key) for key in OWN}}
+                for t in stack.trials
             ],
             "shared": plain(shared(stack.trials[0].training)),
             "validation": stack.trials[0].validation,
@@ -204,7 +200,7 @@ class Store:
         self._take(arrays, about)
 
     def load(self, discard_damaged: bool = False) -> None:
-        """Read every finished stack. Damaged files are listed, and on request removed."""
+        """Read every finished stack. Damaged files are listed in `damaged`, and removed if wanted."""
         for path in sorted(self.blocks.glob("*.npz")):
             try:
                 with read.reading(path, "its networks must be trained again"):
@@ -216,7 +212,8 @@ class Store:
                         path.unlink()
 
     def _take(self, arrays: Mapping[str, Array], about: Mapping[str, Any]) -> None:
-        """Keep the curves of a stack. Raises whatever is wrong with it, before any is kept."""
+        """Add the curves of a stack to `curves`. Raises an error, before any is added, if something is
+        wrong with it."""
         step, epoch = np.asarray(arrays["step"]), np.asarray(arrays["epoch"])
         step_of, layer_of = arrays["diverged_step"], arrays["diverged_layer"]
         values = {name: v for name, v in arrays.items() if name.startswith("value.")}

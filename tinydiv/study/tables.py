@@ -1,6 +1,6 @@
 """The output made from finished stacks, at any time: CSV tables, the Markdown page, figures.
 
-tidy.py has the rows, page.py the page, figures.py the pictures; this writes them into the folder.
+tidy.py makes the rows, page.py the page, figures.py the pictures; this file writes them into the folder.
 """
 
 from pathlib import Path

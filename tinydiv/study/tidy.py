@@ -3,11 +3,11 @@
     curves.csv        one row per network and moment: every measured number, nothing averaged
     runs.csv          one row per network: its rate and strength, every readout, where it diverged
     comparisons.csv   one row per arm and readout: difference, interval, p, p after Holm, detectable effect
-    tuning.csv        one row per candidate: how it did on the tuning seeds, and which was chosen
+    tuning.csv        one row per candidate: its score on the tuning seeds, and whether it was chosen
     costs.csv         one row per arm: counted work and measured time per training step
 
-Numbers that are not there are empty; so are interval and p of seconds_to_target, which is not tested. Time
-is in costs.csv and in seconds_to_target; everything else is the same on every machine and in any order.
+A missing number is an empty cell; so are interval and p of seconds_to_target, which is not tested. Only
+costs.csv and seconds_to_target hold times; all other numbers are the same on every machine.
 """
 
 import math
@@ -21,9 +21,6 @@ from tinydiv.study.results import Cell, Results
 from tinydiv.study.store import Curve
 
 RUN_COLUMNS = ("setting", "regime", "arm", "seed")
-
-
-# Rows ----------------------------------------------------------------------------------------------
 
 
 def each_trial(cell: Cell, results: Results) -> Iterator[tuple[dict[str, object], Trial, Curve]]:
@@ -66,7 +63,7 @@ def trial_rows(results: Results) -> Iterator[Row]:
 
 def comparison_rows(results: Results) -> Iterator[Row]:
     """One row per setting, regime, readout and arm."""
-    for setting, regime in tables_of(results):
+    for setting, regime in results.tables:
         for readout in results.readouts(setting):
             for one in compare_all(results, setting, regime, readout):
                 p = one.paired
@@ -117,7 +114,7 @@ def cost_rows(results: Results) -> Iterator[Row]:
         trials = results.trials(cell)
         if not trials:
             continue
-        cost = results.costs.get(trials[0].shape, {})
+        cost = results.costs.get(trials[0].kind, {})
         yield {
             "setting": cell.setting,
             "regime": cell.regime,
@@ -130,8 +127,3 @@ def cost_rows(results: Results) -> Iterator[Row]:
             "start_seconds": results.costs.get(start_key(trials[0]), {}).get("start_seconds"),
             "joules_per_step": results.joules_per_step(cell),
         }
-
-
-def tables_of(results: Results) -> list[tuple[str, str]]:
-    """(setting, regime) of every table."""
-    return list(dict.fromkeys((cell.setting, cell.regime) for cell in results.cells))
