@@ -699,8 +699,8 @@ def comparison(difference=0.012, low=0.008, high=0.016, n=100, p=0.0002, p_holm=
         ),
         (
             comparison(n=3, p=0.25),
-            "3 paired seeds: too few seeds to say anything about arm against base "
-            "(arm - base = +1.2 points so far; 10 seeds are the least, "
+            "3 paired seeds: too few seeds to compare arm with base "
+            "(arm - base = +1.2 points so far; at least 10 seeds are needed, "
             "and the smallest p that 3 can reach is .25)",
         ),
         (
@@ -758,7 +758,7 @@ def test_compare_bundles_the_parts():
 def test_compare_with_hardly_any_pairs():
     one = stats.compare([0.9], [0.5], names=("arm", "base"), seed=0)
     assert (one.interval.low, one.interval.high, one.p) == (-math.inf, math.inf, 1.0)
-    assert one.sentence().startswith("1 paired seed: too few seeds to say anything")
+    assert one.sentence().startswith("1 paired seed: too few seeds to compare arm with base")
     two = stats.compare([0.9, 0.8], [0.5, 0.5], names=("arm", "base"), seed=0)
     assert two.p == 0.5
     assert math.isinf(two.interval.low)

@@ -1,4 +1,4 @@
-"""Pictures: functions that draw on an axis and return it. A command's own picture lives with the command.
+"""Pictures: functions that draw on an axis and return it. A command's own picture is in its folder.
 
     import matplotlib.pyplot as plt
     from tinydiv import plots

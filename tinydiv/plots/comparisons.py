@@ -1,4 +1,4 @@
-"""Comparisons over seeds: every seed a point, every mean with its interval. Arrays in, axis out."""
+"""Comparisons over seeds: a point for every seed, an interval for every mean."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +26,7 @@ from tinydiv.settings import rounded
 from tinydiv.stats import bca_interval
 
 MOST_JOINED = 60
-"""Seeds that are joined by lines; more would be a grey area."""
+"""Seeds that are joined by lines; more lines could not be distinguished."""
 
 
 @in_its_ink
@@ -44,9 +44,9 @@ def forest(
 ) -> Axes:
     """One row per arm: the estimated difference and its interval, beside a line at zero.
 
-    Filled marks: the effect is shown, by `shown` or, without it, by an interval that leaves zero out.
+    A mark is filled where `shown` is true or, without `shown`, where the interval does not contain zero.
     points: each arm's differences seed by seed, drawn as small dots on its row. The numbers are at the
-    right. Rows keep the order given, first on top. Returns the axis.
+    right. The first row is at the top. Returns the axis.
     Raises UsageError if the lists differ in length or an interval does not hold its estimate.
     """
     middle, low, high = (np.asarray(v, dtype=np.float64) for v in (estimates, lows, highs))
@@ -90,7 +90,7 @@ def forest(
 
 
 def spread_out(n: int) -> Floats:
-    """n positions in [-1, 1] that look random: multiples of the golden ratio, modulo 1."""
+    """n positions in [-1, 1] without a visible order: multiples of the golden ratio, modulo 1."""
     return np.array([2 * (k * 0.6180339887498949 % 1) - 1 for k in range(n)])
 
 
@@ -102,17 +102,17 @@ def paired_dots(
     intervals: Mapping[str, tuple[float, float]] | None = None,
     unit: str = "test accuracy",
 ) -> Axes:
-    """One column per arm, one dot per seed, the same seed joined by a thin line across the columns.
+    """One column per arm, one dot per seed; a thin line joins the dots of the same seed.
 
-    Next to each column is its mean with an interval: the one given, or the 95 % bootstrap interval (BCa)
-    of the mean. Lines that cross mean that the seeds disagree. Returns the axis.
+    Next to each column is its mean with an interval: the given one, or the 95 % bootstrap interval (BCa)
+    of the mean. Where lines cross, the order of the arms depends on the seed. Returns the axis.
     Raises UsageError unless all arms have as many seeds, at least two.
     """
     values = {name: np.asarray(v, dtype=float) for name, v in arms.items()}
     sizes = {v.shape for v in values.values()}
-    if len(sizes) != 1 or len(next(iter(sizes))) != 1 or min(next(iter(sizes))) < 2:
+    n = max(map(np.size, values.values()), default=0)
+    if sizes != {(n,)} or n < 2:
         raise UsageError(f"paired dots need arms with the same seeds, 2 or more; got {sizes}")
-    n = next(iter(sizes))[0]
     table = np.array(list(values.values()))  # (arms, seeds)
     if n <= MOST_JOINED:
         ax.plot(np.arange(len(table)), table, color=DEAD, linewidth=0.6, alpha=0.7, zorder=1)
@@ -157,10 +157,10 @@ def heat_map(
     label: str = "",
     digits: int = 2,
 ) -> Axes:
-    """A table whose cells are coloured by their number, which is written in them.
+    """A table of coloured cells with a number in each.
 
     signed: blue below zero, red above, limits symmetric; otherwise dark to light. marked: cells with
-    an underlined number in a frame (for example those whose interval leaves zero out). NaN cells are grey.
+    a bold number in a frame (for example those whose interval does not contain zero). NaN cells are grey.
     Returns the axis. Raises UsageError if the table does not fit its names.
     """
     table = np.asarray(values, dtype=float)

@@ -1,7 +1,7 @@
 """Numbers over training: learning curves, diversity, dead neurons, with bands over networks.
 
-`runs` is what train() returned, a list of records, or several of them by name: {"none": records,
-"decov": records}. What can be drawn is any key of Record.flat().
+`runs` is a list of records, as train() returns it, or several lists by name: {"none": records,
+"decov": records}. Every key of Record.flat() can be drawn.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,7 @@ BANDS: dict[str, str] = {
     "interval": "95 % interval of the mean",
     "quantiles": "middle half, and 5 % to 95 %",
 }
-"""The kinds of band, with their words in the legend."""
+"""The kinds of band, with their descriptions in the title."""
 
 WORDS = {
     "test_accuracy": "test accuracy",
@@ -48,11 +48,11 @@ WORDS = {
     "rate": "factor on the rate",
 }
 MOST_INSIDE = 3
-"""How many entries of a legend fit into an axis."""
+"""Entries of a legend inside an axis; a longer one is placed beside it."""
 MANY = 20
 """From this many networks on, quantiles are drawn in place of the smallest and the largest."""
 MOST_POINTS = 250
-"""More points than that would hide each other."""
+"""Points in a scatter plot; more would hide each other."""
 MOST_MARKS = 12
 """Marks on a line; more would hide it."""
 
@@ -77,7 +77,7 @@ def curve(
     place: int = 0,
     band: Band = "range",
 ) -> Axes:
-    """One line with its band: the mean over networks at each x, and how far they lie apart.
+    """One line with its band: the mean over networks at each x, and their spread.
 
     values (T, R): R numbers, one per network, at each of the T points. Networks that diverged (NaN)
     are left out where they are NaN. place chooses colour, line style and mark. Returns the axis.
@@ -88,12 +88,13 @@ def curve(
     if table.ndim != 2 or len(table) != len(xs):
         raise UsageError(f"{len(xs)} points need values of shape ({len(xs)}, R), got {table.shape}")
     middle, low, high = np.array([spread(row[np.isfinite(row)], band) for row in table]).T
-    if table.shape[1] > 1:
-        ax.fill_between(xs, low, high, color=colour(place), alpha=0.18, linewidth=0)
-    if table.shape[1] > 1 and band == "quantiles":
+    bands = [(low, high)] if table.shape[1] > 1 else []
+    if bands and band == "quantiles":
         seen = [row[np.isfinite(row)] for row in table]
         edges = [np.quantile(row, (0.05, 0.95)) if row.size else (np.nan, np.nan) for row in seen]
-        ax.fill_between(xs, *np.array(edges).T, color=colour(place), alpha=0.18, linewidth=0)
+        bands.append(tuple(np.array(edges).T))
+    for edge in bands:
+        ax.fill_between(xs, *edge, color=colour(place), alpha=0.18, linewidth=0)
     ax.plot(
         *(xs, middle),
         color=colour(place),
@@ -165,7 +166,7 @@ def learning_curves(
 
 
 def keys_of(value: str, keys: Sequence[str]) -> list[str]:
-    """The record keys that a value's name means: itself, or one per layer: correlation.1, ..."""
+    """The keys of the records for a value: its name, or one per layer: correlation.1, ..."""
     every = list(dict.fromkeys(keys))
     found = [key for key in every if key == value or key.rpartition(".")[0] == value]
     if not found:
@@ -182,7 +183,7 @@ def numbers(value: float | list[float]) -> list[float]:
 def finish(
     ax: Axes, value: str, over: str, networks: set[int], band: Band, *, legend: bool
 ) -> None:
-    """Labels, whole epochs, percent where it is a share, and what the band means."""
+    """Labels, ticks at whole epochs, percent for shares, the meaning of the band, and a legend."""
     ax.set_xlabel(over)
     ax.set_ylabel(in_words(value))
     if over == "epoch":
@@ -202,7 +203,7 @@ def finish(
 
 @in_its_ink
 def histogram(ax: Axes, values: Sequence[float] | Floats, *, unit: str = "test accuracy") -> Axes:
-    """How a number is spread over many networks: a histogram with the median, 5 % and 95 % marked.
+    """A histogram of a number over many networks, with the median, 5 % and 95 % marked.
 
     Networks that diverged (NaN) are left out and counted in the title. Returns the axis.
     Raises UsageError if no network is left.
@@ -233,10 +234,10 @@ def histogram(ax: Axes, values: Sequence[float] | Floats, *, unit: str = "test a
 
 @in_its_ink
 def cloud(ax: Axes, x: Floats, y: Floats) -> Axes:
-    """Pairs of numbers: a point each, or, from MOST_POINTS on, their density, with quantiles of y.
+    """Pairs of numbers as points; from MOST_POINTS on as their density, with quantiles of y.
 
-    Of many pairs the x are cut into ten parts of equal count; the line joins the medians of y, the
-    bands hold its middle half and 5 % to 95 %. Returns the axis.
+    Many pairs are divided by x into ten parts of equal count. A line joins the medians of y; the bands
+    contain its middle half, and 5 % to 95 %. Returns the axis.
     """
     if len(x) < MOST_POINTS:
         ax.scatter(x, y, s=26, alpha=0.7, color=colour(0), edgecolor="none")
@@ -256,7 +257,7 @@ def cloud(ax: Axes, x: Floats, y: Floats) -> Axes:
 
 
 def legend_beside(ax: Axes) -> None:
-    """A legend inside the axis while it is short, to the right of it when it would hide the lines."""
+    """A legend: inside the axis if it is short, to the right of it if it would hide the lines."""
     _, labels = ax.get_legend_handles_labels()
     legend = ax.legend()
     if len(labels) > MOST_INSIDE:
@@ -275,12 +276,8 @@ def diversity_over_training(
     """
     learning_curves(ax, runs, value=metric, band=band)
     if metric in METRICS:
-        ax.set_ylabel(in_words(metric))
-        below = title_of(ax)
-        ax.set_title(
-            sentence_and_paper(METRICS[metric].measure)[0] + (f"\n{below}" if below else ""),
-            fontsize="small",
-        )
+        lines = [sentence_and_paper(METRICS[metric].measure)[0], title_of(ax)]
+        ax.set_title("\n".join(filter(None, lines)), fontsize="small")
     return ax
 
 

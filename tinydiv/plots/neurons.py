@@ -38,13 +38,13 @@ GAP = 2
 MOST_NAMED, MOST_NUMBERED = 16, 36
 """Images that are small enough for a name above each, and for a number."""
 SMALLEST_IMAGE = 8
-"""The fewest rows of an image to be drawn; for smaller patches the weights are drawn."""
+"""The fewest rows that an image needs; for smaller patches the weights are drawn as a matrix."""
 MOST_ACROSS = 4
 """Networks side by side in one row of a gallery."""
 LONGEST_BAR = 3.5
-"""Inches: of a bar that belongs to a whole page."""
+"""The length in inches of a colour bar for a whole page."""
 LONGEST_LINE = 20
-"""Characters above a small picture."""
+"""Characters in a line above a small picture."""
 MOST_MINUS_SIGNS = 24
 """In larger matrices a minus in each negative cell would not fit."""
 
@@ -61,10 +61,10 @@ def neuron_weights(
     """Each hidden neuron's incoming weights: blue below zero, white at zero, red above.
 
     W (D, H), or (R, D, H) of which network 0 is shown. With an image_shape (rows, columns) every
-    neuron is an image as large as an input; otherwise one heat map with a column per neuron. All
-    share their limits, symmetric about zero, that 99.5 % of the weights stay within. dead (H,) is true for
-    neurons that are constant: they are crossed out; those of them whose weights are all zero (asleep (H,))
-    are counted as asleep. Returns the axis.
+    neuron is an image as large as an input; otherwise one heat map with a column per neuron. All have the
+    same limits, symmetric about zero, and 99.5 % of the weights lie within them. Neurons that are constant
+    (dead (H,)) are crossed out; those of them whose weights are all zero (asleep (H,)) are counted as
+    asleep. Returns the axis.
     Raises UsageError if the weights do not form such images.
     """
     weights = one(W, 2)
@@ -106,9 +106,9 @@ def neuron_responses(
 ) -> Axes:
     """What each neuron responds to, as an image: red where its inputs are brighter than the mean image.
 
-    inputs (D, H) of diversity.responses, or (R, D, H) of which network 0 is shown. Every image has limits
-    of its own, so that weak neurons can be seen. names: the class that each of the H neurons responds to
-    most, written above its image while there is room. order: which neurons are drawn, first to last.
+    inputs (D, H) of diversity.responses, or (R, D, H) of which network 0 is shown. Every image has its own
+    limits, so that weak neurons can be seen. names: the class that each of the H neurons responds to
+    most, written above its image if there is room. order: which neurons are drawn, first to last.
     captions: whether names and numbers are written. Returns the axis.
     """
     found = one(inputs, 2)
@@ -163,7 +163,7 @@ def tiled(
     shown: int,
     gap: int = GAP,
 ) -> tuple[Floats, int]:
-    """The first neurons' images side by side with gaps (NaN), and how many stand in a row.
+    """(the first neurons' images side by side, with NaN between them; the number of images in a row).
 
     gap: empty rows between two images, one above the other.
     """
@@ -178,18 +178,18 @@ def tiled(
 
 
 def in_numbers(off: NDArray[np.bool_], asleep: NDArray[np.bool_]) -> str:
-    """How many of the neurons that are off are dead and asleep, as the end of a title: ", 1 dead"."""
+    """The numbers of dead and of sleeping neurons, as the end of a title: ", 1 dead, 2 asleep"."""
     counts = {"dead": int((off & ~asleep).sum()), "asleep": int((off & asleep).sum())}
     return "".join(f", {count} {word}" for word, count in counts.items() if count)
 
 
 def signed_image(ax: Axes, values: Floats, limit: float) -> AxesImage:
-    """A matrix as coloured cells, blue below zero and red above; NaN stays empty."""
+    """A matrix as coloured cells, blue below zero and red above; a NaN cell is empty."""
     return ax.imshow(values, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="none")
 
 
 def cross_out(ax: Axes, left: float, top: float, width: float, height: float) -> None:
-    """A grey cross over one neuron: it is dead."""
+    """A grey cross over a dead neuron."""
     for y in ((top, top + height), (top + height, top)):
         ax.plot((left, left + width), y, color="#4d4d4d", linewidth=1.4, scalex=False, scaley=False)
 
@@ -197,11 +197,11 @@ def cross_out(ax: Axes, left: float, top: float, width: float, height: float) ->
 def color_bar(
     axes: Axes | list[Axes], picture: AxesImage, label: str, extend: str = "neither"
 ) -> None:
-    """A slim bar beside the axis (or several) with the number that each colour stands for."""
+    """A colour bar beside one axis or several."""
     first = axes if isinstance(axes, Axes) else axes[0]
-    paper = first.figure
-    down = 0.0 if first is axes else paper.bbox.height / paper.get_dpi()  # of this part of the page
-    bar = first.figure.colorbar(
+    page = first.figure
+    down = 0.0 if first is axes else page.bbox.height / page.get_dpi()  # inches
+    bar = page.colorbar(
         picture,
         ax=axes,
         shrink=min(0.8, LONGEST_BAR / down) if down else 0.8,
@@ -233,11 +233,11 @@ def similarity_matrix(
     """How alike each two neurons are: white for not at all, red for alike, blue for opposite.
 
     M (H, H) correlations or cosines, or (R, H, H) of which network 0 is shown. The diagonal (a neuron
-    with itself) is grey and not counted; so are dead neurons (dead (H,), by default those with a zero on
-    the diagonal): they must not look like independent ones. Those of them whose weights are all zero
-    (asleep (H,)) are counted as asleep. Negative cells have a minus where it fits, so that a greyscale
-    print keeps the sign. The title has the mean size over pairs of alive neurons. order: the neurons in
-    the order in which they are drawn. Returns the axis.
+    with itself) is grey and does not count; nor do dead neurons (dead (H,), by default those with a zero
+    on the diagonal), because they would look like independent ones. Those of them whose weights are all
+    zero (asleep (H,)) are counted as asleep. In small matrices negative cells have a minus sign, for
+    greyscale prints. The title has the mean |value| over pairs of alive neurons. order: the neurons in the
+    order in which they are drawn. Returns the axis.
     Raises UsageError if M is not square.
     """
     matrix = one(M, 2)
@@ -281,9 +281,9 @@ def similarity_gallery(
 ) -> Sequence[Axes]:
     """The same small network under several techniques: one similarity matrix each, side by side.
 
-    As many axes as matrices; all share the limits -1 to 1 and one colour bar. asleep: by the same names
-    which neurons (H,) sleep, and are not counted as dead. Returns the axes.
-    Raises UsageError if the two numbers differ.
+    As many axes as matrices; all have the limits -1 to 1 and one colour bar. asleep: by the same names,
+    which neurons (H,) are asleep; these are not counted as dead. Returns the axes.
+    Raises UsageError if there are too few axes, or no matrices.
     """
     flat = list(np.asarray(axes, dtype=object).reshape(-1))
     if len(flat) < len(matrices) or not matrices:
@@ -303,7 +303,7 @@ def similarity_gallery(
 
 
 def size_of(line: str) -> str:
-    """The size of letters in which a line fits above a small matrix."""
+    """The font size in which a line fits above a small matrix."""
     return "small" if len(line) <= LONGEST_LINE else "x-small"
 
 

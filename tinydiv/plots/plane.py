@@ -1,5 +1,4 @@
-"""Pictures of the input plane: the class that a network predicts at each point, and its neurons'
-weights."""
+"""Pictures of networks with two inputs: the predicted class at each point, and the neurons' weights."""
 
 from collections.abc import Sequence
 
@@ -27,6 +26,8 @@ from tinydiv.plots.style import (
     one,
 )
 
+NO_GAP = {"shrinkA": 0, "shrinkB": 0}
+"""Settings of an arrow that begins and ends exactly at its points."""
 GRID = 201
 """Points along each side of the plane at which the network is evaluated."""
 MOST_POINTS = 600
@@ -101,7 +102,8 @@ def decision_regions(ax: Axes, net: MLP, dataset: Dataset, *, replica: int = 0) 
         fontsize="small",
         frameon=False,
     )
-    right = (one(net.predict(x_inputs(dataset, net)), 1, replica) == dataset.test_y).mean()
+    X = to_device(dataset.floats("test", "float64" if net.dtype == "float64" else "float32"))
+    right = (one(net.predict(X), 1, replica) == dataset.test_y).mean()
     ax.set_title(f"predictions, right on {right:.0%} of the test samples", fontsize="medium")
     describe(
         ax, f"The plane of {dataset.name} in {K} classes' regions, {right:.0%} of samples right."
@@ -109,15 +111,10 @@ def decision_regions(ax: Axes, net: MLP, dataset: Dataset, *, replica: int = 0) 
     return ax
 
 
-def x_inputs(dataset: Dataset, net: MLP) -> Array:
-    """The test part as the network's inputs."""
-    return to_device(dataset.floats("test", "float64" if net.dtype == "float64" else "float32"))
-
-
 def zero_line(
     ax: Axes, across: Floats, along: Floats, values: Floats, shade: str, dashes: Dash, width: float
 ) -> None:
-    """Where values on the grid cross zero; nothing if they never do."""
+    """A line where values on the grid cross zero, if they do."""
     if values.min() < 0 < values.max():
         ax.contour(
             *(across, along, values),
@@ -138,7 +135,7 @@ def neurons_parting(
     hollow circle marks the start, an arrow from the origin the end. With two inputs the plane is that
     of the weights; with more it is the plane of the last weights' two largest principal directions.
     dead (H,): neurons drawn in grey. Returns the axis.
-    Raises UsageError for fewer than one snapshot, or fewer than two inputs.
+    Raises UsageError for no snapshot, or fewer than two inputs.
     """
     paths = np.stack([one(W, 2) for W in snapshots]) if len(snapshots) else np.empty((0, 0, 0))
     if paths.ndim != 3 or not len(paths) or paths.shape[1] < 2:
@@ -161,13 +158,7 @@ def neurons_parting(
             "",
             xy=tuple(paths[-1, :, h]),
             xytext=(0, 0),
-            arrowprops={
-                "arrowstyle": "-|>",
-                "color": shade,
-                "linewidth": 1.8,
-                "shrinkA": 0,
-                "shrinkB": 0,
-            },
+            arrowprops={"arrowstyle": "-|>", "color": shade, "linewidth": 1.8, **NO_GAP},
         )
         if H <= 24:
             ax.annotate(
@@ -193,6 +184,6 @@ def neurons_parting(
 
 
 def outward(point: Floats) -> Floats:
-    """A step of two from the origin towards a point: where its label does not touch the arrow."""
+    """A vector of length 2 in the direction of a point: the offset of its label from the arrow's end."""
     length = float(np.hypot(*point))
     return 2 * point / length if length > 0 else np.array([0.0, 2.0])

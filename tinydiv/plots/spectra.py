@@ -18,7 +18,7 @@ from tinydiv.plots.style import (
 )
 
 SMALLEST = 1e-3
-"""Where the logarithmic axis of a spectrum ends: smaller eigenvalues are drawn there."""
+"""The lower end of the logarithmic axis: smaller eigenvalues are drawn there."""
 
 
 @in_its_ink
@@ -27,7 +27,7 @@ def correlation_spectrum(
 ) -> Axes:
     """The eigenvalues of the neurons' correlation matrix, largest first, on a logarithmic axis.
 
-    Independent neurons would all lie on the line at 1; one large value and a steep fall mean that
+    For independent neurons all eigenvalues are 1, a dotted line; one large value and a steep fall mean that
     many neurons respond alike. matrices: R (H, H), or (R, H, H) with a band over networks, or several
     by name. Dead neurons (a zero on the diagonal) are left out. The legend has the number of directions
     that carry the variance (participation ratio), out of the neurons alive. Returns the axis.

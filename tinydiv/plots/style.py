@@ -1,15 +1,15 @@
 """What all pictures share: colours, line styles, marks, and the two pages they are drawn on.
 
-Colours are those of Okabe and Ito (2008), which can be told apart with every common kind of colour
-blindness; after the sixth come darker and lighter tones of Paul Tol's. Line styles and marks change with
-the colour, so a greyscale print can be read too.
+Colours are those of Okabe and Ito (2008), which stay distinct with every common kind of colour blindness;
+the seventh and later ones are darker and lighter tones by Paul Tol. Line styles and marks change with the
+colour, so that a greyscale print can be read too.
 
 Signed numbers are drawn from blue (negative) over white (zero) to red (positive), matplotlib's RdBu
 reversed, with limits symmetric about zero; sizes and shares in cividis, dark to light.
 
-A function that draws takes an axis, uses the axis's own text colour (so it fits a page that is already
-dark) and returns the axis. It also stores a sentence that describes the picture for readers who cannot
-see it: `alt_text(figure)` collects them, and `save` writes them into the file.
+A function that draws takes an axis, uses the axis's own text colour (so that it can be used on a dark page
+too) and returns the axis. It also stores a sentence that describes the picture for readers who cannot see
+it: `alt_text(figure)` collects these sentences, and `save` writes them into the file.
 """
 
 import functools
@@ -43,13 +43,13 @@ DASHES: tuple[Dash, ...] = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)))
 MARKS = "osD^vP"
 DIVERGING, SEQUENTIAL = "RdBu_r", "cividis"
 DEAD = "#9a9a9a"
-"""Grey: no number here (the diagonal, a neuron that is dead)."""
+"""Grey, where there is no number (on a diagonal, for a dead neuron)."""
 
 PAGES: dict[str, dict[str, str]] = {
     "light": {"face": "#ffffff", "ink": "#1a1a1a", "faint": "#d9d9d9"},
     "dark": {"face": "#15181d", "ink": "#e8e8e8", "faint": "#3a3f47"},
 }
-"""Opaque, so that the text stays readable on any page."""
+"""Colours of a page: of its opaque background, its text, and its grid."""
 
 
 def colour(place: int) -> str:
@@ -68,10 +68,7 @@ def mark(place: int) -> str:
 
 
 class Picture(Figure):
-    """A figure that pyplot does not hold on to, so a thousand runs leave no open windows behind.
-
-    A notebook shows it all the same.
-    """
+    """A figure that pyplot does not keep open; a notebook shows it all the same."""
 
     def _repr_png_(self) -> bytes:
         stream = io.BytesIO()
@@ -81,7 +78,7 @@ class Picture(Figure):
 
 @contextmanager
 def page(kind: str = "light") -> Iterator[None]:
-    """Axes that are made inside are made for a light or a dark page.
+    """Make axes for a light or a dark page.
 
     with page("dark"):
         fig, ax = plt.subplots()
@@ -101,7 +98,7 @@ def page(kind: str = "light") -> Iterator[None]:
 
 
 def inks(face: str, ink: str, faint: str) -> dict[str, object]:
-    """matplotlib's settings for a page of that colour and an ink that is seen on it."""
+    """matplotlib's settings for a page: its background, the colour of text, and that of grids."""
     words = ("text.color", "axes.labelcolor", "axes.edgecolor", "axes.titlecolor")
     ticks = ("xtick.color", "ytick.color", "xtick.labelcolor", "ytick.labelcolor")
     faces = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
@@ -117,24 +114,24 @@ T = TypeVar("T")
 
 
 def in_its_ink(draw: Callable[Concatenate[Axes, P], T]) -> Callable[Concatenate[Axes, P], T]:
-    """For a function that draws: legends, bars and words take the ink of the axis they belong to.
+    """Decorator of a function that draws: legends, colour bars and text get the text colour of their axis.
 
-    matplotlib would take that of the settings at the moment, which may be those of another page.
+    Without it matplotlib would take the colour in its present settings, perhaps those of another page.
     """
 
     @functools.wraps(draw)
     def call(ax: Axes, *args: P.args, **kwargs: P.kwargs) -> T:
-        paper = ax.figure.canvas.figure  # part of a figure has no colour of its own
-        face, own = to_hex(paper.get_facecolor()), ink(ax)
+        whole = ax.figure.canvas.figure  # a part of a figure has no background colour
+        face, own = to_hex(whole.get_facecolor()), ink(ax)
         faint = PAGES["light" if brightness(np.array(to_rgb(face))) > 0.5 else "dark"]["faint"]
         with matplotlib.rc_context(inks(face, own, faint)):  # type: ignore[arg-type]
             return draw(ax, *args, **kwargs)
 
-    return call  # type: ignore[return-value]  # named or not, an axis comes first
+    return call  # type: ignore[return-value]
 
 
 def title_of(ax: Axes) -> str:
-    """An axis's title, wherever it stands."""
+    """An axis's title, whether at the left, in the centre or at the right."""
     return ax.get_title(loc="left") or ax.get_title() or ax.get_title(loc="right")
 
 
@@ -156,7 +153,7 @@ def new_figure(width: float, height: float) -> Picture:
 
 
 def ink(ax: Axes) -> str:
-    """The colour in which an axis writes: near black on a light page, near white on a dark one."""
+    """The text colour of an axis: near black on a light page, near white on a dark one."""
     return str(ax.xaxis.label.get_color())
 
 
@@ -164,7 +161,7 @@ def save(figure: Figure, path: str | Path, dpi: int = 130) -> None:
     """Write a picture with its own background, and its alt text in the file's metadata.
 
     Raises UsageError if matplotlib cannot write that kind of file, RunError if the file cannot be
-    written; a picture that was there before then stands as it was.
+    written; an earlier picture of that name is then left unchanged.
     """
     kind = Path(path).suffix.lower().lstrip(".")
     allowed = figure.canvas.get_supported_filetypes()
@@ -180,7 +177,7 @@ def save(figure: Figure, path: str | Path, dpi: int = 130) -> None:
 
 
 def describe(ax: Axes, sentence: str) -> None:
-    """Leave a sentence for alt_text: what this axis shows, with its main number."""
+    """Store a sentence for alt_text: what this axis shows, with its main number."""
     ax.set_label(sentence)
 
 
@@ -190,7 +187,7 @@ def alt_text(figure: Figure) -> str:
     return " ".join(label for label in labels if label.endswith("."))
 
 
-# Numbers on their way into a picture ---------------------------------------------------------------
+# Numbers for a picture -----------------------------------------------------------------------------
 
 
 def one(a: Array, axes: int, replica: int = 0) -> Floats:
@@ -210,7 +207,7 @@ def one(a: Array, axes: int, replica: int = 0) -> Floats:
 
 
 def flags(marked: Array | Sequence[bool] | None, n: int) -> npt.NDArray[np.bool_]:
-    """Which of n neurons are marked (for example dead): (n,), a list, or None for none of them."""
+    """Marks of n neurons (for example as dead) as booleans; None marks none of them."""
     if marked is None:
         return np.zeros(n, bool)
     found = np.asarray(marked if isinstance(marked, list | tuple) else to_host(marked), bool)
@@ -220,7 +217,7 @@ def flags(marked: Array | Sequence[bool] | None, n: int) -> npt.NDArray[np.bool_
 
 
 def symmetric(values: Floats, share: float = 1.0) -> float:
-    """m for colour limits -m to m: the |value| that a share of the values stays within; never 0."""
+    """m for colour limits -m to m: this share of the |values| is at most m; never 0."""
     sizes = np.abs(values[np.isfinite(values)])
     if not sizes.size:
         return 1.0
@@ -228,12 +225,12 @@ def symmetric(values: Floats, share: float = 1.0) -> float:
 
 
 def row_ticks(axis: Axis, n: int, most: int = 10, start: int = 1) -> None:
-    """Whole numbers along an axis, from `start`, leaving out what has no room."""
+    """Whole numbers along an axis from `start`, so many of them that they do not overlap."""
     axis.set_ticks(list(range(start, n + start, max(1, -(-n // most)))))
 
 
 def row_and_column_ticks(ax: Axes, shape: Sequence[int], most: int = 12) -> None:
-    """Number rows and columns of a matrix that was drawn by imshow."""
+    """Number the rows and columns of a matrix that imshow drew."""
     for axis, n in ((ax.yaxis, shape[0]), (ax.xaxis, shape[1])):
         row_ticks(axis, n, most, start=0)
         axis.set_tick_params(length=0)
@@ -244,10 +241,6 @@ def brightness(rgba: Floats) -> float:
     return float(np.dot((0.2126, 0.7152, 0.0722), rgba[:3]))
 
 
-Side = Literal["left", "right", "top", "bottom"]
-
-
 def frame(ax: Axes, shown: bool) -> None:
     """Show or hide all four sides of an axis's frame."""
-    for side in ("left", "right", "top", "bottom"):
-        ax.spines[side].set_visible(shown)
+    ax.spines[:].set_visible(shown)

@@ -1,9 +1,9 @@
 """Statistics for paired comparisons: small pure functions on the host, NumPy only.
 
 Every arm of a study has the same seeds, so an arm and its base are compared pair by pair: the differences
-d = a - b are what is averaged, resampled and flipped. The order of reading:
+d = a - b are averaged, resampled, and their signs are flipped. Read the files in this order:
 
-    comparison.py    compare                     one arm against its base, with a sentence in words
+    comparison.py    compare                     one arm against its base, with a sentence about it
     intervals.py     mean_difference_interval    how large is the effect? (it inverts the sign-flip test)
                      relative_gain_interval      ... in percent? (by bootstrap, bca_interval)
     p_values.py      sign_flip_test              could chance alone explain it?
@@ -11,9 +11,9 @@ d = a - b are what is averaged, resampled and flipped. The order of reading:
                      uniformity_check            are the p values of A/A arms uniform?
     power.py         minimum_detectable_effect   how small an effect would these seeds have shown?
     relations.py     spearman, wilson_interval   a monotone relation; a share of successes
-    given.py                                     what all of them accept
+    given.py                                     checks of the arguments of all functions
 
-No function drops, replaces or averages over a value that is not finite: each refuses it.
+A value that is not finite is never dropped or replaced: every function raises UsageError for it.
 """
 
 from tinydiv.stats.comparison import MIN_SEEDS, PairedComparison, adjust, compare

@@ -13,7 +13,7 @@ from tinydiv.stats.given import check_share, generator_of, pairs
 from tinydiv.stats.intervals import Interval, relative_gain, sign_flip_interval
 from tinydiv.stats.p_values import ROUNDING, holm, sign_flip_test
 
-MIN_SEEDS = 10  # fewer pairs than this support no claim: see PairedComparison.sentence
+MIN_SEEDS = 10  # with fewer pairs no claim is made: see PairedComparison.sentence
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class PairedComparison:
 
     @property
     def shown(self) -> bool:
-        """Enough seeds, an interval without 0, and p (after Holm, if done) below 1 - level."""
+        """Whether there are enough seeds, 0 is not in the interval, and p (after Holm's correction, if it
+        was made) is below 1 - level."""
         p = self.p if self.p_holm is None else self.p_holm
         alpha = 1 - self.interval.level
         return self.n >= MIN_SEEDS and p < alpha and 0.0 not in self.interval
@@ -49,19 +50,22 @@ class PairedComparison:
     def sentence(
         self, *, unit: str = "points", scale: float = 100.0, lower_is_better: bool = False
     ) -> str:
-        """The comparison in plain words, with its interval, seeds and p beside every claim.
+        """The comparison in plain words, with its interval, seeds and p.
 
         The values are multiplied by scale: by default fractions correct become percentage points; for
         other values give unit and scale, as in unit="steps", scale=1, lower_is_better=True.
-        "beats" and "loses to" appear only where the difference is shown, and below 10 seeds no
+        "beats" and "loses to" are used only where the difference is shown, and below 10 seeds no
         claim is made at all. Raises UsageError for points of values that are not fractions.
         """
-        if unit == "points" and scale == 100 and not self._holds_fractions():
+        means = (self.arm_mean, self.base_mean)
+        if unit == "points" and scale == 100 and not all(0 <= mean <= 1 for mean in means):
             raise UsageError(
                 f"points are for fractions between 0 and 1, but the means are "
                 f"{rounded(self.arm_mean, 6)} and {rounded(self.base_mean, 6)}: give unit= and scale="
             )
-        sign = -1.0 if self.difference < 0 else 1.0  # the amount of a loss is positive, too
+        sign = (
+            -1.0 if self.difference < 0 else 1.0
+        )  # the amount of a loss is given as a positive number
         ends = sorted(sign * scale * end for end in (self.interval.low, self.interval.high))
         amount, plain = sign * scale * self.difference, scale * self.difference
         digits = digits_for(ends[1] - ends[0])
@@ -72,8 +76,8 @@ class PairedComparison:
         gap = f"{self.arm} - {self.base} = {written(plain, digits, signed=True)} {unit}"
         if self.n < MIN_SEEDS:
             return (
-                f"{seeds}: too few seeds to say anything about {self.arm} against {self.base} "
-                f"({gap} so far; {MIN_SEEDS} seeds are the least, and the smallest p that "
+                f"{seeds}: too few seeds to compare {self.arm} with {self.base} "
+                f"({gap} so far; at least {MIN_SEEDS} seeds are needed, and the smallest p that "
                 f"{self.n} can reach is {p_words(2 / 2**self.n).removeprefix('p = ')})"
             )
         if self.shown:
@@ -87,9 +91,6 @@ class PairedComparison:
         level = f"{100 * self.interval.level:g} %"
         return f"{claim} ({level} interval {between}, {seeds}, sign-flip {p})"
 
-    def _holds_fractions(self) -> bool:
-        return all(0 <= value <= 1 for value in (self.arm_mean, self.base_mean))
-
 
 def compare(
     a: ArrayLike,
@@ -99,13 +100,13 @@ def compare(
     seed: int,
     level: float = 0.95,
 ) -> PairedComparison:
-    """Arm a against base b on the same seeds: difference, sign-flip interval and sign-flip p in one.
+    """Arm a against base b on the same seeds: the difference, its sign-flip interval and p value.
 
     a, b: (n,) one value per seed, in the same order of seeds. names: (arm, base). seed: of the random
     flips. The interval inverts the test, so 0 lies in it exactly where p > 1 - level; with up to 5 pairs
     it runs from -infinity to infinity. sign_flip_interval and sign_flip_test describe what both assume,
-    and when they mislead; here a pair is one seed, and only the seeds' own spread is in
-    the interval: not that of the data set, the test images or the tuning.
+    and when they mislead. Here a pair is one seed, and the interval accounts for the spread over seeds
+    alone: not for another data set, other test images or another tuning.
 
     Raises UsageError for no pairs, unequal lengths, or values that are not finite: a diverged
     seed is left out of *both* arms and reported beside the comparison, by the caller.
@@ -119,7 +120,7 @@ def compare(
     generator_of(seed)
     flip_seed = int(np.random.SeedSequence(seed).generate_state(2)[1])
     d = a - b
-    # A difference carries the rounding of a and b, which may be far larger than its own.
+    # A difference has the rounding errors of a and b, which may be far larger than its own.
     noise = precision * float(np.sum(np.abs(a)) + np.sum(np.abs(b)))
     total = float(np.sum(np.abs(d)))
     rounding = max(ROUNDING, noise / total) if total > 0 else ROUNDING
@@ -134,8 +135,8 @@ def compare(
 def agreeing(interval: Interval, p: float) -> Interval:
     """The same interval, with 0 in it exactly where p does not reject 0.
 
-    With 17 to 32 pairs p counts all flips while the ends are read from drawn ones, so an end may lie
-    on the wrong side of 0 by the noise of the draw; it then moves to 0, or just beyond it.
+    With 17 to 32 pairs p counts all flips, but the ends come from randomly drawn ones, so that an end may
+    lie on the wrong side of 0 by chance. It is then moved to 0, or to the next number beyond it.
     """
     rejected = p <= 1 - interval.level
     if rejected != (0.0 in interval) or math.isinf(interval.low):
@@ -146,19 +147,19 @@ def agreeing(interval: Interval, p: float) -> Interval:
 
 
 def precision_of(values: ArrayLike) -> float:
-    """The relative rounding step of the type in which the values came (float32: 1e-7)."""
+    """The relative rounding error of the values' type (float32: 1e-7)."""
     dtype = np.asarray(values).dtype
     return float(np.finfo(dtype if dtype.kind == "f" else np.float64).eps)
 
 
 def adjust(comparisons: Sequence[PairedComparison]) -> list[PairedComparison]:
-    """The comparisons of one table with p_holm filled in: give all of its arms at once."""
+    """The comparisons of one table with p_holm filled in. All arms of the table must be given at once."""
     adjusted = holm([c.p for c in comparisons])
     return [replace(c, p_holm=float(p)) for c, p in zip(comparisons, adjusted, strict=True)]
 
 
 def digits_for(width: float) -> int:
-    """Decimals that show an interval of this width with one to two figures of its half width."""
+    """So many decimals that half of this width has one or two significant digits."""
     if not 0 < width < math.inf:
         return 3
     return max(0, math.ceil(-math.log10(width / 6)))
@@ -171,7 +172,7 @@ def written(value: float, digits: int, *, signed: bool = False) -> str:
 
 
 def p_words(p: float) -> str:
-    """ "p = .0002", "p = .031", "p = .25", "p < .0001", "p = 1"."""
+    """A p value as text: "p = .0002", "p = .031", "p = .25", "p < .0001", "p = 1"."""
     if p < 0.0001:
         return "p < .0001"
     text = f"{p:.{4 if p < 0.001 else 3 if p < 0.1 else 2}f}"

@@ -1,4 +1,4 @@
-"""Checks of the arguments: plain finite numbers, equally many of both arms."""
+"""Checks of the arguments: finite numbers on the host, as many of one arm as of the other."""
 
 import operator
 
@@ -52,7 +52,7 @@ def check_p_values(p: Floats) -> None:
 
 
 def generator_of(seed: int) -> np.random.Generator:
-    """The random numbers of a seed. Raises UsageError for one that is no whole number from 0 up."""
+    """The random generator of a seed. Raises UsageError for a seed that is no whole number from 0 up."""
     try:
         return np.random.default_rng(operator.index(seed))
     except (TypeError, ValueError):

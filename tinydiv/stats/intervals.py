@@ -14,14 +14,14 @@ from tinydiv.stats.p_values import ROUNDING, random_signed_sums, signed_sums
 
 Statistic = Callable[..., Floats]  # takes columns (..., n), all alike in shape; returns (...,)
 
-CHUNK = 1 << 20  # numbers gathered at a time, so that long samples need no giant array
+CHUNK = 1 << 20  # numbers that are resampled at once, to limit the memory
 NORMAL = NormalDist()
 SUBSETS_UP_TO = 16  # pairs whose 2^n - 1 subset means are all taken; above, flips are drawn
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its confidence interval [low, high] at the given level."""
+    """An estimate with its confidence interval [low, high] at a level."""
 
     estimate: float
     low: float
@@ -55,11 +55,11 @@ def bca_interval(
     Assumes independent pairs and that some transformation makes the statistic roughly normal.
     Misleads when n is small: the 95 % interval of a mean holds the truth 90 % of the time at
     n = 10 and 93 % at n = 20 for normal differences, 82 % and 87 % for lognormal ones. For the
-    median the leave-one-out values are only two, so the acceleration is rough; and extremes
-    (max, min) do not bootstrap.
-    Where all resamples agree (for example all differences equal) the interval shrinks to the estimate:
-    nothing was seen to vary, which is not proof that nothing does. Where the u are all zero
-    acc = 0; where every t* lies on one side, half a resample is counted on the other.
+    median there are only two leave-one-out values, so the acceleration is rough; for extremes (max,
+    min) the bootstrap is not valid.
+    If all resamples give the same value (for example if all differences are equal), the interval is the
+    estimate alone; that is no proof that other seeds would not vary. If all u are zero, acc = 0; if every
+    t* lies on one side of t, half a resample is counted on the other.
 
     Raises UsageError for fewer than 2 pairs, columns of unequal length, values that are not
     finite, or a statistic that does not reduce the last axis or is not finite on a resample.
@@ -87,7 +87,7 @@ def bca_interval(
     draws = np.concatenate(parts)
     rounding = 1e-12 * float(np.max(np.abs(draws)))
 
-    # On discrete data (accuracies are k / N) many t* equal t, so ties must count half each.
+    # Of discrete data (accuracies are k / N) many t* equal t: each of these ties counts half.
     below = np.count_nonzero(draws < estimate - rounding)
     tied = np.count_nonzero(np.abs(draws - estimate) <= rounding)
     share = (below + tied / 2) / resamples
@@ -133,7 +133,7 @@ def sign_flip_interval(
     Assumes independent pairs whose differences are symmetric about their mean: then the level is kept
     at every n, however heavy the tails. Skew costs coverage, as it does for any interval of a mean:
     for lognormal differences the 95 % interval holds the mean 84, 87 and 90 % of the time at n = 10, 20
-    and 50, and in nearly every miss the mean lies above the interval: the long tail was not drawn.
+    and 50, and where it does not, the mean nearly always lies above it: few values come from the long tail.
     rounding: as in sign_flip_test; an end that differs from 0 only by rounding errors is 0.
 
     Raises UsageError for no differences, values that are not finite, or fewer than 99 flips.
@@ -156,7 +156,7 @@ def sign_flip_interval(
     else:
         sums = random_signed_sums(centred, flips, generator)
         kept = random_signed_sums(np.ones(n), flips, generator_of(seed))
-        unlike = np.abs(kept) < n  # all kept or all turned: counts for every m
+        unlike = np.abs(kept) < n  # a flip that keeps all, or turns all, counts for every m
         always = flips - int(np.count_nonzero(unlike))
         sums, kept = sums[unlike], kept[unlike]
         k = math.floor((1 - level) * (flips + 1) + ROUNDING) - always
@@ -165,7 +165,7 @@ def sign_flip_interval(
     slack = rounding * float(np.sum(np.abs(d)))
 
     def end(sign: float, slack: float) -> float:
-        """The upper end of sign * d, the sums eased by the slack that the test allows for ties."""
+        """An end of the interval, from the sums plus the slack that the test allows for ties."""
         means = ((slack - sign * sums) / (n - kept), (slack + sign * sums) / (n + kept))
         return sign * max(float(np.partition(np.maximum(*means), -k)[-k]), 0.0) + estimate
 
@@ -180,7 +180,7 @@ def sign_flip_interval(
 def relative_gain(a: Floats, b: Floats) -> Floats:
     """Relative gain of means, mean(a) / mean(b) - 1, over the last axis: (..., n) -> (...).
 
-    It is a ratio of means, not a mean of ratios, so single tiny b do not make it huge. Misleads where
+    It is a ratio of means, not a mean of ratios, so a single tiny b does not make it large. Misleads where
     mean(b) is near zero. Raises UsageError where mean(b) is zero or negative.
     """
     base = np.mean(b, axis=-1)
@@ -201,7 +201,7 @@ def relative_gain_interval(
 
 
 def mean(d: Floats) -> Floats:
-    """The mean over the last axis: the statistic of a plain difference."""
+    """The mean over the last axis, as a statistic for bca_interval."""
     return np.asarray(np.mean(d, axis=-1))
 
 

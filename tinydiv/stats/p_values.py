@@ -10,9 +10,7 @@ from tinydiv.errors import UsageError
 from tinydiv.stats.given import Floats, check_p_values, finite, generator_of
 
 EXACT_UP_TO = 32  # pairs whose 2^n sign flips are all counted; above, flips are drawn at random
-ROUNDING = (
-    1e-9  # sums closer than this, relative to sum |d|, are ties that rounding errors separated
-)
+ROUNDING = 1e-9  # sums that differ by less than this times sum |d| count as equal
 
 
 def sign_flip_test(
@@ -23,11 +21,10 @@ def sign_flip_test(
         p = #{ s in {-1, +1}^n : |sum s_i d_i| >= |sum d_i| } / 2^n         n <= 32: all 2^n
         p = (1 + #{ the same among M random s }) / (1 + M)                  n > 32
 
-    Never 0: the signs as observed count too (Phipson & Smyth, 2010), so p >= 2 / 2^n, or
-    1 / (M + 1) above 32 pairs. n counts the differences that are not zero: a zero does not change when
-    flipped and has no influence. Sums that differ by less than `rounding` * sum |d| are
-    ties: .831 - .829 is not quite .002 in floating point, and a tie broken by rounding would make
-    p too small.
+    Never 0: the observed signs count too (Phipson & Smyth, 2010), so p >= 2 / 2^n, or 1 / (M + 1) above
+    32 pairs. n counts the differences that are not zero: a zero does not change when it is flipped, and
+    has no influence. Sums that differ by less than `rounding` * sum |d| count as equal: .831 - .829 is not
+    exactly .002 in floating point, and without this p would be too small.
 
     Assumes independent pairs, and under the null that arm and base could be swapped within a pair
     (the differences are symmetric about 0): then P(p <= x) <= x exactly, at every n and x.
@@ -69,7 +66,7 @@ def sums_reaching(threshold: float, d: Floats) -> int:
     """How many of the 2^n signed sums are >= threshold, without listing 2^n of them.
 
     Each sum is x + y with x from the first half of d and y from the second: for each of the
-    2^(n/2) x, a binary search in the sorted y counts the partners that carry it over.
+    2^(n/2) x, a binary search in the sorted y counts the y with x + y >= threshold.
     """
     middle = len(d) // 2
     x, y = signed_sums(d[:middle]), np.sort(signed_sums(d[middle:]))
@@ -91,8 +88,8 @@ def holm(p_values: ArrayLike) -> Floats:
         adjusted of the i-th smallest p = max over j <= i of min(1, (m - j + 1) p_(j))
 
     Rejecting where adjusted <= alpha keeps the chance of even one false rejection below alpha,
-    however the tests depend on each other. Misleads when tests are left out of the list after
-    their p values were seen: all arms of a table go in. It is no false-discovery rate.
+    whatever the dependence between the tests. Misleads when tests are left out of the list after their p
+    values were seen: all arms of a table must be in it. It does not control the false-discovery rate.
 
     Raises UsageError for a p value that is NaN or outside 0..1.
     """
@@ -108,7 +105,8 @@ def holm(p_values: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class Uniformity:
-    """Of n p values: their largest distance from uniform, and how often chance exceeds it."""
+    """Of n p values: the largest distance of their distribution from the uniform one, and the probability
+    of a larger distance by chance."""
 
     n: int
     distance: float
@@ -123,15 +121,15 @@ def uniformity_check(p_values: ArrayLike, *, spacing: float = 0.0) -> Uniformity
         K    = sqrt(n) D;    K' = K + 1 / (6 sqrt(n)) + (K - 1) / (4 n)
         p    = 2 sum_{k >= 1} (-1)^(k-1) exp(-2 k^2 K'^2)
 
-    An arm against itself under other seeds has no effect, so its p values must be uniform: a
-    small p here means that the study's own tests cannot be trusted. Within .008 of the exact p
-    for n = 5 and .003 from n = 10 on.
+    An arm against itself under other seeds has no effect, so its p values must be uniform. A small p here
+    means that the tests of this study are not valid. Within .008 of the exact p for n = 5 and .003 from
+    n = 10 on.
 
     spacing: the step between attainable p values (2 / 2^n for exact sign flips of n pairs, of
-    which it is the smallest p; 0 for a continuous test). Between two steps nothing could have
-    fallen, so no distance is counted there, and p is a little too large rather than too small.
-    Assumes independent p values: A/A arms that share a base arm are not. Misleads where
-    differences tie so much that the steps are coarser than `spacing`, and shows little below n = 50.
+    which it is the smallest p; 0 for a continuous test). No p value can lie between two steps, so no
+    distance is counted there, and p is a little too large rather than too small.
+    Assumes independent p values: those of A/A arms that share a base arm are not. Misleads where so many
+    differences are equal that the steps are coarser than `spacing`; finds little below n = 50.
 
     Raises UsageError for fewer than 5 p values, NaN, values outside 0..1, or a spacing outside 0..1.
     """

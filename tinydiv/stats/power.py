@@ -17,12 +17,12 @@ def minimum_detectable_effect(
         effect solves  P(|T| > t_crit) = power,   t_crit from  P(|T| > t_crit) = alpha  at effect 0
 
     sd: the standard deviation of the paired differences (ddof = 1), best from pilot seeds. Give this
-    number beside every null result: it is the effect that could have stayed hidden. With m
-    arms in a table, alpha / m is a safe stand-in for Holm.
-    Approximation: the power is that of the paired t test on normal differences, exact for it.
-    The sign-flip test reaches 79 % where 80 % is wanted at 10 pairs, and only 62 % at 6. Where
-    alpha is below 2 / 2^n it can find no effect whatever, and the answer is infinity.
-    Misleads when sd comes from the very differences that are judged, or from a few pairs only.
+    number with every result that shows no effect: a smaller effect would probably not have been found.
+    With m arms in a table use alpha / m, which is at least as strict as Holm's correction.
+    Approximation: the power is that of the paired t test on normal differences.
+    The sign-flip test has a power of 79 % in place of 80 % at 10 pairs, and only 62 % at 6. Where alpha
+    is below 2 / 2^n it finds no effect, however large, and infinity is returned.
+    Misleads when sd comes from the same differences that are tested, or from a few pairs only.
 
     Raises UsageError for n < 2, a negative or non-finite sd, or not 0 < alpha < power < 1.
     """

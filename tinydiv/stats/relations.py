@@ -18,8 +18,9 @@ def spearman(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Interval:
         var(atanh rho) ~ (1 + rho^2 / 2) / (n - 3)
         low, high = tanh( atanh rho -+ z sqrt(var) ),    z = Phi^-1((1 + level) / 2)
 
-    At |rho| = 1 the formula has no width, so the inner end is taken at the next value that ranks
-    without ties can have, 1 - 12 / (n (n^2 - 1)): a perfect order of 5 pairs gives -.17 to 1.
+    At |rho| = 1 the formula gives an interval of no width. The inner end is then computed from the next
+    value that ranks without ties can have, 1 - 12 / (n (n^2 - 1)): a perfect order of 5 pairs gives -.17
+    to 1.
     Assumes independent pairs, and for its level roughly normal ones: with 25 of them a 95 %
     interval holds the truth 96 % of the time up to rho = .85, but 92 % at .97 and 85 % at .99, and
     many ties make it rougher. Misleads for relations that are not monotone (a U has rho
@@ -53,7 +54,7 @@ def spearman(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Interval:
 
 
 def ranks(values: ArrayLike) -> Floats:
-    """Ranks from 1, smallest first; equal values share the mean of the ranks that they fill."""
+    """Ranks from 1, smallest first; equal values all get the mean of their ranks."""
     values = finite(values, "values")
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
@@ -67,10 +68,10 @@ def wilson_interval(successes: int, trials: int, *, level: float = 0.95) -> Inte
         centre = (ph + z^2 / (2 n)) / (1 + z^2 / n)
         reach  = z / (1 + z^2 / n) * sqrt( ph (1 - ph) / n + z^2 / (4 n^2) )
 
-    Never leaves 0..1, and 0 of n still leaves room above 0. Assumes independent trials (one seed
-    is one trial). Misleads as a comparison of two arms on the same seeds: those are paired, so
-    use the interval of their difference. At 95 % the truth is inside 95 % of the time on average
-    over probabilities, at single ones near 0 or 1 as seldom as 83 %.
+    Both ends lie within 0..1, and for 0 of n the upper end is above 0. Assumes independent trials (one
+    seed is one trial). Misleads as a comparison of two arms on the same seeds: these are paired, so use
+    the interval of their difference. A 95 % interval holds the truth 95 % of the time on average over
+    probabilities, and 83 % of the time at some probabilities near 0 or 1.
 
     Raises UsageError for no trials, counts that are not whole, or successes outside 0..trials.
     """
