@@ -245,6 +245,7 @@ def test_matplotlib_is_loaded_only_for_a_picture():
         f"assert train.main({[*TOY, '--quiet']!r}) == 0\n"
         "assert 'matplotlib' not in sys.modules\n"
         "assert 'torch' not in sys.modules\n"
+        "assert 'tinydiv.runs.own_files' not in sys.modules\n"  # a set that has a name
     )
     python("-c", code, check=True)
 

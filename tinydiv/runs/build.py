@@ -152,7 +152,9 @@ def build(config: TrainConfig, budget: float | None = None, split: bool = False)
     if own is None:
         dataset = load_data(config.data, config.inputs)
     else:
-        dataset, spec = own_data.load(own, config.inputs)
+        from tinydiv.runs import own_files
+
+        dataset, spec = own_files.load(own, config.inputs)
         config = replace(config, data=spec)
     config = filled_in(config, dataset)
 
@@ -292,7 +294,9 @@ def load_data(spec: str, inputs: str) -> Dataset:
     """
     own = own_data.OwnData.named(spec)
     if own is not None:
-        return own_data.load(own, inputs)[0]
+        from tinydiv.runs import own_files
+
+        return own_files.load(own, inputs)[0]
     name, _, rest = spec.partition(":")
     settings: dict[str, int | float] = {}
     for part in filter(None, (part.strip() for part in rest.split(","))):
