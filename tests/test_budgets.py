@@ -5,10 +5,12 @@ If a change makes one of them smaller, write the new number here; if larger, say
 
 import tracemalloc
 
+import numpy as np
 import pytest
 from helpers import labels, network, numbers, python, step, targets_for
 
 from tinydiv import check, losses, optimizers, study, trace
+from tinydiv.backend import quick_sum, quiet, to_device, to_host
 from tinydiv.divergence import Guard
 from tinydiv.diversity import measure
 
@@ -161,6 +163,19 @@ def test_a_step_of_training_rebinds_no_array_that_lasts(on_standin):
     moves.flush()
     moves.load_state(moves.state())
     assert [id(a) for a in lasting()] == before
+
+
+@pytest.mark.parametrize("bad", [None, np.nan, np.inf, -np.inf, 3e38])
+def test_the_quick_sum_is_finite_where_the_sum_is(backend, bad):
+    """A sum that overflows counts as divergence, as two numbers of 3e38."""
+    a = np.ones((3, 1000), dtype="float32")
+    if bad is not None:
+        a[1, 400], a[1, 900] = bad, abs(bad)
+    with quiet():
+        found = to_host(quick_sum(to_device(a)))
+        np.testing.assert_array_equal(np.isfinite(found), np.isfinite(a.sum(axis=-1)))
+    assert found[0] == found[2] == 1000
+    assert np.isfinite(found[1]) == (bad is None)
 
 
 def test_on_a_cpu_the_guard_passes_over_the_weights_four_times():

@@ -229,6 +229,12 @@ def on_cpu() -> bool:
     return xp.__dict__["_module"] is numpy
 
 
+def quick_sum(a: Array) -> Array:
+    """The sum over the last axis, for a look at whether all is finite. NumPy's own sum adds in pairs, which
+    loses fewer digits and takes three times as long."""
+    return numpy.einsum("...i->...", a) if on_cpu() else a.sum(axis=-1)
+
+
 def synchronize() -> None:
     """Wait until the device has finished all its work: for timing, never inside a step."""
     cuda = getattr(xp.__dict__["_module"], "cuda", None)

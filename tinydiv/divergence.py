@@ -13,7 +13,7 @@ number of the step is counted on the device, so that every step makes the same c
 repeat them).
 """
 
-from tinydiv.backend import Array, on_cpu, to_device, xp
+from tinydiv.backend import Array, on_cpu, quick_sum, to_device, xp
 from tinydiv.mlp import MLP, Trace
 
 IN_GRADIENT = 0
@@ -40,6 +40,8 @@ class Guard:
     def __init__(self, net: MLP) -> None:
         self.net = net
         self.alive = xp.ones(net.lead, dtype=bool)
+        self.all_alive = on_cpu()
+        """Whether no network has diverged, as far as the host knows: on a GPU it does not ask."""
         self.step = xp.full(net.lead, -1, dtype="int64")  # a month of steps is more than 2^31
         self.layer = xp.full(net.lead, -1, dtype="int32")
         self.before = xp.empty_like(net.theta)
@@ -57,15 +59,15 @@ class Guard:
         or IN_GRADIENT. A sum is finite only if all its terms are finite and it does not overflow, so
         values near 10^38 count as divergence too.
         """
-        self._keep(self.alive)
-        finite = xp.isfinite(loss + self.net.dtheta.sum(axis=-1))
+        self._keep()
+        finite = xp.isfinite(loss + quick_sum(self.net.dtheta))
         if not all_on_cpu(finite):
             first = xp.full(self.net.lead, IN_GRADIENT, dtype="int32")
             for l in reversed(range(self.net.depth)):
                 whole = xp.isfinite(trace.Z[l].sum(axis=(-2, -1)))
                 first = xp.where(whole, first, l + 1).astype("int32", copy=False)
             self._note(finite, first)
-        if not all_on_cpu(self.alive):
+        if not self.all_alive:
             # Zero gradients keep moments finite, and keep eigenvalue routines from failing for all
             # networks.
             xp.copyto(self.net.dtheta, 0, where=~self.alive[..., None])
@@ -73,27 +75,27 @@ class Guard:
     def after_update(self) -> None:
         """After the update: find which networks diverged in it; give all diverged ones their last
         finite weights."""
-        finite = xp.isfinite(self.net.theta.sum(axis=-1))
+        finite = xp.isfinite(quick_sum(self.net.theta))
         if not all_on_cpu(finite):
             self._note(finite, IN_UPDATE)
-        if not all_on_cpu(self.alive):
+        if not self.all_alive:
             xp.copyto(self.net.theta, self.before, where=~self.alive[..., None])
         self.number += 1
 
     def before_record(self, values: Array) -> None:
         """Before a record: a network has diverged if the number to be recorded for it, in (...,), is
         not finite."""
-        self._keep(self.alive)
+        self._keep()
         finite = xp.isfinite(values)
         if not all_on_cpu(finite):
             self._note(finite, IN_RECORD)
 
-    def _keep(self, mask: Array) -> None:
-        """Remember the weights of some networks as their last finite ones."""
-        if all_on_cpu(mask):
+    def _keep(self) -> None:
+        """Remember the weights of the networks that have not diverged as their last finite ones."""
+        if self.all_alive:
             self.before[...] = self.net.theta
         else:
-            xp.copyto(self.before, self.net.theta, where=mask[..., None])
+            xp.copyto(self.before, self.net.theta, where=self.alive[..., None])
 
     def _note(self, finite: Array, layer: int | Array) -> None:
         """Record which networks have diverged now, and where."""
@@ -101,6 +103,7 @@ class Guard:
         xp.copyto(self.step, self.number, where=diverged)
         xp.copyto(self.layer, layer, where=diverged)
         self.alive &= finite
+        self.all_alive = all_on_cpu(self.alive)
 
     def nan_where_diverged(self, values: Array) -> Array:
         """Numbers per network (...,), NaN for those that diverged."""
@@ -114,6 +117,7 @@ class Guard:
         """Restore what `state` returned, with the weights as they are."""
         for key, mine in self.state().items():
             mine[...] = to_device(state[key])
+        self.all_alive = all_on_cpu(self.alive)
         self.before[...] = self.net.theta
 
 
