@@ -1,6 +1,7 @@
 """Networks in groups over several processes: the same bits, nothing lost, one sentence at the end."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from tinydiv import loop as training
+from tinydiv.data.catalogue import FASHION_MINI
 from tinydiv.errors import UsageError
+from tinydiv.runs import build as runs_build
 from tinydiv.runs import splitting, workers
 from tinydiv.runs.build import build
 from tinydiv.runs.config import TrainConfig
@@ -206,6 +209,40 @@ def test_processes_are_started_where_they_pay(monkeypatch, settings, processes):
 
 def usual(run):
     return splitting.usual(run.config, run.net.n_parameters, run.steps)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"epochs": 60},
+        {"epochs": 1},
+        {"epochs": 60, "hidden": (1,)},
+        {"epochs": 21, "validation": 0.5},
+        {"epochs": 42, "validation": 0.5, "batch_size": 100},
+        {"epochs": 60, "technique": ("consensus",)},
+    ],
+)
+def test_how_many_pay_is_known_before_a_full_image_set_is_read(monkeypatch, settings):
+    config = TrainConfig(data="fashion-mini", init="he-normal", replicas=32, **settings)
+    assert (
+        splitting.usual_before_reading(config) == 1
+    )  # a small set: read before they would have begun
+    monkeypatch.setitem(splitting.FULL_SETS, "fashion-mini", FASHION_MINI)
+    monkeypatch.setattr(splitting, "cores", lambda: 2)
+    assert splitting.usual_before_reading(config) == usual(build(config))
+
+
+def test_processes_load_their_modules_while_the_data_are_read(monkeypatch):
+    events, started, build_run = [], workers.started, runs_build.build
+    monkeypatch.setattr(workers, "started", lambda: events.append("started") or started())
+    monkeypatch.setattr(
+        runs_build, "build", lambda *a, **k: events.append("read") or build_run(*a, **k)
+    )
+    assert train.main([*TOY, "--replicas", "8", "--workers", "2"]) == 0
+    assert events == ["started", "started", "read"]
+    events.clear()
+    assert train.main([*TOY, "--replicas", "8", "--workers", "2", "--optimizer", "none"]) == 2
+    assert multiprocessing.active_children() == []
 
 
 def test_groups_are_even_small_enough_and_cover_all():

@@ -1,8 +1,11 @@
 """Whether the networks of a run may be trained in groups, and in how many processes (by workers.py)."""
 
+from dataclasses import replace
 from itertools import pairwise
+from math import prod
 
-from tinydiv.runs.config import TrainConfig
+from tinydiv.data.catalogue import FULL_SETS
+from tinydiv.runs.config import USUAL_BATCH, TrainConfig, usual_epochs
 from tinydiv.runs.processes import cores
 from tinydiv.techniques import place
 
@@ -46,6 +49,21 @@ def usual(config: TrainConfig, weights: int, steps: int) -> int:
         return 1
     work = SECONDS * config.replicas * weights * (config.batch_size or 1) * steps
     return max(1, min(cores(), config.replicas // FEWEST)) if work > PAYS else 1
+
+
+def usual_before_reading(config: TrainConfig) -> int:
+    """The same before the data are read, so that processes load their modules meanwhile: for the full image
+    sets, whose size is known and which take long to read; 1 for all others."""
+    if config.data not in FULL_SETS:
+        return 1
+    images = FULL_SETS[config.data]
+    n, *image = images.files[0].shape
+    sizes = [prod(image), *config.hidden, len(images.classes)]
+    weights = sum((a + 1) * b for a, b in pairwise(sizes))
+    epochs = usual_epochs(config.data) if config.epochs is None else config.epochs
+    batch = config.batch_size or USUAL_BATCH
+    steps = epochs * (round((1 - config.validation) * n) // batch)
+    return usual(replace(config, batch_size=batch), weights, steps)
 
 
 def split(replicas: int, count: int) -> list[range]:

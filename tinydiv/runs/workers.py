@@ -25,7 +25,7 @@ from dataclasses import fields
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.shared_memory import SharedMemory
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -47,11 +47,13 @@ SHARED = 100_000
 class Workers:
     """Processes that train a run's networks; they share the run's weights and moments.
 
+    ready: processes that were started earlier; without them, `count` are started now.
     Raises UsageError if the networks cannot be split, RunError if there is no memory to share or if a
     process ends too early.
     """
 
-    def __init__(self, run: Run, count: int) -> None:
+    def __init__(self, run: Run, count: int, ready: "Sequence[Started]" = ()) -> None:
+        self.processes = list(ready)
         reason = reason_against_split(run.config)
         if reason:
             raise UsageError(f"--workers {count} cannot split these networks: {reason}")
@@ -66,8 +68,9 @@ class Workers:
             common = self.shared.dumps((run.config, run.data, theta, moments))
             states = [state_of(run, group) for group in self.groups]
             each = list(zip(self.groups, states, strict=True))
-            self.processes = [started() for _ in range(min(count, len(each)))]
-            self.connections = [connection for _, connection in self.processes]
+            count = min(count, len(each))
+            self.processes = self.processes or start(count)
+            self.connections = [connection for _, connection in self.processes[:count]]
             for w, connection in enumerate(self.connections):
                 with contextlib.suppress(OSError):  # it has ended: request finds that out
                     connection.send((common, each[w::count]))
@@ -146,11 +149,7 @@ class Workers:
 
     def close(self) -> None:
         """End the processes; the weights stay in shared memory as long as the run exists."""
-        for process, connection in getattr(self, "processes", []):
-            connection.close()
-            process.terminate()
-        for process, _ in getattr(self, "processes", []):
-            process.join()
+        end(self.processes)
         self.shared.unlink()
 
     def __enter__(self) -> "Workers":
@@ -308,7 +307,24 @@ def sendable(error: BaseException) -> BaseException:
     return error
 
 
-def started() -> tuple[multiprocessing.process.BaseProcess, Connection]:
+Started: TypeAlias = tuple[multiprocessing.process.BaseProcess, Connection]
+
+
+def start(count: int) -> list[Started]:
+    """So many processes, which load their modules side by side."""
+    return [started() for _ in range(count)]
+
+
+def end(processes: Sequence[Started]) -> None:
+    """End them, whatever they do."""
+    for process, connection in processes:
+        connection.close()
+        process.terminate()
+    for process, _ in processes:
+        process.join()
+
+
+def started() -> Started:
     """A new process and the connection to it, over which its work is sent.
 
     Not as arguments: beyond 64 KiB of them, `start` waits until the process has loaded its modules.

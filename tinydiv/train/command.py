@@ -24,6 +24,7 @@ from tinydiv.settings import from_flags, from_toml, made, number, whole
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.loop import Record
     from tinydiv.runs.build import Run
+    from tinydiv.runs.workers import Started
     from tinydiv.train.animation import Frames
     from tinydiv.train.snapshots import Snapshots
 
@@ -163,18 +164,39 @@ def main(argv: Sequence[str]) -> None:
     with redirect_stdout(sys.stderr), cli.naming_own_files(files), quiet(), ExitStack() as held:
         files += technique_files.paths(made(TrainConfig, given).technique)
         made_here = options.out is None or not os.path.isdir(options.out)
+        ready = early(options, given, held)
         folder, run, workers = begin(options, given, held)
         files[:] = technique_files.paths(run.config.technique)
         try:
             frames = watched(folder, run) if options.animate else None
             seen = snapshots(folder, run, epochs) if epochs else None
-            train(folder, run, every, options.quiet, frames, seen, workers)
+            train(folder, run, every, options.quiet, frames, seen, workers, ready)
         except BaseException as error:
             if isinstance(error, Exception | SystemExit) or cli.line_in_own_file(error):
                 abandon(folder, made_here)  # if nothing was trained, --out can be used again
             raise
         finish(folder, run, plot=not options.no_plot, frames=frames, seen=seen)
     cli.print_result(json.dumps(result(folder, run)) if options.json else summary(folder, run))
+
+
+def early(options: Namespace, given: dict[str, object], held: ExitStack) -> "list[Started]":
+    """Processes that load their modules while the data are read, if it is known that they save time.
+
+    held: ends them when the run is done.
+    """
+    from tinydiv.runs.splitting import usual_before_reading
+
+    if options.resume is not None:
+        return []
+    config = made(TrainConfig, given)
+    count = min(options.workers or usual_before_reading(config), config.replicas)
+    if count == 1:
+        return []
+    from tinydiv.runs import workers  # only where it is used: shared memory, pickles
+
+    ready = workers.start(count)
+    held.callback(workers.end, ready)
+    return ready
 
 
 def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tuple[Path, Run, int]":
@@ -241,10 +263,11 @@ def train(
     frames: "Frames | None" = None,
     seen: "Snapshots | None" = None,
     workers: int = 0,
+    ready: "Sequence[Started]" = (),
 ) -> None:
     """Train to the end, with a progress bar, a line per epoch, and checkpoints.
 
-    workers: how many other processes train the networks.
+    workers: how many other processes train the networks; ready: those that were started already.
     Ctrl-C stops at the end of the step, after a checkpoint; a second one stops at once.
     """
     from tqdm import tqdm
@@ -324,11 +347,9 @@ def train(
     with bar, Interrupt("after this step") as interrupt, ExitStack() as held:
         pool = None
         if workers:
-            from tinydiv.runs.workers import (
-                Workers,  # only where it is used: shared memory, pickles
-            )
+            from tinydiv.runs.workers import Workers
 
-            pool = held.enter_context(Workers(run, workers))
+            pool = held.enter_context(Workers(run, workers, ready))
         if frames is not None:
             frames.look(loop.step)
         if pool is None:
