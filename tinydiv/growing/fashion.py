@@ -20,6 +20,7 @@ from tinydiv.files.table import Row, as_markdown
 from tinydiv.growing import raw
 from tinydiv.growing.comparing import bounded, difference
 from tinydiv.growing.pieces import Arrays, Piece, read
+from tinydiv.growing.settings import FashionConfig
 from tinydiv.initializers import PROBE, initialize, needs_data
 from tinydiv.layers import Context
 from tinydiv.loop import DeviceData, batches, evaluate
@@ -44,21 +45,10 @@ COLUMNS = ("accuracy", "correlation", "rank")
 
 
 @dataclass(frozen=True)
-class Fashion:
-    """What is compared."""
+class Fashion(FashionConfig):
+    """What is compared: arms by name, and how often the networks are looked at."""
 
-    data: str = "fashion-mnist"
     arms: tuple[str, ...] = tuple(WAYS)
-    widths: tuple[int, ...] = (32,)
-    first: int = 4
-    number: int = 4
-    every: tuple[int, ...] = (200,)
-    steps: int = 4000
-    seeds: int = 12
-    lr: float = 1e-3
-    schedule: str = "linear"
-    init: str = "decorrelated"
-    beside: tuple[str, ...] = ()
     looks: int = 20
 
     def settings(self) -> list[tuple[int, int, str]]:

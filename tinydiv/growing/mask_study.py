@@ -13,6 +13,7 @@ from tinydiv.growing import raw
 from tinydiv.growing.comparing import bounded, difference, ratio
 from tinydiv.growing.mask import ARMS, PUBLISHED, MaskSetting, work
 from tinydiv.growing.pieces import Arrays, Piece, read
+from tinydiv.growing.settings import MaskConfig
 from tinydiv.settings import rounded
 
 GROUP = 25
@@ -22,16 +23,8 @@ COLUMNS = ("test", "train", "size", "correlation", "rank")
 
 
 @dataclass(frozen=True)
-class Mask:
-    """What is compared."""
-
-    tasks: tuple[str, ...] = ("bessel",)
-    arms: tuple[str, ...] = ("static", "gate", "mask", "mask-closed")
-    widths: tuple[int, ...] = (10,)
-    lrs: tuple[float, ...] = (1e-3,)
-    seeds: int = 100
-    epochs: int = 5000
-    points: int = 1024
+class Mask(MaskConfig):
+    """What is compared: tasks and arms by name."""
 
     def settings(self) -> list[MaskSetting]:
         """One per task, width and rate. Raises UsageError for settings that cannot be trained."""
