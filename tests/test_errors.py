@@ -11,7 +11,7 @@ import pytest
 
 from tinydiv.check.suite import chosen
 from tinydiv.command import cli, listing
-from tinydiv.errors import RunError, UsageError, near, nearest, unknown
+from tinydiv.errors import FEW, LISTS, RunError, UsageError, check_known, near, nearest, unknown
 from tinydiv.settings import rounded
 from tinydiv.train import command as train
 
@@ -62,11 +62,22 @@ def test_two_near_names_are_both_suggested():
 
 def test_a_name_that_is_allowed_twice_is_listed_once():
     assert nearest("zzz", ["network", "relu", "network"]) == "allowed: network, relu"
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(UsageError, match=r"llowed: network, activations, .*, and 51 more$"):
         chosen(["WRONG"])
-    listed = str(error.value).partition("llowed: ")[2].split(", ")
-    assert len(listed) == len(set(listed)) > 50
-    assert listed.count("network") == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(k, n) for k in LISTS for n in ("zzz", "deco", "mnits")]
+)
+def test_of_many_names_a_message_says_what_shows_them(kind, name):
+    names = [str(one["name"]) for one in listing.entries(LISTS[kind])[LISTS[kind]]]
+    assert len(names) > FEW
+    with pytest.raises(UsageError) as error:
+        check_known(kind, name, names)
+    message = str(error.value)
+    assert message.endswith(f"python -m tinydiv.train --list {LISTS[kind]} shows all {len(names)}")
+    assert all(f"did you mean {word!r}" in message for word in near(name, names)[:1])
+    assert len(message) < 200
 
 
 def test_an_unknown_name_is_a_users_mistake():

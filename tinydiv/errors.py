@@ -8,6 +8,12 @@ for either.
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
 
+FEW = 10
+"""The most names that a message lists."""
+LISTS = {"technique": "techniques", "initializer": "initializers", "metric": "metrics"}
+LISTS |= {"data set": "data"}
+"""Kinds with more names than that, as python -m tinydiv.train --list has them."""
+
 
 class UsageError(ValueError):
     """The request is wrong: the message names what was wrong and what is allowed."""
@@ -28,8 +34,10 @@ def whole(what: str, value: object, low: int = 1) -> int:
     return int(number)
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The end of an error message: the closest allowed spelling, or the list of what is allowed.
+def nearest(name: str, allowed: Iterable[str], place: str = "") -> str:
+    """The end of an error message: the closest allowed spelling, and what is allowed.
+
+    place: what shows all names, if there are more than FEW; without it, the first of them are listed.
 
     >>> nearest("rleu", ["relu", "tanh"])
     "did you mean 'relu'? Allowed: relu, tanh"
@@ -37,7 +45,10 @@ def nearest(name: str, allowed: Iterable[str]) -> str:
     'allowed: relu, tanh'
     """
     names = list(dict.fromkeys(allowed))  # a name of two kinds is listed once
-    close, listed = " or ".join(map(repr, near(name, names))), ", ".join(names)
+    close, more = " or ".join(map(repr, near(name, names))), len(names) - FEW
+    if place and more > 0:
+        return f"did you mean {close}? " * bool(close) + f"{place} shows all {len(names)}"
+    listed = ", ".join(names[:FEW]) + (f", and {more} more" if more > 0 else "")
     return f"did you mean {close}? Allowed: {listed}" if close else f"allowed: {listed}"
 
 
@@ -57,9 +68,13 @@ def near(name: str, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys((longer[:1] if len(start) > 1 else []) + alike))
 
 
-def unknown(kind: str, name: str, allowed: Iterable[str]) -> UsageError:
-    """The error for a name that does not exist: unknown("activation", "rleu", [...])."""
-    return UsageError(f"there is no {kind} called {name!r}: {nearest(name, allowed)}")
+def unknown(kind: str, name: str, allowed: Iterable[str], where: str = "") -> UsageError:
+    """The error for a name that does not exist: unknown("activation", "rleu", [...]).
+
+    where: the place of the name, in words, " (in ...)".
+    """
+    place = f"python -m tinydiv.train --list {LISTS[kind]}" if kind in LISTS else ""
+    return UsageError(f"there is no {kind} called {name!r}{where}: {nearest(name, allowed, place)}")
 
 
 def check_known(kind: str, name: str, allowed: Collection[str]) -> None:

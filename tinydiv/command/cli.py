@@ -41,7 +41,7 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u20
 """Characters that control a terminal, or change the direction of text."""
 
 LONGEST = 1500
-"""The longest message, in characters: the longest list of names has half as many."""
+"""The longest message, in characters: a list of names is shorter (errors.FEW)."""
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
             if not wrong.startswith("-"):
                 raise UsageError(f"{wrong!r} is not a flag: --help lists them")
             known = [name for name in self._option_string_actions if name.startswith("--")]
-            raise UsageError(f"there is no flag {wrong}: {nearest(wrong, known)}")
+            raise UsageError(f"there is no flag {wrong}: {nearest(wrong, known, '--help')}")
         return options
 
     def add_settings(self, settings: type) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinydiv import WhenUsed
-from tinydiv.errors import UsageError, nearest
+from tinydiv.errors import UsageError, unknown
 from tinydiv.initializers.classic import BASES, Base
 from tinydiv.initializers.scheme import Scheme
 from tinydiv.settings import convert, split
@@ -77,9 +77,7 @@ def scheme(part: str, spec: str, last: bool) -> Scheme:
         where = "" if part == spec else f" (in {spec!r})"
         if name in BASES and not last:
             raise UsageError(f"in {spec!r}, {name!r} is a base draw: it can only stand last")
-        raise UsageError(
-            f"there is no initializer called {name!r}{where}: {nearest(name, (*SCHEMES, *BASES))}"
-        )
+        raise unknown("initializer", name, (*SCHEMES, *BASES), where)
     cls = SCHEMES[name]
     return cls(**convert(name, cls, split(part).settings))
 
