@@ -1,11 +1,11 @@
 """python -m tinydiv.gallery: the same small network under each technique of a family, side by side.
 
-Every network begins with the same weights and sees the same batches. After training, what its hidden
-neurons respond to is drawn as images (for image data), and how alike they are as a matrix: the network
-without a technique first, then the others from the least alike to the most, and last those that leave
-no two neurons alive. The printed table adds what each technique costs. One seed is an illustration, not
-a measurement (tinydiv.study measures). Where a technique needs several networks (consensus), the fewest
-it takes are trained; the first is shown.
+Every network begins with the same weights and gets the same batches. After training two pictures of its
+hidden neurons are drawn: what they respond to (for image data), and a matrix of how similar they are. The
+network without a technique comes first, then the others from the least to the most similar neurons, and
+last those with fewer than two neurons alive. The printed table adds the cost of each technique. One seed is
+an illustration, no measurement (for that see tinydiv.study). Where a technique needs several networks
+(consensus), the smallest possible number of them is trained, and the first is shown.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ measures:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What is trained and measured for a family by default."""
+    """A family's defaults: the measure of similarity, and how its networks are trained."""
 
     measure: str
     data: str
@@ -61,20 +61,19 @@ class Defaults:
     epochs: int
 
 
-# Images have so many inputs that random weights are nearly orthogonal: patches of nine cells do not.
+# With as many inputs as an image has, random weights are nearly orthogonal; with nine (life) they are not.
 PLAIN = Defaults("correlation", "fashion-mini", (16,), 5)
 DEFAULTS = {
     "weights": Defaults("cosine", "life", (8,), 100),
     "ensemble": Defaults("overlap", "fashion-mini", (16,), 5),
 }
 
-
 OF_FAMILY = "(default: as suits the family)"
 
 
 @dataclass(frozen=True)
 class GalleryConfig:
-    """What is drawn. None stands for the family's default."""
+    """The settings. None stands for the family's default."""
 
     family: str = setting(
         "activations",
@@ -119,6 +118,7 @@ class Shown:
 
     @property
     def title(self) -> str:
+        """The title in the picture: spec and score."""
         score = f"error {rounded(self.score)}" if self.regression else f"{100 * self.score:.1f} %"
         return f"{self.spec}, {score}"
 
@@ -134,16 +134,22 @@ class Shown:
         return float((M.sum() - M.trace()) / max(alive * (alive - 1), 1))
 
 
+def picture_file(what: str, value: object) -> str:
+    """Reader of --out: refuses, before the training, a picture that could not be written after it."""
+    path = Path(str(value))
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"{what} should end in .png, .svg or .pdf, got {str(value)!r}")
+    if not path.parent.is_dir():
+        raise RunError(f"{what} {value}: there is no folder {path.parent}")
+    return str(value)
+
+
 def parser() -> cli.Parser:
     """The flags."""
     flags = cli.Parser(PROG, "Draw how alike neurons become under each technique.", EXAMPLES)
     flags.add_settings(GalleryConfig)
-    flags.add_argument(
-        "--out",
-        metavar="FILE",
-        default="gallery.png",
-        help=".png, .svg or .pdf (default: gallery.png)",
-    )
+    help = ".png, .svg or .pdf (default: gallery.png)"
+    cli.add_read(flags, "--out", picture_file, "FILE", help, "gallery.png")
     return flags
 
 
@@ -156,7 +162,6 @@ def main(argv: Sequence[str]) -> None:
     from tinydiv.plots import gallery_picture, save
 
     chosen = defaults_of(config)
-    refuse_other_files(options.out)
     shown, image_shape = gallery(config)
     widths = "-".join(map(str, chosen.hidden))
     title = (
@@ -179,23 +184,15 @@ def main(argv: Sequence[str]) -> None:
     cli.print_result(f"picture {options.out}")
 
 
-def refuse_other_files(out: str) -> None:
-    """Raise an error before the training if the picture could not be rounded after it."""
-    if Path(out).suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"--out should end in .png, .svg or .pdf, got {out!r}")
-    if not Path(out).parent.is_dir():
-        raise RunError(f"--out {out}: there is no folder {Path(out).parent}")
-
-
 def defaults_of(config: GalleryConfig) -> Defaults:
-    """The family's defaults, replaced by what the flags name."""
+    """The family's defaults, except where the flags give a value."""
     given = {f.name: getattr(config, f.name) for f in fields(Defaults)}
     own = DEFAULTS.get(config.family, PLAIN)
     return replace(own, **{key: value for key, value in given.items() if value is not None})
 
 
 def specs_of(config: GalleryConfig) -> list[str]:
-    """The techniques to show: those that were named, or all of a family.
+    """The specs of the techniques to show: those of --technique, or all of a family.
 
     Raises UsageError for a family that does not exist.
     """
@@ -237,14 +234,11 @@ def gallery(config: GalleryConfig) -> "tuple[list[Shown], tuple[int, int] | None
         raise UsageError("--hidden none leaves no neurons to compare")
     for spec in ["", *specs_of(config)]:
         placed = place(spec) if spec else None
-        together = placed.technique.fewest_networks if placed else 1
-        run = build(
-            replace(
-                plain,
-                technique=(*placed.technique.needs, spec) if placed else (),
-                replicas=together,
-            )
-        )
+        settings = plain
+        if placed:
+            needs, fewest = placed.technique.needs, placed.technique.fewest_networks
+            settings = replace(plain, technique=(*needs, spec), replicas=fewest)
+        run = build(settings)
         start = one_network(run.net).W[0].copy()
         run.train()
         net, image_shape = one_network(run.net), run.data.dataset.image_shape

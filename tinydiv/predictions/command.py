@@ -4,7 +4,7 @@
     effects = analyse("runs/20261121-143015-3f2a")     # of a run folder
     print(in_words(effects))
 
-effects.py measures. The numbers are put into words here, and drawn by effects_picture.py.
+effects.py computes the numbers; this file describes them in words, and effects_picture.py draws them.
 """
 
 import json
@@ -19,7 +19,7 @@ from tinydiv.errors import RunError, UsageError
 from tinydiv.files import technique_files
 from tinydiv.settings import rounded
 
-if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
+if TYPE_CHECKING:  # what is slow to import is imported where it is used, so that --help is quick
     from tinydiv.predictions.effects import Effects
     from tinydiv.stats import Interval
 
@@ -28,7 +28,9 @@ PICTURE = "predictions.png"
 METRIC = "correlation"
 """The measure of diversity that text and picture compare with test accuracy."""
 
-HELD = f"the measure to compare with accuracy: correlation, effective_rank, ... (default: {METRIC})"
+METRIC_HELP = (
+    f"the measure to compare with accuracy: correlation, effective_rank, ... (default: {METRIC})"
+)
 
 ALLOW_CODE = "run the files of your own layers that the model names, if they have not changed"
 
@@ -43,10 +45,10 @@ examples:
 
 @cli.main(PROG)
 def main(argv: Sequence[str]) -> None:
-    """Analyse a run folder; print words or numbers, write a picture."""
+    """Analyse a run folder, print the result in words or as JSON, and write a picture."""
     flags = cli.Parser(PROG, "How did diversity affect what the networks predict?", EXAMPLES)
     flags.add_argument("run_dir", metavar="RUN_DIR", help="a finished run of tinydiv.train")
-    flags.add_argument("--metric", default=METRIC, metavar="NAME", help=HELD)
+    flags.add_argument("--metric", default=METRIC, metavar="NAME", help=METRIC_HELP)
     flags.add_argument(technique_files.FLAG, action="store_true", help=ALLOW_CODE)
     flags.add_argument("--no-plot", action="store_true", help="leave out the picture")
     flags.add_argument("--json", action="store_true", help="print all numbers as one JSON object")
@@ -65,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
-    """effects.effects of the networks in a run folder; those that diverged are left out.
+    """The effects of diversity in the networks of a run folder; those that diverged are left out.
 
     allow_code: whether the code of own layers may be run, see load_model.
     Raises UsageError if there is no finished run, RunError if a file is damaged or all diverged.
@@ -94,7 +96,7 @@ def analyse(run_dir: str | Path, allow_code: bool = False) -> "Effects":
 
 
 def networks_that_learned(table: Path, replicas: int) -> list[int]:
-    """The networks with a test accuracy (or loss) in their last row; all where there is no table."""
+    """The networks with a test accuracy (or loss) in their last row; all networks if there is no table."""
     from tinydiv.files import read
 
     if not table.is_file():
@@ -115,18 +117,12 @@ def networks_that_learned(table: Path, replicas: int) -> list[int]:
 
 def in_words(found: "Effects", metric: str = METRIC) -> str:
     """One paragraph in plain words, made from the numbers."""
-    sentences = [
-        introduction(found),
-        *about_ablation(found),
-        *about_ambiguity(found),
-        *about_bias(found),
-        *about_accuracy(found, metric),
-    ]
-    return " ".join(sentences)
+    sentences = [introduction(found), *about_ablation(found), about_ambiguity(found)]
+    return " ".join([*sentences, about_bias(found), about_accuracy(found, metric)])
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean of numbers, at least one."""
+    """The mean of one or more numbers."""
     return sum(values) / len(values)
 
 
@@ -179,14 +175,14 @@ def about_ablation(found: "Effects") -> list[str]:
     return [*sentence, end]
 
 
-def about_ambiguity(found: "Effects") -> list[str]:
+def about_ambiguity(found: "Effects") -> str:
     """The sentence on the squared errors of neurons and network, and how much of them cancels."""
     one = found.ambiguity
     if len(found.ablation.drop[0]) == 1:
-        return [
+        return (
             f"Read as an ensemble, one neuron is the only member: its squared error, "
             f"{rounded(mean(one.error))}, is the network's, and no other one disagrees with it."
-        ]
+        )
     cancelled = mean(one.ambiguity) / mean(one.members)
     caution = ""
     if found.loss in ("cross-entropy", "binary-cross-entropy"):
@@ -194,23 +190,23 @@ def about_ambiguity(found: "Effects") -> list[str]:
             f" ({found.loss.capitalize()} does not teach outputs to be 0 or 1, so read the proportions "
             "of these errors, not their size.)"
         )
-    return [
+    return (
         f"Read as an ensemble, a single neuron's squared error is {rounded(mean(one.members))} on average "
         f"and the network's {rounded(mean(one.error))}; the difference, {rounded(mean(one.ambiguity))}, is "
         f"the neurons' disagreement: {cancelled:.1%} of their errors cancel out.{caution}"
-    ]
+    )
 
 
-def about_bias(found: "Effects") -> list[str]:
+def about_bias(found: "Effects") -> str:
     """The sentence on bias, variance and covariance over starts."""
     one = found.bias_variance
     if one is None:
-        return ["With one network there is no variance over starts: train several."]
+        return "With one network there is no variance over starts: train several."
     if one.H == 1:
-        return [
+        return (
             f"Over starts, the squared error {rounded(one.error)} is {rounded(one.bias)} bias and "
             f"{rounded(one.variance)} variance: there is no second neuron to make up for the first."
-        ]
+        )
     tied = (1 - 1 / one.H) * one.covariance
     share = one.variance / one.H
     sentence = (
@@ -219,21 +215,19 @@ def about_bias(found: "Effects") -> list[str]:
         "covariance:"
     )
     if tied < 0:
-        return [f"{sentence} they make up for each other's deviations."]
-    return [f"{sentence} they deviate together more than apart."]
+        return f"{sentence} they make up for each other's deviations."
+    return f"{sentence} they deviate together more than apart."
 
 
-def about_accuracy(found: "Effects", metric: str) -> list[str]:
+def about_accuracy(found: "Effects", metric: str) -> str:
     """The sentence on how one metric of diversity relates to test accuracy over networks."""
     name = metric.replace("_", " ")
     if metric not in found.relations:
         few = len(found.accuracy) < 4
         why = "fewer than four networks" if few else "numbers that do not vary"
-        return [f"Whether {name} goes with accuracy cannot be judged from {why}."]
+        return f"Whether {name} goes with accuracy cannot be judged from {why}."
     one = found.relations[metric]
     if 0 in one:
-        return [
-            f"Over networks, {name} and test accuracy show no clear relation ({relation(one)})."
-        ]
+        return f"Over networks, {name} and test accuracy show no clear relation ({relation(one)})."
     more = "higher" if one.estimate > 0 else "lower"
-    return [f"Networks with more {name} have {more} test accuracy ({relation(one)})."]
+    return f"Networks with more {name} have {more} test accuracy ({relation(one)})."

@@ -1,4 +1,4 @@
-"""How does the neurons' diversity affect a network's predictions? Four measurements, all in numbers.
+"""How does the neurons' diversity affect a network's predictions? Four measurements.
 
     found = effects(net, dataset)
 
@@ -25,9 +25,9 @@ from tinydiv.similarity import correlations, off_diagonal
 from tinydiv.stats import Interval, bca_interval, intervals, spearman
 
 ROWS = 1000
-"""Samples that are computed at once."""
+"""Samples in one forward pass."""
 FEWEST = 4
-"""Networks, or neurons, that a rank correlation needs."""
+"""The fewest networks, or neurons, for a rank correlation."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Ablation:
     alike: list[list[float]]
     """The neuron's largest |correlation| with another one, 0 for dead neurons."""
     alive: list[list[bool]]
+    """Whether the neuron is not constant on the probe set."""
     relation: Interval | None
     """Rank correlation of the two: the mean over networks with its interval; of one network, that of
     its neurons. None for too few networks or neurons, or for values that do not vary."""
@@ -68,7 +69,7 @@ class BiasVariance:
 
 @dataclass(frozen=True)
 class Effects:
-    """All that effects() found."""
+    """The results of effects()."""
 
     accuracy: list[float]
     ablation: Ablation
@@ -80,7 +81,7 @@ class Effects:
     relations: dict[str, Interval]
     """Rank correlation of each with test accuracy; {} below four networks."""
     loss: str | None = None
-    """What the networks were trained on, if that is known."""
+    """The loss with which the networks were trained, if it is known."""
 
 
 def effects(
@@ -92,7 +93,7 @@ def effects(
 ) -> Effects:
     """Measure how diversity affects predictions, on the test part.
 
-    networks: which ones to take (for example those that did not diverge); all by default.
+    networks: which networks to use (for example those that did not diverge); all by default.
     Raises UsageError where there is no hidden layer, no network left, or a layer cannot be folded.
     """
     if net.depth < 2:
@@ -173,8 +174,8 @@ def ablation(net: MLP, data: DeviceData, A: Array) -> Ablation:
 
 
 def relation_of_neurons(drop: Array, alike: Array, alive: Array) -> Interval | None:
-    """Rank correlation within each network, averaged over networks. With all neurons in one sample, a
-    difference between networks would count as one between neurons."""
+    """Rank correlation within each network, averaged over networks. If the neurons of all networks were
+    pooled, differences between networks would count as differences between neurons."""
     every = []
     for d, a, on in zip(drop, alike, alive, strict=True):
         d, a = d[on], a[on]
@@ -192,7 +193,7 @@ def members(net: MLP, A: Array, h: int) -> Array:
 
 
 def ambiguity(net: MLP, data: DeviceData) -> Ambiguity:
-    """Krogh and Vedelsby's three terms, each computed by itself."""
+    """Krogh and Vedelsby's three terms, each computed directly."""
     H = net.W[-1].shape[-2]
     error, single, apart = (xp.zeros(net.lead, dtype="float64") for _ in range(3))
     for X, y in parts(data):

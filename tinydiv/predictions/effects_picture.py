@@ -15,8 +15,8 @@ from tinydiv.stats import Interval
 def ablation_scatter(ax: Axes, found: Ablation) -> Axes:
     """Accuracy lost without each neuron, against its largest correlation with another one.
 
-    A point per neuron, of all networks (of many how many lie where, with quantiles); grey crosses are
-    dead neurons. Returns the axis.
+    A point for each neuron of all networks (if there are many, their density and quantiles); grey crosses
+    are dead neurons. Returns the axis.
     """
     drop, alike = np.array(found.drop).ravel(), np.array(found.alike).ravel()
     alive = np.array(found.alive).ravel()
@@ -37,13 +37,16 @@ def ablation_scatter(ax: Axes, found: Ablation) -> Axes:
 
 
 def write_above(ax: Axes, x: float, y: float, number: str) -> None:
-    """A bar's number, just above its end."""
+    """Write a bar's number just above its end."""
     text = ax.annotate(number, (x, y), (0, 3), textcoords="offset points", ha="center")
     text.set_fontsize("small")
 
 
 def ambiguity_bars(ax: Axes, found: Ambiguity) -> Axes:
-    """A neuron's own error, less what disagreement cancels, is the network's error. Returns the axis."""
+    """Three bars: a neuron's own error, the part that disagreement cancels, and the network's error.
+
+    Returns the axis.
+    """
     members, apart, error = (
         float(np.mean(v)) for v in (found.members, found.ambiguity, found.error)
     )
@@ -108,7 +111,7 @@ def diversity_scatter(ax: Axes, found: Effects, metric: str = "correlation") -> 
 
 
 def interval_words(interval: Interval | None) -> str:
-    """ "rank corr. -0.31 [-0.52, -0.07]", or that there is none."""
+    """A rank correlation as text: "rank corr. -0.31 [-0.52, -0.07]"; None: too few for one."""
     if interval is None:
         return "too few for a rank correlation"
     return f"rank corr. {interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
@@ -117,7 +120,7 @@ def interval_words(interval: Interval | None) -> str:
 def predictions_picture(
     found: Effects, *, metric: str = "correlation", kind: str = "light"
 ) -> Picture:
-    """All measurements on one page; without several networks, those over networks are left out."""
+    """All measurements on one page; for a single network, without those over networks."""
     several = found.bias_variance is not None
     with page(kind):
         figure = new_figure(8, 7.6) if several else new_figure(8, 4)

@@ -1,9 +1,9 @@
 """python -m tinydiv.starts: what each start does to weights, to responses, and to the first 200 steps.
 
 Three panels per start: cosines between the neurons' incoming weights, correlations of their responses
-(pre-activations) on images that the start did not use, and test accuracy over the first steps, compared
-with plain draws and draws with a centring bias. With 784 inputs random weights are nearly orthogonal, but
-their responses are correlated, because the inputs are.
+(pre-activations) on images that the start did not use, and test accuracy over the first steps. Each start
+is compared with he-normal, and with he-normal plus a bias that centres the responses. With 784 inputs random
+weights are nearly orthogonal, but their responses are correlated, because the inputs are.
 """
 
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from tinydiv.plots.style import Picture
 
 PROG = "tinydiv.starts"
-BESIDE = ("he-normal", "centring@he-normal")
-"""What every start is compared with: the plain draw, and the control for starts that read data."""
+COMPARED = ("he-normal", "centring@he-normal")
+"""Every start is compared with these: a plain one, and a control for starts that use data."""
 
 EXAMPLES = """examples:
   python -m tinydiv.starts --out pictures                    every scheme, on the embedded images
@@ -44,7 +44,7 @@ EXAMPLES = """examples:
 
 @dataclass(frozen=True)
 class StartsConfig:
-    """What is drawn."""
+    """The settings."""
 
     init: tuple[str, ...] = setting(
         (), words(""), "SPEC", "this start, in place of all of them; may be repeated", repeat=True
@@ -62,19 +62,19 @@ class StartsConfig:
 
 
 @dataclass(frozen=True)
-class Seen:
+class StartEffects:
     """The measurements of one start, over all networks."""
 
     spec: str
     cosines: "Array"
-    """Of weights, one per pair of neurons of the first layer and network."""
+    """Of weights, one for each pair of neurons in the first layer of each network."""
     correlations: "Array"
-    """Of responses, the same pairs."""
+    """Of responses, for the same pairs."""
     deviation: float
-    """Mean standard deviation of a first response."""
+    """Mean standard deviation of a neuron's response."""
     steps: "Array"
     accuracy: "Array"
-    """(moments, networks): test accuracy after those steps."""
+    """Test accuracy after these steps, (moments, networks)."""
 
 
 def parser() -> cli.Parser:
@@ -89,7 +89,7 @@ def parser() -> cli.Parser:
 
 @cli.main(PROG)
 def main(argv: Sequence[str]) -> None:
-    """Start and train networks, draw a picture per start, print a table."""
+    """Initialise and train networks, draw a picture per start, print a table."""
     options = parser().parse(argv)
     config = made(StartsConfig, from_flags(StartsConfig, vars(options)))
     cli.needs_matplotlib("every picture")
@@ -111,12 +111,12 @@ def main(argv: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"--out {folder} cannot be made: {error.strerror}") from None
-    beside = [look(spec, config, data) for spec in BESIDE]
+    beside = [measured(spec, config, data) for spec in COMPARED]
     cli.print_result(line("start", "|cos|", "|r|", "std", "accuracy"))
     for one in beside:
         cli.print_result(summary(one))
     for spec in specs:
-        seen = look(spec, config, data)
+        seen = measured(spec, config, data)
         cli.print_result(summary(seen))
         save(picture(seen, beside, config, data.dataset.n_inputs), folder / file_name(spec))
     cli.print_result(f"{len(specs)} picture{'s' * (len(specs) != 1)} in {folder}")
@@ -128,7 +128,7 @@ def file_name(spec: str) -> str:
     return "".join(c if c.isalnum() or c in ".-" else "-" for c in plain) + ".png"
 
 
-def look(spec: str, config: StartsConfig, data: "DeviceData") -> Seen:
+def measured(spec: str, config: StartsConfig, data: "DeviceData") -> StartEffects:
     """Initialise some networks, measure their first layer, and train them for a few steps."""
     import numpy as np
 
@@ -167,10 +167,12 @@ def look(spec: str, config: StartsConfig, data: "DeviceData") -> Seen:
                 break
         epoch += 1
     deviation = float(Z.std(axis=1).mean())
-    return Seen(spec, cosines, correlations, deviation, np.array(steps), np.array(accuracy))
+    return StartEffects(spec, cosines, correlations, deviation, np.array(steps), np.array(accuracy))
 
 
-def picture(seen: Seen, beside: Sequence[Seen], config: StartsConfig, n_inputs: int) -> "Picture":
+def picture(
+    seen: StartEffects, beside: Sequence[StartEffects], config: StartsConfig, n_inputs: int
+) -> "Picture":
     """The three panels of one start."""
     import numpy as np
 
@@ -179,22 +181,21 @@ def picture(seen: Seen, beside: Sequence[Seen], config: StartsConfig, n_inputs: 
     from tinydiv.plots.style import colour, describe, new_figure
 
     chance = (2 / (np.pi * n_inputs)) ** 0.5
-    shown = [*beside, seen] if seen.spec not in BESIDE else list(beside)
+    shown = [*beside, seen] if seen.spec not in COMPARED else list(beside)
     with page("light"):
         figure = new_figure(8, 7)
         axes = figure.subplot_mosaic([["weights", "responses"], ["start", "start"]])
         weights, responses, start = axes["weights"], axes["responses"], axes["start"]
+        cosines, correlations = (
+            [getattr(o, k) for o in shown] for k in ("cosines", "correlations")
+        )
         for ax, what, values in (
-            (weights, "cosine of two neurons' weights", [one.cosines for one in shown]),
-            (
-                responses,
-                "correlation of two neurons' responses",
-                [one.correlations for one in shown],
-            ),
+            (weights, "cosine of two neurons' weights", cosines),
+            (responses, "correlation of two neurons' responses", correlations),
         ):
             bins = np.linspace(-1, 1, 81)
             for place, (one, found) in enumerate(zip(shown, values, strict=True)):
-                if one.spec != "centring@he-normal":  # weights and correlations of the plain draw
+                if one.spec != "centring@he-normal":  # its weights and correlations are he-normal's
                     ax.hist(
                         found,
                         bins=bins.tolist(),
@@ -225,8 +226,8 @@ def picture(seen: Seen, beside: Sequence[Seen], config: StartsConfig, n_inputs: 
     return figure
 
 
-def summary(seen: Seen) -> str:
-    """One row of the table."""
+def summary(seen: StartEffects) -> str:
+    """The row of one start."""
     return line(
         seen.spec,
         f"{abs(seen.cosines).mean():.4f}",
@@ -237,5 +238,5 @@ def summary(seen: Seen) -> str:
 
 
 def line(name: str, *cells: str) -> str:
-    """A row in columns."""
+    """A row of the table."""
     return f"{name:28}" + "".join(f"{cell:>10}" for cell in cells)
