@@ -1,7 +1,10 @@
 """A gallery of planted faults: what people get wrong in a gradient, and what the doctor must call it.
 
-Each fault is one edit of a right piece of code: (name, the right line, the wrong line, the expected code,
-words that the sentence must have, the array that is named).
+Each fault is one edit of a right piece of code. A table has three lines for each:
+
+    its name: the array that is wrong there: the expected code: words that the sentence must have
+    - the right code
+    + the wrong code
 """
 
 from dataclasses import dataclass
@@ -12,15 +15,25 @@ class Fault:
     """One wrong edit, and the doctor's expected finding about one array."""
 
     name: str
-    right: str
-    wrong: str
+    array: str
     code: str
     words: str
-    array: str
+    right: str
+    wrong: str
 
     def source(self, right):
+        """The whole piece of code with the fault in it."""
         assert right.count(self.right) == 1, (self.name, "is no single edit")
         return right.replace(self.right, self.wrong)
+
+
+def faults(table):
+    """The faults in a table, as above."""
+    lines = table.strip().split("\n")
+    return tuple(
+        Fault(*head.split(": ", 3), right.removeprefix("- "), wrong.removeprefix("+ "))
+        for head, right, wrong in zip(lines[::3], lines[1::3], lines[2::3], strict=True)
+    )
 
 
 IMPORTS = """
@@ -47,265 +60,117 @@ def backward(net, trace, dlogits, dA=None):
         net.db[l][...] = db
 """
 
-IN_BACKWARD = (
-    Fault("the sign of dlogits", "dZ = dlogits", "dZ = -dlogits", "sign", "sign flipped", "dW[2]"),
-    Fault("twice", "dW = A.mT @ dZ", "dW = 2 * A.mT @ dZ", "scaled", "2.000x too large", "dW[1]"),
-    Fault("half", "dW = A.mT @ dZ", "dW = A.mT @ dZ / 2", "scaled", "2.000x too small", "dW[1]"),
-    Fault(
-        "a sum over the batch without the mean",
-        "dW = A.mT @ dZ",
-        "dW = A.mT @ dZ * len(dZ)",
-        "not-averaged",
-        "not averaged over the batch: 7.000x too large",
-        "dW[0]",
-    ),
-    Fault(
-        "averaged where the loss has averaged",
-        "dW = A.mT @ dZ",
-        "dW = A.mT @ dZ / dZ.shape[-2]",
-        "averaged-twice",
-        "averaged over the batch once too often",
-        "dW[0]",
-    ),
-    Fault(
-        "the bias's mean",
-        "db = xp.sum(",
-        "db = xp.mean(",
-        "averaged-twice",
-        "7.000x too small",
-        "db[1]",
-    ),
-    Fault(
-        "a bias that is not summed",
-        "db = xp.sum(dZ, axis=-2, keepdims=True)",
-        "db = dZ",
-        "bias-not-summed",
-        "summed over the samples",
-        "value",
-    ),
-    Fault(
-        "a bias from the first sample",
-        "db = xp.sum(dZ, axis=-2, keepdims=True)",
-        "db = dZ[..., :1, :]",
-        "bias-not-summed",
-        "one sample's alone",
-        "db[0]",
-    ),
-    Fault(
-        "no mask",
-        "dZ = dH * net.activation.derivative(trace.Z[l - 1])",
-        "dZ = dH",
-        "mask-missing",
-        "mask missing where the neuron is off",
-        "dW[0]",
-    ),
-    Fault(
-        "the mask of a well-known tutorial, read from the output",
-        "net.activation.derivative(trace.Z[l - 1])",
-        "(trace.A[l] >= 0)",
-        "mask-missing",
-        "A >= 0, is always true",
-        "dW[0]",
-    ),
-    Fault(
-        "f' taken at the activations",
-        "derivative(trace.Z[l - 1])",
-        "derivative(trace.A[l])",
-        "slope-of-activations",
-        "at the activations",
-        "dW[0]",
-    ),
-    Fault(
-        "the mask twice",
-        "dZ = dH * net.activation.derivative(trace.Z[l - 1])",
-        "dZ = dH * net.activation.derivative(trace.Z[l - 1]) ** 2",
-        "slope-twice",
-        "twice",
-        "dW[0]",
-    ),
-    Fault(
-        "pre-activations for activations",
-        "A = trace.A[l]",
-        "A = trace.Z[l - 1] if l else trace.A[0]",
-        "pre-activations",
-        "in place of the activations",
-        "dW[1]",
-    ),
-    Fault(
-        "an activation on the outputs",
-        "dZ = dlogits",
-        "dZ = dlogits * net.activation.derivative(trace.Z[-1])",
-        "activation-on-outputs",
-        "no activation function",
-        "dW[2]",
-    ),
-    Fault(
-        "extra gradients left out",
-        "dH = dH + dA[l]",
-        "pass",
-        "upstream-ignored",
-        "is not added",
-        "dW[0]",
-    ),
-    Fault(
-        "extra gradients twice",
-        "dH = dH + dA[l]",
-        "dH = dH + 2 * dA[l]",
-        "upstream-twice",
-        "added twice",
-        "dW[0]",
-    ),
-    Fault(
-        "extra gradients after the mask",
-        "dZ = dH * net.activation.derivative(trace.Z[l - 1])",
-        "dZ = (dZ @ net.W[l].mT) * net.activation.derivative(trace.Z[l - 1])"
-        " + (0 if dA is None else dA.get(l, 0))",
-        "upstream-after-mask",
-        "it is a gradient of A, not of Z",
-        "dW[0]",
-    ),
-    Fault(
-        "a block that is never written",
-        "net.db[l][...] = db",
-        "pass",
-        "never-filled",
-        "still has its old content",
-        "db[0]",
-    ),
-    Fault(
-        "adding without being asked",
-        "net.dW[l][...] = dW",
-        "net.dW[l][...] += dW",
-        "not-replaced",
-        "instead of replacing",
-        "dW[0]",
-    ),
-    Fault(
-        "a way that is cut",
-        "dH = dZ @ net.W[l].mT",
-        "dH = 0 * (dZ @ net.W[l].mT); dA = None",
-        "all-zero",
-        "what it is computed from is zero",
-        "dW[0]",
-    ),
-    Fault(
-        "a sample that is left out",
-        "dW = A.mT @ dZ",
-        "dW = A[..., :-1, :].mT @ dZ[..., :-1, :]",
-        "sample-left-out",
-        "left out",
-        "dW[1]",
-    ),
-    Fault(
-        "one neuron's factor",
-        "net.dW[l][...] = dW",
-        "net.dW[l][...] = dW; net.dW[l][..., 0] *= 3",
-        "one-part",
-        "wrong only in neuron 0: there, 3.000x too large",
-        "dW[0]",
-    ),
-    Fault(
-        "biases one place off",
-        "net.db[l][...] = db",
-        "net.db[l][...] = xp.roll(db, 1, axis=-1)",
-        "shifted",
-        "one place off",
-        "db[0]",
-    ),
-    Fault(
-        "a transpose in the way",
-        "dH = dZ @ net.W[l].mT",
-        "dH = dZ @ net.W[l]",
-        "raised",
-        "is a transpose missing",
-        "value",
-    ),
-    Fault(
-        "weight decay in the gradient",
-        "net.dW[l][...] = dW",
-        "net.dW[l][...] = dW + 0.01 * net.W[l]",
-        "extra-term",
-        "contains +0.01 times W",
-        "dW[1]",
-    ),
-    Fault(
-        "NaN",
-        "net.db[l][...] = db",
-        "net.db[l][...] = db / 0.0 * 0",
-        "nan",
-        "not finite",
-        "db[0]",
-    ),
-)
+IN_BACKWARD = faults("""
+the sign of dlogits: dW[2]: sign: sign flipped
+- dZ = dlogits
++ dZ = -dlogits
+twice: dW[1]: scaled: 2.000x too large
+- dW = A.mT @ dZ
++ dW = 2 * A.mT @ dZ
+half: dW[1]: scaled: 2.000x too small
+- dW = A.mT @ dZ
++ dW = A.mT @ dZ / 2
+a sum over the batch without the mean: dW[0]: not-averaged: not averaged over the batch: 7.000x too large
+- dW = A.mT @ dZ
++ dW = A.mT @ dZ * len(dZ)
+averaged where the loss has averaged: dW[0]: averaged-twice: averaged over the batch once too often
+- dW = A.mT @ dZ
++ dW = A.mT @ dZ / dZ.shape[-2]
+the bias's mean: db[1]: averaged-twice: 7.000x too small
+- db = xp.sum(
++ db = xp.mean(
+a bias that is not summed: value: bias-not-summed: summed over the samples
+- db = xp.sum(dZ, axis=-2, keepdims=True)
++ db = dZ
+a bias from the first sample: db[0]: bias-not-summed: one sample's alone
+- db = xp.sum(dZ, axis=-2, keepdims=True)
++ db = dZ[..., :1, :]
+no mask: dW[0]: mask-missing: mask missing where the neuron is off
+- dZ = dH * net.activation.derivative(trace.Z[l - 1])
++ dZ = dH
+the mask of a well-known tutorial, read from the output: dW[0]: mask-missing: A >= 0, is always true
+- net.activation.derivative(trace.Z[l - 1])
++ (trace.A[l] >= 0)
+f' taken at the activations: dW[0]: slope-of-activations: at the activations
+- derivative(trace.Z[l - 1])
++ derivative(trace.A[l])
+the mask twice: dW[0]: slope-twice: twice
+- dZ = dH * net.activation.derivative(trace.Z[l - 1])
++ dZ = dH * net.activation.derivative(trace.Z[l - 1]) ** 2
+pre-activations for activations: dW[1]: pre-activations: in place of the activations
+- A = trace.A[l]
++ A = trace.Z[l - 1] if l else trace.A[0]
+an activation on the outputs: dW[2]: activation-on-outputs: no activation function
+- dZ = dlogits
++ dZ = dlogits * net.activation.derivative(trace.Z[-1])
+extra gradients left out: dW[0]: upstream-ignored: is not added
+- dH = dH + dA[l]
++ pass
+extra gradients twice: dW[0]: upstream-twice: added twice
+- dH = dH + dA[l]
++ dH = dH + 2 * dA[l]
+extra gradients after the mask: dW[0]: upstream-after-mask: it is a gradient of A, not of Z
+- dZ = dH * net.activation.derivative(trace.Z[l - 1])
++ dZ = (dZ @ net.W[l].mT) * net.activation.derivative(trace.Z[l - 1]) + (0 if dA is None else dA.get(l, 0))
+a block that is never written: db[0]: never-filled: still has its old content
+- net.db[l][...] = db
++ pass
+added to the old content: dW[0]: not-replaced: instead of replacing
+- net.dW[l][...] = dW
++ net.dW[l][...] += dW
+a way that is cut: dW[0]: all-zero: what it is computed from is zero
+- dH = dZ @ net.W[l].mT
++ dH = 0 * (dZ @ net.W[l].mT); dA = None
+a sample that is left out: dW[1]: sample-left-out: left out
+- dW = A.mT @ dZ
++ dW = A[..., :-1, :].mT @ dZ[..., :-1, :]
+one neuron's factor: dW[0]: one-part: wrong only in neuron 0: there, 3.000x too large
+- net.dW[l][...] = dW
++ net.dW[l][...] = dW; net.dW[l][..., 0] *= 3
+biases one place off: db[0]: shifted: one place off
+- net.db[l][...] = db
++ net.db[l][...] = xp.roll(db, 1, axis=-1)
+a transpose in the way: value: raised: is a transpose missing
+- dH = dZ @ net.W[l].mT
++ dH = dZ @ net.W[l]
+weight decay in the gradient: dW[1]: extra-term: contains +0.01 times W
+- net.dW[l][...] = dW
++ net.dW[l][...] = dW + 0.01 * net.W[l]
+NaN: db[0]: nan: not finite
+- net.db[l][...] = db
++ net.db[l][...] = db / 0.0 * 0
+""")
 """Seen on several networks of several shapes; the first point that fails is shown."""
 
-IN_SQUARE_BACKWARD = (
-    Fault(
-        "W as it is",
-        "dH = dZ @ net.W[l].mT",
-        "dH = dZ @ net.W[l]",
-        "weights-not-transposed",
-        "not through its transpose",
-        "dW[0]",
-    ),
-    Fault("dW turned", "dW = A.mT @ dZ", "dW = dZ.mT @ A", "transposed", "transposed", "dW[0]"),
-    Fault(
-        "another layer's activations",
-        "A = trace.A[l]",
-        "A = trace.A[l + 1 if l == 1 else l]",
-        "wrong-layer",
-        "another layer's A",
-        "dW[1]",
-    ),
-    Fault(
-        "another layer's weights",
-        "net.W[l].mT",
-        "net.W[l - 1 if l == 2 else l].mT",
-        "wrong-layer",
-        "another layer's W",
-        "dW[0]",
-    ),
-    Fault(
-        "another layer's Z",
-        "trace.Z[l - 1]",
-        "trace.Z[1]",
-        "wrong-layer",
-        "another layer's Z",
-        "dW[0]",
-    ),
-    Fault(
-        "gradients in each other's place",
-        "net.dW[l][...] = dW",
-        "net.dW[1 - l if l < 2 else l][...] = dW",
-        "wrong-array",
-        "holds the gradient of W[1]",
-        "dW[0]",
-    ),
-    Fault(
-        "networks added up",
-        "net.db[l][...] = db",
-        "net.db[l][...] = xp.sum(db, axis=0, keepdims=True)",
-        "networks-summed",
-        "each must get its own",
-        "db[0]",
-    ),
-    Fault(
-        "one network for all",
-        "net.dW[l][...] = dW",
-        "net.dW[l][...] = dW[2]",
-        "one-network-for-all",
-        "the gradient of network 2",
-        "dW[0]",
-    ),
-    Fault(
-        "right in one network alone",
-        "net.dW[l][...] = dW",
-        "net.dW[l][...] = dW; net.dW[l][3] *= -1",
-        "one-part",
-        "wrong only in network 3: there, sign flipped",
-        "dW[0]",
-    ),
-)
+IN_SQUARE_BACKWARD = faults("""
+W as it is: dW[0]: weights-not-transposed: not through its transpose
+- dH = dZ @ net.W[l].mT
++ dH = dZ @ net.W[l]
+dW turned: dW[0]: transposed: transposed
+- dW = A.mT @ dZ
++ dW = dZ.mT @ A
+another layer's activations: dW[1]: wrong-layer: another layer's A
+- A = trace.A[l]
++ A = trace.A[l + 1 if l == 1 else l]
+another layer's weights: dW[0]: wrong-layer: another layer's W
+- net.W[l].mT
++ net.W[l - 1 if l == 2 else l].mT
+another layer's Z: dW[0]: wrong-layer: another layer's Z
+- trace.Z[l - 1]
++ trace.Z[1]
+gradients in each other's place: dW[0]: wrong-array: holds the gradient of W[1]
+- net.dW[l][...] = dW
++ net.dW[1 - l if l < 2 else l][...] = dW
+networks added up: db[0]: networks-summed: each must get its own
+- net.db[l][...] = db
++ net.db[l][...] = xp.sum(db, axis=0, keepdims=True)
+one network for all: dW[0]: one-network-for-all: the gradient of network 2
+- net.dW[l][...] = dW
++ net.dW[l][...] = dW[2]
+right in one network alone: dW[0]: one-part: wrong only in network 3: there, sign flipped
+- net.dW[l][...] = dW
++ net.dW[l][...] = dW; net.dW[l][3] *= -1
+""")
 """Seen only where everything is 4: networks, inputs, neurons, outputs."""
 
 LOSS = """
@@ -318,33 +183,20 @@ def loss(outputs, targets):
     return value, (p - Y) / N
 """
 
-IN_LOSS = (
-    Fault(
-        "a loss without its mean",
-        "(p - Y) / N",
-        "p - Y",
-        "not-averaged",
-        "not averaged over the batch",
-        "doutputs",
-    ),
-    Fault("targets first", "(p - Y) / N", "(Y - p) / N", "sign", "sign flipped", "doutputs"),
-    Fault(
-        "no targets",
-        "(p - Y) / N",
-        "p / N",
-        "extra-term",
-        "times the targets too much",
-        "doutputs",
-    ),
-    Fault(
-        "divided by all entries",
-        "(p - Y) / N",
-        "(p - Y) / (N * outputs.shape[-1])",
-        "scaled",
-        "the number of outputs is 4: divided by it once too often",
-        "doutputs",
-    ),
-)
+IN_LOSS = faults("""
+a loss without its mean: doutputs: not-averaged: not averaged over the batch
+- (p - Y) / N
++ p - Y
+targets first: doutputs: sign: sign flipped
+- (p - Y) / N
++ (Y - p) / N
+no targets: doutputs: extra-term: times the targets too much
+- (p - Y) / N
++ p / N
+divided by all entries: doutputs: scaled: the number of outputs is 4: divided by it once too often
+- (p - Y) / N
++ (p - Y) / (N * outputs.shape[-1])
+""")
 
 ACTIVATION = """
 class Rectified(Activation):
@@ -357,18 +209,17 @@ class Rectified(Activation):
         return (Z > 0).astype(Z.dtype)
 """
 
-IN_ACTIVATION = (
-    Fault(
-        "a mask from the output",
-        "(Z > 0)",
-        "(self(Z) >= 0)",
-        "mask-missing",
-        "mask missing where the neuron is off",
-        "dZ",
-    ),
-    Fault("the mask turned round", "(Z > 0)", "(Z < 0)", "elsewhere", "differs in", "dZ"),
-    Fault("a flipped sign", "(Z > 0)", "-1 * (Z > 0)", "sign", "sign flipped", "dZ"),
-)
+IN_ACTIVATION = faults("""
+a mask from the output: dZ: mask-missing: mask missing where the neuron is off
+- (Z > 0)
++ (self(Z) >= 0)
+the mask turned round: dZ: elsewhere: differs in
+- (Z > 0)
++ (Z < 0)
+a flipped sign: dZ: sign: sign flipped
+- (Z > 0)
++ -1 * (Z > 0)
+""")
 
 PENALTY = """
 class Mine(ActivationPenalty):
@@ -382,53 +233,47 @@ class Mine(ActivationPenalty):
 """
 """DeCov in plain NumPy operators."""
 
-IN_PENALTY = (
-    Fault("half", "(2 / N)", "(1 / N)", "scaled", "only one of M + M'", "dA"),
-    Fault("no mean over the batch", "(2 / N)", "2", "not-averaged", "not averaged", "dA"),
-    Fault("N - 1", "(2 / N)", "(2 / (N - 1))", "n-minus-one", "are mixed up", "dA"),
-    Fault(
-        "the diagonal kept", "C @ off_S", "C @ S", "diagonal", "pairs of a neuron with itself", "dA"
-    ),
-    Fault("half the pairs", "C @ off_S", "C @ xp.triu(off_S)", "half-of-pairs", "M and M'", "dA"),
-    Fault("not centred", "(2 / N) * C @", "(2 / N) * A @", "mean-missing", "the mean's own", "dA"),
-    Fault("one neuron off", "C @ off_S", "xp.roll(C @ off_S, 1, axis=-1)", "shifted", "off", "dA"),
-    Fault(
-        "a value over all networks",
-        "axis=(-2, -1)) / 2",
-        "axis=(-2, -1)).sum() / 2",
-        "raised",
-        "one number per network",
-        "value",
-    ),
-    Fault(
-        "no gradient", "return value, (2", "return value + 0 * (2", "raised", "(value, dA)", "value"
-    ),
-    Fault(
-        "chance",
-        "/ 2\n",
-        "/ 2 * float(__import__('random').random())\n",
-        "noisy",
-        "draw random numbers from step.draws",
-        "value",
-    ),
-    Fault(
-        "an eps in one place only",
-        "(2 / N) * C @ off_S",
-        "(2 / N) * C @ off_S / (1 + 1e-4 * xp.mean(C**2, axis=-2, keepdims=True))",
-        "nearly",
-        "an eps",
-        "dA",
-    ),
-    Fault(
-        "a hinge that never acts",
-        "value = ",
-        "off_S = 0 * off_S; value = ",
-        "zero",
-        "proves nothing",
-        "dA",
-    ),
-    Fault("the wrong shape", "C @ off_S", "(C @ off_S).mT", "transposed", "transposed", "dA"),
-)
+IN_PENALTY = faults("""
+half: dA: scaled: only one of M + M'
+- (2 / N)
++ (1 / N)
+no mean over the batch: dA: not-averaged: not averaged
+- (2 / N)
++ 2
+N - 1: dA: n-minus-one: are mixed up
+- (2 / N)
++ (2 / (N - 1))
+the diagonal kept: dA: diagonal: pairs of a neuron with itself
+- C @ off_S
++ C @ S
+half the pairs: dA: half-of-pairs: M and M'
+- C @ off_S
++ C @ xp.triu(off_S)
+not centred: dA: mean-missing: the mean's own
+- (2 / N) * C @
++ (2 / N) * A @
+one neuron off: dA: shifted: off
+- C @ off_S
++ xp.roll(C @ off_S, 1, axis=-1)
+a value over all networks: value: raised: one number per network
+- axis=(-2, -1)) / 2
++ axis=(-2, -1)).sum() / 2
+no gradient: value: raised: (value, dA)
+- return value, (2
++ return value + 0 * (2
+chance: value: noisy: draw random numbers from step.draws
+- / 2
++ / 2 * float(__import__('random').random())
+an eps in one place only: dA: nearly: an eps
+- (2 / N) * C @ off_S
++ (2 / N) * C @ off_S / (1 + 1e-4 * xp.mean(C**2, axis=-2, keepdims=True))
+a hinge that never acts: dA: zero: proves nothing
+- value = xp
++ off_S = 0 * off_S; value = xp
+the wrong shape: dA: transposed: transposed
+- C @ off_S
++ (C @ off_S).mT
+""")
 
 PEARSON = """
 class Mine(ActivationPenalty):
@@ -443,24 +288,14 @@ class Mine(ActivationPenalty):
         return xp.sum(off_R**2, axis=(-2, -1)), (dZ - Z * along) / s
 """
 
-IN_PEARSON = (
-    Fault(
-        "the deviation taken for a constant",
-        "(dZ - Z * along) / s",
-        "dZ / s",
-        "normalisation-missing",
-        "the normalisation's derivative is missing",
-        "dA",
-    ),
-    Fault(
-        "the deviation forgotten",
-        "(dZ - Z * along) / s",
-        "dZ - Z * along",
-        "factor-per-neuron",
-        "each neuron has a factor of its own",
-        "dA",
-    ),
-)
+IN_PEARSON = faults("""
+the deviation taken for a constant: dA: normalisation-missing: the normalisation's derivative is missing
+- (dZ - Z * along) / s
++ dZ / s
+the deviation forgotten: dA: factor-per-neuron: each neuron has a factor of its own
+- (dZ - Z * along) / s
++ dZ - Z * along
+""")
 
 COSINE = """
 class Mine(WeightPenalty):
@@ -472,24 +307,14 @@ class Mine(WeightPenalty):
         return xp.sum(off_G**2, axis=(-2, -1)), (dU - U * xp.sum(U * dU, axis=-2, keepdims=True)) / n
 """
 
-IN_COSINE = (
-    Fault(
-        "the length taken for a constant",
-        "(dU - U * xp.sum(U * dU, axis=-2, keepdims=True)) / n",
-        "dU / n",
-        "normalisation-missing",
-        "the size of a neuron's weights",
-        "dW",
-    ),
-    Fault(
-        "weight decay",
-        "axis=-2, keepdims=True)) / n\n",
-        "axis=-2, keepdims=True)) / n + 0.1 * W\n",
-        "extra-term",
-        "contains +0.1 times W",
-        "dW",
-    ),
-)
+IN_COSINE = faults("""
+the length taken for a constant: dW: normalisation-missing: the size of a neuron's weights
+- (dU - U * xp.sum(U * dU, axis=-2, keepdims=True)) / n
++ dU / n
+weight decay: dW: extra-term: contains +0.1 times W
+- keepdims=True)) / n
++ keepdims=True)) / n + 0.1 * W
+""")
 
 NORM = """
 class Mine(LayerTechnique):
@@ -520,56 +345,26 @@ class Mine(LayerTechnique):
         return (dz - mean - z * along) / s, {"gamma": xp.sum(dy * z, axis=-2, keepdims=True)}
 """
 
-IN_NORM = (
-    Fault(
-        "the mean taken for a constant",
-        "dz - mean - z * along",
-        "dz - z * along",
-        "mean-missing",
-        "the mean's own derivative is missing",
-        "dx",
-    ),
-    Fault(
-        "the deviation taken for a constant",
-        "dz - mean - z * along",
-        "dz - mean",
-        "normalisation-missing",
-        "the normalisation's derivative is missing",
-        "dx",
-    ),
-    Fault(
-        "both taken for constants",
-        "dz - mean - z * along",
-        "dz",
-        "mean-and-normalisation-missing",
-        "are both missing",
-        "dx",
-    ),
-    Fault(
-        "gamma forgotten",
-        'dz = dy * self.parameters["gamma"]',
-        "dz = dy",
-        "factor-per-neuron",
-        "each neuron has a factor of its own",
-        "dx",
-    ),
-    Fault(
-        "a parameter's mean",
-        "xp.sum(dy * z, axis",
-        "xp.mean(dy * z, axis",
-        "averaged-twice",
-        "once too often",
-        "dgamma",
-    ),
-    Fault(
-        "a parameter without a gradient",
-        '{"gamma": xp.sum(dy * z, axis=-2, keepdims=True)}',
-        "{}",
-        "missing",
-        "no gradient for gamma",
-        "dgamma",
-    ),
-)
+IN_NORM = faults("""
+the mean taken for a constant: dx: mean-missing: the mean's own derivative is missing
+- dz - mean - z * along
++ dz - z * along
+the deviation taken for a constant: dx: normalisation-missing: the normalisation's derivative is missing
+- dz - mean - z * along
++ dz - mean
+both taken for constants: dx: mean-and-normalisation-missing: are both missing
+- dz - mean - z * along
++ dz
+gamma forgotten: dx: factor-per-neuron: each neuron has a factor of its own
+- dz = dy * self.parameters["gamma"]
++ dz = dy
+a parameter's mean: dgamma: averaged-twice: once too often
+- xp.sum(dy * z, axis
++ xp.mean(dy * z, axis
+a parameter without a gradient: dgamma: missing: no gradient for gamma
+- {"gamma": xp.sum(dy * z, axis=-2, keepdims=True)}
++ {}
+""")
 
 HINGE = """
 class Mine(ActivationPenalty):
@@ -579,24 +374,14 @@ class Mine(ActivationPenalty):
         return xp.sum(short**2, axis=(-2, -1)) / (2 * N), -short / N
 """
 
-IN_HINGE = (
-    Fault(
-        "a mask that is left out",
-        "-short / N",
-        "-(0.5 - A) / N",
-        "mask-missing",
-        "must be zero and are not",
-        "dA",
-    ),
-    Fault(
-        "a mask that is too wide",
-        "-short / N",
-        "-short * (A < 0.2) / N",
-        "mask-too-wide",
-        "must not be",
-        "dA",
-    ),
-)
+IN_HINGE = faults("""
+a mask that is left out: dA: mask-missing: must be zero and are not
+- -short / N
++ -(0.5 - A) / N
+a mask that is too wide: dA: mask-too-wide: must not be
+- -short / N
++ -short * (A < 0.2) / N
+""")
 
 APPLY = """
 class Mine(ActivationPenalty):

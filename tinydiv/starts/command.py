@@ -2,7 +2,7 @@
 
 Three panels per start: cosines between the neurons' incoming weights, correlations of their responses
 (pre-activations) on images that the start did not use, and test accuracy over the first steps. Each start
-is compared with he-normal, and with he-normal plus a bias that centres the responses. With 784 inputs random
+is compared with he-normal, and with he-normal plus a bias that centres responses. With 784 inputs random
 weights are nearly orthogonal, but their responses are correlated, because the inputs are.
 """
 
