@@ -5,7 +5,7 @@ and numbers in the file, values in its JSON, members of its archive (with checks
 must be read, or refused by a UsageError or RunError of one line, in a few seconds and with 3 GiB.
 Command lines: flags and values at random, for every command; each must end with an exit code from 0 to 2
 and, unless that is 0, one sentence on stderr. Requests to play's server: the address, the headers, the
-set-up that a page's query string holds, and all else that a page asks for; each must get an answer, and
+set-up that a page's query string holds, and all other requests of a page; each must get a reply, and
 none may be an error in tinydiv. It prints how many inputs there were, and fails if one ended otherwise.
 """
 
@@ -422,16 +422,16 @@ REQUESTS = [
 def try_request(server, dice):
     """One request to play's server; what was wrong with the answer, or None."""
     key = server.begin(SETUP)["session"]
-    asked = dice.choice(REQUESTS)
-    if asked["do"] != "start":
-        asked = asked | {"session": key}
+    message = dice.choice(REQUESTS)
+    if message["do"] != "start":
+        message = message | {"session": key}
     for _ in range(dice.randint(0, 2)):
-        asked = spoiled_value(asked, dice)
-    if isinstance(asked, dict) and isinstance(asked.get("setup"), dict) and dice.random() < 0.5:
+        message = spoiled_value(message, dice)
+    if isinstance(message, dict) and isinstance(message.get("setup"), dict) and dice.random() < 0.5:
         name = dice.choice([*SETUP, "page"])
-        asked = asked | {"setup": asked["setup"] | {name: dice.choice(WORDS)}}
+        message = message | {"setup": message["setup"] | {name: dice.choice(WORDS)}}
     try:
-        body = json.dumps(asked).encode()
+        body = json.dumps(message).encode()
     except ValueError:  # a whole number with too many digits to be written
         body = b"{"
     path = f"/{server.token}/api"

@@ -1,23 +1,23 @@
-"""A strict stand-in for CuPy, over NumPy: what would go wrong, or be slow, on a GPU shows here.
+"""A strict stand-in for CuPy, made of NumPy: it shows what would fail, or be slow, on a GPU.
 
     backend.use(standin)
     with standin.counting() as counts:
         ...
     assert counts.stops == 0
 
-It refuses what CuPy refuses: handing a device array to NumPy, mixing the two, names and keywords that
-CuPy lacks. It is stricter where CuPy helps silently and at a price: `__index__`, NumPy arrays as
-indices, indices out of range. It keeps CuPy's habits: reductions give 0-d arrays, and a[0] is a view
-even if it is one number. And it counts:
+It refuses what CuPy refuses: a device array as argument of NumPy, operations on arrays of both, names and
+keywords that CuPy lacks. It also refuses what CuPy allows at a hidden cost: `__index__`, NumPy arrays as
+indices, indices out of range. As in CuPy, reductions give 0-d arrays, and a[0] is a view even if it is
+one number. It counts:
 
     launches  elementwise operations, reductions, products, fills, gathers; a fused function is one
-    copies    arrays that a product had to copy before or after it, as CuPy's own matmul does
+    copies    arrays that are copied before or after a product, as CuPy's own matmul does
     uploads   host data turned into device arrays
-    stops     whatever waits for the device: float(), bool(), printing, .get(), masks as indices, ...
+    stops     whatever makes the host wait: float(), bool(), printing, .get(), masks as indices, ...
 
-It also notes the dtypes of all arrays that were made (counts.dtypes); counting(Recorded) keeps what each
-launch was given, too (counts.calls). A call is not always one
-kernel (a variance is several), so these are counts to hold, not a profile.
+It also records the dtypes of all new arrays (counts.dtypes); counting(Recorded) stores the arguments of
+each launch too (counts.calls). One call can be several kernels (a variance is), so the counts say little
+about time.
 """
 
 import functools
@@ -56,7 +56,7 @@ METHODS |= {"all", "any", "argsort", "cumsum", "cumprod", "clip", "diagonal", "r
 METHODS |= {"reshape", "roll", "sort", "squeeze", "swapaxes", "take", "take_along_axis", "trace"}
 METHODS |= {"transpose", "moveaxis", "expand_dims", "where", "solve", "inv", "det", "slogdet"}
 METHODS |= {"eigh", "eigvalsh", "svd", "qr", "cholesky", "pinv", "norm"}
-"""Functions that use a method or the dtype of their first argument: numbers and lists have none."""
+"""Functions that need a method or the dtype of their first argument; numbers and lists have none."""
 ABSENT = {"random", "fft", "cuda", "testing"}
 """Parts of CuPy that the stand-in does not offer: numbers come from randomness and philox."""
 
@@ -95,7 +95,7 @@ def _function(name, of_numpy, keywords):
         if ufunc and any(isinstance(a, tuple | list) for a in args):
             raise TypeError(f"cupy.{name} takes no lists: upload them first")
         if name in METHODS and not (args and isinstance(args[0], ndarray)):
-            raise TypeError(f"cupy.{name} takes a device array first, and nothing that becomes one")
+            raise TypeError(f"cupy.{name} takes a device array first, and no number or list")
         if name == "solve":
             _refuse_to_broadcast(*args)
         if fusing[0] and ufunc and kwargs.keys() - {"out"}:
@@ -122,11 +122,11 @@ def _flat(values):
     return [x for value in values for x in (value if isinstance(value, tuple | list) else (value,))]
 
 
-# Functions that need care of their own -----------------------------------------------------------
+# Functions that differ from NumPy's --------------------------------------------------------------
 
 
 def array(obj, dtype=None, copy=True, order="K"):
-    """An upload, unless the data are on the device already."""
+    """An upload, if the data are not on the device."""
     if fusing[0]:
         raise TypeError("no array can be made inside a fused function")
     if isinstance(obj, ndarray):
@@ -197,8 +197,8 @@ def fuse(function):
 def strided_batched_gemm(plan, first, second, result):
     """C' = op(B') op(A') out of raw memory, read column by column, as cuBLAS documents it.
 
-    Every address is checked to lie in its operand: a wrong leading dimension or stride cannot read
-    a neighbour's numbers unseen.
+    It is checked that every address lies in its operand, so that a wrong leading dimension or stride cannot
+    read the numbers of another array.
     """
     _launch("product", plan, first, second, result)
     assert not plan.result.transposed, "cuBLAS has no flag for the result"

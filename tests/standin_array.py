@@ -1,4 +1,4 @@
-"""The array of the stand-in for CuPy (see standin.py), and the counting of what it costs."""
+"""The array of the stand-in for CuPy (see standin.py), and counters of its operations."""
 
 import contextlib
 import functools
@@ -19,9 +19,9 @@ KINDS = ("launches", "copies", "uploads", "stops")
 
 
 class Counts:
-    """How often each thing happened: counts.stops in total, counts.names["stops"] by name.
+    """How often each kind of operation was made: counts.stops in total, counts.names["stops"] by name.
 
-    counts.dtypes are the dtypes of all arrays that were made, temporary ones included.
+    counts.dtypes: the dtypes of all new arrays, temporary ones included.
     """
 
     def __init__(self):
@@ -44,14 +44,14 @@ class Counts:
 
 
 class Recorded(Counts):
-    """Counts that keep, in calls, each launch with all that it was given (see `described`)."""
+    """Counts that also store each launch with its arguments, in `calls` (see `described`)."""
 
     def __init__(self):
         super().__init__()
         self.calls = []
-        # By type(): isinstance reads a.__class__, and some objects of PyTorch warn of that.
+        # type(a), because isinstance reads a.__class__, for which some objects of PyTorch warn.
         there = (a for a in gc.get_objects() if type(a) is ndarray and "_host" in vars(a))
-        self.kept = [owner(a._host) for a in there]  # so that no later array lies in the same place
+        self.kept = [owner(a._host) for a in there]  # so that no later array gets the same memory
         self.memory = {id(a): None for a in self.kept}
 
     def launch(self, name, given):
@@ -59,7 +59,7 @@ class Recorded(Counts):
         self.calls.append((name, *(self.described(value) for value in given)))
 
     def array(self, values):
-        """An array was made: its memory is numbered, unless it was there before."""
+        """Count a new array, and give its memory a number if it has none."""
         super().array(values)
         whole = owner(values)
         if id(whole) not in self.memory:
@@ -67,8 +67,8 @@ class Recorded(Counts):
             self.kept.append(whole)
 
     def described(self, value):
-        """What a launch was given: numbers as they are; an array by its shape, and by its address if it
-        was there before the recording began, else by its place among those made since."""
+        """An argument of a launch: numbers as they are; an array by its shape, and by its address if it
+        is older than the recording, else by its number among the new ones."""
         if isinstance(value, ndarray):
             value = value._host
         if isinstance(value, np.ndarray):
@@ -91,12 +91,12 @@ def owner(values):
 
 _listeners: list[Counts] = []
 fusing = [False]
-"""Are we inside a fused function? Its pieces are no launches, and only some things are allowed."""
+"""Whether a fused function runs: its operations are no launches, and only some are allowed."""
 
 
 @contextlib.contextmanager
 def counting(kind=Counts):
-    """Count what happens inside the block. Blocks may be nested; each sees everything inside it."""
+    """Count the operations inside a `with`. These may be nested; each counts everything inside it."""
     counts = kind()
     _listeners.append(counts)
     try:
@@ -125,15 +125,15 @@ def stop(name):
 
 
 def called_by_products():
-    """Was the calling function called from products.py?"""
+    """Whether the calling function was called from products.py."""
     return sys._getframe(2).f_globals.get("__name__") == "tinydiv.products"
 
 
-# Crossing the border between host and device -----------------------------------------------------
+# Between host and device -------------------------------------------------------------------------
 
 
 def host(value):
-    """The NumPy array behind a device array; numbers pass, NumPy arrays are refused."""
+    """The NumPy array in a device array; numbers are returned as they are, NumPy arrays refused."""
     if isinstance(value, ndarray):
         return value._host
     if isinstance(value, np.ndarray):
@@ -155,7 +155,7 @@ def device(value):
 
 
 def is_view(result, arguments):
-    """Does the result lie in the memory of one of the arguments?"""
+    """Whether the result uses the memory of one of the arguments."""
     if isinstance(result, tuple | list):
         return all(is_view(r, arguments) for r in result)
     arrays = [a for a in arguments if isinstance(a, np.ndarray)]
@@ -169,11 +169,11 @@ VIEWS = {"reshape", "ravel", "squeeze", "transpose", "swapaxes", "diagonal", "vi
 STOPS = {"item", "tolist", "tobytes", "nonzero", "compress", "put", "dump", "dumps", "tofile"}
 ABSENT = {"base", "flat", "set"}
 FUSED = ("dtype", "ndim", "copy", "astype")
-"""All that an array has inside a fused function, beside its operators."""
+"""The attributes of an array inside a fused function, in addition to its operators."""
 
 
 class ndarray:  # noqa: N801
-    """A device array. It wraps a NumPy array, and is none."""
+    """A device array. It contains a NumPy array, but NumPy's functions do not take it."""
 
     __array_ufunc__ = None  # numpy.exp(device) and numpy_array + device raise TypeError
     __hash__ = None
@@ -190,13 +190,15 @@ class ndarray:  # noqa: N801
         raise TypeError(f"numpy.{function.__name__} of a device array: use xp.{function.__name__}")
 
     def __index__(self):
-        raise TypeError("a device array as a Python index stops at the host: use int() and say so")
+        raise TypeError(
+            "a device array as a Python index makes the host wait: write int() to show it"
+        )
 
     def __getattr__(self, name):
         if name not in NAMES["ndarray"] or name in ABSENT:
             raise AttributeError(f"a device array has no attribute {name!r}")
         if fusing[0] and name not in FUSED:
-            raise TypeError(f"cupy.fuse knows no .{name}: its arrays have {', '.join(FUSED)}")
+            raise TypeError(f"cupy.fuse has no .{name}: its arrays have {', '.join(FUSED)}")
         found = getattr(self._host, name)
         if name in FACTS:
             return found
@@ -220,7 +222,7 @@ class ndarray:  # noqa: N801
 
     @property
     def data(self):
-        """Where the array begins: data.ptr, here a host address."""
+        """data.ptr: the address of the first entry, here on the host."""
         return SimpleNamespace(ptr=self._host.ctypes.data)
 
     def get(self):
@@ -242,10 +244,10 @@ class ndarray:  # noqa: N801
     # Indexing
 
     def _key(self, key):
-        """The key for NumPy, and whether it gathers by arrays (it is a view if not)."""
+        """(the key for NumPy, whether it contains arrays of indices; if not, the result is a view)."""
         parts = key if isinstance(key, tuple) else (key,)
         if fusing[0] and parts not in ((Ellipsis,), (slice(None),)):
-            raise TypeError("cupy.fuse knows no indexing but [...] and [:]")
+            raise TypeError("cupy.fuse has no indexing but [...] and [:]")
         for part in parts:
             if isinstance(part, ndarray) and part.dtype.kind == "b":
                 stop("a mask as an index")
@@ -270,7 +272,7 @@ class ndarray:  # noqa: N801
         if not gathers and getattr(value, "ndim", 0) > self._host[key].ndim:
             raise ValueError(f"CuPy drops no leading axes: {value.shape} has more than the target")
         if not gathers and isinstance(value, np.ndarray) and same_place(self._host[key], value):
-            return  # a[...] += b writes the sum in place, and then assigns a[...] to itself
+            return  # a[...] += b adds in place, and then assigns a[...] to itself
         launch("scatter" if gathers else "assign", self, key, value, elementwise=True)
         if called_by_products():
             count("copies", "assign")
@@ -312,10 +314,10 @@ def binary(name, function, swapped=False):
 
 
 def refuse_in_fusion(name, array, other, swapped):
-    """What cupy.fuse (14.2) cannot do with a number, or does in half precision."""
+    """Refuse what cupy.fuse (14.2) cannot do with a number, or does in half precision."""
     number = other.value if isinstance(other, FusedNumber) else other
     if swapped and name == "pow" and not isinstance(other, FusedNumber):
-        raise TypeError("cupy.fuse knows no number ** array")
+        raise TypeError("cupy.fuse has no number ** array")
     small = array.dtype.kind == "b" or (isinstance(number, float) and array.dtype.itemsize < 4)
     if name in ARITHMETIC and small and type(number) in (int, float):
         raise TypeError(f"{array.dtype} with a number is float16 or int8 in a fused function")
@@ -333,7 +335,7 @@ def in_place(name, function):
 def unary(name, function):
     def method(self):
         if fusing[0] and name in ("abs", "pos"):
-            raise TypeError(f"cupy.fuse knows no {name}() of Python's: use xp.abs")
+            raise TypeError(f"cupy.fuse has no {name}() of Python's: use xp.abs")
         launch(name, self, elementwise=True)
         return device(function(self._host))
 

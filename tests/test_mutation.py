@@ -18,7 +18,7 @@ import pytest
 from mutation import __main__ as command
 from mutation.edits import edits_of
 from mutation.equivalence import difference
-from mutation.noticing import Noticed, ask, by_checker, noticed
+from mutation.noticing import Noticed, by_checker, find_all, noticed
 from mutation.survivors import known_survivors
 from mutation.targets import Mutant, all_mutants, definition, targets
 
@@ -36,10 +36,10 @@ def mutants():
     return {mutant.name: mutant for mutant in all_mutants()}
 
 
-def asked(chosen, **how):
+def results_of(chosen, **how):
     """Name -> what found it."""
     answers = {}
-    ask(chosen, lambda mutant, answer: answers.update({mutant.name: answer}), workers=1, **how)
+    find_all(chosen, lambda mutant, answer: answers.update({mutant.name: answer}), workers=1, **how)
     return answers
 
 
@@ -139,7 +139,7 @@ ONE_OF_EACH = (
 
 def test_one_mutant_of_each_kind_is_found(mutants):
     """Deleted, transposed, a term left out, a mean and a divisor dropped, a mask turned, a power."""
-    answers = asked([mutants[name] for name in ONE_OF_EACH], tests=False)
+    answers = results_of([mutants[name] for name in ONE_OF_EACH], tests=False)
     assert {name: answer.by for name, answer in answers.items()} == dict.fromkeys(
         ONE_OF_EACH, "the checker"
     )
@@ -177,12 +177,12 @@ def survivors_of(names, *options):
 
 def test_what_changes_nothing_survives():
     mutant = planted(times_one)
-    assert asked([mutant], tests=False) == {mutant.name: Noticed()}
+    assert results_of([mutant], tests=False) == {mutant.name: Noticed()}
 
 
 def test_what_never_ends_is_stopped():
     mutant = planted(without_end)
-    assert asked([mutant], tests=False, patience=1)[mutant.name].by == "the clock"
+    assert results_of([mutant], tests=False, patience=1)[mutant.name].by == "the clock"
 
 
 OPTIONS = argparse.Namespace(workers=1, no_tests=True, tests=None, verbose=False)

@@ -204,8 +204,8 @@ def request(server, method, path, body=None, **headers):
     return found
 
 
-def asked(server, **body):
-    """The answer to one request of the page."""
+def reply_to(server, **body):
+    """(status, reply) of one request of the page."""
     status, found = request(server, "POST", f"/{server.token}/api", json.dumps(body))
     return status, json.loads(found)
 
@@ -213,22 +213,22 @@ def asked(server, **body):
 def test_the_page_starts_steps_and_closes(server):
     assert urlsplit(server.address).hostname == "127.0.0.1"
     assert request(server, "GET", f"/{server.token}/?data=moons")[0] == 200
-    status, begun = asked(server, do="start", setup={"data": "moons", "hidden": "4"})
+    status, begun = reply_to(server, do="start", setup={"data": "moons", "hidden": "4"})
     assert (status, begun["setup"]["hidden"]) == (200, 4)
     session = begun["session"]
-    assert asked(server, do="step", session=session, steps=7)[0] == 200
-    assert asked(server, do="view", session=session)[1]["step"] == 7
-    asked(server, do="run", session=session, running=True)
+    assert reply_to(server, do="step", session=session, steps=7)[0] == 200
+    assert reply_to(server, do="view", session=session)[1]["step"] == 7
+    reply_to(server, do="run", session=session, running=True)
     for _ in range(200):
-        if asked(server, do="view", session=session)[1]["step"] > 20:
+        if reply_to(server, do="view", session=session)[1]["step"] > 20:
             break
         time.sleep(0.05)
     else:
         pytest.fail("it did not run")
-    _, other = asked(server, do="start", setup={"data": "xor"})  # a second page goes its own way
-    assert asked(server, do="view", session=other["session"])[1]["step"] == 0
-    asked(server, do="close", session=session)
-    status, reply = asked(server, do="view", session=session)
+    _, other = reply_to(server, do="start", setup={"data": "xor"})  # a second page goes its own way
+    assert reply_to(server, do="view", session=other["session"])[1]["step"] == 0
+    reply_to(server, do="close", session=session)
+    status, reply = reply_to(server, do="view", session=session)
     assert (status, "load it again" in reply["error"]) == (400, True)
 
 
@@ -271,7 +271,7 @@ def test_bad_values_are_answered_by_one_sentence(server, body):
 
 
 def test_bad_values_of_a_page_that_runs(server):
-    _, begun = asked(server, do="start", setup={"data": "xor", "hidden": 3})
+    _, begun = reply_to(server, do="start", setup={"data": "xor", "hidden": 3})
     for body in (
         {"do": "gradient", "side": "middle", "neuron": 0},
         {"do": "gradient", "side": "left", "neuron": 3},
@@ -280,9 +280,9 @@ def test_bad_values_of_a_page_that_runs(server):
         {"do": "step", "steps": -1},
         {"do": "change", "setup": {"seed": -1}},
     ):
-        status, reply = asked(server, session=begun["session"], **body)
+        status, reply = reply_to(server, session=begun["session"], **body)
         assert (status, bool(reply["error"])) == (400, True), body
-    assert asked(server, do="step", session=begun["session"])[0] == 200
+    assert reply_to(server, do="step", session=begun["session"])[0] == 200
 
 
 def test_a_data_set_or_port_that_cannot_be_had_is_one_sentence_of_the_command(server, capsys):

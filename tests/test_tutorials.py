@@ -179,13 +179,13 @@ def test_it_has_the_form_of_a_tutorial(script):
     numbers = re.findall(r"^(\d)\. \*\*", exercises, re.MULTILINE)
     assert numbers in (["1", "2"], ["1", "2", "3"])
     assert len(re.findall(r"\*Done\s+when\*", exercises)) == len(numbers)
-    assert list(asked(script)) == [f"answer_{number}" for number in numbers]
+    assert list(questions(script)) == [f"answer_{number}" for number in numbers]
     assert re.fullmatch(r"\d\d_[a-z]+(_[a-z]+)+", script.stem)
     assert text.startswith(f"# {int(script.stem[:2])}. ")
 
 
-def asked(script):
-    """The cells of the exercises by the name of the answer that they wait for."""
+def questions(script):
+    """The cells of the exercises by the name of their answer."""
     found = {}
     for cell in percent.read(script):
         for name in re.findall(r"^(answer_\d) = \.\.\.", cell.source, re.MULTILINE):
@@ -355,15 +355,15 @@ def test_the_solutions_solve_and_the_exercises_take_them(solution, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     text = solution.read_text(encoding="utf-8")
     script = TUTORIALS / solution.name
-    for name in asked(script):
+    for name in questions(script):
         part = text.split(f"# Exercise {name[-1]}:")[1].split("# Exercise")[0]
         assert re.search(r"^\s*assert ", part, re.MULTILINE), f"{name} checks nothing"
     answers = runpy.run_path(str(solution), run_name="__main__")
     assert capsys.readouterr().out
     space = executed(script)[2]
-    for name, cell in asked(script).items():
-        asking = re.sub(rf"^{name} = \.\.\..*", "", cell.source, flags=re.M)
-        exec(asking, space | {name: answers[name]})
+    for name, cell in questions(script).items():
+        question = re.sub(rf"^{name} = \.\.\..*", "", cell.source, flags=re.M)
+        exec(question, space | {name: answers[name]})
         assert capsys.readouterr().out.endswith("Done.\n"), name
 
 

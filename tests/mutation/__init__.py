@@ -5,7 +5,8 @@
     python -m tests.mutation --show decov           their names, nothing is run
     python -m tests.mutation --sample 50 --seed 3   some at random
 
-targets.py finds the functions that gradients run through, by watching the checker at work; edits.py changes
-their syntax trees; noticing.py asks the checker, and where it sees nothing, the tests. What nobody
-notices is listed by name in survivors.txt, and proven to compute the same (test_mutation.py).
+targets.py runs the checker and records the functions that compute gradients; edits.py changes their
+syntax trees; noticing.py runs the checker on each change, and the tests where the checker finds nothing.
+A change that neither finds is listed by name in survivors.txt, and proven to compute the same
+(test_mutation.py).
 """

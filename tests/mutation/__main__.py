@@ -10,7 +10,7 @@ from collections import Counter
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: one process per mutant is enough
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from .noticing import ask
+from .noticing import find_all
 from .survivors import known_survivors
 from .targets import all_mutants
 
@@ -26,7 +26,7 @@ def main():
     parser.add_argument("--sample", type=int, metavar="N", help="that many, at random")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the sample")
     parser.add_argument("--workers", type=int, metavar="N", help="processes (default: all cores)")
-    parser.add_argument("--no-tests", action="store_true", help="ask the checker alone")
+    parser.add_argument("--no-tests", action="store_true", help="run the checker alone")
     parser.add_argument("--tests", metavar="EXPR", help="the tests that a pytest -k EXPR names")
     parser.add_argument("--verbose", action="store_true", help="print who noticed which")
     options = parser.parse_args()
@@ -42,14 +42,14 @@ def main():
 def report(mutants, options):
     known, counts, began = set(known_survivors()), Counter(), time.monotonic()
 
-    def on_answer(mutant, answer):
-        if answer.by:
-            counts[answer.by] += 1
+    def on_result(mutant, found):
+        if found.by:
+            counts[found.by] += 1
             if mutant.name in known:
                 counts["wrongly listed"] += 1
-                print(f"LISTED, BUT NOTICED by {answer.by} ({answer.how}): {mutant.name}")
+                print(f"LISTED, BUT NOTICED by {found.by} ({found.how}): {mutant.name}")
             elif options.verbose:
-                print(f"noticed by {answer.by} ({answer.how}): {mutant.name}")
+                print(f"noticed by {found.by} ({found.how}): {mutant.name}")
         elif mutant.name in known:
             counts["known survivors"] += 1
         else:
@@ -59,7 +59,8 @@ def report(mutants, options):
         if sys.stderr.isatty() or done % 100 == 0:
             print(f"\r{done} of {len(mutants)}", end="", file=sys.stderr, flush=True)
 
-    ask(mutants, on_answer, options.workers, tests=not options.no_tests and (options.tests or True))
+    tests = not options.no_tests and (options.tests or True)
+    find_all(mutants, on_result, options.workers, tests=tests)
     summary = ", ".join(f"{count} {who}" for who, count in counts.most_common())
     print(f"\n{len(mutants)} mutants in {time.monotonic() - began:.0f} s: {summary}")
     return 1 if counts["survivors"] or counts["wrongly listed"] else 0

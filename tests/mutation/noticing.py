@@ -1,7 +1,7 @@
-"""What finds a mutant? First the checker, at the points where it checks; then the tests.
+"""What finds a mutant? First the checker, at its own points; then the tests.
 
-Every mutant lives in a process of its own, forked from this one: what it breaks dies with it, and one that
-never ends is stopped.
+Every mutant runs in a process of its own, forked from this one, so that it cannot break another one; a
+process that does not end is stopped.
 """
 
 import os
@@ -67,15 +67,15 @@ def noticed(mutant, pool=None):
 # One process each --------------------------------------------------------------------------------
 
 
-def ask(mutants, on_answer, workers=None, tests=True, patience=PATIENCE):
-    """Call on_answer(mutant, Noticed) for every mutant, as they come in; `workers` of them at a time.
+def find_all(mutants, on_result, workers=None, tests=True, patience=PATIENCE):
+    """Call on_result(mutant, Noticed) for every mutant, as soon as it is known; `workers` run at a time.
 
-    tests: ask the tests as well, or those of them alone that a pytest expression (-k) names.
+    tests: whether the tests are run too; or a pytest expression (-k): only the tests that it names.
     """
 
     def all_of_them(pool=None):
-        for answered in _answers(list(mutants), workers, pool, patience):
-            on_answer(*answered)
+        for result in _results(list(mutants), workers, pool, patience):
+            on_result(*result)
 
     if tests:
         in_the_pool(all_of_them, named="" if tests is True else tests)
@@ -83,7 +83,7 @@ def ask(mutants, on_answer, workers=None, tests=True, patience=PATIENCE):
         all_of_them()
 
 
-def _answers(mutants, workers, pool, patience):
+def _results(mutants, workers, pool, patience):
     workers = workers or len(os.sched_getaffinity(0))
     waiting, running = mutants[::-1], {}
     while waiting or running:
@@ -120,8 +120,8 @@ def _fork(mutant, pool: Pool | None):
         nowhere = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(nowhere, stream)
-        answer = noticed(mutant, pool)
-        os.write(start, f"{answer.by}\n{answer.how}"[:3000].encode())
+        found = noticed(mutant, pool)
+        os.write(start, f"{found.by}\n{found.how}"[:3000].encode())
     except BaseException as error:
         os.write(start, f"an exception\n{type(error).__name__}: {error}"[:3000].encode())
     finally:
