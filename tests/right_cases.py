@@ -1,7 +1,7 @@
 """Random cases in which every gradient is right: shapes, activations, techniques and settings at random.
 
-Some are made to be awkward: whole numbers as weights and inputs (many pre-activations are exactly zero),
-one neuron, one sample, one network of one.
+Some are difficult on purpose: whole numbers as weights and inputs (many pre-activations are exactly zero),
+one neuron, one sample, an array of one network.
 """
 
 import numpy as np

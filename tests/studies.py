@@ -79,7 +79,7 @@ def run(study, out, executor="serial", **how):
 
 
 def without_times(text):
-    """CSV lines, without what a clock decided."""
+    """The lines of a CSV file, without times."""
     lines = [line.split(",") for line in text.splitlines()]
     timed = {i for i, name in enumerate(lines[0]) if name == "seconds_to_target"}
     return [
@@ -98,7 +98,7 @@ def assert_same_tables(one, other):
 
 
 def environment():
-    """A user's, where warnings are errors."""
+    """A user's environment in which warnings are errors."""
     return helpers.environment(PYTHONWARNINGS="error")
 
 

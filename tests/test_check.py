@@ -88,7 +88,7 @@ def test_complex_steps_are_exact_and_left_out_where_code_refuses_them():
     assert judge(refusing)[0].status == "right"
 
 
-def test_complex_numbers_that_code_takes_in_another_sense_do_not_count():
+def test_the_complex_step_is_left_out_of_functions_that_are_not_analytic():
     (verdict,) = judge(case_of(np.abs, np.sign, [0.5, -2.0]))  # |x + ih| loses the imaginary part
     assert (verdict.status, verdict.complex_error) == ("right", None)
 
@@ -123,7 +123,7 @@ def test_zero_on_both_sides_fails():
 
 
 def test_an_array_without_any_effect_may_have_a_gradient_of_zero():
-    """A bias before batch norm: moved far, it changes nothing. An inactive hinge would wake up."""
+    """A bias before batch norm: moved far, it changes nothing. An inactive hinge would become active."""
 
     def function(at):
         return [(at["x"] + at["b"]) - (at["x"] + at["b"]).mean() + np.maximum(at["c"] - 5, 0)]
@@ -148,7 +148,7 @@ def test_an_array_without_any_effect_may_have_a_gradient_of_zero():
         (lambda x: exit(), lambda x: x, "error", "raised"),
     ],
 )
-def test_what_cannot_be_compared_fails_with_a_reason(function, gradient, expected, code):
+def test_a_gradient_that_cannot_be_compared_fails_with_a_reason(function, gradient, expected, code):
     (verdict,) = judge(case_of(function, gradient, [0.5, 0.25]))
     assert (verdict.status, verdict.passes) == (expected, False)
     assert verdict.finding.code == code
@@ -255,7 +255,7 @@ def test_an_intervention_that_fails_in_training_fails(edit, words):
 
 
 @pytest.mark.parametrize("name", [n for n, c in TECHNIQUES.items() if issubclass(c, Intervention)])
-def test_tinydivs_own_interventions_pass_the_check_of_a_readers(name):
+def test_tinydivs_own_interventions_pass_the_check_for_a_users(name):
     assert failure_in_training(TECHNIQUES[name], 0, {}) == ""
 
 
@@ -274,7 +274,7 @@ def test_settings_that_change_the_maths_are_read_from_the_class():
     assert {chosen[2] for chosen in found} == {0, 1, 2}
 
 
-def test_an_inactive_hinge_is_looked_for_at_other_scales():
+def test_a_hinge_that_is_inactive_is_tried_at_other_scales():
     class Far(ActivationPenalty):
         """Active only for activations beyond 4, which no first point has with tanh."""
 
@@ -361,7 +361,7 @@ def test_strength_per_network_is_part_of_the_objective():
         ),
     ],
 )
-def test_a_layer_that_breaks_a_promise_beside_its_gradient_fails(tmp_path, right, wrong, words):
+def test_a_layer_that_fails_a_requirement_beside_its_gradient_fails(tmp_path, right, wrong, words):
     """An edited copy of batch norm; its gradient is right."""
     import tinydiv.techniques.batch_norm as batch_norm
 
@@ -374,7 +374,7 @@ def test_a_layer_that_breaks_a_promise_beside_its_gradient_fails(tmp_path, right
     assert words in report.faults[0].words
 
 
-def test_layers_with_memory_are_the_same_function_twice():
+def test_layers_with_running_statistics_give_the_same_value_twice():
     """Running statistics move with every training pass; the checker puts them back."""
     report = suite.run(["batch-norm"])
     assert report.right
@@ -471,7 +471,7 @@ def backward(net, trace, dlogits, dA=None, *, accumulate=False, to_inputs=False)
 
 
 @pytest.mark.parametrize("sentence", LOST)
-def test_an_upstream_gradient_must_arrive(tmp_path, capsys, sentence):
+def test_an_upstream_gradient_that_is_left_out_is_found(tmp_path, capsys, sentence):
     assert checked(write(tmp_path, f"from tinydiv.mlp import MLP\n{LOST[sentence]}")) == 1
     assert sentence in capsys.readouterr().out
 

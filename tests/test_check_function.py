@@ -1,4 +1,4 @@
-"""Any function with its gradients can be checked, and what stands in a network's; mistakes are refused in
+"""Any function with its gradients can be checked, and the gradients in a network; mistakes are refused in
 one sentence."""
 
 import numpy as np
@@ -48,13 +48,13 @@ def test_entries_at_a_kink_are_counted_in_words(zeros, sentence):
 # The numbers, and what cannot be checked -----------------------------------------------------------
 
 INPUTS = np.random.default_rng(0).normal(size=(12, 3))
-ANSWERS = np.tanh(INPUTS @ np.array([1.0, -2.0, 0.5]))
+TARGETS = np.tanh(INPUTS @ np.array([1.0, -2.0, 0.5]))
 
 
 def neuron(w, factor=1.0):
     a = np.tanh(INPUTS @ w)
-    return np.sum((a - ANSWERS) ** 2) / (2 * len(INPUTS)), {
-        "w": factor * INPUTS.T @ ((a - ANSWERS) * (1 - a**2)) / len(INPUTS)
+    return np.sum((a - TARGETS) ** 2) / (2 * len(INPUTS)), {
+        "w": factor * INPUTS.T @ ((a - TARGETS) * (1 - a**2)) / len(INPUTS)
     }
 
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_checked_is_one_sentence(function, at, sentence):
         check_function(function, at)
 
 
-# What stands in a network's gradients ----------------------------------------------------------------
+# The gradients in a network --------------------------------------------------------------------------
 
 
 def after_backward(replicas=None, activation="tanh", dA=None, layers=()):

@@ -24,7 +24,7 @@ from tinydiv.techniques.registry import module_of_file
 
 @pytest.fixture
 def own(tmp_path):
-    """Whatever the last definition in some source is, as tinydiv loads it from a reader's file."""
+    """Whatever the last definition in some source is, as tinydiv loads it from a user's file."""
 
     def load(source):
         file = tmp_path / "mine.py"
@@ -131,12 +131,12 @@ def test_strengths_on_the_wrong_axis_are_named(way, code):
     assert all(v.passes for v in judge(case))
 
 
-def test_the_deepest_cause_is_named_for_all_that_it_spoils(own):
+def test_one_fault_is_named_for_every_array_that_it_makes_wrong(own):
     fault = next(f for f in planted.IN_BACKWARD if f.name == "no mask")
     net = points.network(points.DEEP, "relu", seed=0)
     case = network_case(net, points.DEEP, 0, backward=own(fault.source(planted.BACKWARD)))
-    spoiled = {v.array: v.finding.code for v in judge(case) if v.status == "wrong"}
-    assert spoiled == dict.fromkeys(["dW[0]", "db[0]", "dW[1]", "db[1]"], "mask-missing")
+    found = {v.array: v.finding.code for v in judge(case) if v.status == "wrong"}
+    assert found == dict.fromkeys(["dW[0]", "db[0]", "dW[1]", "db[1]"], "mask-missing")
 
 
 def test_of_two_layers_only_the_faulty_one_is_named(own):
@@ -151,7 +151,7 @@ def test_of_two_layers_only_the_faulty_one_is_named(own):
     assert "f'(Z[1]) is left out" in words.pop()
 
 
-def test_what_fits_nothing_is_shown_where_it_is_largest():
+def test_a_difference_without_a_known_cause_is_shown_where_it_is_largest():
     rng = np.random.default_rng(0)
     n = rng.normal(size=(5, 3))
     a = n + 0.2 * rng.normal(size=n.shape)
@@ -242,7 +242,7 @@ def test_a_jump_of_the_value_is_no_fault_of_the_gradient():
     assert (verdict.status, verdict.at_kink) == ("right", 1)
 
 
-# Numbers that are the reader's own -----------------------------------------------------------------
+# Numbers are those of the user's code ---------------------------------------------------------------
 
 WHOLE = """
 from tinydiv.techniques.base import Penalty
@@ -343,16 +343,16 @@ def test_one_neurons_fault_is_not_taken_for_a_diagonal(own):
     assert verdict.words == "wrong only in neuron 0: there, 3.000x too large"
 
 
-# Never blamed ------------------------------------------------------------------------------------
+# Right gradients ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tenth", range(10))
-def test_a_thousand_right_gradients_are_not_blamed(tenth):
+def test_a_thousand_right_gradients_get_no_finding(tenth):
     for seed in range(100 * tenth, 100 * (tenth + 1)):
         verdicts = judge(right_case(seed), seed)
-        blamed = [
+        reported = [
             f"{seed}: {v.case.subject}, {v.case.where}: {v.array} {v.words}"
             for v in verdicts
             if v.status in ("wrong", "nan", "error", "noisy")
         ]
-        assert not blamed
+        assert not reported

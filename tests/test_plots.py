@@ -1,4 +1,4 @@
-"""Pictures: they show the numbers they are given, in ink that can be read, and warn of nothing."""
+"""Pictures show the numbers that they are given, their text can be read, and no warning is raised."""
 
 import io
 
@@ -33,7 +33,7 @@ def axis(**figure):
 
 
 def drawn(ax_or_figure):
-    """Draw everything: what only goes wrong on paper goes wrong here."""
+    """Draw everything, to find errors that occur only then; returns the figure."""
     figure = ax_or_figure if isinstance(ax_or_figure, Figure) else ax_or_figure.figure
     figure.savefig(io.BytesIO(), dpi=40)
     return figure
@@ -647,10 +647,10 @@ def test_the_confusion_matrix_counts_every_test_sample_once(replicas):
     dataset = data.load("spirals", n_train=60, n_test=45)
     net = network([2, 5, dataset.n_classes], replicas=replicas)
     counts = confusion(net, dataset)
-    answered = np.atleast_2d(net.predict(dataset.floats("test")))
+    predicted = np.atleast_2d(net.predict(dataset.floats("test")))
     for r, found in enumerate(counts.reshape(-1, *counts.shape[-2:])):
         for k, j in np.ndindex(*found.shape):
-            assert found[k, j] == ((dataset.test_y == k) & (answered[r] == j)).sum()
+            assert found[k, j] == ((dataset.test_y == k) & (predicted[r] == j)).sum()
 
 
 def test_the_confusion_picture_names_classes_and_writes_percent():

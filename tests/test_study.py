@@ -136,7 +136,7 @@ def test_every_arm_has_the_same_seeds_and_controls_and_tuning_have_others():
     assert {trial.validation for trials in tried.values() for trial in trials} == {64}
 
 
-def test_every_arm_spends_the_same_number_of_tuning_runs():
+def test_every_arm_gets_the_same_number_of_tuning_trials():
     study = tuned_study()
     here = study.all_settings[0]
     seeds = tuning_seeds(study, [(here, arm) for arm in study.arms])
@@ -244,7 +244,7 @@ def test_the_small_versions_of_named_studies_can_be_trained(name):
     assert "networks" in sentence
 
 
-def test_the_paper_study_carries_the_cheap_baselines_and_the_scales():
+def test_the_study_paper_contains_the_cheap_baselines_and_the_scales():
     arms = {arm.name for arm in load_study("paper").arms}
     assert {"standardised inputs", "momentum", "adam", "batch norm", "dropout"} <= arms
     assert {"decov, lambda 0", "he + centring", "he x (.5, 2)", "he x (2, 1)"} <= arms
@@ -316,7 +316,7 @@ def test_an_arm_that_cannot_be_trained_is_named_before_anything_is_written(arm, 
     assert not (tmp_path / "out").exists()
 
 
-def test_more_that_only_the_data_show(tmp_path):
+def test_mistakes_that_show_only_with_the_data(tmp_path):
     with pytest.raises(UsageError, match="no data set called 'moon'"):
         run_study(small_study(train={"data": "moon"}), tmp_path / "o", show=False)
     with pytest.raises(UsageError, match="no metric called 'corelation'"):
@@ -362,8 +362,8 @@ def test_files_that_cannot_be_read_and_names_that_do_not_exist(tmp_path):
         load_study(str(wrong), quick=True)
 
 
-def test_a_study_begun_before_has_the_defaults_of_then(tmp_path):
-    """Those of train were others: what its study.json left out is read as it was."""
+def test_a_study_of_an_older_version_keeps_the_defaults_of_that_version(tmp_path):
+    """The keys that its study.json leaves out have the values of that version."""
     short = {"data": SMALL["data"], "hidden": [4], "lr": 0.1}
     old = Study(
         "s", [Arm("a")], train={**short, **FORMER}, seeds=1, controls=Controls(False, False)

@@ -47,7 +47,7 @@ def test_a_cluster_gives_the_same_and_survives_the_death_of_a_worker(cluster, tm
     assert_same_tables(tmp_path / "whole", tmp_path / "out")
 
 
-def test_a_scheduler_that_does_not_answer_is_one_sentence(tmp_path, monkeypatch):
+def test_a_scheduler_that_cannot_be_reached_is_one_sentence(tmp_path, monkeypatch):
     client = distributed.Client
     monkeypatch.setattr(distributed, "Client", lambda *a, **k: client(*a, **{**k, "timeout": 0.3}))
     with pytest.raises(RunError, match=r"there is no Dask scheduler at 'tcp://127\.0\.0\.1:9'"):

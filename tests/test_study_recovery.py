@@ -34,7 +34,7 @@ def whole(tmp_path_factory):
 
 
 def begin(base, out, *more):
-    """The same study in another folder, going on with what is there."""
+    """Start the same study in another folder, with --resume."""
     words = ["mine.toml", "--out", str(out), "--resume", "--no-figures", "--workers", "2", *more]
     return subprocess.Popen(
         [sys.executable, "-m", "tinydiv.study", *words],
@@ -65,7 +65,7 @@ def alive(pid):
 
 
 def killed_again_and_again(base, longest, out, kills, seed):
-    """Kill the study at random moments; begin anew whenever it got through in between."""
+    """Kill the study at random moments; begin again from nothing if it ends before that."""
     moments = random.Random(seed)
     orphans = []
     while kills:
@@ -117,8 +117,8 @@ def wait_for_stacks(out, process=None):
         time.sleep(0.005)
 
 
-def test_a_kill_between_any_two_writes_of_the_beginning_can_be_gone_on_from(tmp_path, monkeypatch):
-    """The very first files: whatever a kill leaves of them, the next process takes it up."""
+def test_a_study_that_is_killed_between_its_first_writes_can_be_resumed(tmp_path, monkeypatch):
+    """Whichever of the first files exist, the next process continues with them."""
     from tinydiv.study import store
 
     study = small_study([Arm("plain")], seeds=2)
@@ -234,7 +234,7 @@ def test_a_study_of_a_thousand_stacks_whose_workers_are_killed_at_random_comes_o
     assert_same_tables(tmp_path / "whole", tmp_path / "out")
 
 
-def test_a_mistake_in_a_task_is_no_dead_worker(tmp_path, monkeypatch):
+def test_an_error_in_a_task_is_not_reported_as_a_dead_worker(tmp_path, monkeypatch):
     tries = []
 
     def carry_out(task):
@@ -363,7 +363,7 @@ class Quiet(ActivationPenalty):
 """
 
 
-def test_a_technique_of_ones_own_takes_part_and_must_not_change_meanwhile(tmp_path):
+def test_a_technique_of_ones_own_can_be_an_arm_and_must_not_change_meanwhile(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(OWN)
     own = {"technique": [f"{file}:Quiet:strength={{strength}}"], "strength": 0.3}
@@ -379,10 +379,10 @@ def test_a_technique_of_ones_own_takes_part_and_must_not_change_meanwhile(tmp_pa
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/thesis.tex").write_text("all I have")
+    (tmp_path / "out/thesis.tex").write_text("my only copy")
     with pytest.raises(UsageError, match="is not empty, and holds no study"):
         run(small_study(seeds=2), tmp_path / "out", resume=True)
-    assert (tmp_path / "out/thesis.tex").read_text() == "all I have"
+    assert (tmp_path / "out/thesis.tex").read_text() == "my only copy"
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write into"):
         run(small_study(seeds=2), tmp_path / "file")
@@ -415,7 +415,7 @@ def test_a_damaged_stack_is_trained_again(tmp_path, capsys):
         run(study, tmp_path / "out", resume=True)
 
 
-def test_going_on_with_a_finished_study_trains_nothing(tmp_path, monkeypatch):
+def test_resuming_a_finished_study_trains_nothing(tmp_path, monkeypatch):
     study = tuned_study(seeds=3)
     run(study, tmp_path / "out")
 
@@ -427,7 +427,7 @@ def test_going_on_with_a_finished_study_trains_nothing(tmp_path, monkeypatch):
     assert done == planned > 0
 
 
-def test_going_on_where_nothing_is_begins_with_a_note(tmp_path, capsys):
+def test_resuming_in_an_empty_folder_begins_with_a_note(tmp_path, capsys):
     run(small_study([Arm("plain")], seeds=2), tmp_path / "out", resume=True, show=True)
     assert "nothing to resume" in capsys.readouterr().err
 

@@ -39,7 +39,7 @@ def trials_of(study, *arms):
 
 @pytest.fixture
 def source(tmp_path):
-    """Where the samples of a run lie."""
+    """A function from a trial to the source of its samples."""
 
     def at(one):
         origin = Origin.of(one.training, one.validation)
@@ -119,7 +119,7 @@ def test_no_network_depends_on_the_others_in_its_stack(source):
 
 
 def test_a_network_of_a_study_is_the_one_that_train_makes(source):
-    """The same seed by the plain road: MLP, initialize, SGD, train."""
+    """The same seed with MLP, initialize, SGD and train."""
     study = small_study([Arm("plain")], seeds=2)
     trials = trials_of(study)
     out = running.carry_out(running.Task(Stack(tuple(trials)), source(trials[0])))
@@ -190,7 +190,7 @@ def test_a_head_start_is_training_that_is_not_counted(source):
     assert np.isfinite(middle).all()
 
 
-def test_looks_in_the_middle_of_an_epoch_measure_what_records_do(source):
+def test_measurements_in_the_middle_of_an_epoch_equal_those_of_records(source):
     """Step 8 ends epoch 1; measured in the middle of a longer epoch it must be the same."""
     small = trials_of(small_study([Arm("plain")], seeds=2, measure=Measure(steps=(5, 8))))
     out = running.carry_out(running.Task(Stack(tuple(small)), source(small[0])))
@@ -262,8 +262,8 @@ def test_processes_have_one_blas_thread_each_and_the_environment_is_left_alone(
     assert "MKL_NUM_THREADS" not in os.environ
 
 
-def test_the_script_is_there_again_whoever_else_makes_processes_meanwhile(monkeypatch):
-    """Two threads begin one after the other and end in the same order: the script must not get lost."""
+def test_the_main_module_is_restored_if_two_threads_start_processes(monkeypatch):
+    """Two threads begin one after the other and end in the same order; the script is __main__ again."""
     script, seen = sys.modules["__main__"], []
     second_waits = threading.Event()
 
@@ -275,7 +275,7 @@ def test_the_script_is_there_again_whoever_else_makes_processes_meanwhile(monkey
             second_waits.set()
             time.sleep(0.3)
 
-    monkeypatch.setitem(sys.modules, "__main__", script)  # should it get lost, only here
+    monkeypatch.setitem(sys.modules, "__main__", script)  # if it is not restored, then only here
     monkeypatch.setattr(pools.ProcessPoolExecutor, "submit", submit)
     pool = pools.Processes.__new__(pools.Processes)
     threads = [threading.Thread(target=pool.submit, args=(which,)) for which in (1, 2)]
@@ -326,7 +326,7 @@ def test_a_machine_that_does_not_see_the_folder_loads_the_same_samples_or_refuse
         sharing.mapped(other, "raw")
 
 
-def test_rates_are_chosen_on_samples_that_no_final_run_is_judged_by():
+def test_rates_are_chosen_on_samples_that_no_final_trial_is_measured_on():
     training = Training(data="fashion-mini", lr=0.1)
     held = sharing.load(Origin.of(training, 1000))
     whole = sharing.load(Origin.of(training, TEST))
@@ -336,7 +336,7 @@ def test_rates_are_chosen_on_samples_that_no_final_run_is_judged_by():
     train_rows = {row.tobytes() for row in held.train_x}
     assert (
         len(train_rows & {row.tobytes() for row in held.test_x}) < 5
-    )  # a few pictures are doubles
+    )  # a few pictures are in the set twice
     every = sharing.load(Origin.of(training, 0))
     np.testing.assert_array_equal(every.test_x, every.train_x)
 
@@ -389,7 +389,7 @@ def test_a_stack_that_does_not_fit_is_halved_until_it_does(tmp_path, monkeypatch
     assert_same_tables(tmp_path / "whole", tmp_path / "halved")
 
 
-def test_one_network_that_does_not_fit_is_the_end(tmp_path, monkeypatch):
+def test_one_network_that_does_not_fit_ends_the_study(tmp_path, monkeypatch):
     def carry_out(task):
         raise MemoryError
 
@@ -418,7 +418,7 @@ def test_energy_comes_from_counters_or_not_at_all(tmp_path, monkeypatch):
     meter = energy.Meter(counters)
     (zone / "energy_uj").write_text("9500000\n")
     assert meter.joules() == pytest.approx(0.5)
-    (zone / "energy_uj").write_text("1500000\n")  # it has gone round
+    (zone / "energy_uj").write_text("1500000\n")  # it has overflowed
     assert meter.joules() == pytest.approx(2.5)
     (zone / "energy_uj").unlink()
     assert meter.joules() is None

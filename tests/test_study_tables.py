@@ -1,4 +1,4 @@
-"""The results of a study: numbers read off curves, comparisons, choices, controls, tables, pictures."""
+"""The results of a study: numbers read from curves, comparisons, choices, controls, tables, pictures."""
 
 import csv
 import dataclasses
@@ -24,7 +24,7 @@ NO_CONTROLS = Controls(aa=False, planted=False)
 
 
 def curve(accuracy, *, loss=None, metric=None, diverged=-1):
-    """A curve with looks at step 0, 5 (mid epoch), 10, 20, 30: ends of epochs 0, -, 1, 2, 3."""
+    """A curve measured at step 0, 5 (mid epoch), 10, 20, 30: ends of epochs 0, -, 1, 2, 3."""
     values = {"test_accuracy": np.array(accuracy, float)}
     values["test_loss"] = np.array(loss if loss is not None else [1.0] * 5)
     values["correlation"] = np.array(metric if metric is not None else [0.5] * 5)
@@ -93,7 +93,7 @@ def test_a_target_that_is_never_reached_has_no_time():
     assert math.isnan(first_crossing(steps, np.array([0.1, 0.9]), math.nan))
 
 
-def test_readouts_are_those_that_the_runs_allow():
+def test_readouts_are_those_that_the_trials_allow():
     short = readouts_of(Training(epochs=2, lr=0.1), Measure(steps=(5, 100)), per_epoch=10)
     names = [r.name for r in short]
     assert "step5" in names
@@ -109,7 +109,7 @@ def test_readouts_are_those_that_the_runs_allow():
     assert not [r for r in bare if "@" in r.name]
 
 
-def test_the_entropy_of_labels_is_the_loss_of_the_best_constant_answer():
+def test_the_entropy_of_labels_is_the_loss_of_the_best_constant_prediction():
     labels = np.array([0] * 3 + [1] * 5 + [2] * 2)
     shares = np.array([0.3, 0.5, 0.2])
     assert entropy(labels) == pytest.approx(-np.mean(np.log(shares[labels])))
@@ -170,7 +170,7 @@ def test_a_seed_that_diverged_or_is_not_there_is_left_out_of_both_sides_and_coun
     assert (found.estimate, found.high) == (0, stats.wilson_interval(0, 8).high)
 
 
-def test_waiting_times_count_runs_that_never_arrive_as_infinitely_slow():
+def test_a_trial_that_never_reaches_the_target_counts_as_infinitely_slow():
     def some(arm, i):
         return curve([0.1, 0.2, 0.3, 0.4, 0.9 if i < (3 if arm == "a" else 5) else 0.5])
 

@@ -223,7 +223,7 @@ fig, axes = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
 epochs = [record.epoch for record in records]
 for ax, name in zip(axes, ("correlation", "test_accuracy"), strict=True):
     for i, s in enumerate(STRENGTHS):
-        plots.curve(ax, epochs, over_training(name)[:, i], label=f"strength {s:g}", place=i)
+        plots.curve(ax, epochs, over_training(name)[:, i], label=f"strength {s:g}", index=i)
     ax.set_xlabel("epoch")
 axes[0].set_title("mean |correlation| of neurons")
 axes[1].set_title("test accuracy")

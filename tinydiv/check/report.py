@@ -251,9 +251,9 @@ class Report:
         }
 
     def __str__(self) -> str:
-        blocks = [block(self.of(s)) for s in dict.fromkeys(row.subject for row in self.rows)]
-        blocks += [held_block(self.held)] if self.held else []
-        return "\n".join([HEADER, *blocks, *self.notes, summary(self)])
+        parts = [rows_text(self.of(s)) for s in dict.fromkeys(row.subject for row in self.rows)]
+        parts += [held_text(self.held)] if self.held else []
+        return "\n".join([HEADER, *parts, *self.notes, summary(self)])
 
 
 def _largest(errors: Iterable[float | None]) -> float | None:
@@ -266,7 +266,7 @@ def _largest(errors: Iterable[float | None]) -> float | None:
 HEADER = f"{'':32}{'points':>7}{'rel. error':>12}{'complex step':>14}"
 
 
-def block(rows: Sequence[Row]) -> str:
+def rows_text(rows: Sequence[Row]) -> str:
     """The rows of one subject: its name, then a line per array."""
     lines = [rows[0].subject]
     kinds = {row.kind for row in rows}
@@ -291,7 +291,7 @@ def block(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def held_block(held: Sequence[Held]) -> str:
+def held_text(held: Sequence[Held]) -> str:
     """The interventions: a heading, then a line for each."""
     lines = ["interventions (no gradient)"]
     for one in held:

@@ -28,7 +28,7 @@ from tinydiv.plots.style import (
 from tinydiv.settings import rounded, sentence_and_paper
 from tinydiv.stats import bca_interval
 
-Runs = Mapping[str, Sequence[Record]] | Sequence[Record]
+Records = Mapping[str, Sequence[Record]] | Sequence[Record]
 Band = Literal["range", "deviation", "interval", "quantiles"]
 
 BANDS: dict[str, str] = {
@@ -74,13 +74,13 @@ def curve(
     values: Sequence[Sequence[float]] | Floats,
     *,
     label: str = "",
-    place: int = 0,
+    index: int = 0,
     band: Band = "range",
 ) -> Axes:
     """One line with its band: the mean over networks at each x, and their spread.
 
     values (T, R): R numbers, one per network, at each of the T points. Networks that diverged (NaN)
-    are left out where they are NaN. place chooses colour, line style and mark. Returns the axis.
+    are left out where they are NaN. index chooses colour, line style and mark. Returns the axis.
     Raises UsageError for another kind of band, or where x and values do not fit.
     """
     check_known("band", band, BANDS)
@@ -94,12 +94,12 @@ def curve(
         edges = [np.quantile(row, (0.05, 0.95)) if row.size else (np.nan, np.nan) for row in seen]
         bands.append(tuple(np.array(edges).T))
     for edge in bands:
-        ax.fill_between(xs, *edge, color=colour(place), alpha=0.18, linewidth=0)
+        ax.fill_between(xs, *edge, color=colour(index), alpha=0.18, linewidth=0)
     ax.plot(
         *(xs, middle),
-        color=colour(place),
-        linestyle=dash(place),
-        marker=mark(place),
+        color=colour(index),
+        linestyle=dash(index),
+        marker=mark(index),
         markersize=5,
         markevery=max(1, -(-len(xs) // MOST_MARKS)),
         label=label or "_",
@@ -130,7 +130,7 @@ def spread(seen: Floats, band: Band) -> tuple[float, float, float]:
 @in_its_ink
 def learning_curves(
     ax: Axes,
-    runs: Runs,
+    runs: Records,
     *,
     value: str = "test_accuracy",
     over: Literal["epoch", "step", "seconds"] = "epoch",
@@ -143,7 +143,7 @@ def learning_curves(
     Raises UsageError for a value that the records do not hold, and for runs without records.
     """
     named = runs if isinstance(runs, Mapping) else {"": runs}
-    networks, place, summary = set[int](), 0, []
+    networks, index, summary = set[int](), 0, []
     for name, records in named.items():
         if not records:
             raise UsageError(f"there are no records to draw{f' for {name!r}' if name else ''}")
@@ -155,12 +155,12 @@ def learning_curves(
             label = ", ".join(part for part in (name, layer) if part)
             xs = [float(x) for x, _ in points if isinstance(x, int | float)]
             table = [row for _, row in points]
-            curve(ax, xs, table, label=label, place=place, band=band)
+            curve(ax, xs, table, label=label, index=index, band=band)
             networks.add(len(table[0]))
             last = spread(np.array([v for v in table[-1] if np.isfinite(v)]), "range")[0]
             summary.append(f"{label or 'the run'} ends at {rounded(last)}")
-            place += 1
-    finish(ax, value, over, networks, band, legend=place > 1)
+            index += 1
+    finish(ax, value, over, networks, band, legend=index > 1)
     describe(ax, f"{in_words(value).capitalize()} over {over}s: {'; '.join(summary)}.")
     return ax
 
@@ -268,7 +268,7 @@ def legend_beside(ax: Axes) -> None:
 
 @in_its_ink
 def diversity_over_training(
-    ax: Axes, runs: Runs, *, metric: str = "correlation", band: Band = "range"
+    ax: Axes, runs: Records, *, metric: str = "correlation", band: Band = "range"
 ) -> Axes:
     """A diversity metric after each epoch, from the untrained network on.
 
@@ -282,7 +282,7 @@ def diversity_over_training(
 
 
 @in_its_ink
-def dead_units(ax: Axes, runs: Runs, *, band: Band = "range") -> Axes:
+def dead_units(ax: Axes, runs: Records, *, band: Band = "range") -> Axes:
     """The share of hidden neurons that are constant on the probe set, after each epoch.
 
     Returns the axis. Needs the metric dead_fraction in the records.

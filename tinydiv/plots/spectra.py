@@ -36,7 +36,7 @@ def correlation_spectrum(
     """
     named = matrices if isinstance(matrices, Mapping) else {"": matrices}
     summary, most = [], 1
-    for place, (name, matrix) in enumerate(named.items()):
+    for index, (name, matrix) in enumerate(named.items()):
         host = np.asarray(to_host(matrix), dtype=float)
         if host.ndim not in (2, 3) or host.shape[-1] != host.shape[-2]:
             raise UsageError(f"correlations are (H, H), or (R, H, H) for R networks: {host.shape}")
@@ -47,7 +47,7 @@ def correlation_spectrum(
         words = f"{ratio:.1f} of {alive:.3g} directions"
         label = f"{name}: {words}" if name else words
         ranks = np.arange(1, values.shape[1] + 1, dtype=float)
-        curve(ax, ranks, np.maximum(values, SMALLEST).T, label=label, place=place, band=band)
+        curve(ax, ranks, np.maximum(values, SMALLEST).T, label=label, index=index, band=band)
         summary.append(label)
         most = max(most, values.shape[1])
     ax.axhline(1, color=ink(ax), linewidth=0.8, linestyle=":")

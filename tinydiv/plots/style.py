@@ -52,19 +52,19 @@ PAGES: dict[str, dict[str, str]] = {
 """Colours of a page: of its opaque background, its text, and its grid."""
 
 
-def colour(place: int) -> str:
-    """The colour of the arm, class or line at that place; they repeat after eleven."""
-    return COLOURS[place % len(COLOURS)]
+def colour(index: int) -> str:
+    """The colour of the arm, class or line with this index; they repeat after eleven."""
+    return COLOURS[index % len(COLOURS)]
 
 
-def dash(place: int) -> Dash:
+def dash(index: int) -> Dash:
     """Its line style."""
-    return DASHES[place % len(DASHES)]
+    return DASHES[index % len(DASHES)]
 
 
-def mark(place: int) -> str:
+def mark(index: int) -> str:
     """Its marker."""
-    return MARKS[place % len(MARKS)]
+    return MARKS[index % len(MARKS)]
 
 
 class Picture(Figure):

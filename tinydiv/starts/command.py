@@ -213,8 +213,8 @@ def picture(
             describe(ax, f"Histogram, {what}, mean size: {', '.join(sizes)}.")
         weights.set_title(f"by chance |cosine| = {chance:.3f}", fontsize=10)
         responses.set_title(f"responses have std {rounded(seen.deviation)}", fontsize=10)
-        for place, one in enumerate(shown):
-            curve(start, one.steps.astype(float), one.accuracy, label=one.spec, place=place)
+        for index, one in enumerate(shown):
+            curve(start, one.steps.astype(float), one.accuracy, label=one.spec, index=index)
         start.set_xlabel(
             f"step ({config.optimizer} {rounded(config.lr, 6)}, batch {config.batch_size})"
         )

@@ -91,10 +91,10 @@ def curve_pictures(
         figure = new_figure(8.5, 5)
         ax = figure.add_subplot()
         ends = []
-        for place, one in enumerate(group):
+        for index, one in enumerate(group):
             curves = whole[one]
             table = np.array([curve.values["test_accuracy"] for curve in curves]).T
-            plots.curve(ax, curves[0].step, table, label=one.arm, place=place, band="interval")
+            plots.curve(ax, curves[0].step, table, label=one.arm, index=index, band="interval")
             ends.append(f"{one.arm} ends at {100 * table[-1].mean():.1f} %")
         ax.set_xlabel("steps")
         ax.set_ylabel("test accuracy")

@@ -75,7 +75,7 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.blocks = folder / "blocks"
+        self.stacks = folder / "blocks"  # a name that must not change: older studies are still read
         self.curves: dict[str, Curve] = {}
         self.damaged: list[Path] = []
 
@@ -119,11 +119,11 @@ class Store:
         else:
             self._same(found, facts)
         try:
-            self.blocks.mkdir(exist_ok=True)
+            self.stacks.mkdir(exist_ok=True)
         except OSError as error:
-            raise RunError(f"cannot make {self.blocks}: {atomic.reason(error)}") from error
+            raise RunError(f"cannot make {self.stacks}: {atomic.reason(error)}") from error
         atomic.sweep(self.folder)
-        atomic.sweep(self.blocks)
+        atomic.sweep(self.stacks)
         self.load(discard_damaged=True)
         return found is not None
 
@@ -192,7 +192,7 @@ class Store:
             "facts": outcome.facts,
         }
         try:
-            npz.write(self.blocks / f"{stack.key}.npz", arrays, about)
+            npz.write(self.stacks / f"{stack.key}.npz", arrays, about)
         except RunError as error:
             raise RunError(
                 f"{error}; {len(self.curves)} networks are kept: free some space and continue with --resume"
@@ -201,7 +201,7 @@ class Store:
 
     def load(self, discard_damaged: bool = False) -> None:
         """Read every finished stack. Damaged files are listed in `damaged`, and removed if wanted."""
-        for path in sorted(self.blocks.glob("*.npz")):
+        for path in sorted(self.stacks.glob("*.npz")):
             try:
                 with read.reading(path, "its networks must be trained again"):
                     self._take(*read.npz_arrays(path))

@@ -20,7 +20,7 @@ from tinydiv.study.plan import Trial
 from tinydiv.study.results import Cell, Results
 from tinydiv.study.store import Curve
 
-RUN_COLUMNS = ("setting", "regime", "arm", "seed")
+TRIAL_COLUMNS = ("setting", "regime", "arm", "seed")
 
 
 def each_trial(cell: Cell, results: Results) -> Iterator[tuple[dict[str, object], Trial, Curve]]:
@@ -28,7 +28,7 @@ def each_trial(cell: Cell, results: Results) -> Iterator[tuple[dict[str, object]
     for trial, curve in zip(results.trials(cell) or [], results.found(cell), strict=False):
         if curve is not None:
             first = (cell.setting, cell.regime, cell.arm, trial.seed)
-            yield dict(zip(RUN_COLUMNS, first, strict=True)), trial, curve
+            yield dict(zip(TRIAL_COLUMNS, first, strict=True)), trial, curve
 
 
 def curve_rows(results: Results) -> Iterator[Row]:

@@ -209,10 +209,10 @@ def curves(axes: Sequence[Axes], records: Sequence[Record], band: Band) -> None:
     flat = [record.flat() for record in records]
     epochs = [float(record.epoch) for record in records]
     keys = ["train_loss", "test_loss", *["validation_loss"] * bool(records[0].validation_loss)]
-    for place, key in enumerate(keys):
+    for index, key in enumerate(keys):
         values = [numbers(one[key]) for one in flat]
         label = in_words(key).removesuffix(" loss")
-        curve(axes[1], epochs, values, label=label, place=place, band=band)
+        curve(axes[1], epochs, values, label=label, index=index, band=band)
     axes[1].set_xlabel("epoch")
     axes[1].set_ylabel("loss")
     axes[1].grid(True, axis="y", linewidth=0.6)
