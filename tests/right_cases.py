@@ -32,7 +32,7 @@ def pick(rng, options):
     return options[rng.integers(len(options))]
 
 
-def shape(rng, hidden, least=1):
+def dimensions(rng, hidden, least=1):
     """Random sizes, none larger than 5; one network or several, with inputs of their own or not."""
     sizes = tuple(int(n) for n in rng.integers(least, 6, size=hidden + 2))
     sizes = (*sizes[:-1], max(sizes[-1], 2))  # class numbers need two outputs
@@ -42,11 +42,11 @@ def shape(rng, hidden, least=1):
 
 
 def of_network(rng, seed):
-    where = shape(rng, hidden=int(rng.integers(0, 3)))
-    net = points.network(where, pick(rng, ACTIVATIONS), seed)
+    dims = dimensions(rng, hidden=int(rng.integers(0, 3)))
+    net = points.network(dims, pick(rng, ACTIVATIONS), seed)
     if rng.random() < 0.3:  # whole numbers: kinks everywhere
         net.theta[...] = to_device(np.round(to_host(net.theta)))
-    case = network_case(net, where, seed)
+    case = network_case(net, dims, seed)
     if rng.random() < 0.3:
         case.point["X"] = to_device(np.round(to_host(case.point["X"])))
     return case
@@ -55,8 +55,8 @@ def of_network(rng, seed):
 def of_penalty(rng, seed):
     cls = pick(rng, PENALTIES)
     chosen = pick(rng, list(settings_of(cls)))
-    where = shape(rng, hidden=2)
-    cases = unit_cases(cls(**chosen), chosen, where, pick(rng, ACTIVATIONS), seed)
+    dims = dimensions(rng, hidden=2)
+    cases = unit_cases(cls(**chosen), chosen, dims, pick(rng, ACTIVATIONS), seed)
     return pick(rng, cases[:3])
 
 
@@ -72,8 +72,8 @@ def of_loss(rng, seed):
 def of_layer(rng, seed):
     cls = pick(rng, LAYERS)
     chosen = pick(rng, list(settings_of(cls)))
-    where = shape(rng, hidden=1, least=2)
-    net = points.network(where, "tanh", seed, layers_of([cls(**chosen)]))
-    memory: Memory = points.warm_up(net, where, seed)
+    dims = dimensions(rng, hidden=1, least=2)
+    net = points.network(dims, "tanh", seed, layers_of([cls(**chosen)]))
+    memory: Memory = points.warm_up(net, dims, seed)
     context = Context(training=bool(rng.integers(2)), step=3)
-    return layer_case(net, memory, chosen, where, context, seed)
+    return layer_case(net, memory, chosen, dims, context, seed)

@@ -33,7 +33,7 @@ def difference(mutant, seed=0, most_subjects=None, every=1):
             with mutant.in_place():
                 found = computed(case, point)
             if not same(right, found):
-                return f"{subject}, {case.kind}, {case.setting}, {name}"
+                return f"{subject}, {case.kind}, {case.where}, {name}"
     return None
 
 

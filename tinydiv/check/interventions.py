@@ -15,19 +15,19 @@ from tinydiv.optimizers import SGD
 from tinydiv.techniques.base import Intervention
 from tinydiv.techniques.framework import Techniques
 
-SHAPE = Dimensions((6, 5, 4, 3), 8, replicas=3)
+SMALL = Dimensions((6, 5, 4, 3), 8, replicas=3)
 STEPS = 6
 
 
 def failure_in_training(cls: type[Intervention], seed: int, settings: dict[str, object]) -> str:
     """What goes wrong in a few steps with a technique of this class, in words; "" if nothing does."""
     try:
-        together = trained(cls(**settings), seed, SHAPE.replicas)
+        together = trained(cls(**settings), seed, SMALL.replicas)
         if not bool(xp.all(xp.isfinite(together))):
             return "the weights are not finite after a few steps"
         if cls.acts_on == "whole network" or cls.fewest_networks > 1:
             return ""  # under such a technique networks may depend on each other
-        alone = [trained(cls(**settings), seed, None, r) for r in range(SHAPE.replicas or 0)]
+        alone = [trained(cls(**settings), seed, None, r) for r in range(SMALL.replicas or 0)]
     except (UsageError, RunError):
         raise
     except Exception as error:  # the user's own code may raise anything
@@ -45,10 +45,10 @@ def failure_in_training(cls: type[Intervention], seed: int, settings: dict[str, 
 
 def trained(technique: Intervention, seed: int, replicas: int | None, which: int = 0) -> Array:
     """theta after a few steps, of all networks at once; with replicas=None of network `which` alone."""
-    net = MLP(SHAPE.sizes, "tanh", replicas, "float64")
-    theta = points.network(SHAPE, "tanh", seed).theta
+    net = MLP(SMALL.sizes, "tanh", replicas, "float64")
+    theta = points.network(SMALL, "tanh", seed).theta
     net.theta[...] = theta if replicas else theta[which]
-    X, Y = points.inputs(SHAPE, seed), points.targets(SHAPE, seed)
+    X, Y = points.inputs(SMALL, seed), points.targets(SMALL, seed)
     optimizer = SGD(net, 0.05)
     seeds = list(range(seed, seed + replicas)) if replicas else [seed + which]
     techniques = Techniques(net, [technique], optimizer, probe_inputs=X, seeds=seeds)

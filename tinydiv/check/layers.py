@@ -13,15 +13,15 @@ from tinydiv.mlp import MLP
 from tinydiv.techniques.base import LayerTechnique
 from tinydiv.techniques.placing import layers_of
 
-SHAPE = Dimensions((6, 5, 3), 40)
+SMALL = Dimensions((6, 5, 3), 40)
 PASSES = 400
 """Training passes on one batch, after which running statistics are those of the batch."""
 
 
 def unmet_requirement(cls: type[LayerTechnique], seed: int, settings: dict[str, object]) -> str:
     """The first requirement that a layer does not meet, in words; "" if it meets them all."""
-    net, x = network(cls, seed, settings), points.inputs(SHAPE, seed)
-    points.warm_up(net, SHAPE, seed)
+    net, x = network(cls, seed, settings), points.inputs(SMALL, seed)
+    points.warm_up(net, SMALL, seed)
     evaluated = net.forward(x).logits
     if differ(net.forward(x[:4]).logits, evaluated[:4]):
         return (
@@ -63,7 +63,7 @@ def statistics(net: MLP, x: Array) -> str:
 
 def network(cls: type[LayerTechnique], seed: int, settings: dict[str, object]) -> MLP:
     """A network with the layer, the same for the same seed."""
-    return points.network(SHAPE, "relu", seed, layers_of([cls(**settings)]))
+    return points.network(SMALL, "relu", seed, layers_of([cls(**settings)]))
 
 
 def differ(a: Array, b: Array, share: float = 1e-9) -> bool:

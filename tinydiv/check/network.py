@@ -30,14 +30,14 @@ def network_cases(
     """Several depths and sizes, all activations, many networks, one sample; upstream gradients at all
     layers at once, at the outputs alone, and at hidden layers alone."""
     names = list(activations.ACTIVATIONS)
-    shapes = [points.LINEAR, points.SHALLOW, points.MANY, points.SQUARE, points.ONE_SAMPLE]
-    shapes.append(points.LARGE)
+    dimensions = [points.LINEAR, points.SHALLOW, points.MANY, points.SQUARE, points.ONE_SAMPLE]
+    dimensions.append(points.LARGE)
     plan: list[tuple[Dimensions, str]] = [(points.DEEP, name) for name in names]
-    plan += [(shape, names[i % len(names)]) for i, shape in enumerate(shapes)]
-    for shape, activation in plan:
-        net = points.network(shape, activation, seed, kind=kind)
-        scale = 30.0 if shape is points.LARGE else 1.0
-        yield network_case(net, shape, seed, subject=subject, backward=backward, scale=scale)
+    plan += [(dims, names[i % len(names)]) for i, dims in enumerate(dimensions)]
+    for dims, activation in plan:
+        net = points.network(dims, activation, seed, kind=kind)
+        scale = 30.0 if dims is points.LARGE else 1.0
+        yield network_case(net, dims, seed, subject=subject, backward=backward, scale=scale)
     back = backward or kind.backward
     for upstream in UPSTREAM[1:] if points.takes(back, "dA") else ():
         net = points.network(points.DEEP, "tanh", seed, kind=kind)
@@ -53,7 +53,7 @@ def network_cases(
 
 def network_case(
     net: MLP,
-    shape: Dimensions,
+    dims: Dimensions,
     seed: int,
     *,
     kind: str = "network",
@@ -76,9 +76,9 @@ def network_case(
     extra = points.takes(back, "dA") and upstream != UPSTREAM[1]
     to_inputs = points.takes(back, "to_inputs")
     point = points.parameters(net)
-    X = scale * points.inputs(shape, seed)
+    X = scale * points.inputs(dims, seed)
     # dA[0] too, where dX is checked; but if R networks share their inputs, dX is a sum over networks.
-    at_inputs = to_inputs and (not shape.replicas or shape.own_inputs)
+    at_inputs = to_inputs and (not dims.replicas or dims.own_inputs)
     layers = range(0 if at_inputs else 1, net.depth) if extra else range(0)
     if to_inputs:
         point["X"] = X
@@ -129,7 +129,7 @@ def network_case(
         found.before = {name: to_host(array) for name, array in before.items()}
         return found
 
-    words = [f"{net.activation}, {shape}"]
+    words = [f"{net.activation}, {dims}"]
     if net.depth > 1 and upstream != UPSTREAM[0]:
         words.append(f"upstream gradients {upstream}")
     if accumulate:

@@ -64,28 +64,28 @@ def labels(*shape: int, classes: int, seed: int) -> Array:
 
 
 def network(
-    shape: Dimensions,
+    dims: Dimensions,
     activation: str | Activation,
     seed: int,
     layers: Sequence[Layer] = (),
     kind: type[MLP] = MLP,
 ) -> MLP:
     """A network whose weights, biases and layer parameters are all random: none is 0 or 1."""
-    net = kind(shape.sizes, activation, shape.replicas, "float64", layers)
+    net = kind(dims.sizes, activation, dims.replicas, "float64", layers)
     net.theta[...] = numbers(*net.theta.shape, seed=seed, scale=0.7)
     return net
 
 
-def inputs(shape: Dimensions, seed: int) -> Array:
+def inputs(dims: Dimensions, seed: int) -> Array:
     """Inputs (N, n_0), or (R, N, n_0) where each network has its own."""
-    lead = (shape.replicas,) if shape.own_inputs and shape.replicas else ()
-    return numbers(*lead, shape.samples, shape.sizes[0], seed=seed + 1)
+    lead = (dims.replicas,) if dims.own_inputs and dims.replicas else ()
+    return numbers(*lead, dims.samples, dims.sizes[0], seed=seed + 1)
 
 
-def targets(shape: Dimensions, seed: int) -> Array:
+def targets(dims: Dimensions, seed: int) -> Array:
     """Class numbers (N,), or (R, N) where each network has its own inputs."""
-    lead = (shape.replicas,) if shape.own_inputs and shape.replicas else ()
-    return labels(*lead, shape.samples, classes=shape.sizes[-1], seed=seed + 2)
+    lead = (dims.replicas,) if dims.own_inputs and dims.replicas else ()
+    return labels(*lead, dims.samples, classes=dims.sizes[-1], seed=seed + 2)
 
 
 def parameters(net: MLP, buffer: Array | None = None) -> Point:
@@ -137,10 +137,10 @@ def _copied(value: Array) -> Array:
     return value.copy() if hasattr(value, "copy") else value
 
 
-def warm_up(net: MLP, shape: Dimensions, seed: int) -> Memory:
+def warm_up(net: MLP, dims: Dimensions, seed: int) -> Memory:
     """Run a few training passes, so that running statistics differ from those of a new layer."""
     for step in range(3):
-        net.forward(2.0 * inputs(shape, seed + 10 * step) + 0.3, Context(training=True, step=step))
+        net.forward(2.0 * inputs(dims, seed + 10 * step) + 0.3, Context(training=True, step=step))
     return Memory(*net.layers)
 
 

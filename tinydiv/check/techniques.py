@@ -45,7 +45,7 @@ SCALES = (1.0, 0.3, 3.0, 0.1, 10.0)
 LARGE_SCALES = (15.0, *SCALES)
 """Of the large point: first with activations and weights beyond 30."""
 
-UNIT_SHAPES = (
+UNIT_DIMENSIONS = (
     Dimensions((5, 4, 6, 3), 9),
     Dimensions((5, 4, 3, 3), 7, replicas=3),
     points.SQUARE,
@@ -151,11 +151,11 @@ def penalty_cases(
     usual, more = settings_to_check(cls, settings)
     for i, chosen in enumerate(usual + more):
         penalty, few = cls(**chosen), i >= len(usual)
-        for k, shape in enumerate(UNIT_SHAPES[: 2 if few else None] if takes else ()):
-            # The defaults are checked with every activation in turn, other settings with one per shape.
+        for k, dims in enumerate(UNIT_DIMENSIONS[: 2 if few else None] if takes else ()):
+            # The defaults are checked with every activation in turn, other settings with one per size.
             for a in (i + k, i + k + 3)[: 2 if i == 0 else 1]:
                 kind = kinds[a % len(kinds)]
-                yield unit_cases(penalty, chosen, shape, kind, seed + k, subject)
+                yield unit_cases(penalty, chosen, dims, kind, seed + k, subject)
         if few and takes:
             continue
         if i == 0 and takes:
@@ -163,15 +163,15 @@ def penalty_cases(
                 penalty, chosen, points.LARGE, "relu", seed, subject, scales=LARGE_SCALES
             )
         if any(NEURONS[role] is not None for role in roles(cls)):
-            for shape in (points.DEAD, points.EQUAL)[: 2 if i == 0 else 1]:
-                scales = SCALES if shape is points.DEAD else SCALES[:1]
+            for dims in (points.DEAD, points.EQUAL)[: 2 if i == 0 else 1]:
+                scales = SCALES if dims is points.DEAD else SCALES[:1]
                 yield unit_cases(
-                    penalty, chosen, shape, "tanh", seed, subject, special=True, scales=scales
+                    penalty, chosen, dims, "tanh", seed, subject, special=True, scales=scales
                 )
-        for k, shape in enumerate((points.SQUARE, points.DEEP, points.MANY)[: 3 if i == 0 else 1]):
+        for k, dims in enumerate((points.SQUARE, points.DEEP, points.MANY)[: 3 if i == 0 else 1]):
             kind = kinds[(i + 2 * k) % len(kinds)]
             number = NUMBERS[k % len(NUMBERS)]
-            yield [objective_case(penalty, chosen, shape, kind, seed + k, subject, number=number)]
+            yield [objective_case(penalty, chosen, dims, kind, seed + k, subject, number=number)]
         if isinstance(penalty, EnsemblePenalty) and penalty.acts_on == "hidden layers":
             yield [
                 objective_case(penalty, chosen, points.DEEP, "tanh", seed, subject, layers=(1, 2))
@@ -255,7 +255,7 @@ def specialised(given: Point, cls: type[Penalty]) -> Point:
 def unit_cases(
     penalty: Penalty,
     chosen: Settings,
-    shape: Dimensions,
+    dims: Dimensions,
     activation: str,
     seed: int,
     subject: str = "",
@@ -266,9 +266,9 @@ def unit_cases(
 
     special: with neurons that are dead or equal (see specialised).
     """
-    net = points.network(shape, activation, seed)
-    X, Y = points.inputs(shape, seed), points.targets(shape, seed)
-    where = joined(in_words(chosen), activation, str(shape))
+    net = points.network(dims, activation, seed)
+    X, Y = points.inputs(dims, seed), points.targets(dims, seed)
+    where = joined(in_words(chosen), activation, str(dims))
     name = subject or penalty.name
 
     def broken(error: Exception) -> list[Case]:
@@ -288,7 +288,7 @@ def unit_cases(
         return []
     if special:
         given = specialised(given, type(penalty))
-        where += ", some neurons dead" if shape.replicas else ", two neurons equal"
+        where += ", some neurons dead" if dims.replicas else ", two neurons equal"
 
     def called(at: Point) -> tuple[Array, ...]:
         arrays = [at[key] for key in given]
@@ -317,11 +317,9 @@ def unit_cases(
         by_name = zip(given, roles(type(penalty)), strict=False)
         of_neurons = {key for key, role in by_name if NEURONS[role] == -1}
         return Facts(
-            samples=shape.samples,
+            samples=dims.samples,
             sizes={"the number of neurons": net.sizes[layer]},
-            rows={
-                k: "samples" if x.shape[-2] == shape.samples else "inputs" for k, x in at.items()
-            },
+            rows={k: "samples" if x.shape[-2] == dims.samples else "inputs" for k, x in at.items()},
             columns=dict.fromkeys(set(given) - of_neurons, "output"),
             lead=net.replicas is not None,
         )
@@ -354,7 +352,7 @@ def strengths_for(penalty: Penalty, replicas: int | None) -> tuple[float, ...]:
 def objective_case(
     penalty: Penalty,
     chosen: Settings,
-    shape: Dimensions,
+    dims: Dimensions,
     activation: str,
     seed: int,
     subject: str = "",
@@ -362,9 +360,9 @@ def objective_case(
     number: int = NUMBERS[0],
 ) -> Case:
     """loss + strength * penalty as a function of all weights, through the framework and backward."""
-    net = points.network(shape, activation, seed, layers_of(penalty.needs))
-    X, Y = points.inputs(shape, seed), points.targets(shape, seed)
-    strengths = strengths_for(penalty, shape.replicas)
+    net = points.network(dims, activation, seed, layers_of(penalty.needs))
+    X, Y = points.inputs(dims, seed), points.targets(dims, seed)
+    strengths = strengths_for(penalty, dims.replicas)
     placed = dataclasses.replace(place(penalty), strength=strengths, layers=layers)
     techniques = Techniques(net, [*penalty.needs, placed])
     memory = Memory(techniques)
@@ -392,17 +390,17 @@ def objective_case(
         step = ahead(at)
         net.backward(step.trace, step.task_dlogits)
         return Facts(
-            samples=shape.samples,
+            samples=dims.samples,
             rows={f"W[{l}]": "inputs" for l in range(net.depth)},
             lead=net.replicas is not None,
             task={name: to_host(array) for name, array in points.gradients(net).items()},
             strengths=to_host(xp.asarray(placed.strength)),
         )
 
-    many = "strength per network" if shape.replicas else "one strength"
+    many = "strength per network" if dims.replicas else "one strength"
     at_layers = "layers " + " and ".join(map(str, layers)) if layers else ""
     when = f"step {number}" if number != NUMBERS[0] else ""
-    where = joined(in_words(chosen), activation, str(shape), many, at_layers, when)
+    where = joined(in_words(chosen), activation, str(dims), many, at_layers, when)
     name, point = subject or penalty.name, points.parameters(net)
     case = Case("objective", name, where, point, function, gradients, facts)
     case.divided, case.variant = True, in_words(chosen)
@@ -416,7 +414,7 @@ def layer_cases(
     cls: type[LayerTechnique], seed: int, subject: str = "", settings: Settings | None = None
 ) -> Iterator[Case]:
     """A layer alone and inside a network; training and evaluation; one network and several."""
-    shapes = (
+    dimensions = (
         Dimensions((5, 4, 3), 7),
         Dimensions((5, 4, 6, 3), 9, replicas=3),
         points.SQUARE,
@@ -424,16 +422,18 @@ def layer_cases(
     )
     usual, more = settings_to_check(cls, settings)
     for i, chosen in enumerate(usual + more):
-        for k, shape in enumerate(shapes if i == 0 else shapes[: 3 if i < len(usual) else 1]):
+        for k, dims in enumerate(
+            dimensions if i == 0 else dimensions[: 3 if i < len(usual) else 1]
+        ):
             for training in (True, False):
                 kind = ("tanh", "gelu", "relu")[(i + k) % 3]
-                net = points.network(shape, kind, seed, layers_of([cls(**chosen)]))
-                memory = points.warm_up(net, shape, seed)
+                net = points.network(dims, kind, seed, layers_of([cls(**chosen)]))
+                memory = points.warm_up(net, dims, seed)
                 context = Context(training=training, step=NUMBERS[k])
-                yield layer_case(net, memory, chosen, shape, context, seed, subject)
+                yield layer_case(net, memory, chosen, dims, context, seed, subject)
                 name = subject or cls.name
                 case = network_case(
-                    net, shape, seed, kind="layer", subject=name, context=context, memory=memory
+                    net, dims, seed, kind="layer", subject=name, context=context, memory=memory
                 )
                 case.where = joined("in a network", in_words(chosen), case.where)
                 yield case
@@ -443,14 +443,14 @@ def layer_case(
     net: MLP,
     memory: Memory,
     chosen: Settings,
-    shape: Dimensions,
+    dims: Dimensions,
     context: Context,
     seed: int,
     subject: str = "",
 ) -> Case:
     """The first of a network's layers, as a function of its input and its parameters."""
     layer: Layer = net.layers[0]
-    x = points.numbers(*net.lead, shape.samples, layer.width, seed=seed + 3, scale=1.5) + 0.3
+    x = points.numbers(*net.lead, dims.samples, layer.width, seed=seed + 3, scale=1.5) + 0.3
     parameters = {key: layer.parameters[key].copy() for key in layer.shapes}
 
     def forward(at: Point) -> tuple[Array, Array]:
@@ -468,9 +468,9 @@ def layer_case(
         return {"x": dx, **found}
 
     def facts(at: Point, weights: Sequence[Array]) -> Facts:
-        return Facts(samples=shape.samples, rows={"x": "samples"}, lead=net.replicas is not None)
+        return Facts(samples=dims.samples, rows={"x": "samples"}, lead=net.replicas is not None)
 
     mode = "training" if context.training else "evaluation"
-    where = joined("alone", in_words(chosen), str(shape), mode)
+    where = joined("alone", in_words(chosen), str(dims), mode)
     name, point, variant = subject or layer.label, {"x": x, **parameters}, in_words(chosen)
     return Case("layer", name, where, point, outputs, gradients, facts, variant=variant)
