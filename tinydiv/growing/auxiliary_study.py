@@ -1,4 +1,4 @@
-"""The comparison of a learned size: pieces, tables and pictures (python -m tinydiv.grow auxiliary)."""
+"""What python -m tinydiv.grow auxiliary computes: networks that learn their size, and controls, in tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -147,7 +147,7 @@ def arms_of(study: Fashion, folder: Path) -> dict[tuple[int, int, str], Arrays]:
 
 
 def rows(study: Fashion, folder: Path) -> Iterator[Row]:
-    """Every seed at every look."""
+    """Every seed at every moment that is kept, as a row of the raw file."""
     for (width, every, arm), found in arms_of(study, folder).items():
         key = {"width": width, "every": every, "arm": arm}
         for i, spent in enumerate(found["spent"]):

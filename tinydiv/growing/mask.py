@@ -1,4 +1,4 @@
-"""A controller that opens a layer, full batch by full batch, for all seeds at once (paper B2).
+"""A controller that opens a layer, for all seeds at once (Radhakrishnan et al., 2025, B2).
 
     input [x, c], one tanh hidden layer of H neurons, Adam, full batch;   L = task loss + 0.32 (c - 1)^2
 

@@ -1,4 +1,4 @@
-"""The comparison of a controller's mask: pieces, tables and pictures (python -m tinydiv.grow mask)."""
+"""What python -m tinydiv.grow mask computes: networks opened by a controller, and full size, in tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -74,7 +74,7 @@ Losses = dict[Key, dict[str, np.ndarray]]
 
 
 def rows(study: Mask, folder: Path) -> Iterator[Row]:
-    """Every seed."""
+    """Every seed, as a row of the raw file."""
     for s in study.settings():
         for arm in study.arms:
             found = study.arm(folder, s, arm)
@@ -118,7 +118,7 @@ def best_rate(
     rates: Sequence[float],
     here: dict[tuple[float, str], dict[str, np.ndarray]],
 ) -> float:
-    """The rate that is best on the even seeds; the table then shows the odd ones."""
+    """The rate at which an arm is best on the even seeds; the table then shows the odd ones at it."""
 
     def score(lr: float) -> float:
         values = here[lr, arm]["test"][::2]

@@ -120,7 +120,7 @@ def run(
 
 
 def keep(folder: Path, piece: Piece, arrays: Arrays) -> None:
-    """Write the results of a piece; a file that is interrupted leaves the old one as it was."""
+    """Write the results of a piece; an interruption leaves the file as it was."""
     with atomic.replacing(path_of(folder, piece)) as part, open(part, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
