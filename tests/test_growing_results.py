@@ -525,6 +525,45 @@ def test_the_text_on_spirals_agrees_with_the_tables():
     assert f"the closed mask is {shown[0]} points [{shown[1]}, {shown[2]}] behind" in TEXT
 
 
+def test_the_text_on_the_widths_of_masks_agrees_with_the_tables():
+    seeds = mask_study.read_seeds(HERE / "mask-widths" / "seeds.csv.gz")
+    widths, rates = (10, 32, 128), (0.001, 0.01)
+    found = {key[1:]: columns for key, columns in seeds.items()}
+
+    def over(width, lr, arm):
+        return ratio(found[width, lr, arm]["test"], found[width, lr, "static"]["test"]).geometric
+
+    arms = {"mask": "the mask", "mask-closed": "the closed mask", "gate": "the released gate"}
+    slow = {arm: [over(width, 0.001, arm) for width in widths] for arm in arms}
+    for arm, name in arms.items():
+        a, b, c = (f"{one.estimate:.2g}".removeprefix("0") for one in slow[arm])
+        assert f"{a}, {b} and {c} for {name}," in TEXT
+        assert all(one.high < 1 for one in slow[arm][: 2 if arm == "gate" else 3])
+    assert slow["gate"][2].low > 1
+    fast = {arm: [over(width, 0.01, arm) for width in widths] for arm in slow}
+    a, b, c = (rounded(fast[arm][0].estimate) for arm in ("gate", "mask", "mask-closed"))
+    assert f"ratios of {a} (gate), {b} (mask) and {c} (closed mask)" in TEXT
+    for arm, (narrow, *wide) in fast.items():
+        assert narrow.high < 1
+        if arm != "gate":
+            assert all(one.low < 1 < one.high for one in wide)
+    gate = fast["gate"][2]
+    assert f"by a factor of {gate.estimate:.1f} [{gate.low:.1f}, {gate.high:.0f}]" in TEXT
+    best = {
+        (width, arm): mask_study.best_rate(
+            *("bessel", arm, rates, {key[1:]: v for key, v in found.items() if key[0] == width})
+        )
+        for width in widths
+        for arm in ("static", *slow)
+    }
+    assert {best[10, arm] for arm in ("static", *slow)} == {0.01}
+    assert {best[128, arm] for arm in ("static", *slow)} == {0.001}
+    odd = (mask_study.held_out(found[128, 0.001, arm])["test"] for arm in ("mask", "static"))
+    held = ratio(*odd).geometric
+    assert f"({points(held, 0.01)})" in TEXT
+    assert 1 / held.estimate == pytest.approx(5, abs=0.5)
+
+
 def test_the_text_on_the_decorrelated_start_agrees_with_the_tables():
     ours, he = (
         fashion.read_seeds(HERE / name / "seeds.csv.gz") for name in ("fashion", "fashion-he")

@@ -1,4 +1,4 @@
-"""What python -m tinydiv.grow auxiliary computes: networks that learn their size, controls, and the tables."""
+"""What python -m tinydiv.grow auxiliary computes: networks that learn their size, and the tables."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
