@@ -336,6 +336,21 @@ def test_the_text_on_condensing_agrees_with_the_tables():
         assert 0.015 < small["full"] - small[f"{way}-retrained"] < 0.025
 
 
+def test_the_text_on_the_full_set_agrees_with_the_tables():
+    taus = (0.9, 0.7, 0.5)
+    full, mini = ([condensed(scale, tau) for tau in taus] for scale in ("full-0.01", "0.01"))
+    (a, b, c), (d, e, f) = ([f"{one['neurons']:.1f}" for one in row] for row in (full, mini))
+    assert f"{a}, {b} and {c} are left, where the small set leaves {d}, {e} and {f}." in TEXT
+    half = full[2]
+    a, b, c = (rounded(half[f"{way}-raw"], 3) for way in ("merge", "prune", "condense"))
+    assert f"by response keeps {a}, pruning {b}, merging aligned weights {c}." in TEXT
+    assert f"at the whole network's {rounded(half['full'], 3)} or above" in TEXT
+    assert all(half[f"{way}-retrained"] > half["full"] for way in ("merge", "prune", "condense"))
+    with np.load(HERE / "condense-full-0.01" / "pieces" / "tau-0.5.npz") as file:
+        behind = difference(file["scratch-retrained"], file["full"])
+    assert f"is {points(behind, -1).replace(' ', ' points ', 1)} behind" in TEXT
+
+
 def test_the_text_on_tuned_rates_agrees_with_the_tables():
     seeds = mask_study.read_seeds(HERE / "mask-rates" / "seeds.csv.gz")
     rates, arms = (0.003, 0.01, 0.03), ("static", "gate", "mask", "mask-closed")
