@@ -180,3 +180,11 @@ def test_numbers_to_learn_have_an_error_in_place_of_an_accuracy(tmp_path, capsys
     captured = capsys.readouterr().out
     assert "error" in captured
     assert "accuracy" not in captured
+
+
+def test_a_network_that_diverged_has_no_accuracy(tmp_path, capsys):
+    """Warnings are errors here, also from counting the operations of a technique that overflows."""
+    flags = ["--data", "moons", "--hidden", "6", "--technique", "decov:strength=1e30"]
+    assert main([*flags, "--out", str(tmp_path / "x.svg")]) == 0
+    assert re.search(r"\ndecov:strength=1e30 +diverged  ", capsys.readouterr().out)
+    assert "1e30, diverged" in " ".join((tmp_path / "x.svg").read_text().split())

@@ -1,5 +1,7 @@
 """python -m tinydiv.starts: pictures of what a start does, and the right numbers."""
 
+import re
+
 import pytest
 
 from tinydiv.starts import command as starts
@@ -51,3 +53,13 @@ def test_one_picture_is_one_picture(tmp_path, capsys):
     flags = ["--init", "orthogonal", "--hidden", "4", "--steps", "10"]
     assert starts.main([*flags, "--networks", "1", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.endswith(f"\n1 picture in {tmp_path}\n")
+
+
+def test_networks_that_diverge_are_counted_and_have_no_accuracy(tmp_path, capsys):
+    """Warnings are errors here: that numbers overflow is no surprise to the reader, either."""
+    flags = ["--data", "moons", "--hidden", "5", "--init", "he-normal", "--lr", "1000"]
+    flags += ["--steps", "40", "--out", str(tmp_path)]
+    assert starts.main(flags) == 0
+    assert re.search(r" (0\.\d{4}|diverged)   [1-8] of 8 diverged$", capsys.readouterr().out, re.M)
+    assert starts.main([*flags, "--networks", "1"]) == 0
+    assert capsys.readouterr().out.splitlines()[3].endswith("  diverged   1 of 1 diverged")

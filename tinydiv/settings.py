@@ -243,6 +243,12 @@ def rounded(value: float, digits: int = 3, sign: str = "") -> str:
     return f"{short:{sign},.0f}" if long else f"{short:{sign},.{digits}g}"
 
 
+def mean_text(values: Iterable[float], form: str = ".4f", none: str = "diverged") -> str:
+    """The mean over networks that have a number, those that did not diverge, or a word if none has."""
+    numbers = [v for v in values if v == v]
+    return format(sum(numbers) / len(numbers), form) if numbers else none
+
+
 # Readers -------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ an illustration, no measurement (for that see tinydiv.study). Where a technique 
 (consensus), the smallest possible number of them is trained, and the first is shown.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from tinydiv.settings import (
     from_flags,
     made,
     maybe,
+    mean_text,
     rounded,
     setting,
     sizes,
@@ -120,7 +122,7 @@ class Shown:
     def title(self) -> str:
         """The title in the picture: spec and score."""
         score = f"error {rounded(self.score)}" if self.regression else f"{100 * self.score:.1f} %"
-        return f"{self.spec}, {score}"
+        return f"{self.spec}, {score if math.isfinite(self.score) else 'diverged'}"
 
     @property
     def dead(self) -> int:
@@ -159,10 +161,12 @@ def main(argv: Sequence[str]) -> None:
     options = parser().parse(argv)
     config = made(GalleryConfig, from_flags(GalleryConfig, vars(options)))
     cli.needs_matplotlib("the gallery")
+    from tinydiv.backend import quiet
     from tinydiv.plots import gallery_picture, save
 
     chosen = defaults_of(config)
-    shown, image_shape = gallery(config)
+    with quiet():  # of a network that diverges, its row says so
+        shown, image_shape = gallery(config)
     widths = "-".join(map(str, chosen.hidden))
     title = (
         f"{chosen.data}, {widths} hidden neurons, the same start and batches (seed {config.seed}). "
@@ -299,6 +303,6 @@ def table(shown: Sequence[Shown], measure: str) -> str:
     lines = [f"{'technique':<{width}} {score}   mean |{measure}|   extra flops"]
     for one in shown:
         dead = f"   {one.dead} dead" if one.dead else ""
-        numbers = f"{one.score:8.4f}   {one.alike:.3f}   {one.cost:>12}"
+        numbers = f"{mean_text([one.score]):>8}   {one.alike:.3f}   {one.cost:>12}"
         lines.append(f"{one.spec:<{width}} {numbers}{dead}")
     return "\n".join(lines)

@@ -53,11 +53,13 @@ def main(argv: Sequence[str]) -> None:
     flags.add_argument("--no-plot", action="store_true", help="leave out the picture")
     flags.add_argument("--json", action="store_true", help="print all numbers as one JSON object")
     options = flags.parse(argv)
+    from tinydiv.backend import quiet
     from tinydiv.diversity import METRICS
     from tinydiv.errors import check_known
 
     check_known("metric", options.metric, METRICS)
-    found = analyse(options.run_dir, options.allow_code)
+    with quiet():  # finite weights may give sums that are not
+        found = analyse(options.run_dir, options.allow_code)
     if not options.no_plot:
         from tinydiv.plots import save
         from tinydiv.predictions.effects_picture import predictions_picture

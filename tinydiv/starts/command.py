@@ -17,6 +17,7 @@ from tinydiv.settings import (
     choice,
     from_flags,
     made,
+    mean_text,
     number,
     rounded,
     setting,
@@ -93,6 +94,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser().parse(argv)
     config = made(StartsConfig, from_flags(StartsConfig, vars(options)))
     cli.needs_matplotlib("every picture")
+    from tinydiv.backend import quiet
     from tinydiv.initializers import SCHEMES
     from tinydiv.initializers.specs import parse
     from tinydiv.loop import DeviceData
@@ -111,12 +113,14 @@ def main(argv: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"--out {folder} cannot be made: {error.strerror}") from None
-    beside = [measured(spec, config, data) for spec in COMPARED]
+    with quiet():  # what diverges is said
+        beside = [measured(spec, config, data) for spec in COMPARED]
     cli.print_result(line("start", "|cos|", "|r|", "std", "accuracy"))
     for one in beside:
         cli.print_result(summary(one))
     for spec in specs:
-        seen = measured(spec, config, data)
+        with quiet():
+            seen = measured(spec, config, data)
         cli.print_result(summary(seen))
         save(picture(seen, beside, config, data.dataset.n_inputs), folder / file_name(spec))
     cli.print_result(f"{len(specs)} picture{'s' * (len(specs) != 1)} in {folder}")
@@ -134,6 +138,7 @@ def measured(spec: str, config: StartsConfig, data: "DeviceData") -> StartEffect
 
     from tinydiv import losses, optimizers
     from tinydiv.backend import to_host
+    from tinydiv.divergence import Guard
     from tinydiv.initializers import PROBE, initialize
     from tinydiv.layers import Context
     from tinydiv.loop import batches, evaluate
@@ -151,18 +156,27 @@ def measured(spec: str, config: StartsConfig, data: "DeviceData") -> StartEffect
 
     optimizer = optimizers.get(config.optimizer)(net, config.lr)
     loss, size = losses.get("cross-entropy"), min(config.batch_size, data.n_train)
-    every = max(1, config.steps // 20)
-    steps, accuracy, step, epoch = [0], [], 0, 0
-    accuracy.append(to_host(evaluate(net, data.test_x, data.test_y, data, loss)[1]))
+    every, guard = max(1, config.steps // 20), Guard(net)
+
+    def tested() -> "Array":
+        """The test accuracy of every network, NaN for those that diverged."""
+        value, accuracy = evaluate(net, data.test_x, data.test_y, data, loss)
+        guard.before_record(value)
+        return to_host(guard.nan_where_diverged(accuracy))
+
+    steps, accuracy, step, epoch = [0], [tested()], 0, 0
     while step < config.steps:
         for X, Y in batches(data, size, 0, epoch):
             trace = net.forward(X, Context(training=True, step=step))
-            net.backward(trace, loss(trace.logits, Y)[1])
+            value, dlogits = loss(trace.logits, Y)
+            net.backward(trace, dlogits)
+            guard.after_backward(trace, value)
             optimizer.step()
+            guard.after_update()
             step += 1
             if step % every == 0:
                 steps.append(step)
-                accuracy.append(to_host(evaluate(net, data.test_x, data.test_y, data, loss)[1]))
+                accuracy.append(tested())
             if step == config.steps:
                 break
         epoch += 1
@@ -221,20 +235,22 @@ def picture(
         start.set_ylabel("test accuracy")
         start.set_title(f"{config.data}, mean and range of {config.networks} seeds", fontsize=10)
         start.legend(fontsize="small", loc="lower right")
-        ends = [f"{one.spec} {one.accuracy[-1].mean():.3f}" for one in shown]
+        ends = [f"{one.spec} {mean_text(one.accuracy[-1], '.3f')}" for one in shown]
         describe(start, f"Test accuracy after {config.steps} steps: {', '.join(ends)}.")
     return figure
 
 
 def summary(seen: StartEffects) -> str:
     """The row of one start."""
+    end = seen.accuracy[-1]
+    diverged = sum(score != score for score in end)
     return line(
         seen.spec,
         f"{abs(seen.cosines).mean():.4f}",
         f"{abs(seen.correlations).mean():.4f}",
         f"{seen.deviation:.3f}",
-        f"{seen.accuracy[-1].mean():.4f}",
-    )
+        mean_text(end),
+    ) + (f"   {diverged} of {len(end)} diverged" if diverged else "")
 
 
 def line(name: str, *cells: str) -> str:

@@ -19,7 +19,7 @@ from tinydiv.command import cli
 from tinydiv.errors import UsageError
 from tinydiv.files import technique_files
 from tinydiv.runs.config import TrainConfig
-from tinydiv.settings import from_flags, from_toml, made, number, whole
+from tinydiv.settings import from_flags, from_toml, made, mean_text, number, whole
 
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.loop import Record
@@ -377,8 +377,7 @@ def line(record: "Record", epochs: int) -> str:
 
 def mean(values: "list[float]") -> str:
     """The mean over networks that have a number, for a line."""
-    numbers = [v for v in values if v == v]
-    return f"{sum(numbers) / len(numbers):.4f}" if numbers else "none (diverged)"
+    return mean_text(values, none="none (diverged)")
 
 
 def report_divergence(run: "Run") -> None:
