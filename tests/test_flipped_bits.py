@@ -97,8 +97,8 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(name, every, good):
             sentences.append(str(error))
         finally:
             path.write_bytes(content)
-    # Of the settings of a run, it may name the one that is wrong.
-    word = "config" if name == "config.json" else "is damaged"
+    # Of the settings of a run, it may say which one is another than in checkpoint.npz.
+    word = str(path.parent) if name == "config.json" else "is damaged"
     assert not [sentence for sentence in sentences if word not in sentence or "\n" in sentence]
     # A damaged block is trained again, without an error.
     assert bool(sentences) == (name != "block.npz")
