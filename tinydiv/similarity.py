@@ -35,7 +35,7 @@ def alive_pairs(alive: Array) -> Array:
     What a mean over pairs divides by. With H (H - 1) in its place, every neuron that dies would lower
     the mean just as an independent one does.
     """
-    n = xp.sum(alive, axis=(-2, -1))
+    n = alive.sum(axis=(-2, -1))
     return xp.maximum(n * (n - 1), 1)
 
 
@@ -72,7 +72,7 @@ class Correlations:
         are no pairs the mean is 0 and stays 0.
         """
         chance = 1 / max(self.Z.shape[-2] - 1, 2)
-        some = xp.sum(self.alive, axis=(-2, -1)) > 1
+        some = self.alive.sum(axis=(-2, -1)) > 1
         return xp.where(some, (mean - chance) / (1 - chance), mean), 1 / (1 - chance)
 
     def backward(self, M: Array) -> Array:
@@ -98,7 +98,7 @@ class Correlations:
 
         Part 3 is not computed: every dZ here is a combination of centred columns, so its mean is zero.
         """
-        along = xp.sum(dZ * self.Z, axis=-2, keepdims=True) / self.N
+        along = (dZ * self.Z).sum(axis=-2, keepdims=True) / self.N
         return self.alive * (dZ - self.Z * along) / self.s
 
 
@@ -110,7 +110,7 @@ def correlations(A: Array, eps: float = 1e-4) -> Correlations:
     A neuron that is constant has no correlation: it is left out (its row and column are zero, its
     gradient too) and can be counted through `alive`. It must not count as an independent neuron.
     """
-    return correlations_of_centred(A - xp.mean(A, axis=-2, keepdims=True), A.shape[-2], eps)
+    return correlations_of_centred(A - A.mean(axis=-2, keepdims=True), A.shape[-2], eps)
 
 
 def correlations_of_centred(C: Array, N: int | Array, eps: float) -> Correlations:
@@ -118,7 +118,7 @@ def correlations_of_centred(C: Array, N: int | Array, eps: float) -> Correlation
 
     N: how many samples count; rows of zeros (samples of other classes) may stand among them.
     """
-    variance = xp.sum(C**2, axis=-2, keepdims=True) / N
+    variance = (C**2).sum(axis=-2, keepdims=True) / N
     alive = (variance >= ALIVE_STD**2).astype(C.dtype)
     s = xp.sqrt(variance + eps)
     Z = alive * C / s
@@ -156,7 +156,7 @@ class Cosines:
         Part 2 takes out the component along w: a cosine does not change with length.
         """
         dU = matmul(self.U, M + M.mT)
-        along = xp.sum(self.U * dU, axis=-2, keepdims=True)
+        along = (self.U * dU).sum(axis=-2, keepdims=True)
         return self.alive * (dU - self.U * along) / self.n
 
 
@@ -165,7 +165,7 @@ def cosines(W: Array) -> Cosines:
 
     A column of zeros has no direction: its cosines are zero and its gradient too, and `alive` is 0 for it.
     """
-    n = xp.sqrt(xp.sum(W**2, axis=-2, keepdims=True))
+    n = xp.sqrt((W**2).sum(axis=-2, keepdims=True))
     alive = (n > 0).astype(W.dtype)
     safe = n + (1 - alive)
     U = W / safe
@@ -179,7 +179,7 @@ def negative_logdet(S: Array, alive: Array, delta: float) -> tuple[Array, Array]
     alive: (..., 1, H). Those get a one on the diagonal, whose logarithm is zero: left out. delta keeps
     the logarithm finite where neurons repeat each other; from 1e-3 up it is safe in float32.
     """
-    n = xp.maximum(xp.sum(alive, axis=(-2, -1)), 1)
+    n = xp.maximum(alive.sum(axis=(-2, -1)), 1)
     diagonal = delta * alive + (1 - alive)
     regular = S + xp.eye(S.shape[-1], dtype=S.dtype) * diagonal
     _, logdet = xp.linalg.slogdet(regular)
@@ -196,7 +196,7 @@ def squared_distances(U: Array, sign: float) -> Array:
     identity = xp.eye(H, dtype=U.dtype)
     found = xp.zeros((*U.shape[:-2], H, H), dtype=U.dtype)
     for shift in range(1, H // 2 + 1):
-        square = xp.sum((U + sign * xp.roll(U, -shift, axis=-1)) ** 2, axis=-2)  # i with i + shift
+        square = ((U + sign * xp.roll(U, -shift, axis=-1)) ** 2).sum(axis=-2)  # i with i + shift
         found = found + square[..., :, None] * xp.roll(identity, shift, axis=-1)
     return xp.maximum(found, found.mT)  # each pair was computed in one order, or in both
 
@@ -240,6 +240,6 @@ def dormancy(A: Array) -> Array:
 
     1 is usual, 0 is silent. In a layer that is silent as a whole every score is 0.
     """
-    size = xp.mean(abs(A), axis=-2)
-    usual = xp.mean(size, axis=-1, keepdims=True)
+    size = abs(A).mean(axis=-2)
+    usual = size.mean(axis=-1, keepdims=True)
     return size / xp.maximum(usual, xp.finfo(A.dtype).tiny)

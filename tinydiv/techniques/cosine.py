@@ -1,6 +1,6 @@
 """Cosine squared: the similarity of neurons' incoming weights."""
 
-from tinydiv.backend import Array, xp
+from tinydiv.backend import Array
 from tinydiv.similarity import as_matrix, cosines, off_diagonal
 from tinydiv.techniques.base import Step, WeightPenalty
 
@@ -29,6 +29,6 @@ class CosineSquared(WeightPenalty):
     def __call__(self, W: Array, step: Step) -> tuple[Array, Array]:
         c = cosines(W)
         off_G = off_diagonal(c.G)
-        value = xp.sum(off_G**2, axis=(-2, -1)) / c.pairs
+        value = (off_G**2).sum(axis=(-2, -1)) / c.pairs
         dW = c.backward(2 * off_G / as_matrix(c.pairs))
         return value, dW

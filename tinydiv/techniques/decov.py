@@ -1,6 +1,6 @@
 """DeCov: the covariance between hidden neurons."""
 
-from tinydiv.backend import Array, matmul, xp
+from tinydiv.backend import Array, matmul
 from tinydiv.similarity import off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
 
@@ -31,8 +31,8 @@ class DeCov(ActivationPenalty):
 
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
         N = A.shape[-2]
-        C = A - xp.mean(A, axis=-2, keepdims=True)
+        C = A - A.mean(axis=-2, keepdims=True)
         off_S = off_diagonal(matmul(C.mT, C) / N)
-        value = xp.sum(off_S**2, axis=(-2, -1)) / 2
+        value = (off_S**2).sum(axis=(-2, -1)) / 2
         dA = (2 / N) * matmul(C, off_S)
         return value, dA

@@ -38,7 +38,7 @@ class IterNorm(Whitening):
 
     def matrix(self, S: Array) -> tuple[Array, Array]:
         identity = xp.eye(S.shape[-1], dtype=S.dtype)
-        t = xp.sum(S * identity, axis=(-2, -1), keepdims=True)
+        t = (S * identity).sum(axis=(-2, -1), keepdims=True)
         N = S / t
         P = [xp.zeros_like(S) + identity]
         for _ in range(self.iterations):
@@ -54,6 +54,6 @@ class IterNorm(Whitening):
             QN = matmul(Q, N.mT)
             around = matmul(matmul(Pk.mT, QN), Pk.mT)
             Q = 1.5 * Q - 0.5 * (matmul(QN, square.mT) + around + matmul(square.mT, QN))
-        gt = -xp.sum(gM * P[-1], axis=(-2, -1), keepdims=True) / (2 * t**1.5)
-        gt = gt - xp.sum(gN * S, axis=(-2, -1), keepdims=True) / t**2
+        gt = -(gM * P[-1]).sum(axis=(-2, -1), keepdims=True) / (2 * t**1.5)
+        gt = gt - (gN * S).sum(axis=(-2, -1), keepdims=True) / t**2
         return gN / t + gt * xp.eye(S.shape[-1], dtype=S.dtype)

@@ -19,7 +19,7 @@ def orthogonalise(G: Array, steps: int = 5) -> Array:
     a, b, c = COEFFICIENTS
     tall = G.shape[-2] >= G.shape[-1]
     X = G if tall else G.mT
-    X = X / (xp.sqrt(xp.sum(X**2, axis=(-2, -1), keepdims=True)) + 1e-7)
+    X = X / (xp.sqrt((X**2).sum(axis=(-2, -1), keepdims=True)) + 1e-7)
     for _ in range(steps):
         S = matmul(X.mT, X)
         X = a * X + matmul(X, b * S + c * matmul(S, S))

@@ -37,7 +37,7 @@ class Pearson(ActivationPenalty):
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
         c = correlations(A, self.eps)
         off_R = off_diagonal(c.R)
-        value = xp.sum(off_R**2, axis=(-2, -1)) / c.pairs
+        value = (off_R**2).sum(axis=(-2, -1)) / c.pairs
         M = 2 * off_R / as_matrix(c.pairs)
         if self.debiased:
             value, slope = c.debiased(value)
@@ -70,5 +70,5 @@ class MeanAbsPearson(ActivationPenalty):
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
         c = correlations(A, self.eps)
         off_R = off_diagonal(c.R)
-        value = xp.sum(abs(off_R), axis=(-2, -1)) / c.pairs
+        value = abs(off_R).sum(axis=(-2, -1)) / c.pairs
         return value, c.backward(xp.sign(off_R) / as_matrix(c.pairs))
