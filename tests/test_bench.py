@@ -3,9 +3,10 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from bench import alignment, growth
+from bench import alignment, everything, growth, parts, tables
 from bench import command as bench
 from bench import ours as ours_module
 from bench import peers as peers_module
@@ -17,6 +18,13 @@ from helpers import close, numbers, refused
 
 from tinydiv.errors import RunError
 from tinydiv.techniques import TECHNIQUES
+
+RESULTS = Path(__file__).parent.parent / "results" / "speed"
+
+
+@pytest.fixture(autouse=True)
+def kernels_as_usual(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
 
 
 @pytest.fixture
@@ -186,11 +194,96 @@ def test_a_slope_is_that_of_the_upper_half():
         (["--rounds", "2"], "--rounds must be a whole number from 3 to 100,000, got '2'"),
         (["--replicas", "0"], "--replicas must be a whole number from 1 to 100,000, got '0'"),
         (["--growth", "--techniques"], "--growth measures alone, on NumPy"),
+        (["--all"], "--all writes its figures: name a folder with --out"),
         (["--backend", "cuda"], "there is no backend called 'cuda'"),
     ],
 )
 def test_a_mistake_is_one_sentence_before_anything_is_timed(words, sentence, capsys):
     refused(capsys, bench.main, words, sentence)
+
+
+def test_pytorch_has_all_cores_though_numpy_has_one_thread(monkeypatch, torch):
+    """It read the limit that the commands set for NumPy's products, and was timed on one thread."""
+    before = torch.get_num_threads()
+    monkeypatch.setattr(peers_module, "cores", lambda: 3)
+    try:
+        peers_module.Torch(Job(1, (4, 3, 2)), "eager", gpu=False)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_kernels_that_the_environment_chooses_for_numpy_alone_are_named(
+    briefly, monkeypatch, capsys
+):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
+    monkeypatch.setattr(
+        bench, "technique_costs", lambda rounds: [bench.Timing("plain", 1, [1.0] * 3)]
+    )
+    assert bench.main(["--techniques"]) == 0
+    assert "OPENBLAS_CORETYPE=Haswell chooses the kernels of NumPy" in capsys.readouterr().err
+    assert ("NumPy's kernels", "OPENBLAS_CORETYPE=Haswell") in everything.machine(0.0)
+
+
+def test_everything_is_measured_and_its_tables_stand_in_the_page(
+    briefly, monkeypatch, capsys, tmp_path
+):
+    few = Job(2, (6, 3, 2), 4, samples=16)
+    page = tmp_path / "out.md"
+    page.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    monkeypatch.setattr(everything, "SHAPES", [few, replace(few, replicas=1)])
+    monkeypatch.setattr(everything, "TECHNIQUES", [replace(few, technique="decov")])
+    monkeypatch.setattr(parts, "JOBS", [few])
+    monkeypatch.setattr(parts, "SAMPLE", 0)
+    monkeypatch.setattr(growth, "QUICK", {"networks": [1, 2, 4], "samples": [64, 128]})
+    monkeypatch.setattr(peers_module, "find_spec", lambda name: None)
+    flags = "--data xor --hidden 2 --replicas 2 --epochs 1 --metrics none --no-plot --quiet"
+    monkeypatch.setattr(everything, "COMMAND", flags)
+    monkeypatch.setattr(everything, "search_folders", lambda: [tmp_path])
+    (tmp_path / "fashion-mnist").mkdir()
+    monkeypatch.setattr(
+        everything, "techniques", lambda quick: [("plain", 1.0, 1.0), ("muon", 2.0, 2.0)]
+    )
+
+    assert bench.main(["--all", "--quick", "--out", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *tables.PARTS,
+        "machine.csv",
+        "growth.png",
+    }
+    text = page.read_text()
+    assert (
+        text
+        == f"before\n{tables.BEGIN}\n\n{tables.text(tmp_path / 'out')}\n\n{tables.END}\nafter\n"
+    )
+    assert "old" not in text
+    commands = tables.read(tmp_path / "out" / "command.csv")
+    assert sorted(row["variant"] for row in commands) == sorted(everything.VARIANTS)
+    assert all(float(row["processor"]) > 0 for row in commands)
+    steps = tables.by_job(tables.read(tmp_path / "out" / "steps.csv"), "name", "median_us")
+    assert [job[0] + job[-1] for job in steps] == ["2", "1", "2decov"]
+    assert list(steps["1", "3", "4", "adam", ""]) == ["tinydiv", "floor"]
+
+
+def test_aims_are_judged_by_the_peers_that_they_name():
+    job = ("1", "64", "64", "adam", "")
+    times = {"tinydiv": 10.0, "PyTorch eager": 36.0, "PyTorch fused": 5.0, "JAX jit + scan": 9.0}
+    assert tables.reached(job, times) == [("eager", 3.6, 3.5), ("JAX", 0.9, 1.0)]
+    times |= {"tinydiv, 2 processes": 4.0, "floor": 1.0}
+    assert tables.reached(("32", "16-16", *job[2:]), times) == [("fused", 1.25, 1.4)]
+    assert tables.reached(("256", "64", *job[2:]), times) == [("fused", 1.25, 1.0)]
+    assert tables.reached(("32", "16", "64", "adam", "decov"), times) == [("fused", 1.25, 1.0)]
+    assert tables.reached(job, {"tinydiv": 10.0}) == []
+
+
+def test_the_page_shows_what_the_files_hold_and_cost_grows_linearly_or_better():
+    page = RESULTS.with_suffix(".md").read_text(encoding="utf-8")
+    assert f"{tables.BEGIN}\n\n{tables.text(RESULTS)}\n\n{tables.END}" in page
+    found = tables.slopes(RESULTS)
+    assert set(found) == set(growth.AXES)
+    for axis, both in found.items():
+        assert max(both) <= tables.LINEAR, axis
+    assert (RESULTS / "growth.png").stat().st_size > 5000
 
 
 def test_rows_that_are_aligned_and_not_take_the_same_products(on_standin, monkeypatch):

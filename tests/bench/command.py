@@ -12,6 +12,7 @@ measured in turns with the contenders. They are an extra: python -m pip install 
 import csv
 import io
 import json
+import os
 import statistics
 import time
 from argparse import Namespace
@@ -36,6 +37,7 @@ EXAMPLES = """examples:
   python -m tests.bench --backend cupy --replicas 1000
   python -m tests.bench --techniques               a step with each technique; no contender is needed
   python -m tests.bench --growth --out growth      time and memory for more networks, width, depth, data
+  python -m tests.bench --all --out results/speed  every figure of results/speed.md, twenty minutes
 
 Contenders: PyTorch, JAX and scikit-learn, python -m pip install -e ".[bench]".
 """
@@ -316,6 +318,11 @@ def parser() -> cli.Parser:
         help="measure how a step's time and memory grow with networks, width, depth and data instead",
     )
     found.add_argument(
+        "--all",
+        action="store_true",
+        help="measure all that results/speed.md shows, for --out, instead",
+    )
+    found.add_argument(
         "--backend", default="numpy", metavar="NAME", help="numpy, cupy or auto (default: numpy)"
     )
     found.add_argument(
@@ -333,6 +340,17 @@ def main(argv: Sequence[str]) -> None:
     from tinydiv import backend
 
     gpu = backend.use(options.backend) == "cupy"
+    if not gpu and os.environ.get("OPENBLAS_CORETYPE"):
+        cli.print_message(
+            PROG,
+            f"OPENBLAS_CORETYPE={os.environ['OPENBLAS_CORETYPE']} chooses the kernels of NumPy's products "
+            "alone: unset it for a comparison",
+        )
+    if options.all:
+        from .everything import measure_all
+
+        measure_all(Path(options.out), options.quick)
+        return
     if options.growth:
         from .growth import grow
 
@@ -365,6 +383,10 @@ def read(options: Namespace) -> "tuple[Callable[[], list[Job]], int]":
     if options.growth and (options.techniques or options.json or options.backend != "numpy"):
         raise UsageError(
             "--growth measures alone, on NumPy: leave out --techniques, --json and --backend"
+        )
+    if options.all and (options.out is None or options.growth or options.backend != "numpy"):
+        raise UsageError(
+            "--all writes its figures: name a folder with --out, without other choices"
         )
     technique = options.technique
     if technique:

@@ -9,6 +9,7 @@ points, where what every step costs anyway (calls, records) counts little. Data 
 import csv
 import io
 import statistics
+import time
 import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,8 +58,8 @@ def job_at(axis: str, x: int) -> Job:
 
 
 def point(axis: str, x: int, rounds: int) -> Point:
-    """The median time of a step (of an epoch, where samples grow), and the largest memory."""
-    from .command import ROUND, timed
+    """The median processor time of a step (of an epoch, where samples grow), and the largest memory."""
+    from .command import ROUND
 
     job = job_at(axis, x)
     data = job.images.nbytes + job.labels.nbytes + job.order.nbytes
@@ -68,9 +69,16 @@ def point(axis: str, x: int, rounds: int) -> Point:
     one.steps(3)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    steps = max(3, int(ROUND / 10 / max(timed(one, 3) / 3, 1e-9)))
-    seconds = statistics.median(timed(one, steps) / steps for _ in range(rounds))
+    steps = max(3, int(ROUND / 10 / max(processor_time(one, 3) / 3, 1e-9)))
+    seconds = statistics.median(processor_time(one, steps) / steps for _ in range(rounds))
     return Point(axis, x, seconds * (len(job.order) if axis == "samples" else 1), data + peak)
+
+
+def processor_time(one: Ours, n: int) -> float:
+    """Seconds of the one core for n steps: what else the machine does counts little."""
+    began = time.process_time()
+    one.steps(n)
+    return time.process_time() - began
 
 
 def slope(x: Sequence[float], y: Sequence[float]) -> float:
@@ -101,9 +109,9 @@ def slopes(group: Sequence[Point]) -> tuple[float, float]:
 
 
 def write(folder: Path, groups: Sequence[Sequence[Point]]) -> None:
-    """growth.csv, and growth.png with a line of slope 1 beside each curve."""
+    """growth.csv, and growth.png: both axes count from each curve's first point."""
     from tinydiv.files import atomic
-    from tinydiv.plots.style import new_figure, page, save
+    from tinydiv.plots.style import colour, dash, mark, new_figure, page, save
 
     folder.mkdir(parents=True, exist_ok=True)
     file = io.StringIO()
@@ -111,24 +119,21 @@ def write(folder: Path, groups: Sequence[Sequence[Point]]) -> None:
     rows.writerow(["axis", "x", "seconds", "bytes"])
     rows.writerows([p.axis, p.x, p.seconds, p.bytes] for group in groups for p in group)
     atomic.write_text(folder / "growth.csv", file.getvalue())
+    titles = ("processor time of a step\n(samples: of an epoch)", "largest memory")
     with page("light"):
-        figure = new_figure(11, 5)
-        axes = figure.subplots(2, len(groups), squeeze=False)
-        for column, group in zip(axes.T, groups, strict=True):
-            x, (s, m) = np.array([p.x for p in group]), slopes(group)
-            measured = (
-                (column[0], [1e3 * p.seconds for p in group], s, "ms per step"),
-                (column[1], [p.bytes / 1e6 for p in group], m, "MB"),
-            )
-            for ax, y, steep, words in measured:
-                ax.loglog(x, y, marker="o")
-                ax.loglog(x, y[-1] * x / x[-1], linestyle=":", color="grey", label="slope 1")
-                ax.set_xticks(x, [f"{n:,}" for n in x])
-                ax.minorticks_off()
-                per_epoch = group[0].axis == "samples" and words != "MB"
-                ax.set_ylabel("ms per epoch" if per_epoch else words)
-                ax.set_title(f"slope {steep:.2f}", fontsize="medium")
-            column[1].set_xlabel(group[0].axis)
-        axes[0, 0].legend()
-        with atomic.replacing(folder / "growth.png") as part:
-            save(figure, part)
+        figure = new_figure(6, 3.8)
+        both = figure.subplots(1, 2, sharex=True, sharey=True)
+        for i, (ax, title) in enumerate(zip(both, titles, strict=True)):
+            longest = max(group[-1].x / group[0].x for group in groups)
+            ax.plot([1, longest], [1, longest], linestyle=":", color="grey", label="slope 1")
+            for k, group in enumerate(groups):
+                x = [p.x / group[0].x for p in group]
+                y = [p.bytes if i else p.seconds for p in group]
+                ax.plot(
+                    x, [v / y[0] for v in y], marker=mark(k), color=colour(k), linestyle=dash(k)
+                )
+                ax.lines[-1].set_label(f"{group[0].axis}: slope {slopes(group)[i]:.2f}")
+            ax.set(xscale="log", yscale="log", title=title, xlabel="times as many")
+            ax.legend(fontsize=9, loc="upper left", frameon=False)
+        both[0].set_ylabel("times as much")
+        save(figure, folder / "growth.png")

@@ -1,7 +1,8 @@
 """The same work in PyTorch, JAX and scikit-learn, as their users would write it for speed.
 
 Each class is imported with its framework only when it is timed. Many networks are batched products or the
-framework's own vmap; threads are the framework's default, which is all cores.
+framework's own vmap; each may use all cores. (PyTorch would take one thread, as it reads the limit that
+tinydiv's commands set for NumPy; scikit-learn's products are NumPy's, and stay on one.)
 """
 
 import warnings
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinydiv.errors import RunError
+from tinydiv.runs.processes import cores
 
 from . import in_frameworks
 from .job import Floats, Job
@@ -27,6 +29,7 @@ class Torch:
     def __init__(self, job: Job, kind: str, gpu: bool) -> None:
         import torch
 
+        torch.set_num_threads(cores())
         self.torch, self.job, self.at = torch, job, 0
         device = "cuda" if gpu else "cpu"
         self.images = torch.from_numpy(job.images).to(device)
