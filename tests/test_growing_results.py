@@ -579,6 +579,26 @@ def test_the_text_on_the_widths_of_masks_agrees_with_the_tables():
     assert 1 / held.estimate == pytest.approx(5, abs=0.5)
 
 
+def test_the_text_on_the_widest_masks_agrees_with_the_tables():
+    seeds = mask_study.read_seeds(HERE / "mask-widths-large" / "seeds.csv.gz")
+
+    def over(width, arm):
+        losses = (seeds["bessel", width, 0.001, one]["test"] for one in (arm, "static"))
+        return ratio(*losses).geometric
+
+    arms = ("gate", "mask", "mask-closed")
+    widest = [over(512, arm) for arm in arms]
+    assert all(found.low > 1 for found in widest)
+    a, b, c = (f"{found.estimate:.1f}" for found in widest)
+    assert f"by factors of {a} (gate), {b} (mask) and {c} (closed mask)" in TEXT
+    gate, mask, closed = (over(256, arm) for arm in arms)
+    assert f"the gate loses by {points(gate, 0.01, 1)}, the mask does not differ" in TEXT
+    assert f"the closed mask wins ({points(closed, 0.01)})" in TEXT
+    assert gate.low > 1 > closed.high
+    assert f"({mask.estimate:.1f} [{rounded(mask.low)}, {rounded(mask.high)}])" in TEXT
+    assert mask.low < 1 < mask.high
+
+
 def test_the_text_on_the_decorrelated_start_agrees_with_the_tables():
     ours, he = (
         fashion.read_seeds(HERE / name / "seeds.csv.gz") for name in ("fashion", "fashion-he")
