@@ -1,18 +1,21 @@
 """The network's backward pass with one known fault in it, and the gradients that it then computes.
 
-`Pass` is the right pass, in pieces; each fault is a subclass that replaces one piece, and `words` describes
-it. The doctor compares a wrong gradient with the results of all of them.
+`Pass` is the right pass, in pieces. A known fault replaces one or two of the pieces, at one layer or at
+all. The doctor compares a wrong gradient with the results of all faults.
 
 Layers are counted as in mlp.py: A[l] are the activations of hidden layer l (1 is the first), Z[l-1] their
 pre-activations, W[l-1] the weights that lead to it and W[l] those that lead on.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from tinydiv.backend import Array, matmul, to_host, xp
 from tinydiv.check.evidence import Finding
 from tinydiv.mlp import MLP, Trace
+
+EVERYWHERE = -1
+"""As the layer of a fault: all layers at once."""
 
 
 class ImpossibleError(Exception):
@@ -29,26 +32,49 @@ def neighbour(arrays: Sequence[Array | None], l: int) -> Array:
     raise ImpossibleError
 
 
-EVERYWHERE = -1
+@dataclass(frozen=True)
+class KnownFault:
+    """A mistake in a backward pass: its code and words for the doctor, and the pieces that it replaces.
+
+    pieces: by the name of a method of Pass, a function (pass, l, ...) that takes its place. into: whether
+    layer l is the layer into which W[l-1] and b[l-1] lead; if not, it is the one whose A[l] or Z[l-1] is
+    used. everywhere_only: it is not made at one layer alone.
+    """
+
+    code: str
+    words: str
+    pieces: Mapping[str, Callable[..., Array]]
+    into: bool = False
+    everywhere_only: bool = False
 
 
 class Pass:
-    """The backward pass in pieces. `at`: the layer where a fault is made (0: the inputs), or EVERYWHERE."""
-
-    code: ClassVar[str] = ""
-    words: ClassVar[str] = ""
-    everywhere_only: ClassVar[bool] = False
+    """The backward pass in pieces, with a fault at layer `at` (0: the inputs), or without one."""
 
     def __init__(
-        self, net: MLP, trace: Trace, dlogits: Array, dA: Mapping[int, Array], at: int
+        self,
+        net: MLP,
+        trace: Trace,
+        dlogits: Array,
+        dA: Mapping[int, Array],
+        fault: KnownFault | None = None,
+        at: int = EVERYWHERE,
     ) -> None:
-        self.net, self.trace, self.dlogits, self.dA, self.at = net, trace, dlogits, dA, at
+        self.net, self.trace, self.dlogits, self.dA = net, trace, dlogits, dA
+        self.fault, self.at = fault, at
 
-    def here(self, l: int) -> bool:
-        """Whether the fault is made at layer l."""
-        return self.at in (EVERYWHERE, l)
+    def piece(self, name: str, l: int, *arrays: Array) -> Array:
+        """One piece at layer l: the fault's function if it is made there, else the right method."""
+        wrong = self.fault and self.fault.pieces.get(name)
+        if self.fault and wrong:
+            layer = l + 1 if self.fault.into else l
+            # The inputs are no hidden layer: faults in the use of A, Z or W begin at layer 1.
+            hidden = layer > 0 or name == "upstream"
+            if self.at in (EVERYWHERE, layer) and hidden:
+                return wrong(self, l, *arrays)
+        return getattr(self, name)(l, *arrays)
 
-    def dZ_of_outputs(self) -> Array:
+    def dZ_of_outputs(self, l: int) -> Array:
         """dZ of the output layer, (..., N, K): dlogits, since outputs have no activation function."""
         return self.dlogits
 
@@ -74,204 +100,130 @@ class Pass:
 
     def through(self, l: int, dH: Array) -> Array:
         """dZ[l-1] from the gradient dH of A[l]: (dH + dA[l]) * f'(Z[l-1])."""
-        return (dH + self.upstream(l)) * self.slope(l)
+        return (dH + self.piece("upstream", l)) * self.piece("slope", l)
 
     def run(self) -> dict[str, Array]:
         """All gradients by name: "W[0]", "b[0]", ..., "X". Raises ImpossibleError."""
         found: dict[str, Array] = {}
-        dZ = dH = self.dZ_of_outputs()
+        dZ = dH = self.piece("dZ_of_outputs", self.net.depth)
         for l in reversed(range(self.net.depth)):
-            found[f"W[{l}]"] = self.dW(l, dZ, dH)
-            found[f"b[{l}]"] = self.db(l, dZ, dH)
-            dH = self.back(l, dZ)
+            found[f"W[{l}]"] = self.piece("dW", l, dZ, dH)
+            found[f"b[{l}]"] = self.piece("db", l, dZ, dH)
+            dH = self.piece("back", l, dZ)
             if l > 0:
-                dZ, dH = self.through(l, dH), dH + self.upstream(l)
-        found["X"] = dH + self.upstream(0)
+                dZ, dH = self.piece("through", l, dH), dH + self.piece("upstream", l)
+        found["X"] = dH + self.piece("upstream", 0)
         return found
 
 
-class MaskMissing(Pass):
-    code = "mask-missing"
-    words = (
+def not_transposed(p: Pass, l: int, dZ: Array) -> Array:
+    """dZ W[l] in place of dZ W[l]'."""
+    W = p.net.W[l]
+    if W.shape[-1] != W.shape[-2]:
+        raise ImpossibleError
+    return matmul(dZ, W)
+
+
+def samples_left_out(kept: slice) -> Mapping[str, Callable[..., Array]]:
+    """dW and db of some of the samples."""
+    return {
+        "dW": lambda p, l, dZ, dH: matmul(p.trace.A[l][..., kept, :].mT, dZ[..., kept, :]),
+        "db": lambda p, l, dZ, dH: p.db(l, dZ[..., kept, :], dH),
+    }
+
+
+ONE_SAMPLE = "not summed over the samples: db{z} is one sample's alone"
+
+FAULTS = (
+    KnownFault(
+        "mask-missing",
         "mask missing where the neuron is off: the factor f'(Z{z}) is left out (a mask that is read from "
-        "the output, A >= 0, is always true and leaves it out too)"
-    )
-
-    def slope(self, l: int) -> Array:
-        right = super().slope(l)
-        return xp.ones_like(right) if self.here(l) else right
-
-
-class SlopeOfActivations(Pass):
-    code = "slope-of-activations"
-    words = "f' is taken at the activations A{a}, not at the pre-activations Z{z}"
-
-    def slope(self, l: int) -> Array:
-        f = self.net.activation
-        return f.derivative(self.trace.A[l]) if self.here(l) else super().slope(l)
-
-
-class SlopeTwice(Pass):
-    code = "slope-twice"
-    words = "multiplied by f'(Z{z}) twice"
-
-    def slope(self, l: int) -> Array:
-        return super().slope(l) ** (2 if self.here(l) else 1)
-
-
-class SlopeOfNeighbour(Pass):
-    code = "wrong-layer"
-    words = "f' is taken at another layer's Z, not at Z{z}"
-
-    def slope(self, l: int) -> Array:
-        if not self.here(l):
-            return super().slope(l)
-        return self.net.activation.derivative(neighbour(self.trace.Z[:-1], l - 1))
-
-
-class PreActivations(Pass):
-    code = "pre-activations"
-    words = "dW{a} is made with the pre-activations Z{z} in place of the activations A{a}"
-
-    def dW(self, l: int, dZ: Array, dH: Array) -> Array:
-        if l == 0 or not self.here(l):
-            return super().dW(l, dZ, dH)
-        return matmul(self.trace.Z[l - 1].mT, dZ)
-
-
-class ActivationsOfNeighbour(Pass):
-    code = "wrong-layer"
-    words = "dW{a} is made with another layer's A, not with A{a}"
-
-    def dW(self, l: int, dZ: Array, dH: Array) -> Array:
-        if l == 0 or not self.here(l):
-            return super().dW(l, dZ, dH)
-        return matmul(neighbour(self.trace.A[:-1], l).mT, dZ)
-
-
-class WeightsNotTransposed(Pass):
-    code = "weights-not-transposed"
-    words = "goes back through W{a} as it is, not through its transpose"
-
-    def back(self, l: int, dZ: Array) -> Array:
-        W = self.net.W[l]
-        if l == 0 or not self.here(l):
-            return super().back(l, dZ)
-        if W.shape[-1] != W.shape[-2]:
-            raise ImpossibleError
-        return matmul(dZ, W)
-
-
-class WeightsOfNeighbour(Pass):
-    code = "wrong-layer"
-    words = "goes back through another layer's W, not through W{a}"
-
-    def back(self, l: int, dZ: Array) -> Array:
-        if l == 0 or not self.here(l):
-            return super().back(l, dZ)
-        return matmul(dZ, neighbour(self.net.W, l).mT)
-
-
-class SlopeLeftOutOfBias(Pass):
-    code = "bias-before-mask"
-    words = "db{z} is the sum of dA{a}, before f'(Z{z}): it is the sum of dZ{z}"
-
-    def db(self, l: int, dZ: Array, dH: Array) -> Array:
-        return super().db(l, dH if self.here(l + 1) else dZ, dH)
-
-
-class SlopeLeftOutOfWeights(Pass):
-    code = "weights-before-mask"
-    words = "dW{z} is made with dA{a}, before f'(Z{z}): it is made with dZ{z}"
-
-    def dW(self, l: int, dZ: Array, dH: Array) -> Array:
-        return super().dW(l, dH if self.here(l + 1) else dZ, dH)
-
-
-class OneSampleOnly(Pass):
-    code = "bias-not-summed"
-    words = "not summed over the samples: db{z} is one sample's alone"
-    sample: ClassVar[slice] = slice(0, 1)
-
-    def db(self, l: int, dZ: Array, dH: Array) -> Array:
-        if not self.here(l + 1):
-            return super().db(l, dZ, dH)
-        return dZ[..., self.sample, :]
-
-
-class LastSampleOnly(OneSampleOnly):
-    sample = slice(-1, None)
-
-
-class SampleLeftOut(Pass):
-    code = "sample-left-out"
-    words = "one sample is left out"
-    kept: ClassVar[slice] = slice(None, -1)
-
-    def dW(self, l: int, dZ: Array, dH: Array) -> Array:
-        kept = self.kept if self.here(l + 1) else slice(None)
-        return matmul(self.trace.A[l][..., kept, :].mT, dZ[..., kept, :])
-
-    def db(self, l: int, dZ: Array, dH: Array) -> Array:
-        kept = self.kept if self.here(l + 1) else slice(None)
-        return super().db(l, dZ[..., kept, :], dH)
-
-
-class FirstSampleLeftOut(SampleLeftOut):
-    kept = slice(1, None)
-
-
-class UpstreamIgnored(Pass):
-    code = "upstream-ignored"
-    words = "the extra gradient dA{a} is not added"
-
-    def upstream(self, l: int) -> Array | float:
-        return 0.0 if self.here(l) else super().upstream(l)
-
-
-class UpstreamTwice(Pass):
-    code = "upstream-twice"
-    words = "the extra gradient dA{a} is added twice"
-
-    def upstream(self, l: int) -> Array | float:
-        return (2 if self.here(l) else 1) * super().upstream(l)
-
-
-class UpstreamOfNeighbour(Pass):
-    code = "wrong-layer"
-    words = "the extra gradient of another layer is put in at A{a}"
-
-    def upstream(self, l: int) -> Array | float:
-        if not self.here(l):
-            return super().upstream(l)
-        return neighbour([self.dA.get(i) for i in range(self.net.depth)], l)
-
-
-class UpstreamAfterMask(Pass):
-    code = "upstream-after-mask"
-    words = "dA{a} is added after f'(Z{z}) instead of before: it is a gradient of A, not of Z"
-
-    def through(self, l: int, dH: Array) -> Array:
-        if not self.here(l):
-            return super().through(l, dH)
-        return dH * self.slope(l) + self.upstream(l)
-
-
-class ActivationOnOutputs(Pass):
-    code = "activation-on-outputs"
-    words = "dlogits is multiplied by f' at the outputs, which have no activation function"
-    everywhere_only = True
-
-    def dZ_of_outputs(self) -> Array:
-        return self.dlogits * self.net.activation.derivative(self.trace.Z[-1])
-
-
-FAULTS: tuple[type[Pass], ...] = (
-    *(MaskMissing, SlopeOfActivations, SlopeTwice, SlopeOfNeighbour, PreActivations),
-    *(ActivationsOfNeighbour, WeightsNotTransposed, WeightsOfNeighbour),
-    *(SlopeLeftOutOfBias, SlopeLeftOutOfWeights, OneSampleOnly, LastSampleOnly),
-    *(SampleLeftOut, FirstSampleLeftOut),
-    *(UpstreamIgnored, UpstreamTwice, UpstreamOfNeighbour, UpstreamAfterMask, ActivationOnOutputs),
+        "the output, A >= 0, is always true and leaves it out too)",
+        {"slope": lambda p, l: xp.ones_like(p.slope(l))},
+    ),
+    KnownFault(
+        "slope-of-activations",
+        "f' is taken at the activations A{a}, not at the pre-activations Z{z}",
+        {"slope": lambda p, l: p.net.activation.derivative(p.trace.A[l])},
+    ),
+    KnownFault(
+        "slope-twice", "multiplied by f'(Z{z}) twice", {"slope": lambda p, l: p.slope(l) ** 2}
+    ),
+    KnownFault(
+        "wrong-layer",
+        "f' is taken at another layer's Z, not at Z{z}",
+        {"slope": lambda p, l: p.net.activation.derivative(neighbour(p.trace.Z[:-1], l - 1))},
+    ),
+    KnownFault(
+        "pre-activations",
+        "dW{a} is made with the pre-activations Z{z} in place of the activations A{a}",
+        {"dW": lambda p, l, dZ, dH: matmul(p.trace.Z[l - 1].mT, dZ)},
+    ),
+    KnownFault(
+        "wrong-layer",
+        "dW{a} is made with another layer's A, not with A{a}",
+        {"dW": lambda p, l, dZ, dH: matmul(neighbour(p.trace.A[:-1], l).mT, dZ)},
+    ),
+    KnownFault(
+        "weights-not-transposed",
+        "goes back through W{a} as it is, not through its transpose",
+        {"back": not_transposed},
+    ),
+    KnownFault(
+        "wrong-layer",
+        "goes back through another layer's W, not through W{a}",
+        {"back": lambda p, l, dZ: matmul(dZ, neighbour(p.net.W, l).mT)},
+    ),
+    KnownFault(
+        "bias-before-mask",
+        "db{z} is the sum of dA{a}, before f'(Z{z}): it is the sum of dZ{z}",
+        {"db": lambda p, l, dZ, dH: p.db(l, dH, dH)},
+        into=True,
+    ),
+    KnownFault(
+        "weights-before-mask",
+        "dW{z} is made with dA{a}, before f'(Z{z}): it is made with dZ{z}",
+        {"dW": lambda p, l, dZ, dH: p.dW(l, dH, dH)},
+        into=True,
+    ),
+    KnownFault(
+        "bias-not-summed", ONE_SAMPLE, {"db": lambda p, l, dZ, dH: dZ[..., :1, :]}, into=True
+    ),
+    KnownFault(
+        "bias-not-summed", ONE_SAMPLE, {"db": lambda p, l, dZ, dH: dZ[..., -1:, :]}, into=True
+    ),
+    KnownFault(
+        "sample-left-out", "one sample is left out", samples_left_out(slice(None, -1)), into=True
+    ),
+    KnownFault(
+        "sample-left-out", "one sample is left out", samples_left_out(slice(1, None)), into=True
+    ),
+    KnownFault(
+        "upstream-ignored",
+        "the extra gradient dA{a} is not added",
+        {"upstream": lambda p, l: 0.0},
+    ),
+    KnownFault(
+        "upstream-twice",
+        "the extra gradient dA{a} is added twice",
+        {"upstream": lambda p, l: 2 * p.upstream(l)},
+    ),
+    KnownFault(
+        "wrong-layer",
+        "the extra gradient of another layer is put in at A{a}",
+        {"upstream": lambda p, l: neighbour([p.dA.get(i) for i in range(p.net.depth)], l)},
+    ),
+    KnownFault(
+        "upstream-after-mask",
+        "dA{a} is added after f'(Z{z}) instead of before: it is a gradient of A, not of Z",
+        {"through": lambda p, l, dH: dH * p.slope(l) + p.upstream(l)},
+    ),
+    KnownFault(
+        "activation-on-outputs",
+        "dlogits is multiplied by f' at the outputs, which have no activation function",
+        {"dZ_of_outputs": lambda p, l: p.dlogits * p.net.activation.derivative(p.trace.Z[-1])},
+        everywhere_only=True,
+    ),
 )
 
 
@@ -279,13 +231,13 @@ def variants(
     net: MLP, trace: Trace, dlogits: Array, dA: Mapping[int, Array]
 ) -> Iterator[tuple[Finding, dict[str, Array]]]:
     """Every fault, at each layer alone and at all layers at once, with the arrays that it changes."""
-    right = on_host(Pass(net, trace, dlogits, dA, EVERYWHERE).run(), net, trace)
+    right = on_host(Pass(net, trace, dlogits, dA).run(), net, trace)
     for fault in FAULTS:
         for at in (*range(net.depth + 1), EVERYWHERE):
             if at != EVERYWHERE and fault.everywhere_only:
                 continue
             try:
-                made = on_host(fault(net, trace, dlogits, dA, at).run(), net, trace)
+                made = on_host(Pass(net, trace, dlogits, dA, fault, at).run(), net, trace)
             except ImpossibleError:
                 continue
             changed = {k: v for k, v in made.items() if abs(v - right[k]).max() > 1e-9}
@@ -299,8 +251,8 @@ def parts(
 ) -> dict[str, dict[str, Array]]:
     """The right pass with one upstream gradient at a time: {"W[0]": {"dlogits": ..., "dA[1]": ...}}."""
     nothing = xp.zeros_like(dlogits)
-    alone = {"dlogits": Pass(net, trace, dlogits, {}, EVERYWHERE)}
-    alone |= {f"dA[{l}]": Pass(net, trace, nothing, {l: one}, EVERYWHERE) for l, one in dA.items()}
+    alone = {"dlogits": Pass(net, trace, dlogits, {})}
+    alone |= {f"dA[{l}]": Pass(net, trace, nothing, {l: one}) for l, one in dA.items()}
     found: dict[str, dict[str, Array]] = {}
     for upstream, one in alone.items():
         for name, array in on_host(one.run(), net, trace).items():
