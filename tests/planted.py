@@ -435,6 +435,41 @@ class Mine(ActivationPenalty):
         return xp.sum(A**2, axis=(-2, -1)) / (2 * N), dA
 """
 
+IN_DECAY = """
+samples beyond 16: mask-too-wide: N=40
++ dA[..., 16:, :] = 0
+activations beyond 30: elsewhere: N=40
++ dA[abs(A) > 30] = 30 / N
+neurons beyond 8: one-part: N=40
++ dA[..., 8:] *= 2
+a step of its own: all-zero: step 0
++ dA = dA if step.number else 0 * dA
+a constant factor that is N / (N - 1) at one of the points: scaled: 1.125x too large at every point
++ dA = 1.125 * dA
+N - 1 once too often: n-minus-one: divided by N - 1
++ dA = dA / (N - 1)
+two columns swapped: swapped: its columns 1, 2 are exchanged
++ dA = xp.concatenate([dA[..., :1], dA[..., 2:3], dA[..., 1:2], dA[..., 3:]], -1)
+float32 inside: float32: rounded to 7 digits
++ dA = dA.astype("float32").astype("float64")
+float32 outside: float32: float32
++ dA = dA.astype("float32")
+float32 on the way: float32: rounded to 7 digits
++ dA = dA + 0.01 * (A.astype("float32") - A)
+a value in float32: float32: the value is float32
++ A = A.astype("float32"); N = xp.asarray(N, dtype="float32")
+written into what was given: changed-input: work on a copy, A = A.copy()
++ A -= A.mean(axis=-2, keepdims=True)
+"""
+
+
+def decay_gaps(table):
+    """The gaps in a table of two lines each: NAME: CODE: WORDS, then the line that is put into DECAY."""
+    lines = table.strip().split("\n")
+    for head, line in zip(lines[::2], lines[1::2], strict=True):
+        yield Gap(*head.split(": ", 2), DECAY.format(line=line.removeprefix("+ ")))
+
+
 GAPS = (
     Gap(
         "a setting whose default hides it",
@@ -454,17 +489,6 @@ GAPS = (
             "xp.sum(W**2, axis=(-2, -1)) / 2",
             "xp.sum(abs(W)**self.power, axis=(-2, -1)) / self.power",
         ),
-    ),
-    Gap("samples beyond 16", "mask-too-wide", "N=40", DECAY.format(line="dA[..., 16:, :] = 0")),
-    Gap(
-        "activations beyond 30", "elsewhere", "N=40", DECAY.format(line="dA[abs(A) > 30] = 30 / N")
-    ),
-    Gap("neurons beyond 8", "one-part", "N=40", DECAY.format(line="dA[..., 8:] *= 2")),
-    Gap(
-        "a step of its own",
-        "all-zero",
-        "step 0",
-        DECAY.format(line="dA = dA if step.number else 0 * dA"),
     ),
     Gap(
         "a gradient kept from the first call",
@@ -501,51 +525,7 @@ class Mine(WeightPenalty):
         return xp.sum(n, axis=-1), W
 """,
     ),
-    Gap(
-        "a constant factor that is N / (N - 1) at one of the points",
-        "scaled",
-        "1.125x too large at every point",
-        DECAY.format(line="dA = 1.125 * dA"),
-    ),
-    Gap(
-        "N - 1 once too often",
-        "n-minus-one",
-        "divided by N - 1",
-        DECAY.format(line="dA = dA / (N - 1)"),
-    ),
-    Gap(
-        "two columns swapped",
-        "swapped",
-        "its columns 1, 2 are exchanged",
-        DECAY.format(
-            line="dA = xp.concatenate([dA[..., :1], dA[..., 2:3], dA[..., 1:2], dA[..., 3:]], -1)"
-        ),
-    ),
-    Gap(
-        "float32 inside",
-        "float32",
-        "rounded to 7 digits",
-        DECAY.format(line='dA = dA.astype("float32").astype("float64")'),
-    ),
-    Gap("float32 outside", "float32", "float32", DECAY.format(line='dA = dA.astype("float32")')),
-    Gap(
-        "float32 on the way",
-        "float32",
-        "rounded to 7 digits",
-        DECAY.format(line='dA = dA + 0.01 * (A.astype("float32") - A)'),
-    ),
-    Gap(
-        "a value in float32",
-        "float32",
-        "the value is float32",
-        DECAY.format(line='A = A.astype("float32"); N = xp.asarray(N, dtype="float32")'),
-    ),
-    Gap(
-        "written into what was given",
-        "changed-input",
-        "work on a copy, A = A.copy()",
-        DECAY.format(line="A -= A.mean(axis=-2, keepdims=True)"),
-    ),
+    *decay_gaps(IN_DECAY),
 )
 """Each is right at most points."""
 
