@@ -1,6 +1,7 @@
 """How diversity affects predictions: the identities, each number by loops, the words, the command."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tinydiv.optimizers import Adam
 from tinydiv.plots import alt_text
 from tinydiv.predictions import command as predictions
 from tinydiv.predictions.command import in_words
-from tinydiv.predictions.effects import Effects, effects
+from tinydiv.predictions.effects import effects
 from tinydiv.predictions.effects_picture import predictions_picture
 from tinydiv.stats import spearman
 from tinydiv.techniques import layers_of
@@ -107,14 +108,8 @@ def test_the_bias_variance_covariance_identity(case):
         return x.sum(-1).mean(-1)
 
     variance = np.mean([total((centred[:, h] ** 2).mean(0)) for h in range(H)])
-    covariance = np.mean(
-        [
-            total((centred[:, h] * centred[:, k]).mean(0))
-            for h in range(H)
-            for k in range(H)
-            if h != k
-        ]
-    )
+    pairs = [(h, k) for h in range(H) for k in range(H) if h != k]
+    covariance = np.mean([total((centred[:, h] * centred[:, k]).mean(0)) for h, k in pairs])
     f = o.mean(1)
     close(found.bias, total((f.mean(0) - target) ** 2), rtol=1e-9)
     close(found.variance, variance, rtol=1e-9)
@@ -168,10 +163,6 @@ def test_one_network_has_the_effects_that_need_no_others(case):
 # Words -------------------------------------------------------------------------------------------
 
 
-def altered(found, **changes):
-    return Effects(**{**found.__dict__, **changes})
-
-
 def test_the_words_follow_the_numbers(case):
     net, dataset = case
     found = effects(net, dataset)
@@ -199,22 +190,17 @@ def test_the_words_follow_the_numbers(case):
         ],
     }
     for interval, words in endings["relation"]:
-        ablation = type(found.ablation)(**{**found.ablation.__dict__, "relation": interval})
-        assert words in in_words(altered(found, ablation=ablation))
+        ablation = replace(found.ablation, relation=interval)
+        assert words in in_words(replace(found, ablation=ablation))
     for relations, words in endings["relations"]:
-        assert words in in_words(altered(found, relations=relations))
+        assert words in in_words(replace(found, relations=relations))
     for covariance, words in ((-1.0, "make up for each other"), (1.0, "deviate together")):
-        bias = type(found.bias_variance)(
-            **{**found.bias_variance.__dict__, "covariance": covariance}
-        )
-        assert words in in_words(altered(found, bias_variance=bias))
-    for loss, words in (
-        ("cross-entropy", "(Cross-entropy does not teach"),
-        ("binary-cross-entropy", "(Binary-cross-entropy does not teach"),
-    ):
-        assert words in in_words(altered(found, loss=loss))
+        bias = replace(found.bias_variance, covariance=covariance)
+        assert words in in_words(replace(found, bias_variance=bias))
+    for loss in ("cross-entropy", "binary-cross-entropy"):
+        assert f"({loss.capitalize()} does not teach" in in_words(replace(found, loss=loss))
     for loss in (None, "squared-error"):
-        assert "does not teach" not in in_words(altered(found, loss=loss))
+        assert "does not teach" not in in_words(replace(found, loss=loss))
 
 
 @pytest.mark.parametrize("replicas", [None, 4])
@@ -258,16 +244,8 @@ RUN = ["--data", "spirals:n_train=200,n_test=60", "--hidden", "6", "--epochs", "
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     where = tmp_path_factory.mktemp("runs") / "run"
-    flags = [
-        *RUN,
-        "--loss",
-        "squared-error",
-        "--replicas",
-        "5",
-        "--lr",
-        "1e-3/1e-2/1e-2/1e-2/1000",
-        "--no-plot",
-    ]
+    flags = [*RUN, *("--loss", "squared-error"), *("--replicas", "5"), "--no-plot"]
+    flags += ["--lr", "1e-3/1e-2/1e-2/1e-2/1000"]
     assert train.main([*flags, "--optimizer", "sgd", "--out", str(where)]) == 0
     return where
 

@@ -93,7 +93,7 @@ def table_text(results: Results, setting: str, regime: str) -> list[str]:
     primary = results.readout(setting, results.study.primary)
     rows = {one.cell.arm: one for one in compare_all(results, setting, regime, primary)}
     cells = results.cells_of(setting, regime)
-    differences, levels = beside(results, setting, primary)
+    differences, levels = secondary_readouts(results, setting, primary)
     # Each column: its heading, and a function from a cell to its text.
     columns: list[Column] = [
         ("arm", lambda cell: arm_text(results, cell)),
@@ -128,7 +128,9 @@ def title(setting: str, regime: str) -> str:
 Column = tuple[str, Callable[[Cell], str]]
 
 
-def beside(results: Results, setting: str, primary: Readout) -> tuple[list[Readout], list[Readout]]:
+def secondary_readouts(
+    results: Results, setting: str, primary: Readout
+) -> tuple[list[Readout], list[Readout]]:
     """(readouts whose differences are columns beside the primary one, readouts whose level is shown)."""
     found = [r for r in results.readouts(setting) if r.name != primary.name]
     last = f"epoch{results.base_training(setting).epochs}"

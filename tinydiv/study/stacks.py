@@ -72,7 +72,9 @@ def cut(trials: Sequence[Trial], size_of: Callable[[Trial], int]) -> list[Stack]
         alike = list(group)
         size = max(size_of(alike[0]), 1)
         by_seed = [list(of_seed) for _, of_seed in groupby(alike, key=lambda trial: trial.seed)]
-        if 2 * max(map(len, by_seed)) > size:  # a seed fills half a stack or more: it stands alone
+        if (
+            2 * max(map(len, by_seed)) > size
+        ):  # a seed fills half a stack or more: it gets stacks of its own
             stacks += [part for of_seed in by_seed for part in even_parts(of_seed, size)]
         else:
             stacks += even_parts(alike, size)
