@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers import WITNESS, python, refused
-from studies import TOML, command, environment
+from studies import TABLES, TOML, command, environment
 
 from tinydiv.study import command as study
 from tinydiv.study import load_study
@@ -29,14 +29,7 @@ def test_results_go_to_stdout_and_the_rest_to_stderr_and_to_a_folder_of_its_own(
     assert finished.stdout.startswith("# Moons")
     assert "2 paired seeds" in finished.stdout
     assert f"everything is in {'runs/study-mine-quick'}" in finished.stderr
-    expected = {
-        "study.json",
-        "costs.json",
-        "curves.csv",
-        "runs.csv",
-        "comparisons.csv",
-        "tuning.csv",
-    }
+    expected = {"study.json", "costs.json", *TABLES}
     assert expected < {p.name for p in out.iterdir()}
     assert {"curves-default.png", "forest-default.png"} <= {
         p.name for p in (out / "figures").iterdir()
@@ -186,10 +179,8 @@ def test_code_that_only_a_study_names_is_run_only_when_it_is_allowed(tmp_path, m
     assert outcome("mine.toml", "--resume", "--allow-code")[:2] == (0, True)
     technique = ["--technique", "mine.py:Mine", *("--train", "data=xor"), *("--seeds", "2")]
     assert outcome(*technique)[:2] == (0, True)  # it is named here
-    assert outcome("runs/study-arms", "--tables")[:2] == (
-        0,
-        False,
-    )  # without {strength}: not needed
+    tables = outcome("runs/study-arms", "--tables")[:2]
+    assert tables == (0, False)  # without {strength} the code is not needed
     Path("mine.py").write_text(WITNESS + "# changed")
     code, ran, sentence = outcome("runs/study-mine", "--tables", "--allow-code")
     assert (code, ran) == (2, False)

@@ -207,9 +207,8 @@ def test_a_network_that_diverges_has_no_numbers_but_its_step_and_layer(source):
     study = small_study(
         [Arm("fast", {"lr": 1000.0, "activation": "identity", "loss": "squared-error"})], seeds=2
     )
-    out = running.carry_out(
-        running.Task(Stack(tuple(trials_of(study))), source(trials_of(study)[0]))
-    )
+    trials = trials_of(study)
+    out = running.carry_out(running.Task(Stack(tuple(trials)), source(trials[0])))
     assert (out.diverged_step >= 0).all()
     assert (out.diverged_layer >= 0).all()
     assert np.isnan(out.values["test_accuracy"][-1]).all()
@@ -333,10 +332,8 @@ def test_rates_are_chosen_on_samples_that_no_final_trial_is_measured_on():
     assert (len(held.train_x), len(held.test_x)) == (5000, 1000)
     test = {row.tobytes() for row in whole.test_x}
     assert not test & {row.tobytes() for row in held.test_x}
-    train_rows = {row.tobytes() for row in held.train_x}
-    assert (
-        len(train_rows & {row.tobytes() for row in held.test_x}) < 5
-    )  # a few pictures are in the set twice
+    both = {row.tobytes() for row in held.train_x} & {row.tobytes() for row in held.test_x}
+    assert len(both) < 5  # a few pictures are in the set twice
     every = sharing.load(Origin.of(training, 0))
     np.testing.assert_array_equal(every.test_x, every.train_x)
 

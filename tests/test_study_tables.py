@@ -161,10 +161,8 @@ def test_a_seed_that_diverged_or_is_not_there_is_left_out_of_both_sides_and_coun
     assert "- bb, seed 2: step 7, in layer 1" in written
     assert "**Not finished:** 15 of 16 networks" in written
     rows = [r for r in tidy.trial_rows(results) if r["diverged_step"] is not None]
-    assert [(r["seed"], r["diverged_step"], r["diverged_layer"]) for r in rows] == [
-        (2, 7, 1),
-        (5, 7, 1),
-    ]
+    where = [(r["seed"], r["diverged_step"], r["diverged_layer"]) for r in rows]
+    assert where == [(2, 7, 1), (5, 7, 1)]
     success = results.readout("all", "success")
     found = comparing.share(results, Cell("all", "default", "bb"), success)
     assert (found.estimate, found.high) == (0, stats.wilson_interval(0, 8).high)
@@ -181,9 +179,8 @@ def test_a_trial_that_never_reaches_the_target_counts_as_infinitely_slow():
         measure=Measure(steps=(5,), target=0.8, metrics=("correlation",)),
     )
     written = page.markdown(made_up(study, some))
-    base, other = [line for line in written.splitlines() if line.startswith(("| a |", "| bb |"))][
-        :2
-    ]
+    lines = [line for line in written.splitlines() if line.startswith(("| a |", "| bb |"))]
+    base, other = lines[:2]
     assert "never (median)" in base
     assert "38 % [14, 69]" in base
     assert "28 (median)" in other
@@ -204,10 +201,8 @@ def test_diversity_and_accuracy_are_related_within_one_arm_with_an_interval():
     )
     assert found["correlation"] == wanted
     assert wanted.estimate < -0.8
-    assert (
-        f"| all | {wanted.estimate:+.2f} [{wanted.low:.2f}, {wanted.high:.2f}] |"
-        in page.markdown(results)
-    )
+    row = f"| all | {wanted.estimate:+.2f} [{wanted.low:.2f}, {wanted.high:.2f}] |"
+    assert row in page.markdown(results)
     few = made_up(dataclasses.replace(study, seeds=9), some)
     assert comparing.relations(few, Cell("all", "default", "a")) == {}
     assert "Diversity and accuracy" not in page.markdown(few)
@@ -346,16 +341,8 @@ def read_csv(report, name):
 
 def test_every_number_of_a_comparison_can_be_made_from_the_raw_curves(finished):
     rows = read_csv(finished, "curves.csv")
-    assert {
-        "setting",
-        "regime",
-        "arm",
-        "seed",
-        "step",
-        "epoch",
-        "test_accuracy",
-        "correlation",
-    } <= set(rows[0])
+    columns = "setting regime arm seed step epoch test_accuracy correlation"
+    assert set(columns.split()) <= set(rows[0])
     early = {}
     for row in rows:
         if row["epoch"] in ("1", "2", "3"):
@@ -386,12 +373,8 @@ def test_the_page_holds_the_tables_numbers(finished):
     assert "## What tuning chose" in written
     assert "## Cost per training step and network" in written
     compared = read_csv(finished, "comparisons.csv")
-    row = next(
-        r
-        for r in compared
-        if (r["setting"], r["regime"], r["readout"], r["arm"])
-        == ("hidden 4", "default", "early", "adam")
-    )
+    keys, wanted = ("setting", "regime", "readout", "arm"), ["hidden 4", "default", "early", "adam"]
+    row = next(r for r in compared if [r[key] for key in keys] == wanted)
     cell = f"{100 * float(row['difference']):+.2f} [{100 * float(row['low']):.2f}, "
     assert cell in written
     lines = [line for line in written.splitlines() if line.startswith("|")]
@@ -438,13 +421,10 @@ def test_pictures_show_the_numbers_of_the_tables(finished):
     rows = compare_all(results, "hidden 4", "default", primary)
 
     forest = drawn["forest-hidden-4-default"].axes[0]
-    marks = [line.get_xdata()[0] for line in forest.lines if line.get_marker() == "D"]
+    diamonds = [line for line in forest.lines if line.get_marker() == "D"]
+    marks = [line.get_xdata()[0] for line in diamonds]
     assert marks == pytest.approx([100 * row.paired.difference for row in rows])
-    filled = [
-        line.get_markerfacecolor() == line.get_color()
-        for line in forest.lines
-        if line.get_marker() == "D"
-    ]
+    filled = [line.get_markerfacecolor() == line.get_color() for line in diamonds]
     assert filled == [row.paired.shown for row in rows]  # as the stars in the table
     names = [text.get_text() for text in forest.get_yticklabels()]
     assert "(control: the base again, no effect)" in names[-2]
