@@ -98,7 +98,7 @@ def test_another_optimizer_does_not_inherit_a_rate_that_was_meant_for_another():
 def test_the_grid_makes_every_combination_a_setting_and_names_it_by_what_differs():
     study = small_study(grid={"hidden": [[4], [8, 8]], "optimizer": ["sgd", "adam"], "epochs": [2]})
     assert [s.name for s in study.all_settings] == [
-        *("hidden 4, sgd", "hidden 4, adam", "hidden 8-8, sgd", "hidden 8-8, adam"),
+        *("hidden 4, sgd", "hidden 4, adam", "hidden 8-8, sgd", "hidden 8-8, adam")
     ]
     assert study.training(study.all_settings[3], Arm("x")).hidden == (8, 8)
     assert study.training(study.all_settings[3], Arm("x")).epochs == 2

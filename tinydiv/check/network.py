@@ -22,10 +22,7 @@ UPSTREAM = ("everywhere", "at the outputs alone", "at hidden layers alone")
 
 
 def network_cases(
-    seed: int = 0,
-    kind: type[MLP] = MLP,
-    backward: Backward | None = None,
-    subject: str = "network",
+    seed: int = 0, kind: type[MLP] = MLP, backward: Backward | None = None, subject: str = "network"
 ) -> Iterator[Case]:
     """Several depths and sizes, all activations, many networks, one sample; upstream gradients at all
     layers at once, at the outputs alone, and at hidden layers alone."""

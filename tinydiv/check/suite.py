@@ -91,10 +91,7 @@ def cases_of(name: str, seed: int) -> Cases:
 
 
 def technique_cases(
-    cls: type[Technique],
-    seed: int,
-    name: str = "",
-    settings: dict[str, object] | None = None,
+    cls: type[Technique], seed: int, name: str = "", settings: dict[str, object] | None = None
 ) -> Cases:
     """The points at which a technique is checked: with the given settings, or with all that change its
     maths."""
@@ -213,11 +210,7 @@ def check_backward(backward: Backward, seed: int = 0, kind: type[MLP] = MLP) -> 
 
 
 def check_gradients(
-    net: MLP,
-    trace: Trace,
-    dlogits: Array,
-    dA: Mapping[int, Array] | None = None,
-    seed: int = 0,
+    net: MLP, trace: Trace, dlogits: Array, dA: Mapping[int, Array] | None = None, seed: int = 0
 ) -> Report:
     """Check the gradients that are in net.dW and net.db now, from a backward pass or changed by hand.
 

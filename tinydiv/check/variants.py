@@ -199,9 +199,7 @@ FAULTS = (
         "sample-left-out", "one sample is left out", samples_left_out(slice(1, None)), into=True
     ),
     KnownFault(
-        "upstream-ignored",
-        "the extra gradient dA{a} is not added",
-        {"upstream": lambda p, l: 0.0},
+        "upstream-ignored", "the extra gradient dA{a} is not added", {"upstream": lambda p, l: 0.0}
     ),
     KnownFault(
         "upstream-twice",

@@ -158,10 +158,7 @@ def mosaic(
 
 
 def tiled(
-    images: Floats,
-    image_shape: tuple[int, int],
-    shown: int,
-    gap: int = GAP,
+    images: Floats, image_shape: tuple[int, int], shown: int, gap: int = GAP
 ) -> tuple[Floats, int]:
     """(the first neurons' images side by side, with NaN between them; the number of images in a row).
 

@@ -8,14 +8,7 @@ from matplotlib.axes import Axes
 from tinydiv.backend import Array, to_host
 from tinydiv.errors import UsageError
 from tinydiv.plots.curves import Band, curve
-from tinydiv.plots.style import (
-    Floats,
-    describe,
-    in_its_ink,
-    ink,
-    legend_above,
-    row_ticks,
-)
+from tinydiv.plots.style import Floats, describe, in_its_ink, ink, legend_above, row_ticks
 
 SMALLEST = 1e-3
 """The lower end of the logarithmic axis: smaller eigenvalues are drawn there."""

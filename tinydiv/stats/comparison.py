@@ -93,12 +93,7 @@ class PairedComparison:
 
 
 def compare(
-    a: ArrayLike,
-    b: ArrayLike,
-    *,
-    names: tuple[str, str],
-    seed: int,
-    level: float = 0.95,
+    a: ArrayLike, b: ArrayLike, *, names: tuple[str, str], seed: int, level: float = 0.95
 ) -> PairedComparison:
     """Arm a against base b on the same seeds: the difference, its sign-flip interval and p value.
 

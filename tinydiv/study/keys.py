@@ -14,16 +14,7 @@ from typing import ClassVar
 
 from tinydiv.errors import UsageError
 from tinydiv.runs.config import EPOCHS, USUAL_BATCH, like_train
-from tinydiv.settings import (
-    Reader,
-    maybe,
-    number,
-    setting,
-    shown,
-    text,
-    whole,
-    words,
-)
+from tinydiv.settings import Reader, maybe, number, setting, shown, text, whole, words
 
 PLACEHOLDER = "{strength}"
 """Stands in a technique's settings for the number that is fixed by `strength` and may be tuned."""
