@@ -18,9 +18,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tinydiv import settings as declared
-from tinydiv.command import cli
 from tinydiv.diversity import METRICS
-from tinydiv.errors import UsageError
+from tinydiv.errors import UsageError, printable
 from tinydiv.initializers import BASES, SCHEMES
 from tinydiv.optimizers import OPTIMIZERS
 from tinydiv.runs.config import TrainConfig
@@ -382,4 +381,4 @@ def test_a_flag_with_a_letter_wrong_is_refused_with_the_right_one(name, data):
 def test_any_text_can_be_printed_anywhere(text):
     for encoding in ("ascii", "cp1252", "utf-8"):
         stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
-        stream.write(cli.printable(text, stream))
+        stream.write(printable(text, stream))

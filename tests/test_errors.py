@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tinydiv.check.suite import chosen
 from tinydiv.command import cli, listing
 from tinydiv.errors import FEW, LISTS, RunError, UsageError, check_known, near, nearest, unknown
+from tinydiv.grow import command as grow
 from tinydiv.settings import rounded
+from tinydiv.study import command as study_command
 from tinydiv.train import command as train
 
 
@@ -124,6 +127,21 @@ def test_control_characters_of_a_files_name_do_not_reach_the_terminal(capsys):
     printed = capsys.readouterr().err
     assert "a\\x1b[2J \\u202eb.toml" in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a file system that takes any name")
+def test_no_command_writes_control_characters_of_names(tmp_path, monkeypatch, capsys):
+    name = "a\x1b[2J\r\u202eb"
+    monkeypatch.chdir(tmp_path)
+    np.savez(f"{name}.npz", X=np.arange(60.0).reshape(20, 3), y=np.arange(20) % 2)
+    flags = ["--data", f"{name}.npz", "--hidden", "3", "--epochs", "1", "--out", f"run{name}"]
+    assert train.main(flags) == 0  # with a picture
+    assert grow.main(["condense", f"run{name}", "--taus", "0.9", "--out", f"out{name}"]) == 0
+    study = ["--technique", "decov", "--train", "data=xor", "--train", "epochs=1", "--seeds", "2"]
+    assert study_command.main([*study, "--out", f"study{name}", "--no-figures"]) == 0
+    printed = "".join(capsys.readouterr())
+    assert printed.count("a\\x1b[2J") > 5
+    assert not [c for c in printed if c in name[1:-1] and not c.isprintable()]
 
 
 OWN = """\

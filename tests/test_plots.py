@@ -664,3 +664,19 @@ def test_the_confusion_picture_names_classes_and_writes_percent():
     written = {text.get_text() for text in ax.texts}
     assert written == {f"{share:.0f}" for share in shares.flat if share > 0.5}
     assert "most frequent mistake" in plots.alt_text(figure)
+
+
+def test_names_of_files_are_drawn_as_they_are(tmp_path):
+    """A dollar sign begins no formula, and what no font has is a box, without a warning; a number does."""
+    name = "a $\\frac$ \x1b[31m \u6570"
+    with plots.page():
+        figure = style.new_figure(4, 3)
+        ax = figure.subplots()
+        ax.plot([0, 1], [1e-3, 1e3], label=name)
+        ax.set(title=name, xlabel=name, yscale="log")
+        ax.set_xticks([0, 1], [name, "b"])
+        ax.legend()
+    plots.save(figure, tmp_path / "x.svg")
+    assert title_of(ax) == "a $\\frac$ \\x1b[31m \u6570"
+    assert [label.get_parse_math() for label in ax.get_xticklabels()] == [False, False]
+    assert all(label.get_parse_math() for label in ax.get_yticklabels())

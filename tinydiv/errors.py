@@ -1,12 +1,19 @@
-"""The two kinds of failure that a user meets, and how each ends a command.
+"""The two kinds of failure that a user meets, how each ends a command, and how text gets to a terminal.
 
 A UsageError is a mistake in the request (exit code 2); a RunError is something that the
 machine could not do (exit code 1). Both carry one clear sentence, and no command shows a traceback
 for either.
 """
 
+import re
+import sys
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from typing import TextIO
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that control a terminal, or change the direction of text."""
 
 FEW = 10
 """The most names that a message lists."""
@@ -81,3 +88,20 @@ def check_known(kind: str, name: str, allowed: Collection[str]) -> None:
     """Raise UsageError for a name that is none of those that exist."""
     if name not in allowed:
         raise unknown(kind, name, allowed)
+
+
+def visible(text: str) -> str:
+    """Text with its control characters written as escapes: the name of a file may hold any."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def printable(text: str, stream: TextIO | None) -> str:
+    """The same, in the characters that a stream can take."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return visible(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
+def note(text: str) -> None:
+    """One line on stderr."""
+    with suppress(OSError, ValueError):
+        print(printable(text, sys.stderr), file=sys.stderr, flush=True)

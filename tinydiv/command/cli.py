@@ -27,18 +27,15 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from tinydiv import __version__
-from tinydiv.errors import RunError, UsageError, nearest
+from tinydiv.errors import RunError, UsageError, nearest, note, printable
 from tinydiv.settings import Reader
 from tinydiv.settings import flag as flag_of
 
 Command = Callable[[Sequence[str]], int | None]
 """The function of a command; returns an exit code, or None for 0."""
-
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""Characters that control a terminal, or change the direction of text."""
 
 LONGEST = 1500
 """The longest message, in characters: a list of names is shorter (errors.FEW)."""
@@ -261,9 +258,7 @@ def one_blas_thread() -> None:
 
 def print_message(prog: str, text: str) -> None:
     """One line on stderr."""
-    with suppress(OSError, ValueError):
-        line = " ".join(f"{prog}: {text}".split())
-        print(printable(line, sys.stderr), file=sys.stderr, flush=True)
+    note(" ".join(f"{prog}: {text}".split()))
 
 
 def print_result(text: str) -> None:
@@ -290,13 +285,6 @@ def close_stdout() -> None:
     """Close stdout after it failed; otherwise Python would write again at exit, with a traceback."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def printable(text: str, stream: TextIO) -> str:
-    """Text in the characters that a stream can take: a file's name may hold any, control codes too."""
-    encoding = getattr(stream, "encoding", None) or "utf-8"
-    text = CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
-    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def sentence(error: BaseException) -> str:

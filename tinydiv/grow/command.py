@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from tinydiv.command import cli
-from tinydiv.errors import UsageError, nearest
+from tinydiv.errors import UsageError, nearest, note
 from tinydiv.growing.settings import AuxiliaryConfig, CondenseConfig, FashionConfig, MaskConfig
 from tinydiv.runs.processes import cores
 from tinydiv.settings import from_flags, made, whole
@@ -157,7 +157,7 @@ def auxiliary(argv: Sequence[str]) -> None:
             for task in study.tasks:
                 setting = next(s for s in study.settings() if s.task == task)
                 pictures.curve_gif(folder / f"{task}.gif", setting, seed=study.seed)
-    print(f"everything is in {folder}", file=sys.stderr)
+    note(f"everything is in {folder}")
 
 
 def mask(argv: Sequence[str]) -> None:
@@ -177,7 +177,7 @@ def mask(argv: Sequence[str]) -> None:
         from tinydiv.growing import pictures
 
         pictures.mask(study, folder)
-    print(f"everything is in {folder}", file=sys.stderr)
+    note(f"everything is in {folder}")
 
 
 def condense(argv: Sequence[str]) -> None:
@@ -192,7 +192,7 @@ def condense(argv: Sequence[str]) -> None:
     study = Condense(options.run, config.taus, config.layer, config.epochs)
     folder = compute("condense", options, study)
     cli.print_result(report(study, folder))
-    print(f"everything is in {folder}", file=sys.stderr)
+    note(f"everything is in {folder}")
 
 
 def fashion(argv: Sequence[str]) -> None:
@@ -213,7 +213,7 @@ def fashion(argv: Sequence[str]) -> None:
         from tinydiv.growing import pictures
 
         pictures.fashion(study, folder)
-    print(f"everything is in {folder}", file=sys.stderr)
+    note(f"everything is in {folder}")
 
 
 COMPARISONS: dict[str, Callable[[Sequence[str]], None]] = {

@@ -5,7 +5,6 @@ folder/pieces/NAME.npz  the results of one piece
 """
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinydiv.errors import RunError, UsageError
+from tinydiv.errors import RunError, UsageError, note
 from tinydiv.files import atomic, locking
 from tinydiv.files import read as reader
 from tinydiv.runs.pool import SERIAL, finish, processes
@@ -130,7 +129,7 @@ def is_kept(folder: Path, piece: Piece) -> bool:
     try:
         return path_of(folder, piece).is_file() and bool(read(folder, piece))
     except reader.DamagedError:
-        print(f"note: {path_of(folder, piece)} was damaged: it is computed again", file=sys.stderr)
+        note(f"note: {path_of(folder, piece)} was damaged: it is computed again")
         return False
 
 

@@ -14,6 +14,7 @@ it: `alt_text(figure)` collects these sentences, and `save` writes them into the
 
 import functools
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,9 +27,11 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
 
 from tinydiv.backend import Array, to_host
-from tinydiv.errors import UsageError, check_known
+from tinydiv.errors import UsageError, check_known, visible
 from tinydiv.files import atomic
 
 Floats = npt.NDArray[np.float64]
@@ -172,8 +175,21 @@ def save(figure: Figure, path: str | Path, dpi: int = 130) -> None:
         )
     key = {"png": "Description", "svg": "Description", "pdf": "Subject"}.get(kind)
     metadata = {key: alt_text(figure)} if key else None
-    with atomic.replacing(Path(path)) as part:
+    plain_names(figure)
+    with atomic.replacing(Path(path)) as part, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # it is drawn as a box
         figure.savefig(part, dpi=dpi, facecolor=figure.get_facecolor(), metadata=metadata)
+
+
+def plain_names(figure: Figure) -> None:
+    """Make all texts plain, which may hold the names of files: no control characters, and a dollar sign
+    begins no formula. Only the numbers at ticks, which matplotlib writes, are formulas."""
+    axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+    counted = [axis for axis in axes if not isinstance(axis.get_major_formatter(), FuncFormatter)]
+    numbers = {label for axis in counted for label in axis.get_ticklabels(which="both")}
+    for text in set(figure.findobj(Text)) - numbers:
+        text.set_text(visible(text.get_text()))
+        text.set_parse_math(False)
 
 
 def describe(ax: Axes, sentence: str) -> None:

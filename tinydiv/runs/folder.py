@@ -16,7 +16,6 @@ is refused.
 
 import os
 import secrets
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -24,7 +23,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
 
-from tinydiv.errors import RunError, UsageError
+from tinydiv.errors import RunError, UsageError, note
 from tinydiv.files import atomic, locking, read, table, technique_files
 from tinydiv.loop import Record
 from tinydiv.runs import checkpoint
@@ -225,10 +224,9 @@ def reopen(
         atomic.write_json(folder / CONFIG, {"config": asdict(run.config), **facts})
     for key, value in environment().items():
         if facts["environment"].get(key) != value:
-            print(
+            note(
                 f"note: the run began with {key} {facts['environment'].get(key)} and goes on with "
-                f"{value}, so its last bits may differ",
-                file=sys.stderr,
+                f"{value}, so its last bits may differ"
             )
     return run
 

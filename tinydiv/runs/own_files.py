@@ -8,7 +8,6 @@ Nothing is downloaded, and no pickle is read.
 import csv
 import gzip
 import math
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from tinydiv.backend import Array
 from tinydiv.data.dataset import Dataset
 from tinydiv.data.files import GZIP_MAGIC
 from tinydiv.data.idx import parse_idx
-from tinydiv.errors import UsageError, unknown
+from tinydiv.errors import UsageError, note, unknown
 from tinydiv.files import read
 from tinydiv.runs.own_data import TEST_SHARE, OwnData, idx_paths
 from tinydiv.settings import shown
@@ -76,10 +75,9 @@ def load(own: OwnData, inputs: str = "raw") -> tuple[Dataset, str]:
     n = len(dataset.train_x)
     dataset = dataset.split(max(1, round(test * n)), own.seed)
     if own.test is None:
-        print(
+        note(
             f"note: {own.path} has no test part, so {len(dataset.test_y)} of its {n} samples were drawn "
-            f"for one (test={test:g},seed={own.seed})",
-            file=sys.stderr,
+            f"for one (test={test:g},seed={own.seed})"
         )
     return dataset, own.spec(test)
 

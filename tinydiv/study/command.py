@@ -7,12 +7,11 @@
 In Python the same: `from tinydiv.study import Arm, Study, run_study`, see tinydiv/study/__init__.py.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tinydiv.command import cli
-from tinydiv.errors import UsageError
+from tinydiv.errors import UsageError, note
 from tinydiv.files import technique_files
 from tinydiv.settings import text, whole
 
@@ -126,5 +125,5 @@ def main(argv: Sequence[str]) -> int:
         figures=not options.no_figures,
     )
     cli.print_result(report.markdown())
-    print(f"everything is in {report.folder}", file=sys.stderr)
+    note(f"everything is in {report.folder}")
     return 0

@@ -6,6 +6,8 @@ from typing import TextIO
 
 from tqdm.auto import tqdm
 
+from tinydiv.errors import printable
+
 LINE_EVERY = 30.0
 """Seconds between two lines where there is no terminal."""
 
@@ -72,9 +74,9 @@ class Progress:
         if not self.show:
             return
         if self.bar is not None:
-            tqdm.write(sentence, file=self.file)
+            tqdm.write(printable(sentence, self.file), file=self.file)
         else:
-            print(sentence, file=self.file, flush=True)
+            print(printable(sentence, self.file), file=self.file, flush=True)
 
     def close(self) -> None:
         """End the progress bar."""
