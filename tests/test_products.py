@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from helpers import close, numbers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tinydiv import backend as backends
 from tinydiv import products
 from tinydiv.backend import matmul, to_device, to_host, xp
 from tinydiv.products import Operand, operand
@@ -265,3 +267,22 @@ def test_a_copied_operand_is_copied_every_time(on_standin):
         a, b = drawn((2, 3, 4), "float64", seed), drawn((2, 4, 5), "float64", seed + 9)
         assert_product(product(every_second(a), plain(b)), a, b)
     assert product.plans == {}
+
+
+@pytest.mark.parametrize("lead", [(), (3,)])
+@pytest.mark.parametrize(("rows", "parts"), [(8, 1), (12, 2), (28, 4), (70, 7), (71, 1), (90, 1)])
+def test_a_product_by_rows_is_the_product(backend, monkeypatch, rows, parts, lead):
+    """Cut into as few equal parts as are small; not at all where no number up to eight divides the rows."""
+    monkeypatch.setattr(backends, "SMALL", 10 * 5 * 4)
+    made, product = [], backends.matmul
+    monkeypatch.setattr(
+        backends, "matmul", lambda a, b, out: made.append(a.shape) or product(a, b, out=out)
+    )
+    a, b = numbers(5, rows, dtype="float32").mT, numbers(*lead, 5, 4, seed=1, dtype="float32")
+    out = xp.zeros((*lead, rows + 1, 4), dtype="float32")
+    found = backends.matmul_by_rows(a, b, out=out[..., :rows, :])
+    close(out[..., :rows, :], matmul(a, b), rtol=1e-6)
+    assert to_host(found).tolist() == to_host(out[..., :rows, :]).tolist()
+    assert not to_host(out[..., rows:, :]).any()
+    cut = (parts, rows // parts) if parts > 1 and backend == "numpy" else (rows,)
+    assert made == [(*cut, 5)]

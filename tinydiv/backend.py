@@ -157,6 +157,28 @@ def matmul(a: Array, b: Array, out: Array | None = None) -> Array:
     return xp.__dict__["_product"](a, b, out=out)
 
 
+SMALL, MOST_PARTS = 1_000_000, 8
+"""OpenBLAS's kernels for AVX-512 compute a product of at most SMALL multiplications as it lies, and copy
+both factors of a larger one first. More parts than MOST_PARTS cost more than that."""
+
+
+def matmul_by_rows(a: Array, b: Array, out: Array) -> Array:
+    """matmul(a, b, out=out) for an `a` with many rows, as in dW = A' dZ.
+
+    On a CPU the rows are cut into parts that are small products: a quarter faster than one large product
+    that copies A', which many networks may share, for each of them.
+    """
+    rows, inner = a.shape[-2:]
+    whole, n = rows * inner * b.shape[-1], 1
+    if on_cpu() and SMALL < whole <= SMALL * MOST_PARTS:
+        n = next((n for n in range(2, MOST_PARTS + 1) if rows % n == 0 and whole <= n * SMALL), 1)
+    if n == 1:
+        return matmul(a, b, out=out)
+    cut_a, cut_out = (x.reshape(*x.shape[:-2], n, rows // n, x.shape[-1]) for x in (a, out))
+    matmul(cut_a, b[..., None, :, :], out=cut_out)
+    return out
+
+
 def to_host(a: Array) -> Array:
     """A NumPy array with the same entries. On a GPU this waits for the device and copies: not for use
     inside a step."""

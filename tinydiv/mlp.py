@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tinydiv import activations
-from tinydiv.backend import Array, matmul, to_device, xp
+from tinydiv.backend import Array, matmul, matmul_by_rows, to_device, xp
 from tinydiv.buffer import Parameters
 from tinydiv.errors import UsageError, whole
 from tinydiv.layers import Context, Layer
@@ -115,7 +115,7 @@ class MLP(Parameters):
                 self.dW[l][...] += matmul(trace.A[l].mT, dZ)
                 self.db[l][...] += dZ.sum(axis=-2, keepdims=True)
             else:
-                matmul(trace.A[l].mT, dZ, out=self.dW[l])
+                matmul_by_rows(trace.A[l].mT, dZ, out=self.dW[l])
                 dZ.sum(axis=-2, keepdims=True, out=self.db[l])
             if l == 0 and not (to_inputs or self._learns_at_inputs()):
                 return None
