@@ -207,7 +207,7 @@ def test_every_gradient_of_the_package_is_right(capsys):
 def test_every_intervention_names_its_invariant():
     report = suite.run(["interventions"])
     wanted = {n for n, cls in TECHNIQUES.items() if issubclass(cls, Intervention)}
-    assert {held.subject for held in report.held} == wanted
+    assert {one.subject for one in report.interventions} == wanted
     assert report.right
     assert report.rows == []
 
@@ -230,7 +230,7 @@ def test_an_own_invariant_is_reported_as_not_checked():
     report = suite.check_technique(Named)
     assert report.right
     assert "not checked: the direction of the gradient" in str(report)
-    assert "held by tests" not in str(report)
+    assert "invariant is tested" not in str(report)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     from tinydiv import backend
     from tinydiv.check import suite
     from tinydiv.check.own import check_file
-    from tinydiv.check.report import HEADER, Report, held_text, rows_text, summary
+    from tinydiv.check.report import HEADER, Report, interventions_text, rows_text, summary
     from tinydiv.errors import UsageError
 
     if options.file and options.only:
@@ -84,7 +84,8 @@ def main(argv: Sequence[str]) -> int:
         request = {"tinydiv": __version__, "file": options.file, "only": options.only}
         cli.print_result(json.dumps({**request, **report.data()}, allow_nan=False))
     else:
-        interventions = [held_text(report.held)] if report.held else []
-        for paragraph in [*interventions, *report.notes, summary(report)]:
+        found = report.interventions
+        last = [interventions_text(found)] if found else []
+        for paragraph in [*last, *report.notes, summary(report)]:
             cli.print_result(paragraph)
     return 0 if report.right else 1

@@ -130,8 +130,8 @@ def sizes(facts: Facts) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Held:
-    """One intervention: it keeps ("holds") an invariant, and has no gradient.
+class InterventionResult:
+    """The result for one intervention, which has no gradient but an invariant that it keeps.
 
     tests/test_interventions.py tests the invariants of tinydiv's own interventions. A user's own one was
     run for a few steps of training.
@@ -155,7 +155,7 @@ class Held:
         if self.fault:
             return self.fault
         if not self.own:
-            return f"held by tests: {self.invariant}"
+            return f"its invariant is tested: {self.invariant}"
         ran = "no gradient; ran for a few steps, alone and with other networks, with finite numbers"
         if self.invariant:
             return f"{ran}; not checked: {self.invariant}"
@@ -178,7 +178,7 @@ class Report:
 
     seed: int = 0
     rows: list[Row] = field(default_factory=list)
-    held: list[Held] = field(default_factory=list)
+    interventions: list[InterventionResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -209,10 +209,14 @@ class Report:
         }
 
     @property
+    def results(self) -> list[Row | InterventionResult]:
+        """All rows and interventions."""
+        return [*self.rows, *self.interventions]
+
+    @property
     def right(self) -> bool:
         """Whether something was checked, and all of it is right."""
-        right = [row.right for row in self.rows] + [held.right for held in self.held]
-        return bool(right) and all(right)
+        return bool(self.results) and all(one.right for one in self.results)
 
     @property
     def faults(self) -> list[Row]:
@@ -245,14 +249,14 @@ class Report:
             "tolerance": TOLERANCE,
             "gradients": [row.data() for row in self.rows],
             "faults": [row.data() for row in self.faults],
-            "held_by_tests": [held.data() for held in self.held],
+            "held_by_tests": [one.data() for one in self.interventions],
             "notes": self.notes,
             "seconds": round(self.seconds, 3),
         }
 
     def __str__(self) -> str:
         parts = [rows_text(self.of(s)) for s in dict.fromkeys(row.subject for row in self.rows)]
-        parts += [held_text(self.held)] if self.held else []
+        parts += [interventions_text(self.interventions)] if self.interventions else []
         return "\n".join([HEADER, *parts, *self.notes, summary(self)])
 
 
@@ -291,22 +295,22 @@ def rows_text(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def held_text(held: Sequence[Held]) -> str:
+def interventions_text(results: Sequence[InterventionResult]) -> str:
     """The interventions: a heading, then a line for each."""
     lines = ["interventions (no gradient)"]
-    for one in held:
+    for one in results:
         lines.append(f"  {one.subject:30}{'' if one.right else 'FAILS: '}{one.words}")
     return "\n".join(lines)
 
 
 def summary(report: Report) -> str:
     """One sentence at the end."""
-    results: list[Row | Held] = [*report.rows, *report.held]
     took = f"{report.seconds:.1f} s"
-    if not results:
+    if not report.results:
         return "nothing was checked"
     if not report.right:
-        return f"{sum(not one.right for one in results)} of {len(results)} fail ({took})"
+        wrong = sum(not one.right for one in report.results)
+        return f"{wrong} of {len(report.results)} fail ({took})"
     known = [row for row in report.rows if row.error is not None]
     if not known:
         return f"no gradient to check ({took})"

@@ -17,7 +17,7 @@ from tinydiv.check.judge import Case, Verdict, judge
 from tinydiv.check.layers import unmet_requirement
 from tinydiv.check.losses import loss_cases
 from tinydiv.check.network import Backward, activation_cases, network_cases, present_case
-from tinydiv.check.report import Held, Report
+from tinydiv.check.report import InterventionResult, Report
 from tinydiv.check.techniques import layer_cases, penalty_cases
 from tinydiv.errors import RunError, UsageError, nearest
 from tinydiv.losses import Loss
@@ -121,7 +121,7 @@ def technique_into(
     if issubclass(cls, Intervention):
         own = cls not in TECHNIQUES.values()
         fault = failure_in_training(cls, seed, settings or {}) if own else ""
-        report.held.append(Held(name, cls.invariant, own, fault))
+        report.interventions.append(InterventionResult(name, cls.invariant, own, fault))
         return
     try:
         examine(report, technique_cases(cls, seed, name, settings), seed)
