@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import tomllib
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from studies import SMALL, TOML, small_study, tuned_study
@@ -341,6 +343,12 @@ def test_files_that_cannot_be_read_and_names_that_do_not_exist(tmp_path):
         load_study(str(broken))
     with pytest.raises(UsageError, match="unknown key 'quik': did you mean 'quick'"):
         from_tables({**tomllib.loads(TOML), "quik": {}}, "x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Path, "read_bytes", Mock(side_effect=PermissionError(13, "Permission denied"))
+        )
+        with pytest.raises(UsageError, match=r"broken.toml cannot be read: Permission denied$"):
+            load_study(str(broken))
     slow = tmp_path / "slow.toml"
     slow.write_text(TOML.split("[quick]")[0])
     with pytest.raises(UsageError, match=r"has no \[quick\] table"):

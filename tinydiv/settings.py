@@ -407,16 +407,20 @@ def from_table(settings: type, table: Mapping[str, object], where: str) -> dict[
 
 def from_toml(settings: type, file: str) -> dict[str, object]:
     """The settings in a TOML file. Raises UsageError if it cannot be read or does not fit."""
+    return from_table(settings, toml_table("config file", file), file)
+
+
+def toml_table(what: str, file: str | Path) -> dict[str, object]:
+    """What a TOML file holds. what: the kind of file, in words. Raises UsageError if it cannot be read."""
     try:
         if not Path(file).is_file():
-            raise UsageError(f"there is no config file {file}")
-        table = tomllib.loads(Path(file).read_bytes().decode())
+            raise UsageError(f"there is no {what} {file}")
+        return tomllib.loads(Path(file).read_bytes().decode())
     except UsageError:
         raise
     except (OSError, ValueError, RecursionError) as error:  # TOML's and UTF-8's are ValueErrors
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise UsageError(f"the config file {file} cannot be read: {reason}") from None
-    return from_table(settings, table, file)
+        raise UsageError(f"the {what} {file} cannot be read: {reason}") from None
 
 
 def _fields(settings: type) -> tuple[dataclasses.Field[object], ...]:

@@ -32,6 +32,7 @@ import numpy as np
 from tinydiv import backend
 from tinydiv.backend import Array
 from tinydiv.errors import RunError, UsageError
+from tinydiv.files import atomic
 from tinydiv.loop import Loop, Record
 from tinydiv.mlp import MLP
 from tinydiv.runs.build import Run, run_of, slice_of
@@ -376,8 +377,8 @@ class Shared:
             memory = LastingMemory(create=True, size=max(size, 1))
         except OSError as error:
             raise RunError(
-                f"{size / 2**20:,.0f} MiB of memory cannot be shared between processes ({error}): "
-                "use --workers 1"
+                f"{size / 2**20:,.0f} MiB of memory cannot be shared between processes "
+                f"({atomic.reason(error)}): use --workers 1"
             ) from error
         self.kept.append(memory)
         return memory

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tinydiv.errors import UsageError, nearest
-from tinydiv.settings import from_table, shown
+from tinydiv.settings import from_table, shown, toml_table
 from tinydiv.study.keys import Controls, Measure, Tuning
 from tinydiv.study.specification import Arm, Setting, Study
 
@@ -74,12 +74,7 @@ def study_of(
 
 def from_toml(path: Path, *, quick: bool = False, seeds: int | None = None) -> Study:
     """A study from a file, see load_study."""
-    if not path.is_file():
-        raise UsageError(f"there is no study file {path}")
-    try:
-        table = tomllib.loads(path.read_bytes().decode())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"the study file {path} cannot be read: {error}") from None
+    table = toml_table("study file", path)
     table.setdefault("name", path.stem)
     changes = table.pop("quick", None)
     if quick:
