@@ -524,6 +524,11 @@ def test_code_that_only_a_file_names_is_run_only_when_it_is_allowed(tmp_path, mo
             for permission in (named, ["--allow-code"]):
                 assert outcome(*words, *permission) == (0, True, "")
     assert outcome("--resume", "run", "--technique", "decov")[:2] == (2, False)
+    Path("mine.py").write_text(WITNESS + "# changed")
+    for words in (["--resume", "run"], ["--resume", "run", "--epochs", "3"]):
+        code, ran, sentence = outcome(*words, "--allow-code")
+        assert (code, ran) == (2, False)
+        assert "mine.py was changed since the run in run was made" in sentence
 
 
 # Disks that are full -------------------------------------------------------------------------------

@@ -182,9 +182,10 @@ def test_code_that_only_a_study_names_is_run_only_when_it_is_allowed(tmp_path, m
     tables = outcome("runs/study-arms", "--tables")[:2]
     assert tables == (0, False)  # without {strength} the code is not needed
     Path("mine.py").write_text(WITNESS + "# changed")
-    code, ran, sentence = outcome("runs/study-mine", "--tables", "--allow-code")
-    assert (code, ran) == (2, False)
-    assert "mine.py was changed since the study in runs/study-mine was made" in sentence
+    for words in (["runs/study-mine", "--tables"], ["mine.toml", "--resume"]):
+        code, ran, sentence = outcome(*words, "--allow-code")
+        assert (code, ran) == (2, False)
+        assert "mine.py was changed since the study in runs/study-mine was made" in sentence
 
 
 def test_help_names_every_flag_and_shows_commands(capsys):

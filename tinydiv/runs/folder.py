@@ -200,6 +200,7 @@ def reopen(
     if not allow_code:
         named = cast(Sequence[str], given.get("technique", ()))
         technique_files.refuse_code(config.technique, named, f"the run in {folder}")
+    technique_files.refuse_changes(facts["own_files"], f"the run in {folder}")  # before any is run
     kept, wanted = asdict(config), asdict(replace_given(config, given))
     longer = checkpoint.goes_on(kept, wanted)
     if longer:
@@ -212,7 +213,6 @@ def reopen(
             "every schedule is constant"
         )
     checkpoint.refuse_changes(kept, wanted, f"the run in {folder} was begun")
-    technique_files.refuse_changes(facts["own_files"], f"the run in {folder}")
     atomic.sweep(folder)
     try:
         run = build(config, budget, split=True)

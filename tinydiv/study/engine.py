@@ -87,6 +87,8 @@ def run_study(
     if stack_size is not None:
         whole(1, 1_000_000)("stack_size", stack_size)
     store = Store(Path(out))
+    if resume and (found := store.read_facts()):  # before any is run
+        technique_files.refuse_changes(found.get("files", {}), f"the study in {out}")
     loaded = load_all(study)
     results = checked(study, loaded, store)
     which = executor or ("serial" if backend == "cupy" else "processes")
