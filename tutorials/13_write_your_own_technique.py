@@ -339,10 +339,10 @@ print(broken)
 
 # %% [asserts]
 assert not broken.right
-assert "networks are mixed up" in str(broken)
+assert "networks influence each other" in str(broken)
 
 # %% [markdown]
-# The checker finds that networks are mixed up: the mean went over all of them, so every network depended on the others. In a study, where many networks are
+# The checker finds that networks influence each other: the mean went over all of them, so every network depended on the others. In a study, where many networks are
 # trained in one array, the seeds would no longer have been independent, and every interval would have been too
 # narrow or too wide. It is the most dangerous kind of fault: nothing fails, and the figures look fine.
 #
