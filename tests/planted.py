@@ -140,7 +140,7 @@ NaN: db[0]: nan: not finite
 - net.db[l][...] = db
 + net.db[l][...] = db / 0.0 * 0
 """)
-"""Seen on several networks of several shapes; the first point that fails is shown."""
+"""Each is tried on several networks of several sizes; the first point that fails is shown."""
 
 IN_SQUARE_BACKWARD = faults("""
 W as it is: dW[0]: weights-not-transposed: not through its transpose
@@ -171,7 +171,7 @@ right in one network alone: dW[0]: one-part: wrong only in network 3: there, sig
 - net.dW[l][...] = dW
 + net.dW[l][...] = dW; net.dW[l][3] *= -1
 """)
-"""Seen only where everything is 4: networks, inputs, neurons, outputs."""
+"""Each is found only where all sizes are 4: networks, inputs, neurons, outputs."""
 
 LOSS = """
 def loss(outputs, targets):

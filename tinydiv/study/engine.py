@@ -93,9 +93,9 @@ def run_study(
     results = checked(study, loaded, store)
     which = executor or ("serial" if backend == "cupy" else "processes")
     with opened(which, workers or cores()) as pool, store.locked():
-        going_on = store.begin(study, backend, results.data, own_files(study), resume)
+        resumed = store.begin(study, backend, results.data, own_files(study), resume)
         worker = Worker(results, store, backend, show, stack_size)
-        worker.report_state(going_on, resume)
+        worker.report_state(resumed, resume)
         with shared_data(study, loaded, store.folder / ".data") as sources:
             loaded.clear()
             results.costs |= count_costs(results, sources, store.folder / COSTS_FILE)
@@ -317,12 +317,12 @@ class Worker:
         self.progress = Progress(0, 0.0, show=False)
         self.tables_made, self.tables_took = time.monotonic(), 0.0
 
-    def report_state(self, going_on: bool, resume: bool) -> None:
+    def report_state(self, resumed: bool, resume: bool) -> None:
         """Print what the folder holds already, if it matters."""
         folder = self.store.folder
-        if resume and not going_on:
+        if resume and not resumed:
             self.print_line(f"nothing to resume in {folder}: the study begins")
-        if going_on:
+        if resumed:
             self.print_line(f"continuing in {folder}: {len(self.store.curves)} networks are done")
         for sentence in self.results.study.idle_arms:
             self.print_line(sentence)
