@@ -443,7 +443,7 @@ def holds_consensus(lab, technique, layer, old):
 
 
 def holds_cayley(lab, technique, layer, old):
-    W, s = lab.W(layer - 1), to_host(technique.scales[f"scale{layer}"])
+    W, s = lab.W(layer - 1), to_host(technique.kept[f"scale{layer}"])
     close(frame(W), s**2 * np.eye(W.shape[-1]) * np.ones_like(s), rtol=0, atol=1e-9)
 
 

@@ -539,7 +539,7 @@ def test_cayley_never_leaves_the_frames(dtype, backend):
 
 def test_cayley_is_the_transform_of_the_textbook():
     lab = Lab("cayley:lr=0.2,layers=1")
-    s = float(to_host(lab.techniques.placed[0].technique.scales["scale1"]).item())
+    s = float(to_host(lab.techniques.placed[0].technique.kept["scale1"]).item())
     Q = lab.W() / s
     step = lab.step(until="backward")
     g = s * to_host(lab.net.dW[0])
@@ -737,7 +737,7 @@ def test_local_alignment_is_backprop_if_its_feedback_were_the_weights(
         Lab(*first, *penalties, replicas=2, net=net)
         for first in (("local-alignment:beta=1e-5,shrink=1",), ())
     )
-    feedback = lab.techniques.placed[0].technique.feedback
+    feedback = lab.techniques.placed[0].technique.kept
     for l in (1, 2):
         feedback[f"E{l}"] = lab.net.W[l].mT.copy()
     plain.step(until="edit")
@@ -768,7 +768,7 @@ def test_the_feedback_of_local_alignment_changes_as_the_weights_do(backend):
     lab = Lab("local-alignment", replicas=2, optimizer=Adam)
     start = Lab(replicas=2)
     close(lab.net.W[0], start.net.W[0])
-    feedback = lab.techniques.placed[0].technique.feedback
+    feedback = lab.techniques.placed[0].technique.kept
     for l in (1, 2):
         close(lab.net.W[l], 0.1 * start.net.W[l])
     lab.step(until="edit")

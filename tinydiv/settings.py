@@ -13,8 +13,8 @@ A technique declares them beside its maths, and they are read from `name:key=val
         target: float = setting(1.0, above=0, help="the standard deviation wanted")
 
 A spec names a built-in technique, `decov:strength=0.1`, or a class in a file, `mine.py:Mine:strength=0.1`
-(any path that ends in .py, so a drive letter's colon does no harm). Nothing here imports NumPy: --help is
-quick.
+(any path that ends in .py; the colon of a Windows drive, C:, is part of it). Nothing here imports NumPy,
+so that --help is quick.
 """
 
 import dataclasses
@@ -170,7 +170,7 @@ def refuse_idle(owner: str, cls: type, given: set[str], values: Mapping[str, obj
         only = field.metadata.get("only")
         if field.name in given and only and values[only[0]] != only[1]:
             raise UsageError(
-                f"{owner}'s {field.name} has a meaning with {only[0]}={only[1]} alone, and "
+                f"{owner}'s {field.name} has an effect only with {only[0]}={only[1]}, and "
                 f"{only[0]} is {values[only[0]]}"
             )
 

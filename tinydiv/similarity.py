@@ -39,6 +39,17 @@ def alive_pairs(alive: Array) -> Array:
     return xp.maximum(n * (n - 1), 1)
 
 
+def lengths(W: Array) -> Array:
+    """Lengths of the columns, (..., D, H) -> (..., 1, H)."""
+    return xp.sqrt((W**2).sum(axis=-2, keepdims=True))
+
+
+def unit(W: Array) -> Array:
+    """The columns of W (..., D, H) at length 1; a column of zeros stays zero."""
+    length = lengths(W)
+    return W / xp.where(length > 0, length, 1)
+
+
 def as_matrix(numbers: Array) -> Array:
     """Numbers per network (...,) in the shape that meets matrices, (..., 1, 1)."""
     return numbers[..., None, None]
@@ -165,7 +176,7 @@ def cosines(W: Array) -> Cosines:
 
     A column of zeros has no direction: its cosines are zero and its gradient too, and `alive` is 0 for it.
     """
-    n = xp.sqrt((W**2).sum(axis=-2, keepdims=True))
+    n = lengths(W)
     alive = (n > 0).astype(W.dtype)
     safe = n + (1 - alive)
     U = W / safe

@@ -35,7 +35,6 @@ BOOKKEEPING_FILES = (
     "conflicts",
     "plateau",
     "cost",
-    "alias",
 )
 BOOKKEEPING = ("state", "load_state", "attach", "shapes", "view", "views", "block", "flops", "_at")
 BOOKKEEPING += ("_learns_at_inputs", "fits", "fitting", "kept")

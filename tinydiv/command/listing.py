@@ -86,12 +86,9 @@ def common_settings(cls: type[Technique]) -> dict[str, Limits]:
     if issubclass(cls, Penalty):
         low, high = cls.strength_limits
         found["strength"] |= given({"default": cls.default_strength, "low": low, "high": high})
-        if alias := getattr(cls, "strength_alias", None):
-            ends = sorted((end - alias.offset) / alias.sign + 0.0 for end in (low, high))  # no -0
-            value = (cls.default_strength - alias.offset) / alias.sign
-            text = f"strength = {alias.offset:g} {'-' if alias.sign < 0 else '+'} {alias.key}"
-            limits = {"default": value, "low": ends[0], "high": ends[1]}
-            found[alias.key] = given(limits) | {"help": f"in place of strength: {text}"}
+        if alias := cls.one_minus_strength:
+            limits: Limits = {"default": 1 - cls.default_strength, "low": 1 - high, "high": 1 - low}
+            found[alias] = given(limits) | {"help": f"in place of strength: strength = 1 - {alias}"}
         found["patience"]["only"] = "schedule=plateau"
     if issubclass(cls, Intervention):
         if cls.in_every_step:

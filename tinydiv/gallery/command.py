@@ -268,9 +268,10 @@ def with_strength(placed: "Placed") -> str:
     """A technique's spec, with the strength that it has by default where the spec names none."""
     from tinydiv.techniques import Penalty
 
-    alias = getattr(placed.technique, "strength_alias", None)
-    keys = ["strength", *([alias.key] if alias else [])]
-    if not isinstance(placed.technique, Penalty) or any(f"{key}=" in placed.text for key in keys):
+    if not isinstance(placed.technique, Penalty):
+        return placed.text
+    keys = filter(None, ("strength", placed.technique.one_minus_strength))
+    if any(f"{key}=" in placed.text for key in keys):
         return placed.text
     strength = "/".join(f"{value:g}" for value in placed.strength)
     return f"{placed.text}{',' if ':' in placed.text else ':'}strength={strength}"

@@ -76,10 +76,8 @@ def may_differ(spec: str) -> bool:
     """Whether {strength} is a setting that may be different for every network."""
     parts = split(spec)
     cls = technique_class(parts.name, parts.file)
-    alias = getattr(cls, "strength_alias", None)
-    keys = ("strength", alias.key) if alias else ("strength",)
-    places = [key for key, value in parts.settings.items() if PLACEHOLDER in value]
-    return issubclass(cls, Penalty) and all(key in keys for key in places)
+    places = {key for key, value in parts.settings.items() if PLACEHOLDER in value}
+    return issubclass(cls, Penalty) and places <= {"strength", cls.one_minus_strength}
 
 
 def specs_for(training: Training, strengths: Sequence[float | None]) -> list[str]:

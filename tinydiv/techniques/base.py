@@ -21,9 +21,10 @@ A technique of your own is a subclass in your own file, with settings as annotat
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, dataclass_transform
 
-from tinydiv.backend import Array, matmul, xp
+from tinydiv.backend import Array, matmul, to_device, xp
 from tinydiv.errors import UsageError
 from tinydiv.layers import Context, Layer
 from tinydiv.losses import Loss
@@ -159,7 +160,7 @@ class Step:
 
 @dataclass_transform(field_specifiers=(setting, dataclasses.field))
 class Technique:
-    """Base of all three kinds. Annotated class attributes of a subclass are its settings."""
+    """Base class of all three kinds. Annotated class attributes of a subclass are its settings."""
 
     name = ""
     family = "own"
@@ -179,7 +180,7 @@ class Technique:
         dataclasses.dataclass(cls)
 
     def __post_init__(self) -> None:
-        """Settings are checked when a technique is made, and again when it is placed."""
+        """Check the settings, here and again when the technique is placed in a network."""
         check_fields(self.name, self)
 
     def refuse(self, net: MLP, layers: Sequence[int]) -> None:
@@ -191,7 +192,7 @@ class Technique:
         return {}
 
     def forget(self, layer: int, chosen: Array) -> None:
-        """Chosen neurons (..., H) of a hidden layer were replaced: discard the state kept of them."""
+        """Discard the state kept of chosen neurons (..., H) of a hidden layer: they were replaced."""
 
     def state(self) -> dict[str, Array]:
         """What a checkpoint must keep, by name; {} if nothing is remembered between steps."""
@@ -205,10 +206,12 @@ class Penalty(Technique):
     """A value per network and its gradients, at unit strength. Subclass one of the six below.
 
     default_strength: used where the user names none. strength_limits: what is allowed, and strength_reason
-    why, where mathematics sets a limit.
+    why, where mathematics sets a limit. one_minus_strength: the literature's name of 1 - strength, which a
+    spec may set in its place.
     """
 
     default_strength = 0.1
+    one_minus_strength = ""
     strength_limits = (0.0, float("inf"))
     strength_reason = "a negative strength would reward what the penalty punishes"
 
@@ -391,6 +394,19 @@ class Intervention(Technique):
     in_every_step = False
     """True where it acts in every step, without a trigger: it owns an update or maintains a property."""
     edits_first = False
+
+    @cached_property
+    def kept(self) -> dict[str, Array]:
+        """The arrays that it keeps from step to step, by name; checkpoints hold them."""
+        return {}
+
+    def state(self) -> dict[str, Array]:
+        return dict(self.kept)
+
+    def load_state(self, state: dict[str, Array]) -> None:
+        for key in list(self.kept or state):
+            found = to_device(state[key]).copy()
+            self.kept[key] = found.reshape(self.kept[key].shape) if key in self.kept else found
 
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
         """Once, before the first step."""

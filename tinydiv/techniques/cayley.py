@@ -1,6 +1,6 @@
-"""Cayley steps: the weights rotate and always stay orthogonal."""
+"""Cayley steps: the weights rotate and stay orthogonal (an orthogonal frame) in every step."""
 
-from tinydiv.backend import Array, matmul, to_device, xp
+from tinydiv.backend import Array, matmul, xp
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
@@ -34,12 +34,6 @@ class Cayley(Intervention):
 
     lr: float = setting(0.05, above=0, help="learning rate of the hidden weights")
 
-    @property
-    def scales(self) -> dict[str, Array]:
-        """s (..., 1, 1) of every layer."""
-        scales: dict[str, Array] = self.__dict__.setdefault("_scales", {})
-        return scales
-
     def owns(self, layer: int) -> list[str]:
         return [f"W{layer - 1}"]
 
@@ -48,19 +42,12 @@ class Cayley(Intervention):
         W = net.W[layer - 1]
         s = (xp.sum(W**2, axis=(-2, -1), keepdims=True) / W.shape[-1]) ** 0.5
         s = xp.where(s > 0, s, xp.ones_like(s))
-        self.scales[f"scale{layer}"] = s
+        self.kept[f"scale{layer}"] = s  # (..., 1, 1)
         W[...] = s * nearest_frame(W, 40)
 
     def update(self, step: Step, layer: int) -> None:
-        W, s = step.net.W[layer - 1], self.scales[f"scale{layer}"]
+        W, s = step.net.W[layer - 1], self.kept[f"scale{layer}"]
         W[...] = s * turned(W / s, s * step.net.dW[layer - 1], self.lr * step.factor)
-
-    def state(self) -> dict[str, Array]:
-        return dict(self.scales)
-
-    def load_state(self, state: dict[str, Array]) -> None:
-        for key in self.scales:
-            self.scales[key] = to_device(state[key])
 
 
 def turned(Q: Array, g: Array, rate: float) -> Array:

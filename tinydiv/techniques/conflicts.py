@@ -102,12 +102,12 @@ def refuse_conflicts(placed: list[Placed], layers_at: list[tuple[int, ...]]) -> 
     for i, first in enumerate(placed):
         for second in placed[i + 1 :]:
             reason = CONFLICTS.get(frozenset((first.label, second.label)))
-            if reason and meet(first, second):
+            if reason and share_a_layer(first, second):
                 raise UsageError(f"{first.label} and {second.label} exclude each other: {reason}")
 
 
-def meet(first: Placed, second: Placed) -> bool:
-    """Whether two techniques meet on a hidden layer (no layers named: they act on all)."""
+def share_a_layer(first: Placed, second: Placed) -> bool:
+    """Whether two techniques act on the same hidden layer (without layers= they act on all)."""
     if first.layers is None or second.layers is None:
         return True
     return bool(reached(first, second) & reached(second, first))

@@ -1,6 +1,6 @@
 """Continual backpropagation: during all of training, the least useful neurons are replaced."""
 
-from tinydiv.backend import Array, matmul, to_device, xp
+from tinydiv.backend import Array, matmul, xp
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
@@ -28,22 +28,16 @@ class ContinualBackprop(Intervention):
     family = "interventions"
     invariant = (
         "the mean of the next pre-activations over the probe set; it replaces no neuron younger than "
-        "maturity, whoever made it"
+        "maturity, whichever technique made it"
     )
 
     rate: float = setting(1e-4, low=0, high=1, help="replacements per step and eligible neuron")
     maturity: int = setting(100, low=1, help="steps for which a new neuron is safe")
     eta: float = setting(0.99, low=0, high=0.99999, help="share of the old utility that is kept")
 
-    @property
-    def kept(self) -> dict[str, Array]:
-        """Utility and age (..., H) and what is due (..., 1), by name and layer."""
-        kept: dict[str, Array] = self.__dict__.setdefault("_kept", {})
-        return kept
-
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
         H = net.sizes[layer]
-        for name, width in (("utility", H), ("age", H), ("due", 1)):
+        for name, width in (("utility", H), ("age", H), ("due", 1)):  # as u, age and due above
             self.kept[f"{name}{layer}"] = xp.zeros((*net.lead, width), dtype=net.dtype)
 
     def watch(self, step: Step, layer: int) -> None:
@@ -76,10 +70,3 @@ class ContinualBackprop(Intervention):
             if name in self.kept:
                 kept = self.kept[name]
                 kept[...] = xp.where(chosen, xp.zeros_like(kept), kept)
-
-    def state(self) -> dict[str, Array]:
-        return dict(self.kept)
-
-    def load_state(self, state: dict[str, Array]) -> None:
-        for key, value in self.kept.items():
-            value[...] = to_device(state[key])

@@ -3,9 +3,10 @@
     techniques = Techniques(net, ["decov:strength=0.1", "muon:lr=0.02"], optimizer)
     trace = net.forward(X, Context(training=True, step=number))
     loss, dlogits = cross_entropy(trace.logits, Y)
-    step = techniques.backward(trace, Y, loss, dlogits, number, epoch)   # net.backward, with its techniques
+    step = techniques.step(trace, Y, loss, dlogits, number)
+    techniques.backward(step)                              # net.backward, with what techniques add and edit
     optimizer.step()
-    techniques.after_update(step)                                        # owned updates; moved weights
+    techniques.after_update(step)                          # owned updates; moved weights
 
 What a user sets, and how it is read and checked, is in placing.py.
 """

@@ -9,12 +9,13 @@ networks of different sizes lie in one array.
 from collections.abc import Sequence
 
 from tinydiv.activations import Activation
-from tinydiv.backend import Array, matmul, to_device, xp
+from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
+from tinydiv.similarity import lengths
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.recycling import centring_bias, lengths
+from tinydiv.techniques.recycling import centring_bias
 
 STREAM = 3000
 
@@ -100,14 +101,9 @@ class Grow(Intervention):
                 f"{self.name}'s most is {self.most}, fewer than the {self.first} it begins with"
             )
 
-    @property
-    def kept(self) -> dict[str, Array]:
-        """Which neurons (..., H) are awake, by layer."""
-        kept: dict[str, Array] = self.__dict__.setdefault("_kept", {})
-        return kept
-
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
         begun = xp.arange(net.sizes[layer]) < self.first
+        # Which neurons (..., H) are awake:
         self.kept[f"awake{layer}"] = begun & xp.ones((*net.lead, 1), dtype=bool)
         self.update_layer(net, layer)
 
@@ -188,13 +184,6 @@ class Grow(Intervention):
         least = xp.maximum(1e-6 * xp.max(values, axis=-1, keepdims=True), tiny)
         roots = 1 / xp.sqrt(xp.maximum(values, least))[..., None, :]
         return matmul(w, matmul(U * roots, U.mT))
-
-    def state(self) -> dict[str, Array]:
-        return dict(self.kept)
-
-    def load_state(self, state: dict[str, Array]) -> None:
-        for key in self.kept:
-            self.kept[key] = to_device(state[key])
 
 
 class GradMax(Grow):

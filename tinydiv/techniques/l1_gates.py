@@ -1,7 +1,8 @@
-"""L1 gates: a price for every neuron that is open."""
+"""L1 gates: a penalty on every open neuron, the sum of the neurons' gates."""
 
 from tinydiv.backend import Array, xp
 from tinydiv.settings import setting
+from tinydiv.similarity import lengths
 from tinydiv.techniques.base import NeuronPenalty, Step
 
 
@@ -10,14 +11,14 @@ class L1Gates(NeuronPenalty):
     al., 2020).
 
         a gate per neuron:   outputs = sum_h g_h a_h v_h + c,   |v_h| = 1,  g_h >= 0
-        is an MLP with V_h = g_h v_h, so the gate can be read off:
+        is an MLP with V_h = g_h v_h, so the weights give the gate:
         outgoing   g_h = |V_h|          dV_h = V_h / |V_h|
         path       g_h = |w_h| |V_h|    dV_h = |w_h| V_h / |V_h|,   dw_h = |V_h| w_h / |w_h|
         L = sum_h g_h
 
-    W (..., D, H), V (..., H, K); a gate of exactly zero gets no gradient. Our definition:
-    learned connectivity (Yuan et al., 2020) puts an L1 price on trainable edges; one per neuron is, without
-    new parameters, the group lasso on outgoing weights (Yuan and Lin, 2006).
+    W (..., D, H), V (..., H, K); a gate of exactly zero gets no gradient. Our definition: learned
+    connectivity (Yuan et al., 2020) puts an L1 penalty on trainable edges; one per neuron is, without new
+    parameters, the group lasso on outgoing weights (Yuan and Lin, 2006).
 
     What it teaches: the opposite of diversification, and its baseline. Redundancy can be pruned as well
     as repaired: of two neurons with the same responses, one is closed. How a network cheats it: with
@@ -39,7 +40,7 @@ class L1Gates(NeuronPenalty):
         v = V / xp.where(outgoing > 0, outgoing, 1)
         if self.gate == "outgoing":
             return xp.sum(outgoing, axis=(-2, -1)), xp.zeros_like(W), v
-        incoming = xp.sqrt(xp.sum(W**2, axis=-2, keepdims=True))  # (..., 1, H)
+        incoming = lengths(W)  # (..., 1, H)
         w = W / xp.where(incoming > 0, incoming, 1)
         value = xp.sum(incoming * outgoing.mT, axis=(-2, -1))
         return value, outgoing.mT * w, incoming.mT * v

@@ -1,12 +1,15 @@
-"""Local representation alignment, an exhibit: credit for hidden neurons without backprop."""
+"""Local representation alignment, an exhibit: hidden layers learn without backpropagation."""
 
 from collections.abc import Iterator
 
-from tinydiv.backend import Array, matmul, to_device, xp
+from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP, Trace
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
+
+STREAM = 4000
+"""Added to the layer's number: draws that no other technique uses."""
 
 
 class LocalAlignment(Intervention):
@@ -50,12 +53,6 @@ class LocalAlignment(Intervention):
         0.1, above=0, high=1, help="factor on the first weights above the first hidden layer"
     )
 
-    @property
-    def feedback(self) -> dict[str, Array]:
-        """E[l] (..., n_{l+1}, n_l) and the last W[l], by name: made in the first step."""
-        feedback: dict[str, Array] = self.__dict__.setdefault("_feedback", {})
-        return feedback
-
     def prepare(self, net: MLP, layer: int, probe_inputs: Array | None) -> None:
         inside = [one.label for one in net.layers if one.place != "inputs"]
         if inside:
@@ -91,27 +88,18 @@ class LocalAlignment(Intervention):
             yield matmul(trace.A[l - 1].mT, e), xp.sum(e, axis=-2, keepdims=True)
 
     def matrix(self, step: Step, l: int) -> Array:
-        """E[l], drawn in the first step: from the networks' seeds, as all that training draws."""
-        if f"E{l}" not in self.feedback:
+        """E[l] (..., n_{l+1}, n_l), drawn in the first step from the networks' seeds."""
+        if f"E{l}" not in self.kept:
             assert step.draws is not None
             n_in, n_out = step.net.sizes[l + 1], step.net.sizes[l]
             size = (2 / (n_in + n_out)) ** 0.5
             draw = step.draws.symmetric((n_in, n_out), 0, STREAM + l, step.net.dtype)
-            self.feedback[f"E{l}"] = size * draw
-            self.feedback[f"W{l}"] = step.net.W[l].copy()
-        return self.feedback[f"E{l}"]
+            self.kept[f"E{l}"] = size * draw
+            self.kept[f"W{l}"] = step.net.W[l].copy()
+        return self.kept[f"E{l}"]
 
     def move(self, step: Step, layer: int, mask: Array | None) -> None:
         for l in range(1, step.net.depth):
-            W, last = step.net.W[l], self.feedback[f"W{l}"]
-            self.feedback[f"E{l}"] += (W - last).mT
+            W, last = step.net.W[l], self.kept[f"W{l}"]
+            self.kept[f"E{l}"] += (W - last).mT
             last[...] = W
-
-    def state(self) -> dict[str, Array]:
-        return dict(self.feedback)
-
-    def load_state(self, state: dict[str, Array]) -> None:
-        self.feedback.update({key: to_device(value).copy() for key, value in state.items()})
-
-
-STREAM = 4000

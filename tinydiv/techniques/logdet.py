@@ -21,13 +21,12 @@ class LogdetCorrelation(ActivationPenalty):
     others.
 
     What it teaches: redundancy of the whole set and not of pairs: three neurons with c = a + b have
-    moderate correlations but a determinant of zero. Its gradient is largest in the thinnest
-    direction of the activations. How a network cheats it: a silent neuron is no longer counted; but a
-    neuron that becomes silent raises L first, because eps makes its diagonal entry small, and no ReLU
-    neuron dies where Pearson kills many. With fewer samples than neurons the matrix is singular whatever
-    the network does, and L sits near a floor of log(1/delta) for every missing direction. delta below 1e-3
-    is unsafe in float32.
-    Cost: two products of N H^2, one factorisation and one inverse of H^3.
+    moderate correlations but a determinant of zero. Its gradient is largest in the direction in which the
+    activations vary least. How a network cheats it: a silent neuron is no longer counted; but a neuron
+    that becomes silent raises L first, because eps makes its diagonal entry small, and no ReLU neuron
+    dies where Pearson kills many. With fewer samples than neurons the matrix is singular whatever the
+    network does, and L sits near a floor of log(1/delta) for every missing direction. delta below 1e-3 is
+    unsafe in float32. Cost: two products of N H^2, one factorisation and one inverse of H^3.
     """
 
     name = "logdet-correlation"

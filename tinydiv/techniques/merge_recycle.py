@@ -2,9 +2,9 @@
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
-from tinydiv.similarity import correlations, off_diagonal
+from tinydiv.similarity import correlations, lengths, off_diagonal
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.recycling import centring_bias, lengths, usual_length
+from tinydiv.techniques.recycling import centring_bias, usual_length
 
 
 class MergeRecycle(Intervention):

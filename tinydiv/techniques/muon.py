@@ -1,6 +1,6 @@
 """Muon: momentum whose update is made orthogonal before it moves the hidden weights."""
 
-from tinydiv.backend import Array, matmul, to_device, xp
+from tinydiv.backend import Array, matmul, xp
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
 from tinydiv.techniques.base import Intervention, Step
@@ -51,8 +51,7 @@ class Muon(Intervention):
 
     @property
     def moments(self) -> dict[str, Array]:
-        moments: dict[str, Array] = self.__dict__.setdefault("_moments", {})
-        return moments
+        return self.kept
 
     def owns(self, layer: int) -> list[str]:
         return [f"W{layer - 1}"]
@@ -68,10 +67,3 @@ class Muon(Intervention):
         O = orthogonalise(dW + self.momentum * M if self.nesterov else M)
         D, H = W.shape[-2:]
         W -= (self.lr * step.factor * max(1.0, H / D) ** 0.5) * O
-
-    def state(self) -> dict[str, Array]:
-        return dict(self.moments)
-
-    def load_state(self, state: dict[str, Array]) -> None:
-        for key, moment in self.moments.items():
-            moment[...] = to_device(state[key])

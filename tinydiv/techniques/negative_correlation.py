@@ -1,7 +1,6 @@
 """Negative correlation learning, in its generalised form that fits any convex loss."""
 
 from tinydiv.backend import Array, matmul, xp
-from tinydiv.techniques.alias import StrengthAlias
 from tinydiv.techniques.base import EnsemblePenalty, Step
 
 
@@ -39,7 +38,7 @@ class NegativeCorrelation(EnsemblePenalty):
         "strength is 1 - lambda; lambda above 1 rewards disagreement without bound, below 0 turns "
         "against the network's own loss"
     )
-    strength_alias = StrengthAlias("lambda", sign=-1.0, offset=1.0)
+    one_minus_strength = "lambda"
 
     def __call__(
         self, A: Array, V: Array, c: Array, step: Step
@@ -63,5 +62,5 @@ class NegativeCorrelation(EnsemblePenalty):
 
 
 def outputs(A: Array, V: Array, c: Array) -> Array:
-    """f = A V + c, from the arrays that were given (not from the trace: a checker moves them)."""
+    """f = A V + c, from the given arrays, which a gradient check changes (and not those of the trace)."""
     return matmul(A, V) + c

@@ -4,9 +4,8 @@ from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
-from tinydiv.similarity import cosines, off_diagonal
+from tinydiv.similarity import cosines, lengths, off_diagonal, unit
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.recycling import lengths
 
 STREAM = 3000
 
@@ -55,10 +54,12 @@ class OrthogonalNoise(Intervention):
         flat = similarity.reshape(*similarity.shape[:-2], H * H)
         best = xp.argmax(flat, axis=-1)[..., None]  # (..., 1)
         first, second = xp.arange(H) == best // H, xp.arange(H) == best % H  # (..., H)
-        speech = xp.sum(V**2, axis=-1)
-        loud = [xp.sum(speech * one, axis=-1, keepdims=True) for one in (first, second)]
-        turned = xp.where(loud[0] <= loud[1], first, second)
-        other = xp.where(loud[0] <= loud[1], second, first)
+        outgoing = xp.sum(V**2, axis=-1)
+        of_first, of_second = (
+            xp.sum(outgoing * one, axis=-1, keepdims=True) for one in (first, second)
+        )
+        turned = xp.where(of_first <= of_second, first, second)
+        other = xp.where(of_first <= of_second, second, first)
         largest = xp.max(flat, axis=-1)[..., None]
         act = (largest >= self.threshold) & (largest > 0)  # zero: there is no pair
         if mask is not None:
@@ -86,8 +87,3 @@ def orthogonal_to(n: Array, first: Array, second: Array) -> Array:
         n = n - a * matmul(a.mT, n)
         n = n - b * matmul(b.mT, n)
     return unit(n)
-
-
-def unit(v: Array) -> Array:
-    """v at length 1; a vector of zeros stays zero."""
-    return v / xp.maximum(lengths(v), xp.finfo(v.dtype).tiny)

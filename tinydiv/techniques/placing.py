@@ -1,6 +1,6 @@
 """What a user sets about a technique: read from text or made in Python, and checked.
 
-Settings that every technique of a kind understands:
+Settings that every technique of a kind has:
 
     penalty        strength, layers, schedule, steps, patience
     layer          layers
@@ -24,11 +24,11 @@ COMMON = {
     "layer": ("layers",),
     "intervention": ("layers", "every", "after", "when", "patience"),
 }
-"""The settings that the framework understands for each kind."""
+"""The settings that the framework reads, for each kind."""
 
 
 def kind_of(cls: type[Technique]) -> str:
-    """ "penalty", "layer" or "intervention"."""
+    """Which of the three kinds a class is: "penalty", "layer" or "intervention"."""
     if issubclass(cls, Penalty):
         return "penalty"
     return "layer" if issubclass(cls, LayerTechnique) else "intervention"
@@ -71,6 +71,7 @@ class Placed:
 
     @property
     def label(self) -> str:
+        """The technique's name."""
         return self.technique.name
 
 
@@ -96,8 +97,8 @@ def _read(spec: str) -> tuple[Placed, set[str]]:
     parts = split(spec)
     cls = technique_class(parts.name, parts.file)
     kind = kind_of(cls)
-    alias = getattr(cls, "strength_alias", None)
-    keys = (*COMMON[kind], alias.key) if alias else COMMON[kind]
+    alias = cls.one_minus_strength if issubclass(cls, Penalty) else ""
+    keys = (*COMMON[kind], alias) if alias else COMMON[kind]
     for key in cls.__dataclass_fields__:  # type: ignore[attr-defined]
         if key in keys:
             raise UsageError(f"{cls.name} declares {key!r}, which every {kind} has: rename its own")
@@ -108,11 +109,11 @@ def _read(spec: str) -> tuple[Placed, set[str]]:
         if key not in declared:
             raise no_setting(cls.name, cls, key, declared)
     placed = _defaults(cls(**convert(cls.name, cls, own)), spec)
-    if alias and alias.key in common:
+    if alias in common:
         if "strength" in common:
-            raise UsageError(f"{cls.name}: set {alias.key} or strength, not both")
-        values = _numbers(cls.name, alias.key, common[alias.key])
-        common["strength"] = "/".join(repr(alias.to_strength(v)) for v in values)
+            raise UsageError(f"{cls.name}: set {alias} or strength, not both")
+        values = _numbers(cls.name, alias, common[alias])
+        common["strength"] = "/".join(repr(1 - v) for v in values)
     _read_common(placed, common)
     return placed, set(common) & set(COMMON[kind])
 
@@ -191,13 +192,13 @@ def _check(placed: Placed, given: set[str]) -> None:
             raise UsageError(f"{name}'s {key} is a whole number from {least} up, got {value!r}")
     if "steps" in given and placed.shape in ("constant", "plateau"):
         raise UsageError(
-            f"{name}'s steps say where a schedule ends: they have a meaning with schedule=linear or "
-            f"schedule=cosine alone, and it is {placed.schedule}"
+            f"{name}'s steps set where a schedule ends: they have an effect only with schedule=linear or "
+            f"schedule=cosine, and the schedule is {placed.schedule}"
         )
     if "patience" in given and "plateau" not in (placed.schedule, placed.when):
         key = "schedule" if kind == "penalty" else "when"
         raise UsageError(
-            f"{name}'s patience says when a plateau is reached: it has a meaning with {key}=plateau alone"
+            f"{name}'s patience sets when a plateau is reached: it has an effect only with {key}=plateau"
         )
 
 

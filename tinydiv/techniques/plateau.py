@@ -46,14 +46,11 @@ class Plateau:
             xp.copyto(self.waited, 0, where=mask)
 
     def state(self) -> dict[str, Array]:
-        return {
-            "smooth": self.smooth,
-            "best": self.best,
-            "waited": self.waited,
-            "seen": self.seen,
-        }
+        """What a checkpoint must keep."""
+        return {key: getattr(self, key) for key in ("smooth", "best", "waited", "seen")}
 
     def load_state(self, state: dict[str, Array]) -> None:
+        """Restore what `state` returned."""
         for key in ("smooth", "best", "waited"):
             getattr(self, key)[...] = to_device(state[key])
         self.seen = int(state["seen"])

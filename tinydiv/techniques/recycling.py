@@ -7,12 +7,8 @@ first step on.
 """
 
 from tinydiv.backend import Array, matmul, xp
+from tinydiv.similarity import lengths
 from tinydiv.techniques.base import Step
-
-
-def lengths(W: Array) -> Array:
-    """Lengths of the columns, (..., D, H) -> (..., 1, H)."""
-    return xp.sqrt(xp.sum(W**2, axis=-2, keepdims=True))
 
 
 def usual_length(W: Array) -> Array:
@@ -33,7 +29,7 @@ def recycle(step: Step, layer: int, chosen: Array, stream: int) -> None:
     """Give chosen neurons of a hidden layer new weights: chosen (..., H) is True for them.
 
         w_h <- a random direction, as long as the layer's neurons usually are;   b_h <- - mean(X w_h)
-        V_h <- 0;   moments <- 0;   what is remembered about them is forgotten
+        V_h <- 0;   moments <- 0;   the state that is kept of them is discarded
 
     stream: which random numbers; every technique that draws has streams of its own.
     """

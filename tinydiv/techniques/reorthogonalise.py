@@ -1,12 +1,11 @@
-"""Re-orthogonalise: every k steps the neurons move towards the nearest orthogonal frame."""
+"""Re-orthogonalise: every k steps the neurons move towards the nearest set of orthogonal vectors."""
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP
 from tinydiv.settings import setting
-from tinydiv.similarity import cosines
+from tinydiv.similarity import cosines, lengths
 from tinydiv.techniques.base import Intervention, Step
-from tinydiv.techniques.recycling import lengths
 
 
 def newton_schulz(Y: Array, iterations: int) -> Array:

@@ -2,7 +2,7 @@
 
 from tinydiv.backend import Array, matmul, xp
 from tinydiv.settings import setting
-from tinydiv.similarity import as_matrix
+from tinydiv.similarity import as_matrix, unit
 from tinydiv.techniques.base import Step, WeightPenalty
 
 
@@ -99,9 +99,3 @@ def power_vector(E: Array, steps: int) -> Array:
     for _ in range(steps):
         v = matmul(E, unit(v))
     return unit(v)
-
-
-def unit(v: Array) -> Array:
-    """A column (..., H, 1) of length 1; zeros stay zeros."""
-    length = xp.sqrt(xp.sum(v**2, axis=-2, keepdims=True))
-    return v / xp.where(length > 0, length, 1)
