@@ -46,7 +46,7 @@ def neurons(parts):
 
 
 def value(name, parts):
-    return to_host(METRICS[name].measure(neurons(parts)))
+    return to_host(METRICS[name](neurons(parts)))
 
 
 # Independent implementations, one network, in loops ------------------------------------------------
@@ -477,7 +477,7 @@ def test_metrics_keep_the_dtype_and_stay_on_the_device(name, on_standin):
     parts = {k: v.astype("float32") if k in "WbAV" else v for k, v in parts.items()}
     found = neurons(parts)
     with on_standin.counting() as counts:
-        result = METRICS[name].measure(found)
+        result = METRICS[name](found)
     assert (counts.stops, counts.uploads, counts.copies) == (0, 0, 0)
     assert result.dtype == "float32"
 

@@ -203,13 +203,16 @@ def test_lambda_is_one_minus_strength():
         ("negative-correlation:layers=1", "takes no layers"),
         ("decov:layers=1+1", "name layer 1 twice"),
         ("decov:layers=", "is not key=value"),
-        ("decov:patience=9", "with schedule=plateau alone"),
-        ("redo:patience=200", "with when=plateau alone"),
-        ("decov:steps=9", "with schedule=linear or schedule=cosine alone, and it is constant"),
+        ("decov:patience=9", "only with schedule=plateau"),
+        ("redo:patience=200", "only with when=plateau"),
+        (
+            "decov:steps=9",
+            "only with schedule=linear or schedule=cosine, and the schedule is constant",
+        ),
         ("decov:schedule=plateau,steps=9", "and it is plateau"),
-        ("coherence:beta=20", "with form=smooth alone, and form is peak"),
-        ("spanning-tree:form=t1,balance=0.5", "with form=t2 alone, and form is t1"),
-        ("class-decov:eps=0.1", "with measure=correlation alone"),
+        ("coherence:beta=20", "only with form=smooth, and form is peak"),
+        ("spanning-tree:form=t1,balance=0.5", "only with form=t2, and form is t1"),
+        ("class-decov:eps=0.1", "only with measure=correlation"),
         ("", "names no technique"),
         ("nowhere.py:Mine", "no file"),
         ("nowhere.py", "no class"),
@@ -233,7 +236,7 @@ def test_a_mistake_gets_one_sentence(text, sentence):
         (lambda: Pearson(debiased=1), "must be true or false, got 1"),
         (lambda: SRIP(iterations=2.5), "must be a whole number, got 2.5"),
         (lambda: SRIP(iterations=True), "must be a whole number, got True"),
-        (lambda: Coherence(beta=3.0), "with form=smooth alone"),
+        (lambda: Coherence(beta=3.0), "only with form=smooth"),
         (lambda: BatchNorm(momentum=2.0), "at most 1"),
         (lambda: Muon(lr=0.0), "must be above 0"),
         (lambda: changed(Pearson(), eps=-1.0), "must be above 0"),
@@ -245,7 +248,7 @@ def test_a_mistake_gets_one_sentence(text, sentence):
         (lambda: placed_by_hand(DeCov(), layers=(2, 2)), "name layer 2 twice"),
         (lambda: placed_by_hand(DeCov(), layers=()), "hidden layers as 1 or 1+2"),
         (lambda: placed_by_hand(DeCov(), every=3), "is of kind penalty, which has no every"),
-        (lambda: placed_by_hand(DeCov(), patience=3), "with schedule=plateau alone"),
+        (lambda: placed_by_hand(DeCov(), patience=3), "only with schedule=plateau"),
         (lambda: placed_by_hand(ReDo(), every=0), "from 1 up"),
         (lambda: placed_by_hand(ReDo(), when="never"), "always or plateau"),
         (lambda: placed_by_hand(Consensus(), layers=(1,)), "takes no layers"),
@@ -497,7 +500,7 @@ def test_every_technique_has_a_name_and_a_family():
 
 
 def test_every_name_has_a_line_and_a_paper_in_its_docstring():
-    things = [*TECHNIQUES.values(), *SCHEMES.values(), *(b.draw for b in BASES.values())]
+    things = [*TECHNIQUES.values(), *SCHEMES.values(), *BASES.values()]
     things += [*OPTIMIZERS.values(), *LOSSES.values()]
     things += [m.measure for m in METRICS.values()] + [type(a) for a in ACTIVATIONS.values()]
     for thing in [*things, *SHAPES.values()]:

@@ -730,9 +730,9 @@ def test_the_limits_that_are_listed_are_those_that_hold(name):
             taken(f"{limits['above'] + 1e-9:.9f}")
             refused_is(f"{limits['above']:g}")
         if only:
-            refused_is_alone = f"{name}:{key}={listing.as_written(limits['default'])}"
-            with pytest.raises(UsageError, match="alone"):
-                place(refused_is_alone)
+            by_itself = f"{name}:{key}={listing.as_written(limits['default'])}"
+            with pytest.raises(UsageError, match="only with"):
+                place(by_itself)
         if limits["default"] is not None:
             taken(listing.as_written(limits["default"]))
 

@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 import numpy
 
 from tinydiv.errors import RunError, UsageError, nearest
-from tinydiv.products import StridedBatchedProduct, cublas_gemm
 
 Array: TypeAlias = Any
 """An array of the current backend. No single array type covers both NumPy's and CuPy's."""
@@ -70,10 +69,15 @@ def use(backend: str | types.ModuleType) -> str:
             xp._choose(numpy, numpy.matmul)
             return "numpy"
         cupy = _working_cupy()
-        xp._choose(cupy, StridedBatchedProduct(cupy, cublas_gemm(cupy)))
+        xp._choose(cupy, cublas_product(cupy))
         return "cupy"
     gemm = getattr(backend, "strided_batched_gemm", None)
-    xp._choose(backend, StridedBatchedProduct(backend, gemm) if gemm else backend.matmul)
+    if gemm is None:
+        xp._choose(backend, backend.matmul)
+    else:
+        from tinydiv.products import StridedBatchedProduct
+
+        xp._choose(backend, StridedBatchedProduct(backend, gemm))
     return backend.__name__
 
 
@@ -86,9 +90,9 @@ def name() -> str:
 def _working_cupy() -> types.ModuleType:
     """Import CuPy and try a tiny kernel, product and eigenvalue, or raise an error about what is missing.
 
-    A successful import proves little: `import cupy` succeeds without a driver, and a driver without the
-    toolkit's
-    libraries (a compiler, cuBLAS, cuSOLVER) fails only at the first kernel, product or eigenvalue.
+    A successful import is not enough: `import cupy` succeeds without a driver, and a driver without the
+    toolkit's libraries (a compiler, cuBLAS, cuSOLVER) fails only at the first kernel, product or
+    eigenvalue.
     """
     extras = 'python -m pip install "tinydiv[cuda13]" (or [cuda12], to match the driver)'
     try:
@@ -116,7 +120,7 @@ def _working_cupy() -> types.ModuleType:
     try:
         ones = cupy.ones((2, 2), dtype=cupy.float32)
         kernel = float((ones + 1).sum())
-        product = float(cublas_gemm_probe(cupy, ones))
+        product = float(cublas_product(cupy)(ones, ones).sum())
         largest = float(cupy.linalg.eigvalsh(ones)[1])
     except Exception as error:
         raise RunError(
@@ -133,9 +137,11 @@ def _working_cupy() -> types.ModuleType:
     return module
 
 
-def cublas_gemm_probe(cupy: Array, ones: Array) -> Array:
-    """The sum of a 2x2 product of ones (8), by the routine that computes every product."""
-    return StridedBatchedProduct(cupy, cublas_gemm(cupy))(ones, ones).sum()
+def cublas_product(cupy: Array) -> Callable[..., Array]:
+    """matmul by cuBLAS, the routine that computes every product on a GPU."""
+    from tinydiv.products import StridedBatchedProduct, cublas_gemm  # not needed on a CPU
+
+    return StridedBatchedProduct(cupy, cublas_gemm(cupy))
 
 
 def _first_line(error: BaseException) -> str:
@@ -203,9 +209,8 @@ def quiet() -> contextlib.AbstractContextManager[object]:
 def fuse(function: Callable[..., Array]) -> Callable[..., Array]:
     """On CuPy, compile an elementwise function into one kernel; elsewhere call it as it is written.
 
-    The plain version stays beside it as `function.plain`: what the reader sees is what runs.
-    Inside, combine numbers with arrays only: CuPy (14.2) computes an expression of two numbers, such as 1
-    - beta, in half precision.
+    The plain version stays beside it as `function.plain`. Inside, combine numbers with arrays only: CuPy
+    (14.2) computes an expression of two numbers, such as 1 - beta, in half precision.
     """
     compiled: dict[types.ModuleType, Callable[..., Array]] = {}
 

@@ -134,9 +134,8 @@ class Parameters:
         self.blocks = self._blocks()
         self.n_parameters = self.blocks[-1].stop
         self._theta = xp.zeros((*self.lead, self.n_parameters), dtype=self.dtype)
-        self._dtheta = xp.zeros(
-            self._theta.shape, dtype=self.dtype
-        )  # takes no memory until it is written
+        # It takes no memory until it is written:
+        self._dtheta = xp.zeros(self._theta.shape, dtype=self.dtype)
         for layer in self.layers:
             layer.attach(self.lead, self.dtype)
         self._make_views()

@@ -1,4 +1,4 @@
-"""Networks that diverge: found, frozen and reported, without a stop at the host.
+"""Networks that diverge: found, frozen and reported, and the host never waits for it.
 
 A network whose loss, gradient or weights are no longer finite would make every average over networks
 useless. From that step on its weights stay at their last finite values, the step and the place are
@@ -8,7 +8,7 @@ on as before.
 What this costs a step: a sum over the gradients, a copy of the weights, a sum over the weights. All other
 arrays have one entry per network, and what is written for networks that diverged is written for them alone.
 On a CPU these lines are skipped while no network has diverged; on a GPU they always run, and change
-nothing, because the host would have to wait to read the mask. Every array is changed in place, and the
+nothing: to read the mask, the host would have to wait. Every array is changed in place, and the
 number of the step is counted on the device, so that every step makes the same calls (a CUDA graph could
 repeat them).
 """

@@ -77,6 +77,7 @@ class DeviceData:
 
     @property
     def n_train(self) -> int:
+        """How many samples the training part has."""
         return int(self.train_x.shape[0])
 
     @property
@@ -460,13 +461,13 @@ def train(
 
     def record(train_loss: Array, sums: dict[str, Array], steps: int, rate: float) -> Record:
         test_loss, found = evaluate(net, data.test_x, data.test_y, data, loss_function)
-        judged, held_out, held_score = test_loss + train_loss, None, None
+        losses_found, held_out, held_score = test_loss + train_loss, None, None
         if data.n_validation:
             held_out, held_score = evaluate(
                 net, data.validation_x, data.validation_y, data, loss_function
             )
-            judged = judged + held_out
-        guard.before_record(judged)
+            losses_found = losses_found + held_out
+        guard.before_record(losses_found)
         if held_out is not None and keep == "best":
             note_best(loop, net, guard.nan_where_diverged(held_out))
         score, numbers = listed(guard.nan_where_diverged(found)), data.dataset.regression

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, TypeAlias
 
-Array: TypeAlias = (
-    Any  # backend.Array, which cannot be imported from here: backend imports this file
-)
+Array: TypeAlias = Any
+"""backend.Array, which cannot be imported from here: backend imports this file."""
 
 
 @dataclass(frozen=True)
@@ -157,9 +156,8 @@ def cublas_gemm(cupy: Array) -> Gemm:
     from cupy.cuda import cublas, device
 
     numbers = {t: numpy.array([0, 1], dtype=t) for t in ("float32", "float64")}
-    zero = {
-        t: a.ctypes.data for t, a in numbers.items()
-    }  # their positions, found once: a look-up takes 1 us
+    # Their positions are found once, because a look-up takes 1 us:
+    zero = {t: a.ctypes.data for t, a in numbers.items()}
     one = {t: a[1:].ctypes.data for t, a in numbers.items()}
     calls = {"float32": cublas.sgemmStridedBatched, "float64": cublas.dgemmStridedBatched}
 

@@ -373,28 +373,22 @@ def listed(what: str, value: object, separator: str) -> list[object]:
 # From flags and files to settings ------------------------------------------------------------------
 
 
-def made(settings: type[T], values: Mapping[str, object]) -> T:
-    """The settings object with some fields set from values that were read."""
-    make: Callable[..., T] = settings
-    return make(**values)
-
-
-def from_flags(settings: type, given: Mapping[str, object]) -> dict[str, object]:
+def from_flags(settings: type, given: Mapping[str, object]) -> dict[str, Any]:
     """The settings that flags gave, read: {"batch_size": 32}. `given` maps field names to text."""
     return {
         field.name: field.metadata["read"](flag(field.name), given[field.name])
-        for field in _fields(settings)
+        for field in dataclasses.fields(settings)
         if field.name in given
     }
 
 
-def from_table(settings: type, table: Mapping[str, object], where: str) -> dict[str, object]:
+def from_table(settings: type, table: Mapping[str, object], where: str) -> dict[str, Any]:
     """The settings that a TOML or JSON table gives, read. Keys may be written batch-size too.
 
     Raises UsageError for an unknown key (with the nearest one) and for a value that does not fit.
     """
-    fields = {field.name: field for field in _fields(settings)}
-    values: dict[str, object] = {}
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    values: dict[str, Any] = {}
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in fields:
@@ -405,7 +399,7 @@ def from_table(settings: type, table: Mapping[str, object], where: str) -> dict[
     return values
 
 
-def from_toml(settings: type, file: str) -> dict[str, object]:
+def from_toml(settings: type, file: str) -> dict[str, Any]:
     """The settings in a TOML file. Raises UsageError if it cannot be read or does not fit."""
     return from_table(settings, toml_table("config file", file), file)
 
@@ -421,7 +415,3 @@ def toml_table(what: str, file: str | Path) -> dict[str, object]:
     except (OSError, ValueError, RecursionError) as error:  # TOML's and UTF-8's are ValueErrors
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UsageError(f"the {what} {file} cannot be read: {reason}") from None
-
-
-def _fields(settings: type) -> tuple[dataclasses.Field[object], ...]:
-    return dataclasses.fields(settings)

@@ -47,7 +47,7 @@ def initializers() -> list[Entry]:
     schemes = [
         one | {"settings": own_settings(SCHEMES[str(one["name"])])} for one in described(SCHEMES)
     ]
-    bases = [entry(b.name, *sentence_and_paper(b.draw)) | {"settings": {}} for b in BASES.values()]
+    bases = [one | {"settings": {}} for one in described(BASES)]
     return schemes + bases
 
 
@@ -120,7 +120,7 @@ KINDS: dict[str, Callable[[], list[Entry]]] = {
     "losses": lambda: described(losses.LOSSES),
     "optimizers": lambda: described(optimizers.OPTIMIZERS),
     "schedules": lambda: described(schedules.SHAPES),
-    "metrics": lambda: described({k: m.measure for k, m in diversity.METRICS.items()}),
+    "metrics": lambda: described(diversity.METRICS),
     "backends": lambda: [entry(*found) for found in BACKENDS],
 }
 """What can be listed, and how."""

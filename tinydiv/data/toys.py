@@ -80,9 +80,7 @@ def spirals(
     train_x, train_y = _shuffled(*draw(n_train, rng_train), rng_train)
     test_x, test_y = _shuffled(*draw(n_test, rng_test), rng_test)
     low, high = train_x.min(axis=0), train_x.max(axis=0)
-    width = np.where(
-        high > low, high - low, 1
-    )  # with one point per arm all lie at r = 0: the width is 0
+    width = np.where(high > low, high - low, 1)  # it is 0 with one point per arm, all at r = 0
     return ToyParts(
         (2 * (train_x - low) / width - 1).astype(np.float32),
         train_y,

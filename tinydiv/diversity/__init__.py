@@ -9,7 +9,6 @@ group_cka are 0.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from tinydiv.backend import Array
 from tinydiv.diversity import of_activations, of_ensemble, of_weights, persistence
@@ -20,8 +19,8 @@ from tinydiv.mlp import MLP, Trace
 
 __all__ = [
     "METRICS",
+    "NEED_LABELS",
     "TINY_EPS",
-    "Metric",
     "Neurons",
     "Responses",
     "measure",
@@ -31,44 +30,33 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A measure of one layer, `measure`(neurons) -> (...,); its docstring's first sentence describes it."""
-
-    measure: Callable[[Neurons], Array]
-    needs_labels: bool = False
-
-    @property
-    def name(self) -> str:
-        """Its name in commands."""
-        return self.measure.__name__
-
-
-METRICS: dict[str, Metric] = {
-    metric.name: metric
+METRICS: dict[str, Callable[[Neurons], Array]] = {
+    metric.__name__: metric
     for metric in (
-        Metric(of_weights.weight_cosine),
-        Metric(of_weights.weight_cosine_max),
-        Metric(of_activations.correlation),
-        Metric(of_activations.correlation_squared),
-        Metric(of_activations.participation_ratio),
-        Metric(of_activations.effective_rank),
-        Metric(of_weights.awake),
-        Metric(of_activations.dead_fraction),
-        Metric(of_activations.dormant_fraction),
-        Metric(of_activations.group_cka),
-        Metric(of_activations.codes, needs_labels=True),
-        Metric(of_weights.stable_rank),
-        Metric(of_weights.hyperspherical_energy),
-        Metric(of_weights.half_space_energy),
-        Metric(of_weights.condensation),
-        Metric(of_ensemble.ambiguity),
-        Metric(of_ensemble.coherence),
-        Metric(persistence.neural_persistence),
-        Metric(persistence.deep_graph_persistence),
+        of_weights.weight_cosine,
+        of_weights.weight_cosine_max,
+        of_activations.correlation,
+        of_activations.correlation_squared,
+        of_activations.participation_ratio,
+        of_activations.effective_rank,
+        of_weights.awake,
+        of_activations.dead_fraction,
+        of_activations.dormant_fraction,
+        of_activations.group_cka,
+        of_activations.codes,
+        of_weights.stable_rank,
+        of_weights.hyperspherical_energy,
+        of_weights.half_space_energy,
+        of_weights.condensation,
+        of_ensemble.ambiguity,
+        of_ensemble.coherence,
+        persistence.neural_persistence,
+        persistence.deep_graph_persistence,
     )
 }
-"""Every metric by name."""
+"""Every metric by name: neurons -> (...,). The first sentence of its docstring describes it."""
+NEED_LABELS = ("codes",)
+"""Those that need the classes of the probe set."""
 
 
 def neurons_of(net: MLP, trace: Trace, layer: int, labels: Array = None) -> Neurons:
@@ -94,15 +82,15 @@ def measure(
     Raises UsageError for an unknown name, and for one that needs labels where there are none.
     """
     if names is None:
-        names = [m.name for m in METRICS.values() if labels is not None or not m.needs_labels]
+        names = [name for name in METRICS if labels is not None or name not in NEED_LABELS]
     for name in names:
         check_known("metric", name, METRICS)
-        if METRICS[name].needs_labels and labels is None:
+        if name in NEED_LABELS and labels is None:
             raise UsageError(f"the metric {name} needs the probe set's labels: pass labels=")
     found = {}
     for layer in range(1, net.depth):
         neurons = neurons_of(net, trace, layer, labels)
         for name in names:
             key = name if net.depth == 2 else f"{name}.{layer}"
-            found[key] = METRICS[name].measure(neurons)
+            found[key] = METRICS[name](neurons)
     return found

@@ -28,6 +28,7 @@ class Neurons:
 
     @property
     def H(self) -> int:
+        """How many neurons there are."""
         return int(self.A.shape[-1])
 
     @property

@@ -36,9 +36,7 @@ def participation_ratio(n: Neurons) -> Array:
     """
     S = n.S
     trace = xp.sum(S * xp.eye(n.H, dtype=S.dtype), axis=(-2, -1))
-    share = (
-        S / safe(trace)[..., None, None]
-    )  # first, because the squares of S may overflow or underflow
+    share = S / safe(trace)[..., None, None]  # first: the squares of S may overflow or underflow
     ratio = 1 / safe(xp.sum(share**2, axis=(-2, -1)))
     return xp.where(trace > 0, ratio, 0 * trace)
 
@@ -105,9 +103,8 @@ def group_cka(n: Neurons) -> Array:
     neurons are alive, or those of a half respond to a single sample only, for which h is 0.
     """
     C = n.C * n.correlations.alive
-    C = C / safe(
-        xp.max(abs(C), axis=(-2, -1), keepdims=True)
-    )  # so that no square overflows or underflows
+    # So that no square overflows or underflows:
+    C = C / safe(xp.max(abs(C), axis=(-2, -1), keepdims=True))
     place = places(C)[..., None, :]
     P, Q = (unit(xp.where(place % 2 == half, C, xp.zeros_like(C))) for half in (0, 1))
     own, other = hsic(P, P), hsic(Q, Q)

@@ -19,15 +19,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises RunError with the cause if that fails (a full disk, no permission); `path` is then unchanged.
     """
-    part = path.with_name(
-        f".{os.getpid()}.part.{path.name}"
-    )  # in the same folder, because renaming does not work between disks
+    # In the same folder, because renaming does not work between disks:
+    part = path.with_name(f".{os.getpid()}.part.{path.name}")
     try:
         yield part
         with open(part, "rb+") as file:
             os.fsync(
                 file.fileno()
-            )  # on the disk before it is renamed, so that a power cut cannot leave an incomplete file
+            )  # on the disk first: a power cut cannot leave an incomplete file
         os.replace(part, path)
     except OSError as error:
         raise RunError(f"cannot write {path}: {reason(error)}") from error

@@ -20,7 +20,6 @@ from tinydiv.runs.config import TrainConfig
 from tinydiv.settings import (
     choice,
     from_flags,
-    made,
     maybe,
     mean_text,
     rounded,
@@ -159,7 +158,7 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Train the networks, draw them, print a table."""
     options = parser().parse(argv)
-    config = made(GalleryConfig, from_flags(GalleryConfig, vars(options)))
+    config = GalleryConfig(**from_flags(GalleryConfig, vars(options)))
     cli.needs_matplotlib("the gallery")
     from tinydiv.backend import quiet
     from tinydiv.plots import gallery_picture, save

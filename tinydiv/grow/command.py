@@ -21,10 +21,11 @@ from tinydiv.command import cli
 from tinydiv.errors import UsageError, nearest, note
 from tinydiv.growing.settings import AuxiliaryConfig, CondenseConfig, FashionConfig, MaskConfig
 from tinydiv.runs.processes import cores
-from tinydiv.settings import from_flags, made, whole
+from tinydiv.settings import from_flags, whole
 
 if TYPE_CHECKING:
     from tinydiv.growing.pieces import Piece
+
 
 T = TypeVar("T")
 
@@ -57,7 +58,8 @@ def main(argv: Sequence[str]) -> None:
     name, *rest = argv
     if name not in COMPARISONS:
         raise UsageError(f"there is no comparison {name!r}: {nearest(name, COMPARISONS)}")
-    COMPARISONS[name](rest)
+    folder = COMPARISONS[name](rest)
+    note(f"everything is in {folder}")
 
 
 def flags_of(name: str, config: type) -> cli.Parser:
@@ -82,19 +84,30 @@ def read(
     given = from_flags(settings, vars(options))
     if not options.no_figures:
         cli.needs_matplotlib("every figure", ", or --no-figures")
-    return options, made(settings, (small if options.quick else {}) | given)
+    return options, settings(**(small if options.quick else {}) | given)
 
 
 class GrowthComparison(Protocol):
     """What every comparison has: its checked settings, and its pieces."""
 
-    def settings(self) -> Sequence[object]: ...
+    def settings(self) -> Sequence[object]:
+        """What is compared. Raises UsageError for what cannot be."""
 
-    def pieces(self) -> list["Piece"]: ...
+    def pieces(self) -> list["Piece"]:
+        """The work in pieces, each kept in a file of its own."""
 
 
-def compute(name: str, options: Namespace, study: GrowthComparison) -> Path:
-    """Compute the pieces of a comparison that are missing, and return its folder."""
+Compared = TypeVar("Compared", bound=GrowthComparison)
+
+
+def compute(
+    name: str,
+    options: Namespace,
+    study: Compared,
+    report: Callable[[Compared, Path], str],
+    drawn: bool = True,
+) -> Path:
+    """Compute the pieces of a comparison that are missing, print its report, draw it; return its folder."""
     from tinydiv.growing import pieces
 
     study.settings()
@@ -102,6 +115,11 @@ def compute(name: str, options: Namespace, study: GrowthComparison) -> Path:
     facts = {"comparison": name, **asdict(study)}  # type: ignore[call-overload]
     with pieces.opened(folder, facts):
         pieces.run(folder, study.pieces(), options.workers or cores(), bar())
+    cli.print_result(report(study, folder))
+    if drawn and not options.no_figures:
+        from tinydiv.growing import pictures
+
+        getattr(pictures, name)(study, folder)
     return folder
 
 
@@ -119,7 +137,7 @@ def bar() -> Callable[[int, int], None]:
     return show
 
 
-def auxiliary(argv: Sequence[str]) -> None:
+def auxiliary(argv: Sequence[str]) -> Path:
     """A learned size: growing, grown, and controls."""
     flags = flags_of("auxiliary", AuxiliaryConfig)
     flags.add_argument(
@@ -147,20 +165,17 @@ def auxiliary(argv: Sequence[str]) -> None:
         config.points == "shared",
         config.seed,
     )
-    folder = compute("auxiliary", options, study)
-    cli.print_result(report(study, folder))
-    if not options.no_figures:
+    folder = compute("auxiliary", options, study, report)
+    if options.animate and not options.no_figures:
         from tinydiv.growing import pictures
 
-        pictures.auxiliary(study, folder)
-        if options.animate:
-            for task in study.tasks:
-                setting = next(s for s in study.settings() if s.task == task)
-                pictures.curve_gif(folder / f"{task}.gif", setting, seed=study.seed)
-    note(f"everything is in {folder}")
+        for task in study.tasks:
+            setting = next(s for s in study.settings() if s.task == task)
+            pictures.curve_gif(folder / f"{task}.gif", setting, seed=study.seed)
+    return folder
 
 
-def mask(argv: Sequence[str]) -> None:
+def mask(argv: Sequence[str]) -> Path:
     """A controller's mask or gate, open and closed, beside full size."""
     options, config = read(
         MaskConfig, flags_of("mask", MaskConfig), argv, {"seeds": 4, "epochs": 500, "points": 256}
@@ -170,17 +185,12 @@ def mask(argv: Sequence[str]) -> None:
 
     tasks = TASKS if config.tasks == ("all",) else config.tasks
     arms = tuple(ARMS) if config.arms == ("all",) else config.arms
-    study = Mask(**{**asdict(config), "tasks": tasks, "arms": arms})
-    folder = compute("mask", options, study)
-    cli.print_result(report(study, folder))
-    if not options.no_figures:
-        from tinydiv.growing import pictures
-
-        pictures.mask(study, folder)
-    note(f"everything is in {folder}")
+    return compute(
+        "mask", options, Mask(**{**asdict(config), "tasks": tasks, "arms": arms}), report
+    )
 
 
-def condense(argv: Sequence[str]) -> None:
+def condense(argv: Sequence[str]) -> Path:
     """A trained run with fewer neurons."""
     flags = flags_of("condense", CondenseConfig)
     flags.add_argument("run", nargs="?", metavar="RUN_DIR", help="a finished run of tinydiv.train")
@@ -190,12 +200,10 @@ def condense(argv: Sequence[str]) -> None:
     from tinydiv.growing.condense_study import Condense, report
 
     study = Condense(options.run, config.taus, config.layer, config.epochs)
-    folder = compute("condense", options, study)
-    cli.print_result(report(study, folder))
-    note(f"everything is in {folder}")
+    return compute("condense", options, study, report, drawn=False)
 
 
-def fashion(argv: Sequence[str]) -> None:
+def fashion(argv: Sequence[str]) -> Path:
     """Ways to grow on images, at equal flops."""
     small = {"data": "fashion-mini", "steps": 150, "every": (20,), "seeds": 3}
     options, config = read(FashionConfig, flags_of("fashion", FashionConfig), argv, small)
@@ -207,16 +215,10 @@ def fashion(argv: Sequence[str]) -> None:
     study.settings()
     if load_data(study.data, "raw").n_classes < 2:
         raise UsageError(f"{study.data} has no classes to tell apart")
-    folder = compute("fashion", options, study)
-    cli.print_result(report(study, folder))
-    if not options.no_figures:
-        from tinydiv.growing import pictures
-
-        pictures.fashion(study, folder)
-    note(f"everything is in {folder}")
+    return compute("fashion", options, study, report)
 
 
-COMPARISONS: dict[str, Callable[[Sequence[str]], None]] = {
+COMPARISONS: dict[str, Callable[[Sequence[str]], Path]] = {
     "auxiliary": auxiliary,
     "mask": mask,
     "condense": condense,

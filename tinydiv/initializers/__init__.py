@@ -12,13 +12,13 @@ import numpy as np
 
 from tinydiv.backend import Array, to_device, to_host
 from tinydiv.errors import UsageError
-from tinydiv.initializers.classic import BASES, Base
+from tinydiv.initializers.classic import BASES
 from tinydiv.initializers.scheme import Inputs, LayerInfo, Scheme
 from tinydiv.initializers.specs import SCHEMES, Start, needs_data, parse
 from tinydiv.mlp import MLP
 from tinydiv.randomness import generator, replica_seeds
 
-__all__ = ["BASES", "DEFAULT", "PROBE", "SCHEMES", "Base", "Scheme", "initialize", "needs_data"]
+__all__ = ["BASES", "DEFAULT", "PROBE", "SCHEMES", "Scheme", "initialize", "needs_data"]
 
 DEFAULT = "he-normal"
 PROBE = 4096
@@ -89,7 +89,7 @@ def initialized(
     rngs = [generator(seed, "start") for seed in seeds]
     drawn = [
         [
-            start.base.draw(rng, n_in, n_out)
+            start.base(rng, n_in, n_out)
             for n_in, n_out in zip(net.sizes, net.sizes[1:], strict=False)
         ]
         for rng in rngs

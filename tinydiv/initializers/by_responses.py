@@ -163,9 +163,7 @@ class Greedy(Scheme):
         pool = directions(np.concatenate([W[:, :, None], drawn], axis=-1).reshape(n_in, -1))
         seen = pool if rows is None else directions(rows @ pool)
         likeness = np.abs(seen.T @ seen).reshape(n_out, K, n_out, K)
-        nearest = np.zeros(
-            (n_out, K)
-        )  # each candidate's largest likeness to the neurons chosen so far
+        nearest = np.zeros((n_out, K))  # each candidate's largest likeness to those chosen so far
         picks = []
         for h in range(n_out):
             picks.append(int(np.argmin(nearest[h])))

@@ -5,20 +5,11 @@ float64 one, on every backend. n_in and n_out are a layer's inputs and outputs; 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 Draw = Callable[[np.random.Generator, int, int], tuple[np.ndarray, np.ndarray]]
 """(rng, n_in, n_out) -> W (n_in, n_out), b (1, n_out)"""
-
-
-@dataclass(frozen=True)
-class Base:
-    """A base draw with its name; the docstring of `draw` describes it and names its paper."""
-
-    name: str
-    draw: Draw
 
 
 def normal(
@@ -77,12 +68,11 @@ def pytorch(rng: np.random.Generator, n_in: int, n_out: int) -> tuple[np.ndarray
     return rng.uniform(-a, a, (n_in, n_out)), rng.uniform(-a, a, (1, n_out))
 
 
-BASES: dict[str, Base] = {
-    name: Base(name, draw)
+BASES: dict[str, Draw] = {
+    draw.__name__.replace("_", "-"): draw
     for draw in (
         *(he_normal, he_uniform, glorot_normal, glorot_uniform, lecun_normal, lecun_uniform),
         pytorch,
     )
-    for name in [draw.__name__.replace("_", "-")]
 }
-"""Every base draw by name."""
+"""Every base draw by name; its docstring describes it and names its paper."""

@@ -20,9 +20,8 @@ LEAST_VARIANCE = 1e-9
 class Inputs:
     """A layer's inputs on the probe batch: (1, N, n) shared by all networks, or (R, N, n).
 
-    mean (., 1, n);  covariance (., n, n) = (A - mean)' (A - mean) / N.
-    With it a thousand starts are cheap: the responses Z = A W of any network have the covariance W' S W,
-    so the N samples are read only once.
+    With their covariance a thousand starts are cheap: the responses Z = A W of any network have the
+    covariance W' S W, so the N samples are read only once.
     """
 
     def __init__(self, rows: Callable[[], np.ndarray]) -> None:
@@ -35,10 +34,12 @@ class Inputs:
 
     @cached_property
     def mean(self) -> np.ndarray:
+        """The mean over the samples, (., 1, n)."""
         return np.asarray(self.A.mean(axis=-2, keepdims=True, dtype=np.float64))
 
     @cached_property
     def covariance(self) -> np.ndarray:
+        """(A - mean)' (A - mean) / N, (., n, n)."""
         C = self.A - self.mean
         return np.asarray(C.mT @ C / C.shape[-2])
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tinydiv import WhenUsed
 from tinydiv.errors import UsageError, unknown
-from tinydiv.initializers.classic import BASES, Base
+from tinydiv.initializers.classic import BASES, Draw
 from tinydiv.initializers.scheme import Scheme
 from tinydiv.settings import convert, split
 
@@ -40,7 +40,7 @@ SCHEMES: Mapping[str, type[Scheme]] = WhenUsed(
 class Start:
     """A spec taken apart: the base draw, and the schemes that change it, innermost first."""
 
-    base: Base
+    base: Draw
     schemes: tuple[Scheme, ...]
     bare: bool
     """Whether the innermost scheme has its default base, and may therefore choose its scale."""

@@ -32,7 +32,7 @@ from tinydiv.loop import batches
 from tinydiv.mlp import MLP
 from tinydiv.runs.build import Run, build
 from tinydiv.runs.config import TrainConfig
-from tinydiv.settings import from_table, made
+from tinydiv.settings import from_table
 from tinydiv.techniques import LayerTechnique, Techniques, place
 
 SIDES = ("left", "right")
@@ -231,7 +231,7 @@ class Pair:
 
     def config(self, side: str, setup: Setup) -> TrainConfig:
         """One side's settings as train reads them."""
-        return made(TrainConfig, from_table(TrainConfig, setup.table(side), "this page"))
+        return TrainConfig(**from_table(TrainConfig, setup.table(side), "this page"))
 
     def filled_in(self, setup: Setup) -> Setup:
         """The set-up with the rate and the batch size that train chose where none was given."""
@@ -306,7 +306,7 @@ class Pair:
                 return True
             runs = {
                 name: build(self.config(name, setup)) for name in SIDES
-            }  # an error here does, too
+            }  # so does an error here
             for name, side in self.sides.items():
                 self.rebuild(side, runs[name])
             self.setup = self.filled_in(setup)
@@ -425,9 +425,8 @@ class Pair:
         found: dict[str, Any] = {"R": packed(R), "order": by_similarity(R, alive), "dead": dead}
         seen = responses(net, side.probe, side.labels)
         shares, names = to_host(seen.classes), side.run.data.dataset.classes
-        clear = shares.max(axis=0) > 1.5 / len(
-            names
-        )  # 1.5 times a neuron that responds to all classes alike
+        # At least 1.5 times the share in a neuron that responds to all classes alike:
+        clear = shares.max(axis=0) > 1.5 / len(names)
         found["responds_to"] = [
             names[k] if c else "" for k, c in zip(shares.argmax(axis=0), clear, strict=True)
         ]

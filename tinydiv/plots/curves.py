@@ -276,7 +276,7 @@ def diversity_over_training(
     """
     learning_curves(ax, runs, value=metric, band=band)
     if metric in METRICS:
-        lines = [sentence_and_paper(METRICS[metric].measure)[0], title_of(ax)]
+        lines = [sentence_and_paper(METRICS[metric])[0], title_of(ax)]
         ax.set_title("\n".join(filter(None, lines)), fontsize="small")
     return ax
 

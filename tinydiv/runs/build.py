@@ -16,7 +16,7 @@ from tinydiv import backend, data, losses, optimizers
 from tinydiv import loop as training
 from tinydiv.data.dataset import Dataset
 from tinydiv.divergence import Guard
-from tinydiv.diversity import METRICS
+from tinydiv.diversity import METRICS, NEED_LABELS
 from tinydiv.errors import UsageError, check_known
 from tinydiv.initializers import PROBE, initialize, needs_data
 from tinydiv.loop import DeviceData, Loop, Record
@@ -318,7 +318,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
     optimizer = optimizers.get(config.optimizer)
     metrics = config.metrics
     if metrics is None or metrics == ("all",):
-        metrics = tuple(m for m in METRICS if dataset.classes or not METRICS[m].needs_labels)
+        metrics = tuple(m for m in METRICS if dataset.classes or m not in NEED_LABELS)
     for name in metrics:
         check_known("metric", name, METRICS)
     n = len(dataset.train_x)
@@ -344,9 +344,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
 def with_full_path(spec: str) -> str:
     """mine.py:Mine:strength=1 -> /home/me/mine.py:Mine:strength=1, valid in every folder."""
     file = split(spec).file
-    return (
-        spec if file is None else str(Path(file).resolve()) + spec[spec.index(file) + len(file) :]
-    )
+    return spec if file is None else spec.lstrip().replace(file, str(Path(file).resolve()), 1)
 
 
 def one_or_all(values: tuple[float, ...]) -> float | list[float]:

@@ -17,11 +17,11 @@ is refused.
 import os
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from tinydiv.errors import RunError, UsageError, note
 from tinydiv.files import atomic, locking, read, table, technique_files
@@ -31,7 +31,7 @@ from tinydiv.runs.build import Run, build, with_full_path
 from tinydiv.runs.config import TrainConfig
 from tinydiv.runs.environment import environment
 from tinydiv.runs.own_data import OwnData
-from tinydiv.settings import from_table, made
+from tinydiv.settings import from_table
 from tinydiv.techniques import layers_of
 
 CONFIG = "config.json"
@@ -138,9 +138,9 @@ def of_network(value: float | list[float] | None, network: int) -> float | None:
     return value[network] if isinstance(value, list) else value
 
 
-def replace_given(config: TrainConfig, given: Mapping[str, object]) -> TrainConfig:
+def replace_given(config: TrainConfig, given: dict[str, Any]) -> TrainConfig:
     """A run's settings with those that a command line names, written as config.json writes them."""
-    wanted = made(TrainConfig, asdict(config) | dict(given))
+    wanted = TrainConfig(**asdict(config) | given)
     data = OwnData.named(wanted.data) if "data" in given else None
     if data is not None and data.agrees(config.data):
         wanted = replace(wanted, data=config.data)
@@ -175,16 +175,16 @@ def settings_of(folder: Path) -> tuple[TrainConfig, dict[str, dict[str, str]]]:
     path = settings_file(folder)
     with read.reading(path, "correct it, or delete the folder and start that run again"):
         facts = read.json_object(path)
-        config = made(TrainConfig, from_table(TrainConfig, dict(facts["config"]), path.name))
+        config = TrainConfig(**from_table(TrainConfig, dict(facts["config"]), path.name))
         about = {key: dict(facts[key]) for key in ("environment", "own_files")}
-        if unsaid := set(technique_files.paths(config.technique)) - set(about["own_files"]):
-            raise ValueError(f"it has no digest of {min(unsaid)}")
+        if missing := set(technique_files.paths(config.technique)) - set(about["own_files"]):
+            raise ValueError(f"it has no digest of {min(missing)}")
     return config, about
 
 
 def reopen(
     folder: Path,
-    given: Mapping[str, object],
+    given: dict[str, Any],
     budget: float | None = None,
     allow_code: bool = False,
 ) -> Run:

@@ -16,7 +16,6 @@ from tinydiv.errors import RunError, UsageError
 from tinydiv.settings import (
     choice,
     from_flags,
-    made,
     mean_text,
     number,
     rounded,
@@ -92,7 +91,7 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Initialise and train networks, draw a picture per start, print a table."""
     options = parser().parse(argv)
-    config = made(StartsConfig, from_flags(StartsConfig, vars(options)))
+    config = StartsConfig(**from_flags(StartsConfig, vars(options)))
     cli.needs_matplotlib("every picture")
     from tinydiv.backend import quiet
     from tinydiv.initializers import SCHEMES

@@ -137,7 +137,7 @@ def from_tables(table: Mapping[str, object], where: str) -> Study:
             raise UsageError(f"grid.{name} in {where} is a list of values, got {shown(values)}")
     for key, kind in (("measure", Measure), ("tuning", Tuning), ("controls", Controls)):
         given = mapping(table.get(key, {}), f"{key} in {where}")
-        settings[key] = kind(**from_table(kind, given, f"[{key}]"))  # type: ignore[arg-type]
+        settings[key] = kind(**from_table(kind, given, f"[{key}]"))
     settings["arms"] = [arm_from(one, where) for one in entries(table, "arms", where)]
     settings["settings"] = [setting_from(one, where) for one in entries(table, "settings", where)]
     return Study(**settings)  # type: ignore[arg-type]

@@ -79,9 +79,7 @@ class CountingModule(types.ModuleType):
         self._counts, self._numpy = counts, module
 
     def __getattr__(self, name: str) -> Array:
-        found = getattr(
-            self._numpy, name
-        )  # AttributeError as from NumPy itself: backend.fuse tests for it
+        found = getattr(self._numpy, name)  # NumPy's own AttributeError: backend.fuse tests for it
         if isinstance(found, types.ModuleType):
             return CountingModule(self._counts, found)
         if isinstance(found, type) or not callable(found):

@@ -74,9 +74,8 @@ class WLDReg(ActivationPenalty):
         C = A - mean
         S = matmul(C.mT, C) / N
         variance = xp.mean(C**2, axis=-2, keepdims=True)
-        apart = (
-            variance + variance.mT - 2 * S + (mean - mean.mT) ** 2
-        )  # centred first, so that no digits are lost
+        # The distances, from centred activations, so that no digits are lost:
+        apart = variance + variance.mT - 2 * S + (mean - mean.mT) ** 2
         Q = off_diagonal(xp.exp(-self.gamma * xp.maximum(apart, 0)))
         value = xp.sum(Q, axis=(-2, -1))
         dA = A * xp.sum(Q, axis=-2, keepdims=True) - matmul(A, Q)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tinydiv.command import cli
 from tinydiv.errors import RunError, UsageError
 from tinydiv.runs.config import TrainConfig, like_train
-from tinydiv.settings import from_flags, made, maybe, rounded, setting, whole
+from tinydiv.settings import from_flags, maybe, rounded, setting, whole
 
 if TYPE_CHECKING:
     from tinydiv.runs.build import Run
@@ -79,16 +79,14 @@ TRAIN_FIELDS = {f.name for f in fields(TrainConfig)}
 
 def parser() -> cli.Parser:
     """The flags."""
-    made_parser = cli.Parser(PROG, DESCRIPTION, EXAMPLES)
-    made_parser.add_settings(TraceConfig)
-    made_parser.add_argument(
-        "--json", action="store_true", help="print the step as one JSON object"
-    )
-    made_parser.add_argument(
+    flags = cli.Parser(PROG, DESCRIPTION, EXAMPLES)
+    flags.add_settings(TraceConfig)
+    flags.add_argument("--json", action="store_true", help="print the step as one JSON object")
+    flags.add_argument(
         "--picture", metavar="FILE", help="also draw the step: FILE.png, .svg or .pdf"
     )
-    made_parser.add_list()
-    return made_parser
+    flags.add_list()
+    return flags
 
 
 @cli.main(PROG)
@@ -97,7 +95,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser().parse(argv)
     if cli.listed(options):
         return
-    config = made(TraceConfig, from_flags(TraceConfig, vars(options)))
+    config = TraceConfig(**from_flags(TraceConfig, vars(options)))
     if options.picture is not None:
         cli.needs_matplotlib("--picture")
     if options.picture is not None and not Path(options.picture).parent.is_dir():

@@ -79,7 +79,7 @@ class Frames:
         layer = neurons_of(net, net.forward(self.probe), 1)
         self.steps.append(step)
         self.weights.append(one(self.net.W[0], 2).copy())
-        found = to_host(METRICS["correlation"].measure(layer)).reshape(-1)
+        found = to_host(METRICS["correlation"](layer)).reshape(-1)
         self.correlation.append(float(found[0]))
         if self.images:
             self.responses.append(one(responses(net, self.probe).inputs, 2))

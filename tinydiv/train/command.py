@@ -13,13 +13,13 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tinydiv.command import cli
 from tinydiv.errors import UsageError
 from tinydiv.files import technique_files
 from tinydiv.runs.config import TrainConfig
-from tinydiv.settings import from_flags, from_toml, made, mean_text, number, whole
+from tinydiv.settings import from_flags, from_toml, mean_text, number, whole
 
 if TYPE_CHECKING:  # the heavy parts are imported where they are used, so that --help is quick
     from tinydiv.loop import Record
@@ -162,7 +162,7 @@ def main(argv: Sequence[str]) -> None:
     # Output of a user's own technique is not a result, and an error may come from it. NumPy's warnings of
     # overflow are off: the guard finds these networks, and the report names them.
     with redirect_stdout(sys.stderr), cli.naming_own_files(files), quiet(), ExitStack() as held:
-        files += technique_files.paths(made(TrainConfig, given).technique)
+        files += technique_files.paths(TrainConfig(**given).technique)
         made_here = options.out is None or not os.path.isdir(options.out)
         ready = early(options, given, held)
         folder, run, workers = begin(options, given, held)
@@ -179,7 +179,7 @@ def main(argv: Sequence[str]) -> None:
     cli.print_result(json.dumps(result(folder, run)) if options.json else summary(folder, run))
 
 
-def early(options: Namespace, given: dict[str, object], held: ExitStack) -> "list[Started]":
+def early(options: Namespace, given: dict[str, Any], held: ExitStack) -> "list[Started]":
     """Processes that load their modules while the data are read, if it is known that they save time.
 
     held: ends them when the run is done.
@@ -188,7 +188,7 @@ def early(options: Namespace, given: dict[str, object], held: ExitStack) -> "lis
 
     if options.resume is not None:
         return []
-    config = made(TrainConfig, given)
+    config = TrainConfig(**given)
     count = min(options.workers or usual_before_reading(config), config.replicas)
     if count == 1:
         return []
@@ -199,7 +199,7 @@ def early(options: Namespace, given: dict[str, object], held: ExitStack) -> "lis
     return ready
 
 
-def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tuple[Path, Run, int]":
+def begin(options: Namespace, given: dict[str, Any], held: ExitStack) -> "tuple[Path, Run, int]":
     """A new run in its own folder, or the run that --resume names in its last state; and how many other
     processes will train its networks, in groups (0: none, all at once in this one).
 
@@ -214,7 +214,7 @@ def begin(options: Namespace, given: dict[str, object], held: ExitStack) -> "tup
         held.enter_context(run_folder.locked(folder))
         run = run_folder.reopen(folder, given, options.memory, options.allow_code)
     else:
-        run = build(made(TrainConfig, given), options.memory, split=True)
+        run = build(TrainConfig(**given), options.memory, split=True)
     workers = options.workers
     if workers is None:
         workers = usual(run.config, run.net.n_parameters, run.steps - run.standing.loop.step)
