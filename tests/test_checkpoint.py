@@ -120,7 +120,7 @@ def whole(tmp_path_factory):
     return folder
 
 
-def test_the_mixed_run_remembers_all_kinds_of_things(whole):
+def test_the_mixed_run_has_every_kind_of_state(whole):
     arrays, records, _, _, _ = left_behind(whole)
     for piece in (
         *("theta", "optimizer.m", "optimizer.v", "optimizer.steps", "guard.alive"),
@@ -174,7 +174,7 @@ def test_a_second_ctrl_c_stops_at_once_and_the_last_checkpoint_stands(
     assert_same(folder, whole)
 
 
-def test_ctrl_c_belongs_to_others_again_after_a_run(whole):
+def test_the_handler_of_ctrl_c_is_restored_after_a_run(whole):
     before = signal.getsignal(signal.SIGINT)
     assert run(*TOY, "--epochs", "1", "--out", str(whole.parent / "short")) == 0
     assert signal.getsignal(signal.SIGINT) is before
@@ -232,7 +232,7 @@ NEEDS_INPUTS = ("cayley", "reorthogonalise", "orthogonal-noise")
 
 
 @pytest.mark.parametrize("name", list(TECHNIQUES))
-def test_every_technique_remembers_what_it_needs(name, tmp_path, monkeypatch):
+def test_every_technique_goes_on_from_its_state(name, tmp_path, monkeypatch):
     specs = [*TECHNIQUES[name].needs, name]
     flags = [*TOY, "--replicas", "2", "--epochs", "2"]
     flags += [word for spec in specs for word in ("--technique", spec)]
@@ -242,7 +242,7 @@ def test_every_technique_remembers_what_it_needs(name, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adamw"])
-def test_every_optimizer_remembers_what_it_needs(optimizer, tmp_path, monkeypatch):
+def test_every_optimizer_goes_on_from_its_state(optimizer, tmp_path, monkeypatch):
     flags = [*TOY, "--epochs", "2", "--optimizer", optimizer, "--dtype", "float64"]
     assert_goes_on(flags, 7, tmp_path, monkeypatch)
 

@@ -1,4 +1,4 @@
-"""Data sets: every byte checked, statistics from the training part only, nothing ever substituted."""
+"""Data sets: every byte checked, statistics from the training part only, a missing set is never replaced."""
 
 import gzip
 import itertools
@@ -317,7 +317,7 @@ def test_images_become_rows_and_keep_their_shape(shape):
     assert (made.train_x.dtype, made.image_shape) == (np.uint8, (3, 2))
 
 
-def test_pixels_as_floats_from_0_to_255_are_pointed_out():
+def test_pixels_as_floats_from_0_to_255_give_a_warning():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 16))
     with pytest.warns(UserWarning, match=r"whole numbers from 0 to 255 .* x.astype\('uint8'\)"):
         data.Dataset("own", pixels.astype(float), [0] * 5, pixels, [0] * 5, ("a",))
@@ -376,7 +376,7 @@ def test_one_flipped_bit_in_the_embedded_set_is_found(tmp_path, monkeypatch):
         data.load("fashion-mini")
 
 
-def test_what_one_load_changes_the_next_does_not_see():
+def test_a_change_of_one_loaded_set_does_not_change_the_next():
     data.load("fashion-mini").train_x[...] = 0
     assert data.load("fashion-mini").train_x.any()
 
@@ -742,7 +742,7 @@ def test_the_list_describes_every_set_once():
     assert "arms=5" in described[data.NAMES.index("spirals")].line
 
 
-def test_a_dataset_introduces_itself_in_one_line():
+def test_the_repr_of_a_dataset_is_one_line():
     assert repr(data.load("life")) == (
         "Dataset('life': 512 training and 512 test samples, 9 raw inputs as 3 x 3 pictures, "
         "2 classes)"

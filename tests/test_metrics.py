@@ -1,4 +1,4 @@
-"""Diversity metrics: each against an implementation of its own, in loops; all blind to neurons' order."""
+"""Diversity metrics: each against an implementation of its own, in loops; and none depends on the order of the neurons."""
 
 import itertools
 
@@ -116,7 +116,7 @@ def hsic(P, Q):
 
 def group_cka(A):
     order = sorted(range(A.shape[1]), key=lambda h: -A[:, h].var())
-    P, Q = A[:, order[0::2]], A[:, order[1::2]]  # not centred: the estimator does not mind
+    P, Q = A[:, order[0::2]], A[:, order[1::2]]  # not centred: the estimate is the same
     return hsic(P, Q) / np.sqrt(hsic(P, P) * hsic(Q, Q))
 
 
@@ -303,7 +303,7 @@ def test_debiased_where_independent_neurons_would_look_alike():
 def test_dead_and_dormant_are_two_things(backend):
     parts = layer(N=50)
     A = parts["A"].copy()
-    A[:, 0], A[:, 1] = 0, 5.0  # silent; and loud but constant
+    A[:, 0], A[:, 1] = 0, 5.0  # silent; and large but constant
     parts["A"] = A
     close(value("dead_fraction", parts), 2 / 6)
     close(value("dormant_fraction", parts), 1 / 6)
@@ -419,7 +419,7 @@ def test_dying_layers_give_numbers_within_the_range(name, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_constant_neurons_count_as_dead_and_measure_zero(dtype):
-    """However loud it is: the rounding error of a mean is no response."""
+    """However large it is: the rounding error of a mean is no response."""
     layers = dict(dying(dtype))
     gone = [what for what in layers if what.startswith("constant")] + ["all dead"]
     assert len(gone) == 4
@@ -456,9 +456,9 @@ def test_the_halves_of_group_cka_do_not_depend_on_numbering_where_variances_are_
 @pytest.mark.parametrize("scale", [1e-2, 1e10])
 def test_the_scale_of_a_layer_does_not_matter(scale):
     parts = {k: v.astype("float32") if k in "WbAV" else v for k, v in layer().items()}
-    louder = parts | {"A": (parts["A"] * scale).astype("float32")}
+    larger = parts | {"A": (parts["A"] * scale).astype("float32")}
     for name in ("correlation", "participation_ratio", "effective_rank", "group_cka"):
-        close(value(name, louder), value(name, parts), rtol=1e-3)
+        close(value(name, larger), value(name, parts), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", list(METRICS))

@@ -502,7 +502,7 @@ def test_every_technique_has_a_name_and_a_family():
 def test_every_name_has_a_line_and_a_paper_in_its_docstring():
     things = [*TECHNIQUES.values(), *SCHEMES.values(), *BASES.values()]
     things += [*OPTIMIZERS.values(), *LOSSES.values()]
-    things += [m.measure for m in METRICS.values()] + [type(a) for a in ACTIVATIONS.values()]
+    things += [*METRICS.values(), *(type(a) for a in ACTIVATIONS.values())]
     for thing in [*things, *SHAPES.values()]:
         line, paper = sentence_and_paper(thing)
         assert 4 < len(line) < 100, thing
