@@ -28,7 +28,7 @@ class Row:
     lowers: Mapping[str, tuple[Callable, float]] = field(default_factory=dict)
     """Penalty: spec -> (a measure, the largest share of it that is left after training on it alone)."""
     keeps: Callable | None = None
-    """Intervention: keeps(lab, technique, layer, before) asserts its invariant, whoever else acts."""
+    """Intervention: keeps(lab, technique, layer, before) asserts its invariant beside other techniques."""
     moment: str = ""
     """Intervention: the method after which that holds: edit, update or move; "end": after every step."""
     settings: str = ""
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass
 class Layer:
-    """What a reference may look at: torch tensors of one network and one hidden layer."""
+    """What a reference can read: torch tensors of one network and one hidden layer."""
 
     A: object
     B: object
@@ -343,7 +343,7 @@ def overlap(x):
 
 # Interventions: what each keeps --------------------------------------------------------------------
 #
-# before: what test_interventions.watch_promise copied before the intervention acted.
+# old: what test_interventions.watch_invariant copied before the intervention acted.
 
 
 def column_lengths(W):
@@ -414,10 +414,10 @@ def holds_lengths(lab, technique, layer, old):
 
 def holds_merge_recycle(lab, technique, layer, old):
     """Outputs lose no more than the part of the dropped neuron that the kept one does not explain."""
-    A, V, _, heard = old["next"]
+    A, V, _, received = old["next"]
     found = correlations(to_device(A), 1e-12)
     s, largest = to_host(found.s)[:, 0], np.abs(to_host(off_diagonal(found.R))).max(axis=(-2, -1))
-    lost = np.sqrt(((next_layer(lab, layer)[-1] - heard) ** 2).mean(axis=-2).sum(axis=-1))
+    lost = np.sqrt(((next_layer(lab, layer)[-1] - received) ** 2).mean(axis=-2).sum(axis=-1))
     dropped = ~to_host(lab.net.W[layer]).any(axis=-1) & V.any(axis=-1)
     assert (dropped.sum(axis=-1) == 1).all()
     close(

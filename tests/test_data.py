@@ -1,4 +1,4 @@
-"""Data sets: every byte checked, statistics from the training part only, a missing set is never replaced."""
+"""Data sets: every byte checked, statistics from the training part only, no set in place of another."""
 
 import gzip
 import itertools

@@ -1,4 +1,4 @@
-"""Interventions: each keeps the invariant that it names, for every network alone, and is undone by none.
+"""Interventions: each keeps the invariant that it names, alone and beside every other technique.
 
 What is common to all: R networks are each alone, masks hold, triggers, state, no stop at the host.
 """
@@ -319,7 +319,7 @@ def test_moments_of_replaced_neurons_are_reset_and_no_others(name, backend):
             for gone in (incoming, outgoing, bias):
                 assert gone[replaced].all()
                 assert not gone.all()
-                if name != "merge-recycle":  # there the other of the pair forgets as well
+                if name != "merge-recycle":  # merging resets the other of the pair, too
                     assert not gone[~ever].any()
         assert not to_host(lab.net.view(lab.optimizer.moments["m"], "W2") == 0).any()
         return
@@ -374,7 +374,7 @@ def test_dormancy_is_the_papers_score():
 
 
 def test_continual_backprop_by_hand():
-    """The paper's loop in plain Python, beside it for a hundred steps: who is replaced, and when?"""
+    """The paper's loop in plain Python, a hundred steps: which neuron is replaced, and when."""
     lab = Lab(
         "continual-backprop:rate=0.05,maturity=3,eta=0.9,layers=1", net={"activation": "relu"}
     )
@@ -417,8 +417,8 @@ def test_a_young_neurons_utility_is_corrected_for_its_age(backend):
 
 
 @pytest.mark.parametrize("other", ["redo", "merge-recycle"])
-def test_continual_backprop_spares_what_another_recycler_has_made(other, backend):
-    """Who is replaced is young again, and only who is: one slate for all recyclers."""
+def test_continual_backprop_does_not_replace_what_another_recycler_has_made(other, backend):
+    """The age of a replaced neuron starts at zero, whichever technique replaced it; no other age does."""
     spec = {"redo": "redo:tau=0.9,every=4", "merge-recycle": "merge-recycle:threshold=0,every=4"}
     ours = "continual-backprop:rate=0,maturity=5,layers=1"
     lab = Lab(f"{spec[other]},layers=1", ours, replicas=2, optimizer=Adam)
@@ -426,7 +426,9 @@ def test_continual_backprop_spares_what_another_recycler_has_made(other, backend
     since = np.zeros((2, 6), dtype=int)
     for number in range(10):
         lab.step(number)
-        silent = ~to_host(lab.net.W[1]).any(axis=-1)  # who was replaced just now, to the last bit
+        silent = ~to_host(lab.net.W[1]).any(
+            axis=-1
+        )  # exactly those that were replaced in this step
         since[silent] = number + 1
         np.testing.assert_array_equal(to_host(kept["age1"]), number + 1 - since)
         assert not to_host(kept["utility1"])[silent].any()
@@ -689,12 +691,9 @@ def test_consensus_keeps_the_mean_and_takes_diversity(peers, backend):
     lab = Lab(f"consensus:gamma=0.4,peers={peers}", replicas=5)
     before, after = lab.move()
     close(after.mean(axis=0), before.mean(axis=0), rtol=1e-9, atol=1e-12)
-    A = 0.6 * np.eye(5)
-    A = (
-        A + 0.4 / 5
-        if peers == "all"
-        else A + 0.2 * (np.roll(np.eye(5), 1, 0) + np.roll(np.eye(5), -1, 0))
-    )
+    identity = np.eye(5)
+    ring = (np.roll(identity, 1, 0) + np.roll(identity, -1, 0)) / 2
+    A = 0.6 * identity + 0.4 * (1 / 5 if peers == "all" else ring)
     close(A.sum(axis=0), np.ones(5))
     close(after, A @ before, rtol=1e-9, atol=1e-12)
     assert after.std(axis=0).sum() < 0.8 * before.std(axis=0).sum()

@@ -415,7 +415,7 @@ def test_one_matrix_where_networks_share_their_inputs(backend):
 
 
 @pytest.mark.parametrize("recycler", ["merge-recycle:threshold=0", "redo:tau=0.9"])
-def test_batch_norm_forgets_neurons_that_were_recycled(recycler, backend):
+def test_batch_norm_resets_its_statistics_of_recycled_neurons(recycler, backend):
     specs = ["batch-norm", recycler + ",every=1,layers=1"]
     net = net_with(*specs, replicas=2)
     optimizer = Adam(net, 0.01)

@@ -298,7 +298,7 @@ def test_a_loss_is_found_by_name_or_given():
         losses.get("cross-entrpy")
 
 
-def test_accuracy_is_the_share_of_right_answers_per_network(backend):
+def test_accuracy_is_the_share_of_right_predictions_per_network(backend):
     logits = xp.stack([to_device(np.eye(3)), to_device(np.eye(3)[[0, 2, 1]])])
     shared = losses.accuracy(logits, to_device([0, 1, 2]))
     close(shared, [1.0, 1 / 3])

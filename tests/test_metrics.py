@@ -1,4 +1,4 @@
-"""Diversity metrics: each against an implementation of its own, in loops; and none depends on the order of the neurons."""
+"""Diversity metrics: each against other code, in loops; none depends on the order of the neurons."""
 
 import itertools
 

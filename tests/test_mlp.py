@@ -32,7 +32,7 @@ def case(shape, activation="tanh", loss="cross-entropy", dtype="float64"):
 
 
 def one_of(a, r, lead):
-    """Network r's part of an array, on the host; what is shared is everyone's."""
+    """Network r's part of an array, on the host; or the whole array where all networks share it."""
     a = to_host(a)
     return a[r] if lead and a.shape[: len(lead)] == lead else a
 
@@ -74,25 +74,23 @@ def test_backward_is_linear_in_its_upstream_gradients(backend):
         return to_host(net.dtheta).copy(), to_host(dX).copy()
 
     both, of_task, of_extra = run(task, extra), run(task, None), run(task * 0, extra)
-    apart = [run(task * 0, {l: seed}) for l, seed in extra.items()]
+    apart = [run(task * 0, {l: dA}) for l, dA in extra.items()]
     for i in range(2):
-        assert np.abs(of_extra[i]).max() > 0.1, (
-            "extra gradients that reach nothing would prove nothing"
-        )
+        assert np.abs(of_extra[i]).max() > 0.1  # the extra gradients do reach the weights
         close(both[i], of_task[i] + of_extra[i])
         close(of_extra[i], apart[0][i] + apart[1][i])
-        close(run(2 * task, {l: 2 * seed for l, seed in extra.items()})[i], 2 * both[i])
+        close(run(2 * task, {l: 2 * dA for l, dA in extra.items()})[i], 2 * both[i])
 
 
 def test_dA_are_gradients_with_respect_to_the_activations(backend, torch_reference):
     torch = torch_reference.torch
     net, X, _ = case("one hidden layer")
     trace = net.forward(X)
-    seed = numbers(*trace.A[1].shape, seed=5)
-    net.backward(trace, xp.zeros_like(trace.logits), {1: seed})
+    dA = numbers(*trace.A[1].shape, seed=5)
+    net.backward(trace, xp.zeros_like(trace.logits), {1: dA})
     W, b = (torch_reference.tensor(to_host(p[0]), grad=True) for p in (net.W, net.b))
     A = torch.tanh(torch_reference.tensor(to_host(X)) @ W + b)
-    (A * torch_reference.tensor(to_host(seed))).sum().backward()
+    (A * torch_reference.tensor(to_host(dA))).sum().backward()
     close(net.dW[0], W.grad.numpy())
     close(net.db[0], b.grad.numpy())
     assert not to_host(net.dW[1]).any()
@@ -102,9 +100,9 @@ def test_an_upstream_gradient_on_the_inputs_goes_to_the_inputs_gradient(backend)
     net, X, Y = case("three networks")
     trace = net.forward(X)
     _, dlogits = losses.cross_entropy(trace.logits, Y)
-    seed = numbers(*X.shape, seed=3)
+    dA = numbers(*X.shape, seed=3)
     plain = to_host(net.backward(trace, dlogits, to_inputs=True))
-    close(net.backward(trace, dlogits, {0: seed}, to_inputs=True), plain + to_host(seed))
+    close(net.backward(trace, dlogits, {0: dA}, to_inputs=True), plain + to_host(dA))
     assert net.backward(trace, dlogits) is None
 
 
@@ -132,7 +130,7 @@ def test_two_traces_live_at_once(backend):
 
 
 class Gain(Layer):
-    """y = gain * x: a layer with a parameter, the smallest there is."""
+    """y = gain * x: the smallest layer with a parameter."""
 
     label = "gain"
 
@@ -343,7 +341,7 @@ def test_inputs_of_another_dtype_are_refused_with_the_conversion(backend):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "sentence"),
+    ("shapes", "sentence"),
     [
         (((7, 4), {}), r"dlogits has shape \(7, 4\), but layer 2 .* \(3, 7, 3\)"),
         (((3, 7, 3), {1: (7, 6)}), r"dA\[1\] has shape \(7, 6\), but layer 1 .* \(3, 7, 6\)"),
@@ -353,11 +351,11 @@ def test_inputs_of_another_dtype_are_refused_with_the_conversion(backend):
     ],
 )
 def test_upstream_gradients_that_do_not_fit_name_the_layer_and_both_shapes(
-    backend, seeds, sentence
+    backend, shapes, sentence
 ):
     net = network([4, 6, 3], replicas=3, dtype="float64")
     trace = net.forward(numbers(7, 4))
-    dlogits, dA = seeds
+    dlogits, dA = shapes
     with pytest.raises(UsageError, match=sentence):
         net.backward(trace, numbers(*dlogits), {l: numbers(*s) for l, s in dA.items()})
 

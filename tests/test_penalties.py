@@ -160,7 +160,7 @@ def test_the_gradients_of_task_and_penalty_can_be_separated(spec):
     run_step(net, X, Y, None)
     task = net.dtheta.copy()
     if place(spec).technique.acts_on == "outputs":
-        return  # shares the task's own seed
+        return  # it adds to the same upstream gradient as the task
     run_step(net, X, Y, spec, task=False)
     np.testing.assert_allclose(task + net.dtheta, both, rtol=1e-12, atol=1e-15)
 
@@ -220,7 +220,7 @@ def test_layers_choose_where_it_acts(name):
 
 
 def odd_bench(dtype, N=9):
-    """Neurons that are off, constant, twins, near twins, mirror images, and as large as life."""
+    """Neurons that are off, constant, twins, near twins, mirror images, and usual ones."""
     rng = np.random.default_rng(3)
     A, W, V = rng.normal(size=(N, 8)), rng.normal(size=(5, 8)), rng.normal(size=(8, 3))
     A[:, 0], A[:, 1] = 0, 3
@@ -262,7 +262,7 @@ def test_one_neuron_alone_gives_numbers(spec):
 def test_a_diverged_network_does_not_stop_the_others(spec):
     """Infinite and undefined weights in two of three networks: the third one's gradient is its own.
 
-    And of those that diverged, the record holds no number that one could take for a small penalty.
+    The record of a network that diverged is NaN, never a small number.
     """
     net = network([5, 4, 4, 3], seed=4, activation="tanh", replicas=3, dtype="float64")
     X, Y = numbers(9, 5, seed=5), labels(9, classes=3, seed=6)
@@ -330,7 +330,7 @@ def test_float32_agrees_with_float64(spec):
     assert error < 1e-3
 
 
-# On the GPU's stand-in, and its price ------------------------------------------------------------
+# On the GPU's stand-in -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spec", ALL)
