@@ -1,7 +1,7 @@
 """Whatever is typed, written into a config file or into a technique: a result, or one sentence.
 
 Hypothesis makes up command lines, config files, technique specs and files of Python; none of them may
-end in a traceback, in a sentence that calls it a error in tinydiv, or in half a run folder.
+end in a traceback, in a sentence that calls it an error in tinydiv, or in half a run folder.
 """
 
 import io

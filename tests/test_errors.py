@@ -26,7 +26,7 @@ from tinydiv.train import command as train
         ("tan", "did you mean 'tanh'? Allowed: relu, tanh"),
         ("zzz", "allowed: relu, tanh"),
         ("", "allowed: relu, tanh"),
-        ("t", "allowed: relu, tanh"),  # one letter is too little to guess from
+        ("t", "allowed: relu, tanh"),  # no nearest match for a single letter
         ("ReLU", "did you mean 'relu'? Allowed: relu, tanh"),
     ],
 )
@@ -177,7 +177,7 @@ def test_ctrl_c_that_an_import_turns_into_another_error_is_ctrl_c(capsys):
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
-            raise ImportError("something that NumPy says") from None
+            raise ImportError("an import of NumPy failed") from None
 
     assert cli.run("tinydiv.train", imports, []) == 130
     assert capsys.readouterr().err == "tinydiv.train: stopped\n"

@@ -66,7 +66,7 @@ def test_a_layer_of_the_readers_own_is_loaded_too(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "from tinydiv.techniques.base import LayerTechnique\n"
         "from tinydiv.techniques import setting\n"
-        "class Louder(LayerTechnique):\n"
+        "class Scaled(LayerTechnique):\n"
         "    factor: float = setting(2.0)\n"
         "    def forward(self, x, context):\n"
         "        return self.factor * x, None\n"
@@ -74,10 +74,10 @@ def test_a_layer_of_the_readers_own_is_loaded_too(tmp_path, monkeypatch):
         "        return self.factor * dy, {}\n"
     )
     monkeypatch.chdir(tmp_path)
-    run(*SMALL, "--technique", "mine.py:Louder:factor=3", "--technique", "decov", "--out", "run")
+    run(*SMALL, "--technique", "mine.py:Scaled:factor=3", "--technique", "decov", "--out", "run")
     monkeypatch.chdir("/")
     net = tinydiv.load(tmp_path / "run", allow_code=True)
-    assert [layer.label for layer in net.layers] == ["Louder", "Louder"]
+    assert [layer.label for layer in net.layers] == ["Scaled", "Scaled"]
     x = some(2, "float32")
     assert np.any(net.forward(x).logits != plain_numpy(tmp_path / "run" / "model.npz", x))
     (tmp_path / "mine.py").unlink()

@@ -213,9 +213,8 @@ def test_preferential_attachment_moves_weights_and_evens_out_the_strength_of_inp
     ]
     (base, _), (new, _) = (host(net) for net in nets)
     np.testing.assert_array_equal(np.sort(new, axis=0), np.sort(base, axis=0))
-    np.testing.assert_array_equal(
-        host(nets[1], 1)[0], host(nets[0], 1)[0]
-    )  # outputs as in the base
+    # Outgoing weights are those of the base draw.
+    np.testing.assert_array_equal(host(nets[1], 1)[0], host(nets[0], 1)[0])
     assert new.sum(axis=1).std() < 0.6 * base.sum(axis=1).std()
     bare, _ = host(started("preferential-attachment", (30, 20, 3)), 1)
     orthogonal, _ = host(started("orthogonal", (30, 20, 3)), 1)
@@ -322,7 +321,7 @@ def test_scaled_multiplies_weights_and_biases_of_whatever_stands_behind_it():
 # The project's own -------------------------------------------------------------------------------
 
 
-def test_outgoing_weights_are_orthogonal_and_silent_about_what_neurons_share():
+def test_outgoing_weights_are_orthogonal_and_sum_to_zero_over_neurons():
     for spec in ("decorrelated", "decorrelated@glorot-uniform"):
         V = host(started(spec, (40, 16, 10)), 1)[0]
         assert np.abs(V.sum(axis=0)).max() < 1e-12
@@ -426,13 +425,10 @@ def test_starts_stand_on_rank_deficient_data(spec, shortage):
     assert np.isfinite(theta).all()
     assert np.abs(theta).max() < 1e4
     assert (norms(host(net)[0]) > 1e-3).all()
-    if spec in ("response-zca", "pca-white", "decorrelated") and shortage in (
-        "copied columns",
-        "few samples",
-    ):
-        assert (
-            correlation(X.astype("float64") @ host(net)[0].astype("float64")) < 0.01
-        )  # room for six
+    # These leave directions enough for six uncorrelated neurons.
+    enough = shortage in ("copied columns", "few samples")
+    if enough and spec in ("response-zca", "pca-white", "decorrelated"):
+        assert correlation(X.astype("float64") @ host(net)[0].astype("float64")) < 0.01
 
 
 def test_more_neurons_than_directions_become_a_tight_frame_of_responses():

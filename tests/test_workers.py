@@ -21,16 +21,8 @@ from tinydiv.runs.build import build
 from tinydiv.runs.config import TrainConfig
 from tinydiv.train import command as train
 
-TOY = [
-    "--data",
-    "moons:n_train=200,n_test=50",
-    "--hidden",
-    "6",
-    "--epochs",
-    "3",
-    "--no-plot",
-    "--quiet",
-]
+TOY = ["--data", "moons:n_train=200,n_test=50", "--hidden", "6", "--epochs", "3"]
+TOY += ["--no-plot", "--quiet"]
 
 
 @pytest.fixture(autouse=True)
