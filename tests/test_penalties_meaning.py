@@ -28,20 +28,20 @@ def value(spec, **arrays):
 
 # Trained on alone, each lowers its measure ---------------------------------------------------------------
 #
-# A network of 6 neurons that begin nearly alike is trained on the penalty alone; the judge is a
-# measure written here, not the penalty's own value.
+# A network of 6 neurons that begin nearly alike is trained on the penalty alone; what must fall is a
+# measure from technique_table.py, not the penalty's own value.
 
 
-PROMISES = {spec: judged for row in TABLE.values() for spec, judged in row.lowers.items()}
+LOWERED = {spec: lowered for row in TABLE.values() for spec, lowered in row.lowers.items()}
 """spec: (measure, the largest share of it that may be left)."""
 
 
 def test_every_penalty_has_a_measure_that_it_lowers():
-    assert {name_of(spec) for spec in PROMISES} == {name_of(spec) for spec in ALL}
+    assert {name_of(spec) for spec in LOWERED} == {name_of(spec) for spec in ALL}
 
 
-class Looked:
-    """A network's arrays on a fixed batch, for the measures above."""
+class OnBatch:
+    """A network's arrays on a fixed batch, for the measures."""
 
     def __init__(self, net, X, Y):
         trace = net.forward(X)
@@ -50,20 +50,20 @@ class Looked:
         self.logits, self.Y = trace.logits, Y
 
 
-@pytest.mark.parametrize("spec", PROMISES)
+@pytest.mark.parametrize("spec", LOWERED)
 def test_training_on_it_alone_lowers_its_measure(spec):
-    measure, share = PROMISES[spec]
+    measure, share = LOWERED[spec]
     net = network([10, 6, 3], seed=1, scale=0.3, activation="tanh", dtype="float64")
     net.W[0][...] += 0.4 * normal(10, 1, seed=2)  # a direction that all share
     net.W[1][...] += 0.5 * normal(1, 3, seed=3)
     X, Y = numbers(120, 10, seed=4), labels(120, classes=3, seed=5)
     X[:, :3] += 2 * (Y[:, None] == np.arange(3))
-    before = measure(Looked(net, X, Y))
+    before = measure(OnBatch(net, X, Y))
     optimizer = Adam(net, lr=0.02)
     for number in range(300):
         run_step(net, X, Y, spec, task=False, number=number)
         optimizer.step(1 - number / 300)
-    after = measure(Looked(net, X, Y))
+    after = measure(OnBatch(net, X, Y))
     assert before > 0.2
     assert after < share * before, f"{before:.3g} -> {after:.3g}"
 
@@ -79,8 +79,8 @@ def test_training_on_it_alone_lowers_its_measure(spec):
         if s != "coherence" and name_of(s) not in ("spectral-decoupling", "spanning-tree")
     ],
 )
-def test_exact_twins_are_never_parted(spec):
-    """Two neurons that agree in everything get the same gradient: no penalty can separate them.
+def test_identical_neurons_get_identical_gradients(spec):
+    """Two neurons with equal weights and activations: no penalty can separate them.
 
     Left out: the peak of coherence and the spanning tree, which choose one of several equal pairs.
     """
@@ -93,8 +93,8 @@ def test_exact_twins_are_never_parted(spec):
         np.testing.assert_allclose(one, other, atol=1e-9 * max(1, np.abs(gradient).max()))
 
 
-DYING_COSTS = {"vicreg", "spanning-tree", "barlow"}
-"""The penalties on activations that make it expensive to switch a redundant neuron off."""
+DYING_RAISES = {"vicreg", "spanning-tree", "barlow"}
+"""The penalties on activations that rise if a redundant neuron is switched off."""
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ DYING_COSTS = {"vicreg", "spanning-tree", "barlow"}
         *("vicreg", "barlow", "spanning-tree", "spanning-tree:form=t2"),
     ],
 )
-def test_to_switch_a_redundant_neuron_off_pays_or_costs(spec):
+def test_switching_a_redundant_neuron_off_raises_or_lowers_the_penalty(spec):
     A = normal(400, 6)
     A[:, 1] = A[:, 0] + 0.3 * A[:, 1]
     B = A + 0.2 * normal(400, 6, seed=1)
     alive = value(spec, A=A, B=B)
     A[:, 1], B[:, 1] = 0, 0
-    assert (value(spec, A=A, B=B) > alive) == (spec in DYING_COSTS)
+    assert (value(spec, A=A, B=B) > alive) == (spec in DYING_RAISES)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_gradient_of_cosines_is_at_right_angles_to_the_weights(spec):
 
 @pytest.mark.parametrize("spec", ["decov", "class-decov", "contribution-gram"])
 def test_of_degree_four_in_the_activations(spec):
-    """L(2 A) = 16 L(A), and <A, dA> = 4 L: smaller activations are the easy way down."""
+    """L(2 A) = 16 L(A), and <A, dA> = 4 L: smaller activations lower it most easily."""
     A = normal(20, 5) + normal(20, 1, seed=1)
     seen = Bench(A=A)(spec)
     assert value(spec, A=2 * A) == pytest.approx(16 * seen.value)
@@ -142,8 +142,8 @@ def test_of_degree_four_in_the_activations(spec):
         *(("logdet-correlation", False), ("barlow", False)),
     ],
 )
-def test_a_relu_network_moves_its_scale_for_free(spec, cheap):
-    """W, b / 10 and V * 10: the same function. DeCov calls it a ten-thousandth; the others do not."""
+def test_rescaling_a_relu_network_lowers_only_decov(spec, cheap):
+    """W, b / 10 and V * 10: the same function. DeCov becomes a ten-thousandth; the others do not fall."""
     net = network([5, 6, 3], seed=3, activation="relu", dtype="float64")
     net.b[0][...] += 1
     X, Y = numbers(64, 5), labels(64, classes=3)
@@ -192,7 +192,7 @@ def test_debiased_pearson_of_a_single_living_neuron_is_zero():
 
 
 @pytest.mark.parametrize(("shared", "low", "high"), [(0.0, 0.85, 0.95), (1.0, 0.6, 0.8)])
-def test_the_derivative_of_the_normalisation_is_no_detail(shared, low, high):
+def test_the_derivative_of_the_normalisation_matters(shared, low, high):
     """With the deviation taken for constant, the gradient has a cosine of .9 or .7 to the true one."""
     for seed in range(5):
         A = normal(64, 16, seed=seed) + shared * normal(64, 1, seed=seed + 50)
@@ -203,7 +203,7 @@ def test_the_derivative_of_the_normalisation_is_no_detail(shared, low, high):
 
 
 @pytest.mark.parametrize("spec", ["pearson", "mean-abs-pearson"])
-def test_a_neuron_that_falls_silent_lowers_a_penalty_on_correlations(spec):
+def test_a_neuron_that_shrinks_lowers_a_penalty_on_correlations(spec):
     """Its responses are the same at a hundredth of the size: eps hides that, below sqrt(eps)."""
     A = normal(64, 4)
     A[:, 1] = A[:, 0] + 0.1 * A[:, 1]
@@ -214,7 +214,7 @@ def test_a_neuron_that_falls_silent_lowers_a_penalty_on_correlations(spec):
 
 
 def test_logdet_grows_while_a_neuron_dies():
-    """eps eats its place on the diagonal, until it leaves the count below a deviation of .001."""
+    """eps lowers its diagonal entry; below a deviation of .001 it is not counted any more."""
     A = normal(64, 4)
     A[:, 0] /= A[:, 0].std()
     values = [value("logdet-correlation", A=A * [size, 1, 1, 1]) for size in (1, 0.005, 0.0005)]
@@ -247,11 +247,11 @@ def test_mean_abs_pearson_pushes_every_pair_with_the_same_force():
     assert chance == pytest.approx(np.sqrt(2 / (np.pi * 64)), rel=0.05)
 
 
-def test_the_hinge_holds_the_variance_and_wakes_no_dead_relu():
+def test_the_hinge_raises_small_variances_but_not_of_a_dead_relu():
     A = normal(32, 4)
     A[:, 0] *= 0.1
     seen = Bench(A=A)("vicreg:covariance=0")
-    assert np.sum(A[:, 0] * seen.dA[:, 0]) < 0  # descent makes the quiet neuron louder
+    assert np.sum(A[:, 0] * seen.dA[:, 0]) < 0  # descent increases the variance of the first neuron
     net = network([5, 4, 3], activation="relu", dtype="float64")
     net.b[0][0, 2] = -1e3
     X, Y = numbers(16, 5), labels(16, classes=3)
@@ -270,7 +270,7 @@ def test_vicregs_mean_is_over_neurons_that_move(deviation, counted):
 
 
 @pytest.mark.parametrize("form", ["direct", "aggregated"])
-def test_twins_however_large_are_no_more_than_alike(form):
+def test_the_similarity_of_large_identical_neurons_is_at_most_1(form):
     """A similarity is at most 1: in float32, squares of thousands cancel to a little less than nothing."""
     for seed in range(20):
         A = 3e3 * normal(50, 1, seed=seed)
@@ -299,14 +299,14 @@ def test_logdet_is_twice_the_total_correlation_per_neuron():
     assert nats == pytest.approx(-np.log(1 - r**2) / 2, rel=1e-6)
 
 
-def test_with_fewer_samples_than_neurons_logdet_sits_on_deltas_floor():
-    """4 samples span 3 directions; the other 5 of 8 give log(1/delta) each, whoever trains."""
+def test_with_fewer_samples_than_neurons_logdet_cannot_fall_below_a_floor():
+    """4 samples span 3 directions; the other 5 of 8 give log(1/delta) each, whatever the weights."""
     for seed in range(5):
         spread = value("logdet-correlation", A=normal(4, 8, seed=seed))
         assert spread > 5 / 8 * np.log(1e3) - 3 / 8 * np.log(8 / 3) - 0.05
 
 
-def test_wld_takes_a_constant_for_a_difference():
+def test_wld_counts_another_bias_as_a_difference():
     """Copies with other biases are far apart; so is everything if it is only large enough."""
     a = normal(32, 1)
     copies = np.repeat(a, 4, axis=1)
@@ -360,7 +360,7 @@ def test_only_the_ties_of_the_tree_count():
     assert edges == pytest.approx(
         (r[0, 1] + r[0, 2] + max(r[0, 3], r[1, 3], r[2, 3])) / 3, abs=1e-3
     )
-    assert r[1, 2] > 0.7  # off the tree: as large as you like, if less than its neighbours on it
+    assert r[1, 2] > 0.7  # not on the tree, so it does not count
 
 
 def test_t2_with_much_balance_is_lowered_by_ties_of_equal_length():
@@ -372,8 +372,8 @@ def test_t2_with_much_balance_is_lowered_by_ties_of_equal_length():
     assert value(spec, A=equal) < 0.1 * value(spec, A=mixed)
 
 
-def test_shared_label_signal_is_free_within_classes():
-    """Neurons that follow the label together: DeCov punishes them, class-decov does not."""
+def test_what_follows_the_label_costs_nothing_in_class_decov():
+    """Neurons that all follow the label: DeCov penalises them, class-decov does not."""
     targets = np.arange(60) % 3
     A = 3 * targets[:, None] + 0.3 * normal(60, 5)
     for measure, blind in (("covariance", "decov"), ("correlation", "pearson")):
@@ -385,9 +385,7 @@ def test_shared_label_signal_is_free_within_classes():
 
 def test_collapse_within_classes_cheats_class_decov():
     targets = np.arange(60) % 3
-    A = np.repeat(
-        3.0 * targets[:, None], 5, axis=1
-    )  # all five neurons code the class in the same way
+    A = np.repeat(3.0 * targets[:, None], 5, axis=1)  # five equal neurons that code the class
     for form in ("pooled", "conditional"):
         for measure in ("covariance", "correlation"):
             spec = f"class-decov:form={form},measure={measure}"
@@ -429,9 +427,8 @@ def test_barlows_noise_has_the_stated_deviation():
     assert seen[0].std() == pytest.approx(0.3, rel=0.03)
     assert abs(seen[0].mean()) < 0.02
     assert np.abs(seen[0] - seen[1]).mean() > 0.1
-    np.testing.assert_array_equal(
-        seen[0][1], seen[2][0]
-    )  # the network of seed 1, wherever it stands
+    # The network of seed 1, at whatever position.
+    np.testing.assert_array_equal(seen[0][1], seen[2][0])
 
 
 def test_small_noise_makes_barlows_diagonal_free():
@@ -451,7 +448,7 @@ def test_random_weights_of_many_inputs_are_orthogonal_already():
     assert value("cosine", W=W) == pytest.approx(1 / 784, rel=0.1)
 
 
-def test_signed_cosines_call_a_single_line_perfect():
+def test_the_mean_signed_cosine_is_least_for_neurons_on_one_line():
     """Six neurons on one line, three of them flipped: mean signed cosine -1/5, the least there is."""
     w = normal(8, 1)
     line = np.concatenate([w, w, w, -w, -w, -w], axis=1)
@@ -462,8 +459,8 @@ def test_signed_cosines_call_a_single_line_perfect():
     assert value("cosine", W=line) == pytest.approx(1)
 
 
-def test_antipodal_neurons_are_free_rewarded_or_punished():
-    """OrthoReg ignores them, energy in full space rewards them, cosine and half space punish them."""
+def test_penalties_ignore_favour_or_penalise_antipodal_neurons():
+    """OrthoReg ignores them, energy in full space is lower, cosine and half space are higher."""
     w, v = np.eye(5)[:, :1], np.eye(5)[:, 1:2]
     mirrored, square = np.concatenate([w, -w], axis=1), np.concatenate([w, v], axis=1)
 
@@ -497,13 +494,13 @@ def test_double_soft_orthogonality_is_a_multiple_and_a_constant():
     assert double == pytest.approx(2 * value("soft-orthogonality:scaled=false", W=W) + 5)
 
 
-def test_unscaled_soft_orthogonality_fights_the_lengths_first():
+def test_unscaled_soft_orthogonality_pushes_on_the_lengths_first():
     """Orthogonal weights of length 3: perfect when scaled; else most of the push is on lengths."""
     W = 3 * np.linalg.qr(normal(20, 5))[0]
     assert value("soft-orthogonality", W=W) == pytest.approx(0, abs=1e-20)
     seen = Bench(W=W)("soft-orthogonality:scaled=false")
     assert seen.value == pytest.approx(5 * 8**2)
-    np.testing.assert_allclose(seen.dW / W, seen.dW[0, 0] / W[0, 0])  # straight along the weights
+    np.testing.assert_allclose(seen.dW / W, seen.dW[0, 0] / W[0, 0])  # parallel to the weights
 
 
 @pytest.mark.parametrize(("spec", "degree"), [("soft-orthogonality", 4), ("srip", 2)])
@@ -561,7 +558,7 @@ def test_srips_start_vector_is_not_orthogonal_to_a_mirrored_pair():
     assert value("srip:iterations=1", W=W) == pytest.approx(value("srip", W=W))
 
 
-def test_a_maximum_moves_one_pair_and_its_smooth_form_shares_the_work():
+def test_a_maximum_moves_one_pair_and_its_smooth_form_all_neurons():
     W = normal(9, 6)
     peak, smooth = Bench(W=W)("coherence"), Bench(W=W)("coherence:form=smooth")
     assert (np.abs(peak.dW).sum(axis=0) > 0).sum() == 2
@@ -579,7 +576,7 @@ def test_coherence_stays_above_the_welch_bound():
     assert min(value("coherence", W=normal(D, H, seed=s)) for s in range(50)) > bound
 
 
-def test_textbook_coherence_looks_at_lengths():
+def test_textbook_coherence_depends_on_lengths():
     """The largest entry of |W'W - I| for the usual draws is on the diagonal: the reason for cosines."""
     for seed in range(20):
         W = normal(784, 16, seed=seed) * np.sqrt(2 / 784)
@@ -601,8 +598,8 @@ def test_energy_keeps_its_digits_where_neurons_are_close():
         assert far < 5e-3
 
 
-def test_gates_can_be_read_off_and_moved():
-    """outgoing: ReLU moves the scale into the incoming weights, which are free. path: it cannot."""
+def test_the_scale_of_outgoing_gates_can_move_to_incoming_weights():
+    """outgoing: ReLU moves the scale into the incoming weights, which do not count. path: it cannot."""
     W, V = normal(6, 4), normal(4, 3, seed=1)
     assert value("l1-gates", W=W, V=V) == pytest.approx(np.linalg.norm(V, axis=1).sum())
     assert value("l1-gates", W=10 * W, V=V / 10) == pytest.approx(0.1 * value("l1-gates", W=W, V=V))
@@ -611,7 +608,7 @@ def test_gates_can_be_read_off_and_moved():
 
 
 def test_gates_prune_neurons_that_repeat_each_other():
-    """A task of one neuron for a network of eight: a price on gates closes most of them."""
+    """A task of one neuron for a network of eight: a penalty on gates closes most of them."""
     X = normal(64, 3)
     Y = np.tanh(X @ np.array([[1.0], [-0.5], [0.3]]))
     still_open = {}
@@ -689,7 +686,7 @@ def test_lambda_zero_trains_each_neuron_alone():
         np.testing.assert_allclose(net.dW[1][h], A[:, h] @ error / 9, rtol=1e-9)
 
 
-def test_lambda_above_one_is_refused_because_it_has_no_bottom():
+def test_lambda_above_one_is_refused_because_it_has_no_minimum():
     with pytest.raises(UsageError, match="rewards disagreement without bound"):
         place("negative-correlation:lambda=1.01")
     with pytest.raises(UsageError, match="rewards disagreement without bound"):
@@ -729,7 +726,7 @@ def test_the_least_coherent_network_contributes_nothing():
     V = normal(4, 3)
     A -= (A @ V) @ np.linalg.pinv(V)
     assert value("contribution-coherence", A=A, V=V) == pytest.approx(0, abs=1e-20)
-    assert np.abs(A).max() > 0.1  # its neurons are busy all the same
+    assert np.abs(A).max() > 0.1  # its neurons are active all the same
 
 
 def test_other_activations_or_other_outgoing_weights_are_enough():
