@@ -30,7 +30,7 @@ class RunError(RuntimeError):
     """The request was right but failed here: the message names the cause and what to do."""
 
 
-def whole(what: str, value: object, low: int = 1) -> int:
+def check_whole(what: str, value: object, low: int = 1) -> int:
     """A whole number from low up, of any kind of number: 2, 2.0, np.int64(2). Raises UsageError."""
     try:
         number = int(value)  # type: ignore[call-overload]

@@ -17,7 +17,7 @@ from tinydiv.backend import Array, quiet, to_device, to_host, xp
 from tinydiv.data.dataset import Dataset
 from tinydiv.divergence import Guard
 from tinydiv.diversity import measure
-from tinydiv.errors import UsageError, check_known, whole
+from tinydiv.errors import UsageError, check_known, check_whole
 from tinydiv.layers import Context
 from tinydiv.losses import Loss
 from tinydiv.mlp import MLP
@@ -416,11 +416,11 @@ def train(
     Raises UsageError for numbers out of range, and where network, data, optimizer, techniques and loss do
     not fit together.
     """
-    epochs = whole("epochs", epochs, 0)
-    every = whole("every", every)
+    epochs = check_whole("epochs", epochs, 0)
+    every = check_whole("every", every)
     if metrics_every is not None:
-        metrics_every = whole("metrics_every", metrics_every)
-    batch_size = whole("the batch size", batch_size)
+        metrics_every = check_whole("metrics_every", metrics_every)
+    batch_size = check_whole("the batch size", batch_size)
     metrics = [metrics] if isinstance(metrics, str) else metrics
     if isinstance(dataset, DeviceData):
         data = dataset

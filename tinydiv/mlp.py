@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from tinydiv import activations
 from tinydiv.backend import Array, matmul, matmul_by_rows, to_device, xp
 from tinydiv.buffer import Parameters
-from tinydiv.errors import UsageError, whole
+from tinydiv.errors import UsageError, check_whole
 from tinydiv.layers import Context, Layer
 
 
@@ -142,8 +142,8 @@ class MLP(Parameters):
     ) -> None:
         if isinstance(sizes, str | int) or len(sizes) < 2:
             raise UsageError(f"sizes need at least inputs and outputs, [784, 10], got {sizes!r}")
-        self.sizes = [whole("every size", n) for n in sizes]
-        self.replicas = None if replicas is None else whole("replicas", replicas)
+        self.sizes = [check_whole("every size", n) for n in sizes]
+        self.replicas = None if replicas is None else check_whole("replicas", replicas)
         dtype = getattr(dtype, "__name__", str(dtype))  # np.float32 and np.dtype("float32") too
         if dtype not in ("float32", "float64"):
             raise UsageError(f"dtype must be 'float32' or 'float64', got {dtype!r}")

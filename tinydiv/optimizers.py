@@ -46,11 +46,11 @@ class Optimizer:
     ) -> None:
         self.net = net
         self.steps = 0
-        self.lr = per_network(net, self.default_lr if lr is None else lr, "the learning rate")
+        self.lr = column_or_number(net, self.default_lr if lr is None else lr, "the learning rate")
         weight_decay = self.default_weight_decay if weight_decay is None else weight_decay
-        decay = per_network(net, weight_decay, "the weight decay")
+        decay = column_or_number(net, weight_decay, "the weight decay")
         self.decay = None if isinstance(decay, float) and decay == 0.0 else decay * weight_mask(net)
-        self.clip = None if clip is None else per_network(net, clip, "the largest norm")
+        self.clip = None if clip is None else column_or_number(net, clip, "the largest norm")
         self.moments = {
             key: xp.zeros(net.theta.shape, dtype=net.dtype) for key in self.moment_names
         }
@@ -163,7 +163,7 @@ class Optimizer:
         return f"{type(self).__name__}({self.net!r})"
 
 
-def per_network(net: MLP, value: float | Sequence[float], what: str) -> float | Array:
+def column_or_number(net: MLP, value: float | Sequence[float], what: str) -> float | Array:
     """One number as it is; one per network as a column (R, 1), which broadcasts over the parameters.
 
     Raises UsageError for another count, or a number that is negative or not finite.

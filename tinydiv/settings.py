@@ -87,7 +87,7 @@ class Spec:
     settings: dict[str, str]
 
 
-def split(text: str) -> Spec:
+def parse_spec(text: str) -> Spec:
     """Take `name:key=value,...` or `path.py:Class:key=value,...` apart.
 
     Raises UsageError if a part is not key=value, or a key stands twice.
@@ -318,7 +318,7 @@ def per_network(low: float, high: float) -> Reader[tuple[float, ...]]:
             raise UsageError(
                 f"{what} takes numbers with / between them: {shown(right)}, not {shown(value)}"
             )
-        parts = listed(what, value, "/")
+        parts = separated(what, value, "/")
         return tuple(one(what, part) for part in parts)
 
     return read
@@ -330,7 +330,7 @@ def sizes(most: int, largest: int) -> Reader[tuple[int, ...]]:
     def read(what: str, value: object) -> tuple[int, ...]:
         if value in ("none", [], ()):
             return ()
-        parts = listed(what, value, ",")
+        parts = separated(what, value, ",")
         if len(parts) > most:
             raise UsageError(f"{what} may have up to {most} numbers, got {len(parts)}")
         return tuple(whole(1, largest)(f"every number of {what}", part) for part in parts)
@@ -344,7 +344,7 @@ def words(separator: str) -> Reader[tuple[str, ...]]:
     def read(what: str, value: object) -> tuple[str, ...]:
         if value in ("none", [], (), ["none"]):
             return ()
-        return tuple(text(what, part) for part in listed(what, value, separator))
+        return tuple(text(what, part) for part in separated(what, value, separator))
 
     return read
 
@@ -354,7 +354,7 @@ def maybe(read: Reader[T]) -> Reader[T | None]:
     return lambda what, value: None if value is None else read(what, value)
 
 
-def listed(what: str, value: object, separator: str) -> list[object]:
+def separated(what: str, value: object, separator: str) -> list[object]:
     """Text taken apart at a separator ("" leaves it whole); a list as it is; a number alone.
 
     Raises UsageError for an empty or a very long list.

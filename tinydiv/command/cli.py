@@ -151,7 +151,7 @@ def folder(what: str, value: object) -> str:
     return str(value)
 
 
-def listed(options: argparse.Namespace) -> bool:
+def print_lists(options: argparse.Namespace) -> bool:
     """Print what --list names; False if it was not given. Raises UsageError for an unknown name."""
     if options.list is None:
         return False

@@ -106,7 +106,7 @@ def group_cka(n: Neurons) -> Array:
     # So that no square overflows or underflows:
     C = C / safe(xp.max(abs(C), axis=(-2, -1), keepdims=True))
     place = places(C)[..., None, :]
-    P, Q = (unit(xp.where(place % 2 == half, C, xp.zeros_like(C))) for half in (0, 1))
+    P, Q = (at_unit_norm(xp.where(place % 2 == half, C, xp.zeros_like(C))) for half in (0, 1))
     own, other = hsic(P, P), hsic(Q, Q)
     least = CLEAR * xp.finfo(C.dtype).eps / C.shape[-2] ** 2
     some = (own > least) & (other > least)
@@ -139,7 +139,7 @@ def places(C: Array) -> Array:
     return xp.sum(more(variance) | (same(variance) & before), axis=-2)
 
 
-def unit(C: Array) -> Array:
+def at_unit_norm(C: Array) -> Array:
     """C (..., N, p) with entries whose squares sum to 1: CKA does not depend on scale. Zeros stay zeros."""
     return C / safe(xp.sqrt(xp.sum(C**2, axis=(-2, -1), keepdims=True)))
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tinydiv.errors import UsageError
-from tinydiv.settings import split
+from tinydiv.settings import parse_spec
 
 FLAG = "--allow-code"
 
 
 def paths(specs: Sequence[str]) -> list[str]:
     """The files that technique specs name, each once: ["mine.py"] for ["decov", "mine.py:Mine"]."""
-    files = [split(spec).file for spec in specs]
+    files = [parse_spec(spec).file for spec in specs]
     return list(dict.fromkeys(file for file in files if file is not None))
 
 

@@ -13,7 +13,7 @@ from tinydiv import WhenUsed
 from tinydiv.errors import UsageError, unknown
 from tinydiv.initializers.classic import BASES, Draw
 from tinydiv.initializers.scheme import Scheme
-from tinydiv.settings import convert, split
+from tinydiv.settings import convert, parse_spec
 
 SCHEMES: Mapping[str, type[Scheme]] = WhenUsed(
     "tinydiv.initializers",
@@ -79,7 +79,7 @@ def scheme(part: str, spec: str, last: bool) -> Scheme:
             raise UsageError(f"in {spec!r}, {name!r} is a base draw: it can only stand last")
         raise unknown("initializer", name, (*SCHEMES, *BASES), where)
     cls = SCHEMES[name]
-    return cls(**convert(name, cls, split(part).settings))
+    return cls(**convert(name, cls, parse_spec(part).settings))
 
 
 def needs_data(spec: str) -> bool:

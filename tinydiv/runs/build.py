@@ -27,7 +27,7 @@ from tinydiv.runs.checkpoint import Standing
 from tinydiv.runs.config import USUAL_BATCH, TrainConfig, usual_activation, usual_epochs, usual_rate
 from tinydiv.runs.splitting import GROUP, separable
 from tinydiv.schedules import parse
-from tinydiv.settings import flag, shown, split
+from tinydiv.settings import flag, parse_spec, shown
 from tinydiv.techniques import Placed, Techniques, layers_of, place
 
 
@@ -343,7 +343,7 @@ def filled_in(config: TrainConfig, dataset: Dataset) -> TrainConfig:
 
 def with_full_path(spec: str) -> str:
     """mine.py:Mine:strength=1 -> /home/me/mine.py:Mine:strength=1, valid in every folder."""
-    file = split(spec).file
+    file = parse_spec(spec).file
     return spec if file is None else spec.lstrip().replace(file, str(Path(file).resolve()), 1)
 
 

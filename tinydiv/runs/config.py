@@ -10,10 +10,10 @@ from typing import Any
 
 from tinydiv.settings import (
     choice,
-    listed,
     maybe,
     number,
     per_network,
+    separated,
     setting,
     sizes,
     text,
@@ -39,7 +39,7 @@ def class_weights(what: str, value: object) -> str | tuple[float, ...]:
     """The word balanced, or a number for each class: 1,2,5 as text, a list in a file."""
     if value == "balanced":
         return "balanced"
-    return tuple(number(0, 1e6)(what, part) for part in listed(what, value, ","))
+    return tuple(number(0, 1e6)(what, part) for part in separated(what, value, ","))
 
 
 def usual_epochs(data: str) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tinydiv.errors import UsageError
-from tinydiv.settings import split
+from tinydiv.settings import parse_spec
 from tinydiv.study.keys import PLACEHOLDER, Measure, Training
 from tinydiv.study.specification import Arm, Setting, Study, check_names, digest
 from tinydiv.techniques import Penalty, technique_class
@@ -74,7 +74,7 @@ def _written(spec: str, strength: float | None) -> str:
 
 def may_differ(spec: str) -> bool:
     """Whether {strength} is a setting that may be different for every network."""
-    parts = split(spec)
+    parts = parse_spec(spec)
     cls = technique_class(parts.name, parts.file)
     places = {key for key, value in parts.settings.items() if PLACEHOLDER in value}
     return issubclass(cls, Penalty) and places <= {"strength", cls.one_minus_strength}

@@ -15,7 +15,15 @@ from math import inf, isfinite
 
 from tinydiv import schedules
 from tinydiv.errors import UsageError, nearest
-from tinydiv.settings import check_fields, convert, no_setting, refuse_type, rounded, setting, split
+from tinydiv.settings import (
+    check_fields,
+    convert,
+    no_setting,
+    parse_spec,
+    refuse_type,
+    rounded,
+    setting,
+)
 from tinydiv.techniques.base import Intervention, LayerTechnique, Penalty, Technique
 from tinydiv.techniques.registry import technique_class
 
@@ -94,7 +102,7 @@ def place(spec: "str | Technique | Placed") -> Placed:
 
 def _read(spec: str) -> tuple[Placed, set[str]]:
     """A spec as a Placed, and which of the framework's settings it names."""
-    parts = split(spec)
+    parts = parse_spec(spec)
     cls = technique_class(parts.name, parts.file)
     kind = kind_of(cls)
     alias = cls.one_minus_strength if issubclass(cls, Penalty) else ""

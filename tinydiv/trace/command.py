@@ -93,7 +93,7 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Read the flags, do the step, print it."""
     options = parser().parse(argv)
-    if cli.listed(options):
+    if cli.print_lists(options):
         return
     config = TraceConfig(**from_flags(TraceConfig, vars(options)))
     if options.picture is not None:

@@ -142,7 +142,7 @@ def parser() -> cli.Parser:
 def main(argv: Sequence[str]) -> None:
     """Run what the flags describe: list names, or train and report."""
     options = parser().parse(argv)
-    if cli.listed(options):
+    if cli.print_lists(options):
         return
     given = from_toml(TrainConfig, options.config) if options.config is not None else {}
     typed = from_flags(TrainConfig, vars(options))
