@@ -37,7 +37,7 @@ EXAMPLES = """examples:
   python -m tests.bench --backend cupy --replicas 1000
   python -m tests.bench --techniques               a step with each technique; no contender is needed
   python -m tests.bench --growth --out growth      time and memory for more networks, width, depth, data
-  python -m tests.bench --all --out results/speed  every figure of results/speed.md, twenty minutes
+  python -m tests.bench --all --out results/speed   every figure of results/speed.md, twenty minutes
 
 Contenders: PyTorch, JAX and scikit-learn, python -m pip install -e ".[bench]".
 """
