@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +92,17 @@ def test_a_technique_gives_the_same_fifty_losses_in_pytorch(replicas, technique,
     assert set(makers) == {"PyTorch eager", "PyTorch fused"} | several
     for name, make in makers.items():
         bench.agree(name, make().steps(50), first)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own, while it compiles
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
+@pytest.mark.parametrize("technique", ["", *NAMES])
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_compiled_pytorch_gives_the_same_five_losses(replicas, technique, torch):
+    job = Job(replicas, (20, 6, 4), 16, "adam", technique, dtype="float64")
+    makers = peers(job, gpu=False, quick=False)
+    bench.agree("compiled", makers["PyTorch compiled"]().steps(5), Ours(job).steps(5))
 
 
 @pytest.mark.parametrize("technique", ["", *NAMES])

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from tinydiv import loop, optimizers
-from tinydiv.backend import matmul, xp
+from tinydiv.backend import matmul, matmul_by_rows, xp
 from tinydiv.data.dataset import Dataset
 from tinydiv.initializers import initialize
 from tinydiv.layers import Context
@@ -50,7 +50,9 @@ def parts(job: Job, turns: int) -> dict[str, float]:
         "of it the first product": lambda: matmul(X, net.W[0]),
         "loss": lambda: cross_entropy(trace.logits, Y),
         "backward": lambda: net.backward(trace, dlogits),
-        "of it the first layer's product": lambda: matmul(trace.A[0].mT, trace.Z[0], out=net.dW[0]),
+        "of it the first layer's product": lambda: matmul_by_rows(
+            trace.A[0].mT, trace.Z[0], net.dW[0]
+        ),
         "optimizer": one.optimizer.step,
         "whole step": lambda: one.steps(1),
     }
