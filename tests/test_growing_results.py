@@ -579,6 +579,20 @@ def test_the_text_on_the_widths_of_masks_agrees_with_the_tables():
     assert 1 / held.estimate == pytest.approx(5, abs=0.5)
 
 
+def test_the_text_on_three_rates_at_width_32_agrees_with_the_tables():
+    seeds = mask_study.read_seeds(HERE / "mask-width-32" / "seeds.csv.gz")
+    found, rates = {key[2:]: columns for key, columns in seeds.items()}, (0.001, 0.003, 0.01)
+    arms = ("static", "mask", "mask-closed", "gate")
+    best = {arm: mask_study.best_rate("bessel", arm, rates, found) for arm in arms}
+    assert best["static"] == 0.003
+    odd = {arm: mask_study.held_out(found[best[arm], arm])["test"] for arm in arms}
+    mask, closed, gate = (ratio(odd[arm], odd["static"]).geometric for arm in arms[1:])
+    a, b = (f"of {1 / one.estimate:.0f} ({points(one, 0.01)})" for one in (mask, closed))
+    assert f"better by a factor {a} and the closed mask {b};" in TEXT
+    assert f"the gate does not differ ({points(gate, 0.01)})" in TEXT
+    assert max(mask.high, closed.high) < 1 < gate.high
+
+
 def test_the_text_on_the_widest_masks_agrees_with_the_tables():
     seeds = mask_study.read_seeds(HERE / "mask-widths-large" / "seeds.csv.gz")
 
