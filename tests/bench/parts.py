@@ -54,8 +54,8 @@ def parts(job: Job, turns: int) -> dict[str, float]:
             trace.A[0].mT, trace.Z[0], net.dW[0]
         ),
         "optimizer": one.optimizer.step,
-        "whole step": lambda: one.steps(1),
     }
+    n, looped = len(one.order), Looped(job)
     counts = {
         name: max(1, int(SAMPLE / max(seconds(work, 3), 1e-7))) for name, work in works.items()
     }
@@ -63,7 +63,8 @@ def parts(job: Job, turns: int) -> dict[str, float]:
     for _ in range(turns):
         for name, work in works.items():
             each[name].append(seconds(work, counts[name]))
-    each["step of the loop"] = loop_steps(job, turns)
+        each.setdefault("whole step", []).append(seconds(lambda: one.steps(n), 1) / n)
+        each.setdefault("step of the loop", []).append(looped.step())
     return {name: 1e6 * min(found) / job.replicas for name, found in each.items()}
 
 
@@ -75,27 +76,28 @@ def seconds(work: Callable[[], object], n: int) -> float:
     return (time.process_time() - began) / n
 
 
-def loop_steps(job: Job, epochs: int) -> list[float]:
-    """Processor time of a step of loop.train, one number per epoch; evaluation and records left out."""
-    few = slice(job.batch)
-    names = tuple(map(str, range(job.sizes[-1])))
-    dataset = Dataset("bench", job.images, job.labels, job.images[few], job.labels[few], names)
-    net = MLP(job.sizes, replicas=None if job.replicas == 1 else job.replicas, dtype=job.dtype)
-    initialize(net, "he-normal", seed=0)
-    optimizer = optimizers.get(job.optimizer)(net, lr=job.rate)
-    ends: list[float] = []
-    n = len(job.order)
+class Looped:
+    """The job in loop.train, an epoch at a time."""
 
-    def on_step(step: int, total: int) -> None:
-        if step % n in (1, 0):
-            ends.append(time.process_time())
+    def __init__(self, job: Job) -> None:
+        few = slice(job.batch)
+        names = tuple(map(str, range(job.sizes[-1])))
+        parts = (job.images, job.labels, job.images[few], job.labels[few])
+        self.job, self.data = job, loop.DeviceData(Dataset("bench", *parts, names), job.dtype)
+        self.net = MLP(
+            job.sizes, replicas=None if job.replicas == 1 else job.replicas, dtype=job.dtype
+        )
+        initialize(self.net, "he-normal", seed=0)
+        self.optimizer = optimizers.get(job.optimizer)(self.net, lr=job.rate)
 
-    loop.train(
-        *(net, dataset, optimizer),
-        epochs=epochs,
-        batch_size=job.batch,
-        metrics=(),
-        every=epochs,
-        on_step=on_step,
-    )
-    return [(b - a) / (n - 1) for a, b in zip(ends[::2], ends[1::2], strict=True)]
+    def step(self) -> float:
+        """Processor time of a step, over an epoch's; evaluation and records left out."""
+        ends: list[float] = []
+        loop.train(
+            *(self.net, self.data, self.optimizer),
+            epochs=1,
+            batch_size=self.job.batch,
+            metrics=(),
+            on_step=lambda step, total: ends.append(time.process_time()),
+        )
+        return (ends[-1] - ends[0]) / (len(ends) - 1)
