@@ -84,6 +84,8 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(name, every, good):
     path, how = good[name][0], HOW[name]
     content, dice, sentences = path.read_bytes(), random.Random(every), []
     wanted = how(path)
+    if name == "block.npz":
+        every = max(every, 7)  # each flip trains networks
     places = sorted({*range(0, len(content), every), *range(len(content) - 30, len(content))})
     for place in places:
         bad = bytearray(content)
