@@ -5,6 +5,7 @@ facts = json.loads(str(arrays["metadata"]))    texts and settings
 """
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,5 +29,15 @@ def write(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, object
             raise UsageError(f"{name} cannot be saved: it holds {host[name].dtype}, not numbers")
     text = json.dumps(metadata, allow_nan=False)
     host[METADATA] = np.array(text)  # zero-dimensional text: needs no pickle
-    with atomic.replacing(path) as part, open(part, "wb") as file:
-        np.savez(file, **host)  # type: ignore[arg-type]
+    put(path, host)
+
+
+def put(path: Path, arrays: Mapping[str, Array], packing: int = zipfile.ZIP_STORED) -> None:
+    """Write what numpy.savez writes, completely or not at all. packing: ZIP_DEFLATED for less space.
+
+    numpy.savez of NumPy 2.0 leaves its archive open when the disk is full, which prints a traceback later.
+    """
+    with atomic.replacing(path) as part, zipfile.ZipFile(part, "w", packing) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)

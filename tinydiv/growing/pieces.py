@@ -5,6 +5,7 @@ folder/pieces/NAME.npz  the results of one piece
 """
 
 import json
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from tinydiv.errors import RunError, UsageError, note
-from tinydiv.files import atomic, locking
+from tinydiv.files import atomic, locking, npz
 from tinydiv.files import read as reader
 from tinydiv.runs.pool import SERIAL, finish, processes
 from tinydiv.runs.processes import Interrupt
@@ -120,8 +121,7 @@ def run(
 
 def keep(folder: Path, piece: Piece, arrays: Arrays) -> None:
     """Write the results of a piece; an interruption leaves the file as it was."""
-    with atomic.replacing(path_of(folder, piece)) as part, open(part, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    npz.put(path_of(folder, piece), arrays, zipfile.ZIP_DEFLATED)
 
 
 def is_kept(folder: Path, piece: Piece) -> bool:
