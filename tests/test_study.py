@@ -10,7 +10,7 @@ import pytest
 from studies import SMALL, TOML, small_study, tuned_study
 
 from tinydiv import data, optimizers
-from tinydiv.errors import UsageError
+from tinydiv.errors import RunError, UsageError
 from tinydiv.runs.build import filled_in
 from tinydiv.runs.config import USUAL_BATCH, TrainConfig
 from tinydiv.study import NAMED, Arm, Measure, Setting, Study, load_study, run_study
@@ -374,3 +374,6 @@ def test_a_study_of_an_older_version_keeps_the_defaults_of_that_version(tmp_path
     read = read_study(tmp_path).results
     assert read.study.training(Setting("here"), read.study.arms[0]).init == "he-normal"
     assert len(read.curves) == 1
+    path.write_text(json.dumps(found | {"format": 2}), encoding="utf-8")  # which has a digest
+    with pytest.raises(RunError, match="its content does not fit the digest in it"):
+        read_study(tmp_path)
