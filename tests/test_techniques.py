@@ -209,7 +209,7 @@ def test_lambda_is_one_minus_strength():
             "decov:steps=9",
             "only with schedule=linear or schedule=cosine, and the schedule is constant",
         ),
-        ("decov:schedule=plateau,steps=9", "and it is plateau"),
+        ("decov:schedule=plateau,steps=9", "and the schedule is plateau"),
         ("coherence:beta=20", "only with form=smooth, and form is peak"),
         ("spanning-tree:form=t1,balance=0.5", "only with form=t2, and form is t1"),
         ("class-decov:eps=0.1", "only with measure=correlation"),
