@@ -339,6 +339,12 @@ def test_the_text_on_condensing_agrees_with_the_tables():
 def test_the_text_on_the_full_set_agrees_with_the_tables():
     taus = (0.9, 0.7, 0.5)
     full, mini = ([condensed(scale, tau) for tau in taus] for scale in ("full-0.01", "0.01"))
+    whole = [condensed("full-1", tau) for tau in taus]
+    a, b, c = (f"{one['neurons']:.1f}" for one in whole)
+    assert f"from the ordinary start {a}, {b} and {c} neurons are left." in TEXT
+    large, small = whole[0]["full"], full[0]["full"]
+    lost, beside = rounded(100 * (large - small)), f"{rounded(small, 4)} beside {rounded(large, 4)}"
+    assert f"small start costs {lost} points of accuracy ({beside})." in TEXT
     (a, b, c), (d, e, f) = ([f"{one['neurons']:.1f}" for one in row] for row in (full, mini))
     assert f"{a}, {b} and {c} are left, where the small set leaves {d}, {e} and {f}." in TEXT
     half = full[2]
