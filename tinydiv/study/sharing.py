@@ -7,6 +7,7 @@ under the same name are refused.
 
 import functools
 import hashlib
+import io
 import json
 import shutil
 from contextlib import suppress
@@ -93,8 +94,10 @@ def share(origin: Origin, dataset: Dataset, base: Path) -> Source:
         folder.mkdir(parents=True, exist_ok=True)
         for part, array in arrays_of(dataset).items():
             # A process may still read an earlier file of that name: it is replaced, not overwritten.
-            with atomic.replacing(folder / f"{part}.npy") as path, path.open("wb") as file:
-                np.save(file, array)
+            # Through memory: NumPy does not notice when the end of a file does not fit on the disk.
+            content = io.BytesIO()
+            np.save(content, array)
+            atomic.write_bytes(folder / f"{part}.npy", content.getvalue())
         about = {key: getattr(dataset, key) for key in ("name", "classes", "image_shape")}
         atomic.write_text(folder / "about.json", json.dumps(about))
     except OSError as error:
