@@ -44,9 +44,10 @@ def condense(net: MLP, layer: int, tau: float) -> Array:
         raise UsageError(f"tau is a cosine above 0 and up to 1, got {tau:g}")
     kept = []
     for W, b, V, _ in networks(net, layer):
-        length = np.linalg.norm(np.concatenate([W, b]), axis=0)
+        incoming = np.concatenate([W, b])  # (D + 1, H)
+        length = np.linalg.norm(incoming, axis=0)
         alive = (length > 0) & V.any(axis=1)
-        unit = np.concatenate([W, b]) / np.where(length > 0, length, 1)  # (D + 1, H)
+        unit = incoming / np.where(length > 0, length, 1)
         cosine = unit.T @ unit
         heads: list[int] = []
         for j in np.argsort(-length, kind="stable"):
