@@ -1,0 +1,316 @@
+"""The planned tests of the minima study: do techniques make more seeds succeed, or shorten plateaus?
+
+    python results/minima/verdict.py runs/minima   from the folder of the study
+    python results/minima/verdict.py               from the runs.csv.gz that lies beside this file
+
+Success: an arm against its base over all seeds. Plateau: over the seeds in which both succeed. Sign-flip
+tests over seeds, with Holm's correction over the arms of one setting, regime and readout. A setting in
+which plain succeeds in CERTAIN or more of its seeds cannot show a gain and counts neither way.
+
+Writes verdict.md and minima.png beside this file, and from a folder runs.csv.gz: the regimes and
+seeds that are finished in every arm and setting.
+"""
+
+import csv
+import gzip
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tinydiv import stats
+from tinydiv.plots.style import colour, describe, new_figure, page, save
+
+HERE = Path(__file__).parent
+KEPT = HERE / "runs.csv.gz"
+REGIMES = ("default", "tuned")
+TASKS = ("xor", "parity", "life", "spirals")
+WIDTHS = ("1x", "2x", "4x", "8x")
+TECHNIQUES = {  # each arm that a claim is made of, and what it is compared with
+    "orthogonal start": "plain",
+    "response-ZCA start": "plain",
+    "decov": "plain",
+    "decov on plateaus": "plain",
+    "pearson on plateaus": "plain",
+    "cosine": "plain",
+    "merge and recycle on plateaus": "plain",
+    "redo": "plain",
+    "orthogonal noise on plateaus": "plain",
+    "similar start, decov on plateaus": "similar start",
+    "similar start, merge and recycle on plateaus": "similar start",
+}
+OTHERS = {  # controls, cheap baselines and the start that is bad on purpose
+    "eight times as wide": "plain",
+    "decov, lambda 0": "plain",
+    "momentum": "plain",
+    "batch norm": "plain",
+    "similar start": "plain",
+}
+PLANNED = 200
+"""Seeds of the plan."""
+CERTAIN = 0.95
+"""A share of success from which a gain cannot be shown."""
+LARGE = 0.20
+"""A gain in success that refutes nothing if an interval still contains it."""
+
+
+def read(path):
+    """{(regime, task, width): {arm: {seed: row}}}, of the regimes and seeds that are finished."""
+    found = {}
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
+        for row in csv.DictReader(file):
+            place = (row["regime"], *row["setting"].split())
+            found.setdefault(place, {}).setdefault(row["arm"], {})[int(row["seed"])] = row
+    return finished(found)
+
+
+def finished(found):
+    """The regimes that have every arm in every setting, with the seeds that all of them have."""
+    kept = {}
+    for regime in REGIMES:
+        here = {place: arms for place, arms in found.items() if place[0] == regime}
+        wanted = {
+            (regime, task, width): {
+                arm for other in REGIMES for arm in found.get((other, task, width), {})
+            }
+            for _, task, width in found
+        }
+        if any(set(here.get(place, {})) < arms for place, arms in wanted.items()):
+            continue
+        seeds = set.intersection(*(set(rows) for arms in here.values() for rows in arms.values()))
+        for place, arms in here.items():
+            kept[place] = {
+                arm: {s: row for s, row in rows.items() if s in seeds} for arm, rows in arms.items()
+            }
+    return kept
+
+
+def regimes_of(found):
+    """The regimes that are finished, in the plan's order."""
+    return [regime for regime in REGIMES if any(place[0] == regime for place in found)]
+
+
+def column(rows, seeds, name):
+    """One readout over the seeds; NaN where there is none."""
+    return np.array([float(rows[seed][name] or "nan") for seed in seeds])
+
+
+def comparisons(arms, readout):
+    """{arm: PairedComparison} of one setting and regime; Holm over all of them."""
+    found = []
+    for arm, base in (TECHNIQUES | OTHERS).items():
+        if arm not in arms:
+            continue
+        seeds = sorted(set(arms[arm]) & set(arms[base]))
+        a, b = (column(arms[name], seeds, readout) for name in (arm, base))
+        if readout == "plateau":
+            both = [column(arms[name], seeds, "success") == 1 for name in (arm, base)]
+            chosen = both[0] & both[1] & np.isfinite(a) & np.isfinite(b)
+            a, b = a[chosen], b[chosen]
+        if len(a):
+            found.append(stats.compare(a, b, names=(arm, base), seed=0))
+    return {one.arm: one for one in stats.adjust(found)} if found else {}
+
+
+def share(arms, name):
+    """The share of seeds that succeed."""
+    return float(np.mean(column(arms[name], arms[name], "success")))
+
+
+def is_certain(arms, arm):
+    """Whether the arm's base succeeds so often that no gain can be shown."""
+    return share(arms, (TECHNIQUES | OTHERS)[arm]) >= CERTAIN
+
+
+def verdicts(found):
+    """What the plan asks, as {question: {regime: answer}}; an answer is a list of arms and tasks."""
+    tests = {
+        name: {place: comparisons(arms, name) for place, arms in found.items()}
+        for name in ("success", "plateau")
+    }
+    answers = {"helps": {}, "faster": {}, "open": {}}
+    for regime in regimes_of(found):
+        helps, faster, still_open = [], [], []
+        for arm in TECHNIQUES:
+            shorter = []
+            for task in TASKS:
+                here = [(regime, task, width) for width in WIDTHS if (regime, task, width) in found]
+                gains = [
+                    place[2]
+                    for place in here
+                    if (one := tests["success"][place].get(arm))
+                    and one.shown
+                    and one.difference > 0
+                ]
+                if len(gains) >= 2:
+                    helps.append((arm, task, tuple(gains)))
+                times = [tests["plateau"][place].get(arm) for place in here]
+                if any(one is not None and one.shown and one.difference < 0 for one in times):
+                    shorter.append(task)
+                for place in here:
+                    one = tests["success"][place].get(arm)
+                    if one is None or place[2] not in ("1x", "2x") or is_certain(found[place], arm):
+                        continue
+                    if one.interval.high >= LARGE:
+                        still_open.append((arm, task, place[2]))
+            if len(shorter) >= 2:
+                faster.append((arm, tuple(shorter)))
+        answers["helps"][regime] = helps
+        answers["faster"][regime] = faster
+        answers["open"][regime] = still_open
+    return tests, answers
+
+
+def cell(one, scale, certain=False):
+    """A difference with its interval; a star where it is shown."""
+    if one is None or one.n < stats.MIN_SEEDS:
+        return ""
+    middle, low, high = (
+        round(scale * value) + 0  # + 0: never -0
+        for value in (one.difference, one.interval.low, one.interval.high)
+    )
+    star = " \\*" if one.shown else ""
+    text = f"{middle:+d} [{low}, {high}]{star}"
+    return f"({text})" if certain else text
+
+
+def tables(found, tests):
+    """Success and plateau: a table for each regime and task, one line per arm."""
+    lines = []
+    for regime in regimes_of(found):
+        for task in TASKS:
+            here = {w: (regime, task, w) for w in WIDTHS if (regime, task, w) in found}
+            if not here:
+                continue
+            lines += [
+                f"## {task}, {regime} regime\n",
+                "| arm | " + " | ".join(f"success, {width}" for width in here) + " |",
+                "|---" * (len(here) + 1) + "|",
+                "| plain, share in % | "
+                + " | ".join(f"{100 * share(found[p], 'plain'):.0f}" for p in here.values())
+                + " |",
+            ]
+            for name, scale in (("success", 100), ("plateau", 1)):
+                if name == "plateau":
+                    lines += [
+                        "",
+                        "| arm | "
+                        + " | ".join(f"steps on plateau, {width}" for width in here)
+                        + " |",
+                        "|---" * (len(here) + 1) + "|",
+                    ]
+                for arm in TECHNIQUES | OTHERS:
+                    cells = []
+                    for place in here.values():
+                        one = tests[name][place].get(arm)
+                        certain = name == "success" and one and is_certain(found[place], arm)
+                        cells.append(cell(one, scale, certain))
+                    if any(cells):
+                        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def words(answers):
+    """The verdict of the plan in lines."""
+    lines = []
+    for regime in answers["helps"]:
+        lines.append(f"**{regime.capitalize()} regime**\n")
+        for arm, task, widths in answers["helps"][regime]:
+            lines.append(f"- helps: {arm}, {task} at {', '.join(widths)}")
+        for arm, tasks in answers["faster"][regime]:
+            lines.append(f"- shorter plateau: {arm}, {', '.join(tasks)}")
+        for arm, task, width in answers["open"][regime]:
+            lines.append(
+                f"- a gain of {100 * LARGE:.0f} points is not excluded: {arm}, {task} {width}"
+            )
+        if not any(answers[question][regime] for question in answers):
+            lines.append("- nothing helps, nothing is faster, and no large gain is left open")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def picture(found):
+    """Share of success against width, a panel for each task and regime."""
+    shown = ("plain", "decov on plateaus", "merge and recycle on plateaus", "redo")
+    shown += ("response-ZCA start", "batch norm", "similar start")
+    figure = new_figure(7.0, 9.5)
+    regimes = regimes_of(found)
+    axes = figure.subplots(len(TASKS), len(regimes), sharex=True, sharey=True, squeeze=False)
+    for row, task in zip(axes, TASKS, strict=True):
+        for ax, regime in zip(row, regimes, strict=True):
+            for place, arm in enumerate(shown):
+                here = [
+                    (x, 100 * share(arms, arm))
+                    for x, width in enumerate(WIDTHS)
+                    if arm in (arms := found.get((regime, task, width), {}))
+                ]
+                if here:
+                    style = {"marker": "o", "markersize": 4, "color": colour(place), "label": arm}
+                    ax.plot(*zip(*here, strict=True), **style)
+            ax.set_title(f"{task}, {regime}", fontsize="medium")
+            ax.set_xticks(range(len(WIDTHS)), WIDTHS)
+            ax.set_ylim(-4, 104)
+            describe(ax, f"Share of seeds that succeed against width: {task}, {regime} regime.")
+        row[0].set_ylabel("success, % of seeds")
+    for ax in axes[-1]:
+        ax.set_xlabel("width, times one that suffices")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def seeds_of(found, regime):
+    """The seeds of a regime: every arm in every setting has the same."""
+    return next(
+        set(rows) for place, arms in found.items() if place[0] == regime for rows in arms.values()
+    )
+
+
+def unfinished(regime, seeds):
+    """A line on what the plan asks for and what is there."""
+    if seeds >= PLANNED:
+        return f"{regime.capitalize()} regime: {seeds} seeds, finished.\n"
+    there = f"{regime} regime, {seeds} of {PLANNED} seeds"
+    return f"**Not finished:** {there}. By the plan this decides nothing.\n"
+
+
+def written(found):
+    """verdict.md: the verdict with its tables."""
+    tests, answers = verdicts(found)
+    seeds = {regime: seeds_of(found, regime) for regime in regimes_of(found)}
+    text = [
+        "# Success and plateaus, by the rules of the plan\n",
+        *(unfinished(regime, len(seeds.get(regime, ()))) for regime in REGIMES),
+        "Differences to the arm's base, with 95 % intervals: success in points, plateau in steps over the",
+        f"seeds in which both succeed ({stats.MIN_SEEDS} or more). \\* marks what is shown after Holm; in",
+        "brackets stands what counts neither way, since the base succeeds in",
+        f"{100 * CERTAIN:.0f} % of the seeds or more.\n",
+        words(answers),
+        tables(found, tests),
+    ]
+    return "\n".join(text)
+
+
+def keep(found):
+    """Write what was read into runs.csv.gz."""
+    rows = [row for arms in found.values() for seeds in arms.values() for row in seeds.values()]
+    text = io.StringIO()
+    out = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    out.writeheader()
+    out.writerows(rows)
+    KEPT.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def main(folders):
+    """Keep the runs of a folder; write the verdict with its tables, and the figure."""
+    found = read(Path(folders[0]) / "runs.csv" if folders else KEPT)
+    if folders:
+        keep(found)
+    (HERE / "verdict.md").write_text(written(found), encoding="utf-8")
+    with page("light"):
+        save(picture(found), HERE / "minima.png")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
