@@ -213,10 +213,24 @@ def test_a_file_and_python_define_the_same_study(tmp_path):
 
 def test_what_study_json_keeps_gives_the_study_back():
     study = tuned_study(
-        grid={"hidden": [[4], [6]]}, settings=[Setting("a", {"epochs": 2})], base="adam", title="T"
+        grid={"hidden": [[4], [6]]},
+        settings=[Setting("a", {"epochs": 2}, 0.9)],
+        base="adam",
+        title="T",
     )
     again = from_dict(study.as_dict())
     assert again.as_dict() == study.as_dict()
+    assert [study.measure_in(one).success for one in again.all_settings] == [0.9, 0.9]
+    assert "success" not in plain(Setting("a"))  # older studies keep their fingerprint
+
+
+@pytest.mark.parametrize("wrong", [1.5, "all", True])
+def test_the_success_of_a_setting_is_a_share(wrong):
+    table = {"arms": [{"name": "a"}], "settings": [{"name": "one", "success": wrong}]}
+    with pytest.raises(
+        UsageError, match="success of the setting 'one' must be a number from 0 to 1"
+    ):
+        from_tables(table, "mine.toml")
 
 
 @pytest.mark.parametrize("name", NAMED)

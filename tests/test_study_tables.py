@@ -464,13 +464,20 @@ def test_success_is_drawn_and_written_as_a_share():
         seeds=20,
         primary="success",
         measure=Measure(steps=(), success=0.8, target="none", metrics=("correlation",)),
-        settings=[Setting("one"), Setting("two", {"hidden": [5]})],
+        settings=[
+            Setting("one"),
+            Setting("two", {"hidden": [5]}),
+            Setting("three", {"hidden": [6]}, 0.7),
+        ],
     )
     results = made_up(
         study, lambda arm, i: curve([0, 0, 0.5, 0.6, 0.9 if arm == "bb" or i < 5 else 0.7])
     )
     written = page.markdown(results)
     assert "25 % [11, 47]" in written
+    titles = [results.readout(where, "success").title for where in ("two", "three")]
+    assert titles == [f"share that ends at {least} or above" for least in (0.8, 0.7)]
+    assert results.numbers(Cell("three", "default", "a"), Readout("success", "")).mean() == 1
     assert "| +75.00 [" in written
     assert "bb beats a by 75 points" in written
     names = set(dict(figures.pictures(results)))

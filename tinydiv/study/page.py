@@ -142,7 +142,7 @@ def secondary_readouts(
     else:
         names = {"reached", "steps_to_target", "seconds_to_target"}
         # Success is an accuracy of 100 % by default, which no network reaches on images.
-        names |= {"success"} if results.study.measure.success < 1 else set()
+        names |= {"success"} if results.measure(setting).success < 1 else set()
     return differences, [r for r in found if r.name in names] + metrics
 
 

@@ -2,7 +2,8 @@
 
 name = "mine"                        [train]      what all arms share
 title = "Does it help?"              [grid]       keys with lists: every combination is a setting
-seeds = 20                           [[settings]] or settings one by one, each with a name
+seeds = 20                           [[settings]] or settings one by one, each with a name;
+                                                  success, if it has its own
 base = "plain"                       [[arms]]     name, what it changes; against, only, control
 regimes = ["default", "tuned"]       [measure]  [tuning]  [controls]
                                      [quick]      the same keys once more, for --quick: tables change
@@ -28,6 +29,7 @@ NUMBERS = ("seeds", "first_seed")
 TABLES = ("train", "grid", "measure", "tuning", "controls")
 KEYS = (*TEXTS, *NUMBERS, "regimes", *TABLES, "settings", "arms", "quick")
 OF_ARM = ("name", "against", "only", "control")
+OF_SETTING = ("name", "success")
 
 
 def load_study(which: str, *, quick: bool = False, seeds: int | None = None) -> Study:
@@ -188,4 +190,5 @@ def setting_from(one: Mapping[str, object], where: str) -> Setting:
     """A setting from its [[settings]] table."""
     if not isinstance(one.get("name"), str):
         raise UsageError(f"every one of [[settings]] in {where} needs a name")
-    return Setting(str(one["name"]), {key: value for key, value in one.items() if key != "name"})
+    changes = {key: value for key, value in one.items() if key not in OF_SETTING}
+    return Setting(changes=changes, **{key: one[key] for key in OF_SETTING if key in one})  # type: ignore[arg-type]

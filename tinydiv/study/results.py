@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from tinydiv.errors import UsageError, check_known
 from tinydiv.stats import Floats
-from tinydiv.study.keys import Training
+from tinydiv.study.keys import Measure, Training
 from tinydiv.study.plan import (
     Candidate,
     Trial,
@@ -165,7 +165,7 @@ class Results:
     def _choose(self, setting: str, arm: str) -> Choice | None:
         tried = self.tuning[setting, arm]
         primary = self.readout(setting, self.study.primary)
-        here = Circumstances(self.study.measure)
+        here = Circumstances(self.measure(setting))
         scores, order, seeds = {}, {}, 0
         for place, (candidate, trials) in enumerate(tried.items()):
             curves = [self.curves.get(trial.key) for trial in trials]
@@ -203,6 +203,10 @@ class Results:
         """How the base arm trains in a setting."""
         return self.study.training(self.setting(setting), self.study.base_arm)
 
+    def measure(self, setting: str) -> Measure:
+        """What is measured in a setting."""
+        return self.study.measure_in(self.setting(setting))
+
     def per_epoch(self, setting: str) -> int:
         """Steps per epoch."""
         n = self.facts(setting).n_train
@@ -210,7 +214,9 @@ class Results:
 
     def readouts(self, setting: str) -> list[Readout]:
         """The readouts of a setting's tables."""
-        return readouts_of(self.base_training(setting), self.study.measure, self.per_epoch(setting))
+        return readouts_of(
+            self.base_training(setting), self.measure(setting), self.per_epoch(setting)
+        )
 
     def readout(self, setting: str, name: str) -> Readout:
         """One of them by name. Raises UsageError for an unknown one."""
@@ -225,7 +231,7 @@ class Results:
     def circumstances(self, cell: Cell) -> Circumstances:
         """Target, constant loss and speed of a cell."""
         return Circumstances(
-            self.study.measure,
+            self.measure(cell.setting),
             self.target(cell),
             self.facts(cell.setting).entropy,
             self.seconds_per_step(cell),

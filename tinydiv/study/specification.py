@@ -24,11 +24,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from typing import ClassVar
 
 from tinydiv import optimizers
 from tinydiv.errors import UsageError, check_known, nearest, unknown
 from tinydiv.runs.config import usual_activation, usual_epochs, usual_rate
-from tinydiv.settings import from_table, shown, whole
+from tinydiv.settings import from_table, number, shown, whole
 from tinydiv.study.keys import (
     ELSEWHERE,
     PLACEHOLDER,
@@ -63,10 +64,21 @@ class Arm:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting in which all arms are compared: a name, and what it changes in the training."""
+    """One setting in which all arms are compared: a name, and what it changes in the training.
+
+    success: the accuracy at which a trial is a success there; None for that of [measure].
+    """
+
+    LATER: ClassVar = ("success",)
 
     name: str
     changes: Mapping[str, object] = field(default_factory=dict)
+    success: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.success is not None:
+            read = number(0, 1)(f"success of the setting {self.name!r}", self.success)
+            object.__setattr__(self, "success", read)
 
 
 @dataclass(frozen=True)
@@ -166,7 +178,9 @@ class Study:
                 if len(self.grid[key]) > 1  # a key with one value does not distinguish settings
             ]
             name = ", ".join(part for part in (setting.name, *words) if part)
-            found.append(Setting(name or "all", {**combination, **setting.changes}))
+            found.append(
+                Setting(name or "all", {**combination, **setting.changes}, setting.success)
+            )
         check_names("setting", [setting.name for setting in found])
         return found
 
@@ -181,6 +195,12 @@ class Study:
             if getattr(here, key) not in [tuple(v) if isinstance(v, list) else v for v in listed]:
                 return False
         return True
+
+    def measure_in(self, setting: Setting) -> Measure:
+        """What is measured in a setting: [measure], with the setting's own success."""
+        if setting.success is None:
+            return self.measure
+        return dataclasses.replace(self.measure, success=setting.success)
 
     def training(self, setting: Setting, arm: Arm) -> Training:
         """How an arm trains in a setting, in the default regime: every number filled in."""
