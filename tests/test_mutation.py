@@ -147,7 +147,8 @@ def test_one_mutant_of_each_kind_is_found(mutants):
 
 QUICK = (
     "(autograd and fewer and tanh) or dead_neurons or pytorchs or running_statistics or "
-    "wherever_they_stand or first_step or weight_decay or formulas_by_hand or redundant_neuron"
+    "wherever_they_stand or first_step or weight_decay or formulas_by_hand or redundant_neuron or "
+    "every_arms_gradient"
 )
 """The tests that find the most in the least time."""
 

@@ -154,4 +154,7 @@ def main(folders):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except FileNotFoundError as error:
+        sys.exit(f"there is no {error.filename}: give the folder of a finished study")
