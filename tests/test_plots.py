@@ -417,6 +417,18 @@ def test_a_heat_map_writes_its_numbers():
     assert [t.get_text() for t in ax.texts] == ["+1.00", "-2.00", "+0.50", "+0.25", "+3.00"]
     assert [t.get_fontweight() for t in ax.texts] == ["normal"] * 4 + ["bold"]
     assert ax.images[0].get_clim() == (-3, 3)
+    ax = axis(figsize=(7, 4))
+    plots.heat_map(
+        ax, values, ["a", "b"], ["x", "y", "z"], limit=0.5
+    )  # one large number hides no other
+    assert ax.images[0].get_clim() == (-0.5, 0.5)
+    assert [t.get_color() for t in ax.texts] == [
+        "#ffffff",
+        "#ffffff",
+        "#ffffff",
+        "#1a1a1a",
+        "#ffffff",
+    ]
     with pytest.raises(UsageError, match="2 rows and 3 columns"):
         plots.heat_map(axis(), values.T, ["a", "b"], ["x", "y", "z"])
 

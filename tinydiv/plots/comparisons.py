@@ -156,11 +156,13 @@ def heat_map(
     marked: ArrayLike | None = None,
     label: str = "",
     digits: int = 2,
+    limit: float | None = None,
 ) -> Axes:
     """A table of coloured cells with a number in each.
 
     signed: blue below zero, red above, limits symmetric; otherwise dark to light. marked: cells with
     a bold number in a frame (for example those whose interval does not contain zero). NaN cells are grey.
+    limit: the size from which on signed cells have the full colour; by default the largest.
     Returns the axis. Raises UsageError if the table does not fit its names.
     """
     table = np.asarray(values, dtype=float)
@@ -170,7 +172,7 @@ def heat_map(
         )
     chosen = np.zeros(table.shape, bool) if marked is None else np.asarray(marked, bool)
     ax.set_facecolor(DEAD)
-    limit = symmetric(table)
+    limit = limit or symmetric(table)
     low, high = (-limit, limit) if signed else (np.nanmin(table), np.nanmax(table))
     colours = DIVERGING if signed else SEQUENTIAL
     picture = ax.imshow(table, cmap=colours, vmin=low, vmax=high, aspect="auto")

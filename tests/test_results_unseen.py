@@ -1,0 +1,92 @@
+"""The comparison on the unseen sets: how it reads, trains and judges, on a set that is made up."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+RESULTS = Path(__file__).parent.parent / "results"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """The script's own names, with a set of 400 samples and three classes in place of the real ones."""
+    module = runpy.run_path(str(RESULTS / "unseen" / "measure.py"))["measure"].__globals__
+    X = np.random.default_rng(0).normal(size=(400, 5)) * [1, 2, 3, 0, 10]
+    small = {"raw": lambda name: (X, X[:, :3].argmax(axis=1)), "SEEDS": range(10), "EPOCHS": 6}
+    for key, value in small.items():
+        monkeypatch.setitem(module, key, value)
+    return module
+
+
+def test_a_keel_file_is_read(tmp_path, monkeypatch):
+    module = runpy.run_path(str(RESULTS / "unseen" / "measure.py"))["measure"].__globals__
+    folder = tmp_path / "data" / "balanced" / "raw"
+    folder.mkdir(parents=True)
+    text = "@relation letter\n@attribute X integer [0, 15]\n@data\n2, 8, T\n5,12,I\n\n4, 11, T\n"
+    (folder / "letter.dat").write_text(text)
+    spec = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
+    monkeypatch.setattr(module["importlib"].util, "find_spec", lambda name: spec)
+    X, y = module["raw"].__wrapped__("letter")
+    assert X.tolist() == [[2, 8], [5, 12], [4, 11]]
+    assert y.tolist() == [1, 0, 1]
+
+
+def test_tuning_does_not_touch_the_part_that_is_tested(script):
+    whole, tuning = script["split"]("letter", 3, False), script["split"]("letter", 3, True)
+    assert [len(part) for part in (whole.train_y, whole.test_y)] == [280, 120]
+    assert [len(part) for part in (tuning.train_y, tuning.test_y)] == [210, 70]
+    np.testing.assert_allclose(whole.train_x[:, :3].mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(whole.train_x[:, :3].std(axis=0), 1, rtol=1e-5)
+    assert not whole.train_x[:, 3].any()  # a constant column
+    raw = script["raw"]("letter")[0]
+    order = np.random.default_rng([3, 7]).permutation(400)
+    scaled = (raw[order[:210]] - raw[order[:210]].mean(axis=0)) / [
+        *raw[order[:210]].std(axis=0)[:3],
+        1,
+        raw[order[:210]].std(axis=0)[4],
+    ]
+    np.testing.assert_allclose(tuning.train_x, scaled, atol=1e-5)
+
+
+def test_a_file_is_gone_on_with_and_gives_the_table(script, tmp_path):
+    path = tmp_path / "runs.csv"
+    script["measure"](path)
+    rows = script["read"](path)
+    assert len(rows) == 2 * 5 * 10
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:-3]) + "\n")
+    script["measure"](path)
+    assert path.read_text().splitlines() == lines
+    page = script["table"](rows)
+    assert page.count("| letter |") == page.count("| satimage |") == 5
+    assert page.count("**he") == 2
+    assert "Networks that diverged: 0 of 100." in page
+
+
+def test_what_diverged_is_left_out_of_both_sides_and_counted(script):
+    rows = [
+        {"set": name, "arm": arm, "rate": "0.01", "score": f"{0.1 * i}", "seed": str(seed)}
+        | {"early": f"{0.5 + (arm == 'recipe') / 10 + seed / 100}", "final": "0.7"}
+        for name in script["SETS"]
+        for i, arm in enumerate(script["ARMS"])
+        for seed in range(12)
+    ]
+    lost = next(row for row in rows if row["arm"] == "recipe" and row["seed"] == "4")
+    lost |= {"early": "", "final": ""}
+    page = script["table"](rows)
+    assert "| +10.00 [10.00, 10.00] \\* |" in page
+    assert "Networks that diverged: 1 of 120." in page
+    assert "**Supported**" in page
+    assert (
+        "| letter | **he, adam, batch norm** |" in page
+    )  # the best by its score, not by its accuracy
+
+
+@pytest.mark.parametrize(
+    ("ways", "word"),
+    [((1, 1), "Supported"), ((1, 0), "Neither"), ((1, -1), "Loss"), ((0, 0), "Neither")],
+)
+def test_the_verdict_is_support_on_both_sets_and_loss_on_one(script, ways, word):
+    assert script["verdict"](ways).startswith(f"**{word}**")
