@@ -65,7 +65,7 @@ LEFT_OUT = {"success", "reached", "seconds_to_target", "plateau"}
 """Columns that are not kept: seconds are not tested; the others are for tasks that can be solved."""
 MOST, OF_ONE_FAMILY = 10, 3
 """The most telling arms: so many, with so many of one family."""
-IN_README = 3
+IN_README = 2
 """Techniques with the largest gains, and as many with the largest losses, in the README's table."""
 LIMIT = 3.0
 """Points from which a cell of the map has its full colour."""
@@ -175,9 +175,10 @@ def seeds_of(name, regime):
 
 
 def lost(name, regime, setting, arm):
-    """The share of seeds in which the arm or its partner diverged."""
-    there = len(runs(name)[regime, setting, "plain"])
-    return 1 - len(pairs(name, regime, setting, arm, "final")[0]) / there
+    """The share of seeds in which the arm or its partner diverged, of those that are finished in both."""
+    there = [set(runs(name).get((regime, setting, one), {})) for one in (arm, arms_of(name)[arm])]
+    finished = len(set.intersection(*there))
+    return 1 - len(pairs(name, regime, setting, arm, "final")[0]) / max(finished, 1)
 
 
 # Comparisons ---------------------------------------------------------------------------------------
