@@ -196,12 +196,12 @@ def compared(name, regime, setting, readout):
 
 
 @functools.cache
-def over_settings(name, regime, arm, readout):
+def over_settings(name, regime, arm, readout, data=""):
     """The arm against its partner, each seed's difference averaged over the settings; not corrected.
 
-    None for an arm that gets no verdict.
+    data: of one data set only. None for an arm that gets no verdict.
     """
-    places = settings_of(name, arm, regime)
+    places = [one for one in settings_of(name, arm, regime) if one.startswith(data)]
     if not places or any(lost(name, regime, one, arm) > DIVERGED for one in places):
         return None
     apart = []
@@ -332,6 +332,29 @@ def relations(name):
     return dict(zip(found, zip(found.values(), stats.holm(p_values), strict=True), strict=True))
 
 
+def joint_relations(name, draws=9_999):
+    """Not planned: {metric: (mean rank correlation over the settings, p)}; one random order for all."""
+    found = {}
+    for metric in METRICS:
+        sides = []
+        for setting in NAMES:
+            pair = (
+                values(name, "default", setting, "plain", f"{metric}@final"),
+                values(name, "default", setting, "plain", "final"),
+            )
+            x, y = (stats.relations.ranks(one) for one in matched(*pair))
+            sides.append(((x - x.mean()) / (x.std() * len(x)), (y - y.mean()) / y.std()))
+        if len({len(x) for x, _ in sides}) > 1 or not np.isfinite([x for x, _ in sides]).all():
+            continue  # a network diverged, or a measure does not vary
+        seen = np.mean([x @ y for x, y in sides])
+        rng = np.random.default_rng(0)
+        orders = rng.permuted(np.tile(np.arange(len(sides[0][0])), (draws, 1)), axis=1)
+        null = np.mean([y[orders] @ x for x, y in sides], axis=0)
+        reached = np.count_nonzero(np.abs(null) >= abs(seen) - 1e-12)
+        found[metric] = float(seen), (1 + reached) / (1 + draws)
+    return found
+
+
 def permuted(x, y, draws=9_999):
     """p of a rank correlation: how often a random order of y reaches one as large."""
     a, b = (ranks - ranks.mean() for ranks in map(stats.relations.ranks, (x, y)))
@@ -400,8 +423,8 @@ def early_table(name, regime, readout="early", scale=100, digits=2):
     means = [
         np.mean(list(values(name, regime, setting, "plain", readout).values())) for setting in NAMES
     ]
-    rows.append(["plain", "", *(f"{scale * mean:.{digits}f}" for mean in means)])
-    for arm, partner in arms_of(name).items():
+    rows.append(["plain", *(f"{scale * mean:.{digits}f}" for mean in means)])
+    for arm in arms_of(name):
         cells = []
         for setting in NAMES:
             if (regime, setting, arm) not in runs(name):
@@ -412,9 +435,55 @@ def early_table(name, regime, readout="early", scale=100, digits=2):
                 share = lost(name, regime, setting, arm)
             few = one is None or (readout != "early" and one.n < stats.MIN_SEEDS)
             text = "too few pairs" if few else cell(one, scale, digits)
+            if readout != "early" and not few:
+                text += f" ({one.n} pairs)"
             cells.append(text + f" ({share:.0%} of the pairs diverged)" * (share > 0))
-        rows.append([arm, "" if partner == "plain" else partner, *cells])
-    return table(["arm", "against", *NAMES.values()], rows)
+        rows.append([with_partner(name, arm), *cells])
+    return table(["arm", *NAMES.values()], rows)
+
+
+def with_partner(name, arm):
+    """An arm's name, with its partner's if that is not plain."""
+    partner = arms_of(name)[arm]
+    return arm if partner == "plain" else f"{arm} (minus {partner})"
+
+
+def tuning_words(name):
+    """How often tuning chose an end of its grid, and how often it made an arm worse."""
+    found = {}
+    with (HERE / name / "tuning.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            found.setdefault((row["setting"], row["arm"]), []).append(row)
+    lines = []
+    for key in ("lr", "strength"):
+        ends, choices = {"smallest": [], "largest": []}, 0
+        for (_, arm), rows in found.items():
+            grid = sorted({float(row[key]) for row in rows if row[key]})
+            chosen = [float(row[key]) for row in rows if row["chosen"] == "True" and row[key]]
+            if len(grid) > 1 and chosen:
+                choices += 1
+                for word, end in (("smallest", grid[0]), ("largest", grid[-1])):
+                    ends[word] += [arm] if chosen[0] == end else []
+        words = "; ".join(
+            f"{len(arms)} are the {word} of the grid ("
+            + ", ".join(f"{arm} {arms.count(arm)}" for arm in dict.fromkeys(arms))
+            + ")"
+            for word, arms in ends.items()
+            if arms
+        )
+        what = {"lr": "rate", "strength": "strength"}[key]
+        lines.append(f"- Of {choices} choices of a {what}, {words}.")
+    worse = []
+    for arm in arms_of(name):
+        for setting in settings_of(name, arm, "tuned"):
+            a, b = matched(*(values(name, r, setting, arm, "early") for r in ("tuned", "default")))
+            if len(a) and (a - b).mean() < 0 and stats.sign_flip_test(a - b) < 0.05:
+                worse.append(f"{arm} ({NAMES[setting]}, {100 * (a - b).mean():.2f})")
+    lines.append(
+        "- Worse than the same arm at default rates, p < .05 without correction: "
+        f"{', '.join(worse) or 'none'}. Intervals and stars do not include the noise of tuning."
+    )
+    return "\n".join(lines)
 
 
 def smallest(name, regime):
@@ -479,7 +548,7 @@ def cheap_table(name):
             [one for one in tests if one and one.shown and s * one.difference > 0] for s in (1, -1)
         ]
         rows.append([arm, *map(cell, tests), f"{len(ways[0])} above, {len(ways[1])} below"])
-    heads = [f"{NAMES[setting]}, less {best}" for setting, (best, _) in found.items()]
+    heads = [f"{NAMES[setting]}, minus {best}" for setting, (best, _) in found.items()]
     return table(["technique", *heads, "shown"], rows)
 
 
@@ -577,13 +646,15 @@ def written(name):
         if not seeds_of(name, regime):
             continue
         text += [f"## {regime.capitalize()} regime\n", verdict_words(name, regime), ""]
+        if regime == "tuned":
+            text += [tuning_words(name), ""]
         text += [
             "Where nothing is shown, a true effect of so many points would have been with a chance of .8",
             f"(median over arms): {smallest(name, regime)}.\n",
             early_table(name, regime),
             "",
             "Steps until the accuracy at which plain ends on average, over the seeds in which both reach",
-            "it (the arm less its partner; fewer is better):\n",
+            "it (the arm minus its partner; fewer is better):\n",
             early_table(name, regime, "steps_to_target", 1, 0),
             "",
         ]
@@ -598,7 +669,7 @@ def written(name):
     if "paper" in kept_studies() and seeds_of(name, "tuned"):
         text += [
             "## More than a cheap baseline?\n",
-            "Tuned regime: each technique that is supported in a regime, less the best of plain (in the",
+            "Tuned regime: each technique that is supported in a regime, minus the best of plain (in the",
             "settings with Adam that is Adam), standardised inputs, momentum, Adam and batch norm of the",
             "study paper on the same seeds; Holm over these techniques.\n",
             cheap_table(name),
@@ -612,6 +683,13 @@ def written(name):
             "sign that diversity predicts, shown in two settings or more.\n",
             relations_table(name),
             "",
+            "Not planned, after these results were seen: the mean over the settings, with one random order",
+            "of seeds for all of them; no correction.\n",
+            "; ".join(
+                f"{metric.replace('_', ' ')} {mean:+.2f} (p = {p:.3f})"
+                for metric, (mean, p) in joint_relations(name).items()
+            )
+            + ".\n",
             "## How diversity bears on predictions\n",
             "50 plain networks of each setting (python -m tinydiv.predictions). Rank correlations are",
             "within each network, then averaged: above zero, more is lost without similar neurons.",
@@ -724,9 +802,12 @@ def readme_table():
     ]
     rows = []
     for name, arm in every[:IN_README] + every[IN_README:][-IN_README:]:
-        gains = [cell(over_settings(name, r, arm, "early"), digits=1, star=False) for r in REGIMES]
-        rows.append([arm, f"{costs(name)[arm]:.1f}", *gains])
-    return table(["technique", "step, × plain", *REGIMES], rows)
+        gains = [
+            over_settings(name, "default", arm, "early", data) for data in ("fashion", "mnist")
+        ]
+        cells = [cell(one, digits=1, star=False) for one in gains]
+        rows.append([arm, f"{costs(name)[arm]:.1f}", *cells])
+    return table(["technique", "step, × plain", "Fashion-MNIST", "MNIST"], rows)
 
 
 def with_table(text):
@@ -749,10 +830,7 @@ def picture():
                 gains[i, j], shown[i, j] = 100 * one.difference, one.shown
     figure = new_figure(8.5, 2 + 0.3 * len(every))
     ax = figure.add_subplot()
-    names = [
-        arm if arms_of(name)[arm] == "plain" else f"{arm} (less {arms_of(name)[arm]})"
-        for name, arm in every
-    ]
+    names = [with_partner(name, arm) for name, arm in every]
     heads = [f"{regime}\n" + NAMES[setting].replace(" ", "\n") for regime, setting in columns]
     plots.heat_map(ax, gains, names, heads, marked=shown, label="Δ points", digits=1, limit=LIMIT)
     ax.tick_params(axis="x", labelrotation=0, labeltop=True)
