@@ -740,13 +740,26 @@ def everything():
 
 
 def telling():
-    """The arms with the largest effect at default rates, at most three of one family: [(study, arm)]."""
-    every = [one for one in everything() if len(settings_of(*one)) == len(NAMES) and gain(*one)]
+    """The arms with the largest gains and losses at default rates, half and half: [(study, arm)].
+
+    At most three of one family; without scales, the placebo and what is harmful on purpose.
+    """
+    every = [
+        one
+        for one in everything()
+        if len(settings_of(*one)) == len(NAMES)
+        and kind(*one) != "scale"
+        and one[1] not in NO_TECHNIQUES
+        and gain(*one)
+    ]
     chosen = []
-    for one in sorted(every, key=lambda one: -abs(gain(*one))):
-        alike = sum(family(*other) == family(*one) for other in chosen)
-        if alike < OF_ONE_FAMILY and len(chosen) < MOST:
-            chosen.append(one)
+    for sign in (1, -1):
+        found = []
+        for one in sorted(every, key=lambda one: -sign * gain(*one)):
+            alike = sum(family(*other) == family(*one) for other in chosen + found)
+            if sign * gain(*one) > 0 and alike < OF_ONE_FAMILY and len(found) < MOST // 2:
+                found.append(one)
+        chosen += found
     return chosen
 
 
@@ -787,8 +800,8 @@ def map_page():
         "not corrected for the number of arms: verdicts are in the studies' own verdict.md.\n"
         "Correlation and dead neurons: default regime, after epoch 5.\n\n"
         + table(head, map_rows())
-        + "\n\nThe arms with the largest effects at default rates, at most three of one family: "
-        + ", ".join(arm for _, arm in telling())
+        + "\n\nThe arms with the largest gains and losses at default rates, at most three of one family: "
+        + "; ".join(arm for _, arm in telling())
         + ".\n"
     )
 

@@ -414,7 +414,7 @@ def test_a_heat_map_writes_its_numbers():
     values = np.array([[1.0, -2.0, np.nan], [0.5, -0.001, 3.0]])
     plots.heat_map(ax, values, ["a", "b"], ["x", "y", "z"], marked=values > 2)
     drawn(ax)
-    assert [t.get_text() for t in ax.texts] == ["+1.00", "-2.00", "+0.50", "+0.00", "+3.00"]
+    assert [t.get_text() for t in ax.texts] == ["+1.00", "-2.00", "+0.50", "0.00", "+3.00"]
     assert [t.get_fontweight() for t in ax.texts] == ["normal"] * 4 + ["bold"]
     assert ax.images[0].get_clim() == (-3, 3)
     ax = axis(figsize=(7, 4))

@@ -178,15 +178,16 @@ def test_a_technique_has_to_beat_the_best_cheap_baseline(monkeypatch):
 
 def test_the_most_telling_arms_are_the_largest_both_ways_with_three_of_a_family(monkeypatch):
     arms = {"decov": [1] * 4, "muon": [-3] * 4, "momentum": [2] * 4, "orthogonal": [0.1] * 4}
-    arms |= {"cosine": [NAN] * 4}
+    arms |= {"cosine": [NAN] * 4, "decov, lambda 0": [-9] * 4, "he x (2, 1)": [8] * 4}
     module, _ = made_up(monkeypatch, arms)
     monkeypatch.setitem(module, "kept_studies", lambda: ["paper"])
     names = [arm for _, arm in module["telling"]()]
-    assert names == ["muon", "momentum", "decov", "orthogonal"]
+    assert names == ["momentum", "decov", "orthogonal", "muon"]
     monkeypatch.setitem(module, "OF_ONE_FAMILY", 0)
     assert module["telling"]() == []
-    table = module["everything"]()
-    assert [arm for _, arm in table] == ["momentum", "orthogonal", "decov", "muon", "cosine"]
+    table = [arm for _, arm in module["everything"]()]
+    assert table[:3] == ["momentum", "he x (2, 1)", "orthogonal"]  # kind by kind
+    assert table[3:] == ["decov", "muon", "decov, lambda 0", "cosine"]
 
 
 def test_diversity_is_related_to_accuracy_with_its_sign_and_holm_over_all(monkeypatch):

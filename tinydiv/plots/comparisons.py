@@ -180,7 +180,8 @@ def heat_map(
         if not np.isfinite(value):
             continue
         number = round(float(value), digits) + 0  # + 0: never -0.0
-        text = ax.text(j, i, f"{number:+.{digits}f}" if signed else f"{number:.{digits}f}")
+        plus = "+" if signed and number > 0 else ""
+        text = ax.text(j, i, f"{plus}{number:.{digits}f}")
         dark = brightness(picture.to_rgba(np.array([value]))[0]) < 0.45
         text.set(ha="center", va="center", color="#ffffff" if dark else "#1a1a1a")
         if chosen[i, j]:
