@@ -32,8 +32,7 @@ import numpy as np
 from tinydiv import plots, stats
 from tinydiv.plots.style import new_figure, page, save
 from tinydiv.study import load_study
-from tinydiv.study.comparing import AA_GROUP, detectable, randomised_p
-from tinydiv.study.specification import digest
+from tinydiv.study.comparing import detectable, p_values_of_groups
 from tinydiv.techniques.registry import TECHNIQUES
 
 HERE = Path(__file__).parent
@@ -123,6 +122,12 @@ def runs(name):
 
 
 @functools.cache
+def arm_of(name, arm):
+    """An arm as its study defines it."""
+    return load_study(name).arm(arm)
+
+
+@functools.cache
 def arms_of(name):
     """{arm: partner} of one study without its controls, in the study's order."""
     arms = [arm for arm in load_study(name).arms if not arm.control]
@@ -135,14 +140,14 @@ def kind(name, arm):
         return "baseline"
     if arm.startswith("he x"):
         return "scale"
-    return "technique" if load_study(name).arm(arm).changes.get("technique") else "start"
+    return "technique" if arm_of(name, arm).changes.get("technique") else "start"
 
 
 def family(name, arm):
     """A technique's family, or the kind of another arm."""
     if kind(name, arm) != "technique":
         return kind(name, arm)
-    return TECHNIQUES[load_study(name).arm(arm).changes["technique"][0].split(":")[0]].family
+    return TECHNIQUES[arm_of(name, arm).changes["technique"][0].split(":")[0]].family
 
 
 def settings_of(name, arm, regime="default"):
@@ -300,13 +305,7 @@ def controls(name):
                 for a, b in zip(seeds, others, strict=True)
             ]
         )
-        groups = apart[: len(apart) // AA_GROUP * AA_GROUP].reshape(-1, AA_GROUP)
-        draws = np.random.default_rng(int(digest([setting, name])[:12], 16)).random(len(groups))
-        p_values += [
-            randomised_p(group, draw)
-            for group, draw in list(zip(groups, draws.tolist(), strict=True))[turn :: len(NAMES)]
-            if np.isfinite(group).all()
-        ]
+        p_values += p_values_of_groups(apart, [setting, name], turn, len(NAMES))
         for regime in REGIMES:
             ours, theirs = matched(
                 *(

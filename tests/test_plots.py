@@ -418,17 +418,11 @@ def test_a_heat_map_writes_its_numbers():
     assert [t.get_fontweight() for t in ax.texts] == ["normal"] * 4 + ["bold"]
     assert ax.images[0].get_clim() == (-3, 3)
     ax = axis(figsize=(7, 4))
-    plots.heat_map(
-        ax, values, ["a", "b"], ["x", "y", "z"], limit=0.5
-    )  # one large number hides no other
+    # With a limit one large number does not hide the others.
+    plots.heat_map(ax, values, ["a", "b"], ["x", "y", "z"], limit=0.5)
     assert ax.images[0].get_clim() == (-0.5, 0.5)
-    assert [t.get_color() for t in ax.texts] == [
-        "#ffffff",
-        "#ffffff",
-        "#ffffff",
-        "#1a1a1a",
-        "#ffffff",
-    ]
+    dark, pale = "#ffffff", "#1a1a1a"
+    assert [t.get_color() for t in ax.texts] == [dark, dark, dark, pale, dark]
     with pytest.raises(UsageError, match="2 rows and 3 columns"):
         plots.heat_map(axis(), values.T, ["a", "b"], ["x", "y", "z"])
 

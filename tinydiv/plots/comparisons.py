@@ -24,6 +24,7 @@ from tinydiv.plots.style import (
 )
 from tinydiv.settings import rounded
 from tinydiv.stats import bca_interval
+from tinydiv.stats.comparison import written
 
 MOST_JOINED = 60
 """Seeds that are joined by lines; more lines could not be distinguished."""
@@ -179,9 +180,7 @@ def heat_map(
     for (i, j), value in np.ndenumerate(table):
         if not np.isfinite(value):
             continue
-        number = round(float(value), digits) + 0  # + 0: never -0.0
-        plus = "+" if signed and number > 0 else ""
-        text = ax.text(j, i, f"{plus}{number:.{digits}f}")
+        text = ax.text(j, i, written(float(value), digits, signed=signed))
         dark = brightness(picture.to_rgba(np.array([value]))[0]) < 0.45
         text.set(ha="center", va="center", color="#ffffff" if dark else "#1a1a1a")
         if chosen[i, j]:

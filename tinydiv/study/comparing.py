@@ -186,8 +186,14 @@ def aa_p_values(
     regime = results.study.regimes[0]
     ours = results.numbers(Cell(setting, regime, results.study.base_arm.name), primary)
     theirs = results.numbers(Cell(setting, regime, arm), primary)
-    groups = (theirs - ours)[: len(ours) // AA_GROUP * AA_GROUP].reshape(-1, AA_GROUP)
-    rng = np.random.default_rng(int(digest([setting, results.study.name])[:12], 16))
+    return p_values_of_groups(theirs - ours, [setting, results.study.name], turn, turns)
+
+
+def p_values_of_groups(apart: Floats, words: list[str], turn: int, turns: int) -> list[float]:
+    """Sign-flip p values of groups of differences: group `turn`, `turn + turns`, ...; those with a NaN are
+    left out. words: what the draws of the randomised p values depend on."""
+    groups = apart[: len(apart) // AA_GROUP * AA_GROUP].reshape(-1, AA_GROUP)
+    rng = np.random.default_rng(int(digest(words)[:12], 16))
     draws = rng.random(len(groups))
     return [
         randomised_p(group, draw)
