@@ -30,6 +30,8 @@ from pathlib import Path
 import numpy as np
 
 from tinydiv import plots, stats
+from tinydiv.command.cli import run
+from tinydiv.errors import UsageError
 from tinydiv.plots.style import new_figure, page, save
 from tinydiv.study import load_study
 from tinydiv.study.comparing import detectable, p_values_of_groups
@@ -74,10 +76,10 @@ LIMIT = 3.0
 
 
 def keep(folder):
-    """Keep the results of a study beside this file. Raises SystemExit for another study."""
+    """Keep the results of a study beside this file. Raises UsageError for another study."""
     name = json.loads((folder / "study.json").read_text("utf-8"))["study"]["name"]
     if name not in PLANNED:
-        sys.exit(f"{folder} holds the study {name}, and this script reads paper and atlas")
+        raise UsageError(f"{folder} holds the study {name}, and this script reads paper and atlas")
     kept = {}
     for table in ("runs.csv", "curves.csv"):
         with (folder / table).open(newline="") as file:
@@ -863,7 +865,7 @@ def main(folders):
     for folder in folders:
         keep(Path(folder))
     if not kept_studies():
-        sys.exit(f"no runs are kept in {HERE}: give the folder of a study")
+        raise UsageError(f"no runs are kept in {HERE}: give the folder of a study")
     for name in kept_studies():
         (HERE / name / "verdict.md").write_text(written(name), encoding="utf-8")
     (HERE / "atlas").mkdir(exist_ok=True)
@@ -875,7 +877,4 @@ def main(folders):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except FileNotFoundError as error:
-        sys.exit(f"there is no {error.filename}: give the folder of a finished study")
+    sys.exit(run(Path(__file__).name, main))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_results import trained_again
 
+from tinydiv.errors import UsageError
 from tinydiv.study import load_study
 
 ROOT = Path(__file__).parent.parent
@@ -248,7 +249,7 @@ def test_numbers_are_kept_to_six_digits_and_seeds_whole():
 
 def test_another_study_is_not_kept(tmp_path):
     (tmp_path / "study.json").write_text('{"study": {"name": "minima"}}')
-    with pytest.raises(SystemExit, match="holds the study minima"):
+    with pytest.raises(UsageError, match="holds the study minima"):
         early()["keep"](tmp_path)
 
 

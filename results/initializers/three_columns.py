@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from tinydiv import stats
+from tinydiv.command.cli import run
 
 HERE = Path(__file__).parent
 KEPT = tuple(HERE / f"runs-{name}.csv.gz" for name in ("shipped", "scales", "causes"))
@@ -175,7 +176,4 @@ def main(folders):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except FileNotFoundError as error:
-        sys.exit(f"there is no {error.filename}: give the folder of a finished study")
+    sys.exit(run(Path(__file__).name, main))

