@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from tinydiv import backend as backends
 from tinydiv import philox, randomness
 from tinydiv.backend import to_device, to_host, use
 from tinydiv.errors import UsageError
@@ -109,6 +110,14 @@ def test_a_network_among_many_draws_what_it_draws_alone(backend):
             mine = to_host(together.keep(0.4, shape, step=3, layer=1))[r]
             np.testing.assert_array_equal(mine, to_host(alone.keep(0.4, shape, 3, 1)))
     assert to_host(alone.bits((2, 3), 0)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("piece", [1, 3, 40, 1000])
+def test_numbers_do_not_depend_on_the_pieces_they_are_drawn_in(monkeypatch, piece):
+    draws = Draws([1, 2, 3], "noise", replicated=True)
+    whole = draws.symmetric((5, 7), 2**33, 1, "float32")
+    monkeypatch.setattr(backends, "PIECE", piece)
+    np.testing.assert_array_equal(draws.symmetric((5, 7), 2**33, 1, "float32"), whole)
 
 
 def test_drawing_needs_no_state_and_no_host(on_standin):

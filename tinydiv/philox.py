@@ -15,7 +15,7 @@ host.
 from collections.abc import Sequence
 
 from tinydiv import randomness
-from tinydiv.backend import Array, fuse, to_device, xp
+from tinydiv.backend import Array, fuse, in_pieces, to_device, xp
 
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 WEYL0, WEYL1 = 0x9E3779B9, 0xBB67AE85
@@ -52,14 +52,18 @@ class Draws:
         size = 1
         for n in shape:
             size *= n
-        blocks = -(-size // 4)
-        element = xp.arange(blocks, dtype="uint64")[None, :]
-        zero, step = element * 0, self.first + step
-        beyond = zero + (step >> 32) if step > LOW else zero
-        words = ten_rounds(element, zero + (step & LOW), zero + layer, beyond, self.key0, self.key1)
-        flat = xp.stack(words, axis=-1).astype("uint32")  # (R, blocks, 4)
-        flat = flat.reshape(flat.shape[0], 4 * blocks)[:, :size]
-        return flat.reshape((flat.shape[0], *shape) if self.replicated else shape)
+        blocks, step = -(-size // 4), self.first + step
+        words = xp.empty((len(self.key0), blocks, 4), dtype="uint32")
+        for piece in in_pieces(words[..., 0], [(0, blocks)]):
+            rows, columns = piece
+            element = xp.arange(columns.start, columns.stop, dtype="uint64")[None, :]
+            zero = element * 0
+            beyond = zero + (step >> 32) if step > LOW else zero
+            counter = element, zero + (step & LOW), zero + layer, beyond
+            four = ten_rounds(*counter, self.key0[rows], self.key1[rows])
+            words[piece] = xp.stack(four, axis=-1).astype("uint32")
+        flat = words.reshape(len(words), 4 * blocks)[:, :size]
+        return flat.reshape((len(words), *shape) if self.replicated else shape)
 
     def uniform(self, shape: tuple[int, ...], step: int, layer: int, dtype: str) -> Array:
         """Uniform on [0, 1): the top 24 bits times 2^-24, exact in float32 and float64 alike."""
