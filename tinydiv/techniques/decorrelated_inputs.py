@@ -45,13 +45,19 @@ class DecorrelatedInputs(LayerTechnique):
         return y, R  # backward needs the matrix that was used here, not a later one
 
     def moved(self, y: Array, R: Array) -> Array:
-        """R after one step of its rule; y (..., B, D) are the decorrelated inputs."""
+        """R after one step of its rule; y (..., B, D) are the decorrelated inputs.
+
+            R' = (1 + rate (kappa + (1 - 2 kappa) c)) R - Y' (rate (1 - kappa) / B  Y R)
+
+        the rule, sorted so that D x D matrices, which are large, are passed over as rarely as possible.
+        """
         B = y.shape[-2]
         c = xp.sum(y**2, axis=-2)[..., :, None] / B  # (..., D, 1), the diagonal of C
-        off = matmul(y.mT, matmul(y, R)) / B - c * R
         trace = xp.sum(c, axis=-2, keepdims=True)
         rate = xp.minimum(self.rate, 1 / xp.maximum(trace, xp.finfo(y.dtype).tiny))
-        return R - rate * ((1 - self.kappa) * off + self.kappa * (c - 1) * R)
+        moved = (1 + rate * (self.kappa + (1 - 2 * self.kappa) * c)) * R
+        moved -= matmul(y.mT, rate * (1 - self.kappa) / B * matmul(y, R))
+        return moved
 
     def backward(self, dy: Array, cache: Array) -> tuple[Array, dict[str, Array]]:
         return matmul(dy, cache), {}
