@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from tinydiv import stats
+from tinydiv.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
 HERE = ROOT / "results" / "initializers"
@@ -361,9 +362,48 @@ MINIMA = ROOT / "results" / "minima"
 
 def test_the_verdict_on_the_minima_study_is_made_again_from_its_runs():
     module = runpy.run_path(str(MINIMA / "verdict.py"))
-    assert module["written"](module["read"](module["KEPT"])) == (MINIMA / "verdict.md").read_text(
-        "utf-8"
-    )
+    kept = module["rows_of"](module["KEPT"])
+    assert module["written"](kept) == (MINIMA / "verdict.md").read_text("utf-8")
+
+
+def test_what_is_kept_of_the_minima_study_is_replaced_only_by_what_is_whole(tmp_path):
+    """A folder with one arm of one regime must not take the place of a regime that is finished."""
+    module = runpy.run_path(str(MINIMA / "verdict.py"))["keep"].__globals__
+    kept = [row for row in module["rows_of"](module["KEPT"]) if int(row["seed"]) % 1_000_000 < 3]
+    whole = [row for row in kept if row["regime"] == "default" and row["arm"] != "A/A"]
+    again = [row for row in kept if row["arm"] == "A/A"]
+    assert (len(whole), len(again)) == (250 * 3, 16 * 3)
+    module["KEPT"] = tmp_path / "kept.csv.gz"
+
+    def folder_with(rows):
+        with (tmp_path / "runs.csv").open("w", newline="") as file:
+            out = csv.DictWriter(file, list(kept[0]))
+            out.writeheader()
+            out.writerows(rows)
+        module["keep"](tmp_path)
+        return module["rows_of"](module["KEPT"])
+
+    assert folder_with([*whole, *again]) == [*whole, *again]
+    plain = [row for row in whole if row["arm"] == "plain"]
+    before = module["KEPT"].read_bytes()
+    with pytest.raises(UsageError, match="neither a finished regime of minima nor its A/A arm"):
+        folder_with(plain)
+    assert module["KEPT"].read_bytes() == before
+    others = [{**row, "lr": "0.5"} for row in again]
+    assert folder_with([*plain, *others]) == [*whole, *others]
+    tuned = [{**row, "regime": "tuned"} for row in whole]
+    assert folder_with(tuned) == [*whole, *tuned, *others]
+
+
+def test_a_fault_of_the_minima_study_would_be_found_by_its_a_a_arm():
+    module = runpy.run_path(str(MINIMA / "verdict.py"))
+    rows = module["rows_of"](MINIMA / "runs.csv.gz")
+    p_values, regime = module["again_values"](rows)
+    assert (len(p_values), regime) == (40, "default")
+    assert "void" not in module["checked"](rows)
+    worse = [{**row, "success": "0"} if row["arm"] == "A/A" else row for row in rows]
+    assert "void" in module["checked"](worse)
+    assert "not computed" in module["checked"]([row for row in rows if row["arm"] != "A/A"])
 
 
 def test_a_random_arm_of_the_minima_study_is_trained_again(tmp_path):
@@ -405,6 +445,8 @@ def test_the_text_on_the_minima_study_agrees_with_its_verdict():
     assert "- helps: redo, xor at 1x, 2x" in verdict
     assert "shorter plateau: response-ZCA start, xor, parity, life" in verdict
     assert verdict.count("a gain of 20 points is not excluded") == 5
+    text_of_aa = re.search(r"40 A/A p values .* \(p = ([\d.]+)\)", text).group(1)
+    assert f"uniform: p = {text_of_aa}." in " ".join(verdict.split())
     for task, gain in (("xor", "+82"), ("life", "+59")):
         assert f"| eight times as wide | {gain} [" in parts[task]
         assert f"{gain} " in text
@@ -412,7 +454,7 @@ def test_the_text_on_the_minima_study_agrees_with_its_verdict():
 
 def test_other_numbers_on_the_minima_study_are_those_of_its_runs():
     module = runpy.run_path(str(MINIMA / "verdict.py"))
-    found, column = module["read"](module["KEPT"]), module["column"]
+    found, column = module["read"](module["rows_of"](module["KEPT"])), module["column"]
     assert sum(len(arms) for arms in found.values()) == 250
     assert {len(rows) for arms in found.values() for rows in arms.values()} == {200}
     arms = found["default", "xor", "2x"]
@@ -424,5 +466,13 @@ def test_other_numbers_on_the_minima_study_are_those_of_its_runs():
         if task == "spirals":
             for rows in arms.values():
                 assert np.max(column(rows, rows, "final")) <= 0.9976
+            assert round(module["share"](arms, "plain"), 2) == (0.89 if width == "1x" else 1)
+            if width in ("2x", "8x"):
+                assert module["share"](arms, "decov") == 0
+            if width == "8x":
+                ends = [
+                    np.mean(column(arms[arm], arms[arm], "final")) for arm in ("decov", "plain")
+                ]
+                assert ends == pytest.approx([0.993, 0.9975], abs=5e-4)
         elif width in ("4x", "8x"):
             assert module["share"](arms, "plain") >= 0.96
