@@ -40,6 +40,8 @@ from tinydiv.techniques.registry import TECHNIQUES
 HERE = Path(__file__).parent
 PLANNED = {"paper": 50, "atlas": 30}
 """The studies, with the seeds of the plan."""
+WIDTHS = "widths"
+"""The study of the most telling arms in other networks; widths.py makes its page."""
 REGIMES = ("default", "tuned")
 NAMES = {
     "fashion-mnist, sgd": "Fashion SGD",
@@ -78,8 +80,8 @@ LIMIT = 3.0
 def keep(folder):
     """Keep the results of a study beside this file. Raises UsageError for another study."""
     name = json.loads((folder / "study.json").read_text("utf-8"))["study"]["name"]
-    if name not in PLANNED:
-        raise UsageError(f"{folder} holds the study {name}, and this script reads paper and atlas")
+    if name not in (*PLANNED, WIDTHS):
+        raise UsageError(f"{folder} holds {name}: kept are only paper, atlas and {WIDTHS}")
     kept = {}
     for table in ("runs.csv", "curves.csv"):
         with (folder / table).open(newline="") as file:
@@ -94,7 +96,8 @@ def keep(folder):
         kept[f"{table}.gz"] = gzip.compress(text.getvalue().encode(), mtime=0)
     (HERE / name).mkdir(exist_ok=True)
     for table in ("tuning.csv", "costs.csv", "study.json"):
-        shutil.copy(folder / table, HERE / name / table)
+        if (folder / table).read_text("utf-8").strip():  # nothing is tuned in widths
+            shutil.copy(folder / table, HERE / name / table)
     for table, content in kept.items():
         (HERE / name / table).write_bytes(content)
 
@@ -114,25 +117,52 @@ def kept_studies():
 
 @functools.cache
 def runs(name):
-    """{(regime, setting, arm): {seed: row}} of one study."""
+    """{(regime, setting, arm): {seed: row}} of one study.
+
+    name: paper, atlas, or "widths, SIZE" for the networks of one size. With two hidden layers, a measure of
+    diversity is the mean of both.
+    """
+    study, _, size = name.partition(", ")
     found = {}
-    with gzip.open(HERE / name / "runs.csv.gz", "rt", newline="") as file:
+    with gzip.open(HERE / study / "runs.csv.gz", "rt", newline="") as file:
         for row in csv.DictReader(file):
-            place = row["regime"], row["setting"], row["arm"]
-            found.setdefault(place, {})[int(row["seed"])] = row
+            setting = row["setting"].removeprefix(f"{size}, ")
+            if setting in NAMES:
+                found.setdefault((row["regime"], setting, row["arm"]), {})[int(row["seed"])] = (
+                    row | mean_of_layers(row)
+                )
     return found
+
+
+def mean_of_layers(row):
+    """{"metric@moment": number} of a row whose network has two hidden layers."""
+    found = {}
+    for metric in METRICS:
+        for moment in MOMENTS:
+            both = [row.get(f"{metric}.{layer}@{moment}") for layer in (1, 2)]
+            if all(both):
+                found[f"{metric}@{moment}"] = str(np.mean([float(one) for one in both]))
+    return found
+
+
+@functools.cache
+def study_of(name):
+    """The study of one name; see runs."""
+    study = name.partition(", ")[0]
+    own = HERE / study / f"{study}.toml"
+    return load_study(str(own) if own.exists() else study)
 
 
 @functools.cache
 def arm_of(name, arm):
     """An arm as its study defines it."""
-    return load_study(name).arm(arm)
+    return study_of(name).arm(arm)
 
 
 @functools.cache
 def arms_of(name):
     """{arm: partner} of one study without its controls, in the study's order."""
-    arms = [arm for arm in load_study(name).arms if not arm.control]
+    arms = [arm for arm in study_of(name).arms if not arm.control]
     return {arm.name: arm.against or "plain" for arm in arms if arm.name != "plain"}
 
 
@@ -308,7 +338,7 @@ def controls(name):
             ]
         )
         p_values += p_values_of_groups(apart, [setting, name], turn, len(NAMES))
-        for regime in REGIMES:
+        for regime in filter(functools.partial(seeds_of, name), REGIMES):
             ours, theirs = matched(
                 *(
                     values(name, regime, setting, arm, "early")

@@ -14,7 +14,6 @@ import pytest
 from test_results import trained_again
 
 from tinydiv.errors import UsageError
-from tinydiv.study import load_study
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -249,7 +248,7 @@ def test_numbers_are_kept_to_six_digits_and_seeds_whole():
 
 def test_another_study_is_not_kept(tmp_path):
     (tmp_path / "study.json").write_text('{"study": {"name": "minima"}}')
-    with pytest.raises(UsageError, match="holds the study minima"):
+    with pytest.raises(UsageError, match="holds minima: kept are only paper, atlas and widths"):
         early()["keep"](tmp_path)
 
 
@@ -271,7 +270,7 @@ def test_the_readme_s_table_of_techniques_is_made_of_them():
     assert early()["with_table"](text) == text
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", [*KEPT, "widths"])
 def test_the_text_quotes_its_tables(name):
     """Rows are those of a table, and so is every difference with its interval."""
     text = (RESULTS / name / "README.md").read_text("utf-8")
@@ -285,7 +284,7 @@ def test_the_text_quotes_its_tables(name):
     assert [words for words in quoted if words not in tables] == []
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("name", [*KEPT, "widths, hidden 8", "widths, hidden 16-16"])
 def test_a_random_network_is_trained_again(name, tmp_path):
     """One of thousands: equal but for rounding after 100 steps. Thousands of steps can magnify how another
     processor rounds, the correlation most: hence the wider tolerance at the end."""
@@ -295,7 +294,8 @@ def test_a_random_network_is_trained_again(name, tmp_path):
     arms = {"plain", *early()["arms_of"](name)}
     place = random.choice([one for one in runs if one[0] == "default" and one[2] in arms])
     kept = random.choice(list(runs[place].values()))
-    (again,) = trained_again(load_study(name), [kept], tmp_path / "one")
+    (again,) = trained_again(early()["study_of"](name), [kept], tmp_path / "one")
+    again |= early()["mean_of_layers"](again)
     assert (again["diverged_step"] == "") == (kept["diverged_step"] == ""), (place, kept["seed"])
     assert again["init"] == kept["init"]
     near = {
@@ -310,17 +310,20 @@ def test_a_random_network_is_trained_again(name, tmp_path):
         assert float(again[key]) == pytest.approx(float(kept[key]), abs=tolerance), where
 
 
-@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize(
+    "name", [*KEPT, *(f"widths, hidden {size}" for size in ("8", "64", "16-16"))]
+)
 def test_the_curves_end_where_the_rows_do(name):
     runs = early()["runs"](name)
-    with gzip.open(RESULTS / name / "curves.csv.gz", "rt", newline="") as file:
+    folder = RESULTS / name.partition(", ")[0]
+    with gzip.open(folder / "curves.csv.gz", "rt", newline="") as file:
         ends = {
             (row["regime"], row["setting"], row["arm"], int(row["seed"])): row["test_accuracy"]
             for row in csv.DictReader(file)
             if row["epoch"] == "5"
         }
     whole = {
-        (*place, seed): row["final"]
+        (place[0], row["setting"], place[2], seed): row["final"]
         for place, rows in runs.items()
         for seed, row in rows.items()
         if not row["diverged_step"]

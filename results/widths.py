@@ -1,0 +1,188 @@
+"""Widths and depth: the planned tests of the study widths, the most telling arms in other networks.
+
+    python results/widths.py runs/widths   from the folder of the study, whose runs are kept
+    python results/widths.py               from what lies in results/widths
+
+The rules are those of early.py, applied to each size by itself; 784-16-10 comes from paper and atlas.
+Writes verdict.md and widths.png into results/widths.
+"""
+
+import sys
+from pathlib import Path
+
+import early
+import numpy as np
+from early import NAMES, WIDTHS, cell, compared, over_settings, short, table
+
+from tinydiv import plots, stats
+from tinydiv.command.cli import run
+from tinydiv.errors import UsageError
+from tinydiv.plots.style import new_figure, page, save
+
+HERE = Path(__file__).parent / WIDTHS
+SEEDS = 20
+SIZES = {  # the network: its name among the settings; 784-16-10 is that of paper and atlas
+    "784-8-10": "hidden 8",
+    "784-16-10": "",
+    "784-64-10": "hidden 64",
+    "784-16-16-10": "hidden 16-16",
+}
+NEW = {size: f"{WIDTHS}, {name}" for size, name in SIZES.items() if name}
+
+
+def is_whole(name):
+    """Whether every arm and control of one size has all seeds in every setting."""
+    every = ("plain", *arms(), "A/A", "one epoch ahead")
+    rows = early.runs(name)
+    return all(
+        len(rows.get(("default", setting, arm), ())) >= SEEDS for setting in NAMES for arm in every
+    )
+
+
+def new():
+    """{size: its name for early.py}, of the sizes that are finished."""
+    return {size: name for size, name in NEW.items() if is_whole(name)}
+
+
+def sizes():
+    """The sizes that are shown: those that are finished, and 784-16-10."""
+    return [size for size in SIZES if size not in NEW or size in new()]
+
+
+def name_of(size, arm):
+    """The name under which early.py has this arm at this size."""
+    return NEW.get(size) or next(one for one in early.PLANNED if arm in early.arms_of(one))
+
+
+def arms():
+    """The ten arms, as the study lists them."""
+    return list(early.arms_of(WIDTHS))
+
+
+def over(size, arm, readout, data=""):
+    """The arm less plain in one size, each seed's difference averaged over the settings."""
+    return over_settings(name_of(size, arm), "default", arm, readout, data)
+
+
+def controls_words():
+    """Whether the controls find a fault: the A/A values of all three sizes together."""
+    p_values, found, planted = [], 0, 0
+    for name in new().values():
+        one = early.controls(name)
+        p_values, found, planted = p_values + one[0], found + one[1], planted + one[2]
+    p = stats.uniformity_check(p_values).p
+    void = " **By the plan this study is void.**" * (found < planted or p < 0.01)
+    return (
+        f"Controls: planted effects are found in {found} of {planted} tables; of {len(p_values)} A/A p\n"
+        f"values, four of each size, whether they are uniform: p = {p:.3f}.{void}\n"
+    )
+
+
+def effects_table(readout, scale=100, digits=2, cells=cell):
+    """Arms x sizes: the mean over the settings."""
+    rows = []
+    for arm in arms():
+        every = [over(size, arm, readout) for size in sizes()]
+        if cells is cell:
+            rows.append([arm, *(cell(one, scale, digits, star=False) for one in every)])
+        else:
+            rows.append([arm, *(short(one, scale, digits) for one in every)])
+    return table(["arm", *sizes()], rows)
+
+
+def verdicts_table():
+    """Arms x sizes: the word of the plan's rules."""
+    rows = [
+        [arm, *(early.verdict(name_of(size, arm), "default", arm) for size in sizes())]
+        for arm in arms()
+    ]
+    return table(["arm", *sizes()], rows)
+
+
+def written():
+    """verdict.md: every size by itself, and side by side."""
+    missing = [size for size in NEW if size not in new()]
+    finished = f"**not finished:** {', '.join(missing)}, of which nothing is shown" * bool(missing)
+    text = [
+        "# Widths and depth, by the rules of the plan\n",
+        f"{SEEDS} paired seeds, {len(arms())} arms beside plain, three sizes: {finished or 'finished'}.\n",
+        controls_words(),
+        "## Side by side\n",
+        "Mean test accuracy over epochs 1 to 5, default regime, in points more than plain: each seed's",
+        f"difference averaged over the four settings, with its 95 % interval over {SEEDS} seeds",
+        "(784-16-10: 50 seeds of paper or 30 of atlas), not corrected for the number of arms.\n",
+        effects_table("early"),
+        "",
+        "By the rules (see ../early.py), each size by itself:\n",
+        verdicts_table(),
+        "",
+        "The same, at the end (epoch 5):\n",
+        effects_table("final"),
+        "",
+        "Correlation of the neurons at the end, less plain's (two layers: their mean):\n",
+        effects_table("correlation@final", 1, 3, short),
+        "",
+        "Dead neurons at the end in points, less plain's:\n",
+        effects_table("dead_fraction@final", 100, 1, short),
+        "",
+    ]
+    for size, name in new().items():
+        text += [
+            f"## {size}\n",
+            "Differences to plain in points, mean over epochs 1 to 5; \\* is shown after Holm's",
+            "correction over the arms of a column. Where nothing is shown, a true effect of so many points",
+            f"would have been with a chance of .8 (median over arms): {early.smallest(name, 'default')}.\n",
+            early.early_table(name, "default"),
+            "",
+            early.verdict_words(name, "default"),
+            "",
+            "Was it diversity? The arms that are supported:\n",
+            early.claims_table(name),
+            "",
+        ]
+    return "\n".join(text)
+
+
+def picture():
+    """Arms x settings and sizes: the primary difference, framed where it is shown."""
+    columns = [(setting, size) for setting in NAMES for size in sizes()]
+    gains = np.full((len(arms()), len(columns)), np.nan)
+    shown = np.zeros(gains.shape, bool)
+    for i, arm in enumerate(arms()):
+        for j, (setting, size) in enumerate(columns):
+            name = name_of(size, arm)
+            one = compared(name, "default", setting, "early").get(arm)
+            if one is not None and early.lost(name, "default", setting, arm) <= early.DIVERGED:
+                gains[i, j], shown[i, j] = 100 * one.difference, one.shown
+    figure = new_figure(9.5, 4.6)
+    ax = figure.add_subplot()
+    heads = [f"{NAMES[setting]} {size[4:-3]}".replace(" ", "\n") for setting, size in columns]
+    plots.heat_map(
+        ax, gains, arms(), heads, marked=shown, label="Δ points", digits=1, limit=early.LIMIT
+    )
+    ax.tick_params(axis="x", labelrotation=0)
+    for j in range(len(sizes()), len(columns), len(sizes())):
+        ax.axvline(j - 0.5, color="black", linewidth=1.5)
+    ax.set_title(
+        "Mean test accuracy over epochs 1 to 5, points more than plain, by hidden layers\n"
+        f"framed: shown after Holm's correction; full colour from {early.LIMIT:g} points on",
+        fontsize="small",
+    )
+    return figure
+
+
+def main(folders):
+    """Keep the runs of the folder; write the verdict and the figure."""
+    if len(folders) > 1:
+        raise UsageError(f"this script takes one folder; got {len(folders)}")
+    for folder in folders:
+        early.keep(Path(folder))
+    if not (HERE / "runs.csv.gz").exists():
+        raise UsageError(f"no runs are kept in {HERE}: give the folder of the study")
+    (HERE / "verdict.md").write_text(written(), encoding="utf-8")
+    with page("light"):
+        save(picture(), HERE / "widths.png")
+
+
+if __name__ == "__main__":
+    sys.exit(run(Path(__file__).name, main))
