@@ -93,7 +93,8 @@ def test_it_runs_in_time_without_a_warning(script):
     cells, seconds, _ = executed(script)
     if seconds >= 20:  # other work on the core counts, too: the shorter of two runs
         seconds = executed.__wrapped__(script)[1]
-    assert seconds < 20
+    # A slow virtual machine halves and doubles its speed between two looks (the same work: .06 and .13 s).
+    assert seconds < (20 if a_second() < 1.2 else 45)
     assert any(cell.pictures for cell in cells)
 
 
