@@ -360,6 +360,7 @@ def test_the_slopes_of_the_dose_study_are_those_of_lines_through_plain(tmp_path)
 MINIMA = ROOT / "results" / "minima"
 
 
+@pytest.mark.long
 def test_the_verdict_on_the_minima_study_is_made_again_from_its_runs():
     module = runpy.run_path(str(MINIMA / "verdict.py"))
     kept = module["rows_of"](module["KEPT"])
@@ -406,6 +407,7 @@ def test_a_fault_of_the_minima_study_would_be_found_by_its_a_a_arm():
     assert "not computed" in module["checked"]([row for row in rows if row["arm"] != "A/A"])
 
 
+@pytest.mark.long
 def test_a_random_arm_of_the_minima_study_is_trained_again(tmp_path):
     """All seeds of one arm; 2,000 steps magnify the rounding of other processors: hence nine of ten."""
     from tinydiv.study import load_study

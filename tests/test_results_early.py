@@ -255,6 +255,7 @@ def test_another_study_is_not_kept(tmp_path):
 # What is kept -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KEPT)
 def test_the_verdict_is_made_again_from_the_kept_runs(name):
     assert early()["written"](name) == (RESULTS / name / "verdict.md").read_text("utf-8")

@@ -73,6 +73,7 @@ def test_a_size_is_shown_only_if_it_is_whole(widths, monkeypatch):
     assert not widths.is_whole(name)
 
 
+@pytest.mark.long
 def test_the_verdict_is_made_again_from_the_kept_runs(widths):
     assert widths.written() == (RESULTS / "widths" / "verdict.md").read_text("utf-8")
 
