@@ -638,9 +638,12 @@ def predictions_table():
     return table(head, rows)
 
 
-def controls_words(name):
-    """The results of the controls, and whether they void the study."""
-    p_values, found, planted = controls(name)
+def controls_words(*names):
+    """The results of the controls, of all these names together, and whether they void the study."""
+    p_values, found, planted = [], 0, 0
+    for name in names:
+        values_of, found_of, planted_of = controls(name)
+        p_values, found, planted = p_values + values_of, found + found_of, planted + planted_of
     lines = [f"Controls: planted effects are found in {found} of {planted} tables; A/A:"]
     void = found < planted
     if len(p_values) < 5:
@@ -861,17 +864,26 @@ def with_table(text):
     return before + made + "\n\n" + after.partition("\n\n")[2] if head else text
 
 
+def differences(places):
+    """(gains in points, whether each is shown) of a table of (name, regime, setting, arm); NaN where an arm
+    is not trained, or too many networks diverged."""
+    gains = np.full(np.shape(places)[:2], np.nan)
+    shown = np.zeros(gains.shape, bool)
+    for i, row in enumerate(places):
+        for j, (name, regime, setting, arm) in enumerate(row):
+            one = compared(name, regime, setting, "early").get(arm)
+            if one is not None and lost(name, regime, setting, arm) <= DIVERGED:
+                gains[i, j], shown[i, j] = 100 * one.difference, one.shown
+    return gains, shown
+
+
 def picture():
     """Arms x settings and regimes: the primary difference, framed where it is shown."""
     every = everything()
     columns = [(regime, setting) for regime in REGIMES for setting in NAMES]
-    gains = np.full((len(every), len(columns)), np.nan)
-    shown = np.zeros(gains.shape, bool)
-    for i, (name, arm) in enumerate(every):
-        for j, (regime, setting) in enumerate(columns):
-            one = compared(name, regime, setting, "early").get(arm)
-            if one is not None and lost(name, regime, setting, arm) <= DIVERGED:
-                gains[i, j], shown[i, j] = 100 * one.difference, one.shown
+    gains, shown = differences(
+        [[(name, regime, setting, arm) for regime, setting in columns] for name, arm in every]
+    )
     figure = new_figure(8.5, 2 + 0.3 * len(every))
     ax = figure.add_subplot()
     names = [with_partner(name, arm) for name, arm in every]

@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 
 import early
-import numpy as np
-from early import NAMES, WIDTHS, cell, compared, over_settings, short, table
+from early import NAMES, WIDTHS, cell, over_settings, short, table
 
-from tinydiv import plots, stats
+from tinydiv import plots
 from tinydiv.command.cli import run
 from tinydiv.errors import UsageError
 from tinydiv.plots.style import new_figure, page, save
@@ -59,35 +58,20 @@ def arms():
     return list(early.arms_of(WIDTHS))
 
 
-def over(size, arm, readout, data=""):
+def over(size, arm, readout):
     """The arm less plain in one size, each seed's difference averaged over the settings."""
-    return over_settings(name_of(size, arm), "default", arm, readout, data)
+    return over_settings(name_of(size, arm), "default", arm, readout)
 
 
-def controls_words():
-    """Whether the controls find a fault: the A/A values of all three sizes together."""
-    p_values, found, planted = [], 0, 0
-    for name in new().values():
-        one = early.controls(name)
-        p_values, found, planted = p_values + one[0], found + one[1], planted + one[2]
-    p = stats.uniformity_check(p_values).p
-    void = " **By the plan this study is void.**" * (found < planted or p < 0.01)
-    return (
-        f"Controls: planted effects are found in {found} of {planted} tables; of {len(p_values)} A/A p\n"
-        f"values, four of each size, whether they are uniform: p = {p:.3f}.{void}\n"
-    )
-
-
-def effects_table(readout, scale=100, digits=2, cells=cell):
-    """Arms x sizes: the mean over the settings."""
-    rows = []
-    for arm in arms():
-        every = [over(size, arm, readout) for size in sizes()]
-        if cells is cell:
-            rows.append([arm, *(cell(one, scale, digits, star=False) for one in every)])
-        else:
-            rows.append([arm, *(short(one, scale, digits) for one in every)])
+def effects_table(readout, *how, cells=short):
+    """Arms x sizes: the mean over the settings, written by cells(comparison, *how)."""
+    rows = [[arm, *(cells(over(size, arm, readout), *how) for size in sizes())] for arm in arms()]
     return table(["arm", *sizes()], rows)
+
+
+def in_points(one):
+    """A difference with its interval."""
+    return cell(one, star=False)
 
 
 def verdicts_table():
@@ -106,24 +90,24 @@ def written():
     text = [
         "# Widths and depth, by the rules of the plan\n",
         f"{SEEDS} paired seeds, {len(arms())} arms beside plain, three sizes: {finished or 'finished'}.\n",
-        controls_words(),
+        early.controls_words(*new().values()),
         "## Side by side\n",
         "Mean test accuracy over epochs 1 to 5, default regime, in points more than plain: each seed's",
         f"difference averaged over the four settings, with its 95 % interval over {SEEDS} seeds",
         "(784-16-10: 50 seeds of paper or 30 of atlas), not corrected for the number of arms.\n",
-        effects_table("early"),
+        effects_table("early", cells=in_points),
         "",
         "By the rules (see ../early.py), each size by itself:\n",
         verdicts_table(),
         "",
         "The same, at the end (epoch 5):\n",
-        effects_table("final"),
+        effects_table("final", cells=in_points),
         "",
         "Correlation of the neurons at the end, less plain's (two layers: their mean):\n",
-        effects_table("correlation@final", 1, 3, short),
+        effects_table("correlation@final", 1, 3),
         "",
         "Dead neurons at the end in points, less plain's:\n",
-        effects_table("dead_fraction@final", 100, 1, short),
+        effects_table("dead_fraction@final", 100, 1),
         "",
     ]
     for size, name in new().items():
@@ -146,14 +130,12 @@ def written():
 def picture():
     """Arms x settings and sizes: the primary difference, framed where it is shown."""
     columns = [(setting, size) for setting in NAMES for size in sizes()]
-    gains = np.full((len(arms()), len(columns)), np.nan)
-    shown = np.zeros(gains.shape, bool)
-    for i, arm in enumerate(arms()):
-        for j, (setting, size) in enumerate(columns):
-            name = name_of(size, arm)
-            one = compared(name, "default", setting, "early").get(arm)
-            if one is not None and early.lost(name, "default", setting, arm) <= early.DIVERGED:
-                gains[i, j], shown[i, j] = 100 * one.difference, one.shown
+    gains, shown = early.differences(
+        [
+            [(name_of(size, arm), "default", setting, arm) for setting, size in columns]
+            for arm in arms()
+        ]
+    )
     figure = new_figure(9.5, 4.6)
     ax = figure.add_subplot()
     heads = [f"{NAMES[setting]} {size[4:-3]}".replace(" ", "\n") for setting, size in columns]

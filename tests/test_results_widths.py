@@ -63,10 +63,8 @@ def test_a_size_is_shown_only_if_it_is_whole(widths, monkeypatch):
         else:
             assert size in page.split("not finished:")[1].split("\n")[0]
             assert f"## {size}\n" not in page
-    name, (place, rows) = (
-        "widths, hidden 8",
-        next(iter(widths.early.runs("widths, hidden 8").items())),
-    )
+    name = "widths, hidden 8"
+    place, rows = next(iter(widths.early.runs(name).items()))
     assert widths.is_whole(name)
     less = {**widths.early.runs(name), place: dict(list(rows.items())[1:])}
     monkeypatch.setattr(widths.early, "runs", lambda name: less)
@@ -86,7 +84,7 @@ def test_each_size_is_compared_with_its_own_plain_network(widths):
                 for arm in ("muon", "plain")
             )
             mean = sum(mine[seed] - plain[seed] for seed in plain) / len(plain)
-            one = widths.compared(name, "default", setting, "early")["muon"]
+            one = widths.early.compared(name, "default", setting, "early")["muon"]
             assert one.difference == pytest.approx(mean, abs=1e-9), (size, setting)
 
 
