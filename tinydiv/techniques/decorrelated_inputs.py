@@ -47,9 +47,11 @@ class DecorrelatedInputs(LayerTechnique):
     def moved(self, y: Array, R: Array) -> Array:
         """R after one step of its rule; y (..., B, D) are the decorrelated inputs.
 
-            R' = (1 + rate (kappa + (1 - 2 kappa) c)) R - Y' (rate (1 - kappa) / B  Y R)
+            R <- (1 + rate (kappa + (1 - 2 kappa) c)) R - Y' (rate (1 - kappa) / B  Y R)
 
-        the rule, sorted so that D x D matrices, which are large, are passed over as rarely as possible.
+        This is the rule above with its terms collected: -(1 - kappa) c R of the off-diagonal part and
+        kappa (c - 1) R of the diagonal one become a single factor for each row of R. So R, which is
+        large, is passed over three times and not ten.
         """
         B = y.shape[-2]
         c = xp.sum(y**2, axis=-2)[..., :, None] / B  # (..., D, 1), the diagonal of C
