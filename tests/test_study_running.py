@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import standin
-from studies import TABLES, assert_same_tables, run, small_study, tuned_study, without_times
+from studies import SMALL, TABLES, assert_same_tables, run, small_study, tuned_study, without_times
 
 from tinydiv import backend, data, optimizers
 from tinydiv.errors import RunError, UsageError
@@ -370,6 +370,18 @@ def test_a_gpu_gets_as_many_networks_as_its_memory_holds():
     assert gpu_size(*one, each) == 1
     assert gpu_size(*one, 10**9 * each) == stacks.GPU_MOST
     assert stacks.free_gpu_bytes() is None  # no GPU here
+
+
+@pytest.mark.parametrize("batch_size", [4, 4096])
+def test_a_batch_larger_than_the_set_makes_no_smaller_stacks(tmp_path, batch_size):
+    """The four samples of XOR are the whole batch in both cases, so all 80 networks fit the cache."""
+    arms = [Arm("plain"), Arm("other start", {"init": "orthogonal"})]
+    settings = {**SMALL, "data": "xor", "batch_size": batch_size, "epochs": 1}
+    study = small_study(
+        arms, 40, Measure(metrics=("correlation",)), train=settings, controls=NO_CONTROLS
+    )
+    run(study, tmp_path / "out")
+    assert len(list((tmp_path / "out/blocks").iterdir())) == stacks.STACKS_PER_WORKER
 
 
 def test_a_stack_that_does_not_fit_is_halved_until_it_does(tmp_path, monkeypatch):

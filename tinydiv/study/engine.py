@@ -411,8 +411,10 @@ class Worker:
         def size_of(trial: Trial) -> int:
             if self.stack_size is not None:
                 return self.stack_size
-            facts = self.results.data[data_key(trial.training)]
-            network = trial.training, facts.n_inputs, facts.n_classes
+            t = trial.training
+            facts = self.results.data[data_key(t)]
+            batch = replace(t, batch_size=min(t.batch_size, facts.n_train))
+            network = batch, facts.n_inputs, facts.n_classes
             if free is not None:
                 return gpu_size(*network, free // workers)
             return cpu_size(*network, len(trials), workers)
