@@ -2,6 +2,8 @@
 
 pytest --strict-skips      a skip that .ci/allowed_skips.txt does not allow is a failure
                            (on by itself where the environment says CI=true)
+pytest --list-passed FILE  write the names of the tests that passed, one a line
+pytest --but-not FILE      leave out the tests that FILE names
 """
 
 import os
@@ -98,11 +100,34 @@ def why_no_gpu():
         return str(error)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    leave_out_named(config, items)
     for_gpu = [item for item in items if item.get_closest_marker("gpu")]
     reason = why_no_gpu() if for_gpu else None
     for item in for_gpu if reason else []:
         item.add_marker(pytest.mark.skip(reason=f"needs a CUDA GPU: {reason}"))
+
+
+# Which tests are left out, because another run has passed them -------------------------------------
+
+
+def leave_out_named(config, items):
+    """Take the tests that --but-not names from the list, and report how many."""
+    if config.option.but_not is None:
+        return
+    named = set(config.option.but_not.read_text("utf-8").splitlines())
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid in named])
+    items[:] = [item for item in items if item.nodeid not in named]
+
+
+def list_passed(reporter):
+    """Write the names of the tests that passed, and whose setup and end raised nothing."""
+    stats = reporter.stats
+    failed = {report.nodeid for key in ("failed", "error") for report in stats.get(key, [])}
+    passed = [report.nodeid for report in stats.get("passed", []) if report.nodeid not in failed]
+    reporter.config.option.list_passed.write_text(
+        "".join(f"{nodeid}\n" for nodeid in sorted(passed)), encoding="utf-8"
+    )
 
 
 # Skips -------------------------------------------------------------------------------------------
@@ -111,6 +136,8 @@ def pytest_collection_modifyitems(items):
 def pytest_addoption(parser):
     in_ci = os.environ.get("CI", "").lower() in ("1", "true")
     parser.addoption("--strict-skips", action="store_true", default=in_ci)
+    parser.addoption("--list-passed", type=Path, metavar="FILE")
+    parser.addoption("--but-not", type=Path, metavar="FILE")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -127,6 +154,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 def pytest_configure(config):
+    os.environ.pop("PYTEST_ADDOPTS", None)  # a pytest that a test starts has its own options
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A job in the background ignores Ctrl-C, and so would the processes to which tests send it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -165,6 +193,8 @@ def pytest_make_collect_report(collector):
 
 def pytest_terminal_summary(terminalreporter):
     """Why tests were skipped, one line for each reason with how many there were."""
+    if terminalreporter.config.option.list_passed is not None:
+        list_passed(terminalreporter)
     reports = terminalreporter.stats.get("skipped", [])
     reasons = [r.longrepr[2] if isinstance(r.longrepr, tuple) else str(r.longrepr) for r in reports]
     for reason, count in Counter(reasons).most_common():
