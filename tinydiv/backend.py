@@ -262,6 +262,29 @@ def quick_sum(a: Array) -> Array:
     return numpy.einsum("...i->...", a) if on_cpu() else a.sum(axis=-1)
 
 
+def sum_over_samples(a: Array, out: Array | None = None) -> Array:
+    """The sum over samples, (..., N, H) -> (..., 1, H), into `out` if given.
+
+    On a CPU a row of N ones times `a`: NumPy's own sum over this axis takes up to twenty times as long
+    where H is small, since it adds short rows one after the other.
+    """
+    if not on_cpu():
+        return a.sum(axis=-2, keepdims=True, out=out)
+    return matmul(_row_of_ones(a.shape[-2], a.dtype), a, out=out)
+
+
+def mean_over_samples(a: Array) -> Array:
+    """The mean over samples, (..., N, H) -> (..., 1, H)."""
+    return sum_over_samples(a) / a.shape[-2]
+
+
+@functools.lru_cache(maxsize=32)
+def _row_of_ones(n: int, dtype: Array) -> Array:
+    ones = numpy.ones((1, n), dtype)
+    ones.setflags(write=False)
+    return ones
+
+
 def synchronize() -> None:
     """Wait until the device has finished all its work: for timing, never inside a step."""
     cuda = getattr(xp.__dict__["_module"], "cuda", None)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tinydiv import activations
-from tinydiv.backend import Array, matmul, matmul_by_rows, to_device, xp
+from tinydiv.backend import Array, matmul, matmul_by_rows, sum_over_samples, to_device, xp
 from tinydiv.buffer import Parameters
 from tinydiv.errors import UsageError, check_whole
 from tinydiv.layers import Context, Layer
@@ -113,10 +113,10 @@ class MLP(Parameters):
         for l in reversed(range(self.depth)):
             if accumulate:
                 self.dW[l][...] += matmul(trace.A[l].mT, dZ)
-                self.db[l][...] += dZ.sum(axis=-2, keepdims=True)
+                self.db[l][...] += sum_over_samples(dZ)
             else:
                 matmul_by_rows(trace.A[l].mT, dZ, out=self.dW[l])
-                dZ.sum(axis=-2, keepdims=True, out=self.db[l])
+                sum_over_samples(dZ, out=self.db[l])
             if l == 0 and not (to_inputs or self._learns_at_inputs()):
                 return None
             dH = matmul(dZ, self.W[l].mT)

@@ -9,7 +9,7 @@ follow below.
 
 from dataclasses import dataclass
 
-from tinydiv.backend import Array, matmul, xp
+from tinydiv.backend import Array, matmul, mean_over_samples, sum_over_samples, xp
 
 ALIVE_STD = 1e-3
 """A neuron whose standard deviation is below this counts as constant and is left out of correlations."""
@@ -109,7 +109,7 @@ class Correlations:
 
         Part 3 is not computed: every dZ here is a combination of centred columns, so its mean is zero.
         """
-        along = (dZ * self.Z).sum(axis=-2, keepdims=True) / self.N
+        along = sum_over_samples(dZ * self.Z) / self.N
         return self.alive * (dZ - self.Z * along) / self.s
 
 
@@ -121,7 +121,7 @@ def correlations(A: Array, eps: float = 1e-4) -> Correlations:
     A neuron that is constant has no correlation: it is left out (its row and column are zero, its
     gradient too) and can be counted through `alive`. It must not count as an independent neuron.
     """
-    return correlations_of_centred(A - A.mean(axis=-2, keepdims=True), A.shape[-2], eps)
+    return correlations_of_centred(A - mean_over_samples(A), A.shape[-2], eps)
 
 
 def correlations_of_centred(C: Array, N: int | Array, eps: float) -> Correlations:
@@ -129,7 +129,7 @@ def correlations_of_centred(C: Array, N: int | Array, eps: float) -> Correlation
 
     N: how many samples count; rows of zeros (samples of other classes) may stand among them.
     """
-    variance = (C**2).sum(axis=-2, keepdims=True) / N
+    variance = sum_over_samples(C**2) / N
     alive = (variance >= ALIVE_STD**2).astype(C.dtype)
     s = xp.sqrt(variance + eps)
     Z = alive * C / s

@@ -1,6 +1,6 @@
 """Batch normalisation: a baseline that every comparison should include."""
 
-from tinydiv.backend import Array, to_device, xp
+from tinydiv.backend import Array, mean_over_samples, sum_over_samples, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
@@ -11,8 +11,9 @@ class BatchNorm(LayerTechnique):
 
         m = mean(Z), v = mean((Z - m)^2)         over the batch while training, running otherwise
         s = sqrt(v + eps);   Zhat = (Z - m) / s;   Y = gamma Zhat + beta
-        dZ = [dZhat - mean(dZhat) - Zhat mean(dZhat Zhat)] / s,   with dZhat = gamma dY
         dgamma = sum dY Zhat;  dbeta = sum dY
+        dZ = [dZhat - mean(dZhat) - Zhat mean(dZhat Zhat)] / s,   with dZhat = gamma dY
+           = gamma / s [dY - dbeta / N - Zhat dgamma / N]
 
     Forward: Zhat = (Z - m) / s, and Z enters it three times, so dZ has three parts:
 
@@ -49,30 +50,25 @@ class BatchNorm(LayerTechnique):
 
     def forward(self, x: Array, context: Context) -> tuple[Array, Array]:
         if context.training:
-            N = x.shape[-2]
-            mean = xp.mean(x, axis=-2, keepdims=True)
-            variance = xp.mean((x - mean) ** 2, axis=-2, keepdims=True)
+            N, mean = x.shape[-2], mean_over_samples(x)
+            centred = x - mean
+            variance = mean_over_samples(centred**2)
             self.mean += self.momentum * (mean - self.mean)
             self.variance += self.momentum * (variance * (N / max(N - 1, 1)) - self.variance)
         else:
-            mean, variance = self.mean, self.variance
+            centred, variance = x - self.mean, self.variance
         s = xp.sqrt(variance + self.eps)
-        xhat = (x - mean) / s
+        xhat = centred / s
         y = self.parameters["gamma"] * xhat + self.parameters["beta"]
         return y, (xhat, s, context.training)
 
     def backward(self, dy: Array, cache: Array) -> tuple[Array, dict[str, Array]]:
         xhat, s, training = cache
-        gradients = {
-            "gamma": xp.sum(dy * xhat, axis=-2, keepdims=True),
-            "beta": xp.sum(dy, axis=-2, keepdims=True),
-        }
-        dxhat = dy * self.parameters["gamma"]
-        if not training:
-            return dxhat / s, gradients
-        mean = xp.mean(dxhat, axis=-2, keepdims=True)
-        along = xp.mean(dxhat * xhat, axis=-2, keepdims=True)
-        return (dxhat - mean - xhat * along) / s, gradients
+        N, scale = dy.shape[-2], self.parameters["gamma"] / s
+        dgamma = sum_over_samples(dy * xhat)
+        dbeta = sum_over_samples(dy)
+        dx = dy - dbeta / N - xhat * (dgamma / N) if training else dy
+        return scale * dx, {"gamma": dgamma, "beta": dbeta}
 
     def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
         """W, b of a plain layer that computes the same in evaluation mode."""
@@ -81,8 +77,8 @@ class BatchNorm(LayerTechnique):
 
     def renew(self, chosen: Array, Z: Array) -> None:
         chosen = chosen[..., None, :]
-        mean = xp.mean(Z, axis=-2, keepdims=True)
-        variance = xp.mean((Z - mean) ** 2, axis=-2, keepdims=True)
+        mean = mean_over_samples(Z)
+        variance = mean_over_samples((Z - mean) ** 2)
         self.mean[...] = xp.where(chosen, mean, self.mean)
         self.variance[...] = xp.where(chosen, variance, self.variance)
         for key, first in (("gamma", 1), ("beta", 0)):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from tinydiv.backend import Array, matmul, xp
+from tinydiv.backend import Array, matmul, sum_over_samples, xp
 from tinydiv.errors import UsageError
 from tinydiv.mlp import MLP, Trace
 from tinydiv.settings import setting
@@ -85,7 +85,7 @@ class LocalAlignment(Intervention):
             e = (A - target) / self.beta
             if l in dA:
                 e = e + dA[l] * net.activation.derivative(Z)
-            yield matmul(trace.A[l - 1].mT, e), xp.sum(e, axis=-2, keepdims=True)
+            yield matmul(trace.A[l - 1].mT, e), sum_over_samples(e)
 
     def matrix(self, step: Step, l: int) -> Array:
         """E[l] (..., n_{l+1}, n_l), drawn in the first step from the networks' seeds."""

@@ -11,7 +11,7 @@ one array and dN lies beside dW. The width of the layer is the largest N.
 
 from collections.abc import Sequence
 
-from tinydiv.backend import Array, xp
+from tinydiv.backend import Array, sum_over_samples, xp
 from tinydiv.layers import Context, Layer
 from tinydiv.mlp import MLP
 from tinydiv.techniques.base import LayerTechnique
@@ -70,7 +70,7 @@ class Sized(LayerTechnique):
 
     def backward(self, dy: Array, cache: Array) -> tuple[Array, dict[str, Array]]:
         x, g, slope = cache
-        dN = xp.sum(xp.sum(dy * x, axis=-2, keepdims=True) * slope, axis=-1, keepdims=True)
+        dN = xp.sum(sum_over_samples(dy * x) * slope, axis=-1, keepdims=True)
         return dy * g, {self.key: self.reaching() * dN}
 
     def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
@@ -96,7 +96,7 @@ class SizeInput(Layer):
     def backward(self, dy: Array, cache: Array) -> tuple[Array, dict[str, Array]]:
         """The gate's own backward ran just before and wrote dN: this adds the gradient through the
         input."""
-        q = xp.sum(dy, axis=-2, keepdims=True)
+        q = sum_over_samples(dy)
         through = xp.sum(self.parameters["w"] * q, axis=-1, keepdims=True)
         self.gate.gradients[self.gate.key] += self.gate.reaching() * through
         return dy, {"w": self.gate.size * q}

@@ -1,6 +1,6 @@
 """VICReg's two terms within a layer: covariance, and a hinge that keeps every neuron's variance up."""
 
-from tinydiv.backend import Array, matmul, xp
+from tinydiv.backend import Array, matmul, mean_over_samples, sum_over_samples, xp
 from tinydiv.settings import setting
 from tinydiv.similarity import ALIVE_STD, as_matrix, off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
@@ -37,9 +37,9 @@ class VICReg(ActivationPenalty):
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
         N, H = A.shape[-2:]
         dof = max(N - 1, 1)
-        C = A - xp.mean(A, axis=-2, keepdims=True)
+        C = A - mean_over_samples(A)
         S = matmul(C.mT, C) / dof
-        spread = xp.sum(C**2, axis=-2, keepdims=True) / dof
+        spread = sum_over_samples(C**2) / dof
         alive = xp.sum(spread >= ALIVE_STD**2, axis=(-2, -1)).astype(A.dtype)
         alive = xp.maximum(alive, 1)
         off_S = off_diagonal(S)

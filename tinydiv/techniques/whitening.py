@@ -6,7 +6,7 @@ zca_norm.py gets M from eigenvectors, iter_norm.py by an iteration; each has its
 gradient of M to that of S.
 """
 
-from tinydiv.backend import Array, matmul, to_device, xp
+from tinydiv.backend import Array, matmul, mean_over_samples, sum_over_samples, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
@@ -73,7 +73,7 @@ class Whitening(LayerTechnique):
     def forward(self, x: Array, context: Context) -> tuple[Array, Array]:
         N = x.shape[-2]
         if context.training:
-            mean = xp.mean(x, axis=-2, keepdims=True)
+            mean = mean_over_samples(x)
             C = x - mean
             S = matmul(C.mT, C) / N
             self.mean += self.momentum * (mean - self.mean)
@@ -87,16 +87,13 @@ class Whitening(LayerTechnique):
 
     def backward(self, dy: Array, cache: Array) -> tuple[Array, dict[str, Array]]:
         C, M, white, of_matrix, training = cache
-        gradients = {
-            "gamma": xp.sum(dy * white, axis=-2, keepdims=True),
-            "beta": xp.sum(dy, axis=-2, keepdims=True),
-        }
+        gradients = {"gamma": sum_over_samples(dy * white), "beta": sum_over_samples(dy)}
         g = dy * self.parameters["gamma"]
         if not training:
             return matmul(g, M.mT), gradients
         gS = self.back(matmul(C.mT, g), of_matrix)
         gC = matmul(g, M.mT) + matmul(C, gS + gS.mT) / C.shape[-2]
-        return gC - xp.mean(gC, axis=-2, keepdims=True), gradients
+        return gC - mean_over_samples(gC), gradients
 
     def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
         M, _ = self.matrix(self.ridged(self.covariance))
