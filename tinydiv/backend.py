@@ -270,19 +270,7 @@ def sum_over_samples(a: Array, out: Array | None = None) -> Array:
     """
     if not on_cpu():
         return a.sum(axis=-2, keepdims=True, out=out)
-    return matmul(_row_of_ones(a.shape[-2], a.dtype), a, out=out)
-
-
-def mean_over_samples(a: Array) -> Array:
-    """The mean over samples, (..., N, H) -> (..., 1, H)."""
-    return sum_over_samples(a) / a.shape[-2]
-
-
-@functools.lru_cache(maxsize=32)
-def _row_of_ones(n: int, dtype: Array) -> Array:
-    ones = numpy.ones((1, n), dtype)
-    ones.setflags(write=False)
-    return ones
+    return matmul(numpy.ones((1, a.shape[-2]), a.dtype), a, out=out)
 
 
 def synchronize() -> None:

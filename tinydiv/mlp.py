@@ -109,6 +109,7 @@ class MLP(Parameters):
         Raises UsageError if an upstream gradient has not the shape of its array.
         """
         self.check_upstream(trace, dlogits, dA)
+        learns = any(layer.place == "inputs" and layer.shapes for layer in self.layers)
         dZ = dlogits
         for l in reversed(range(self.depth)):
             if accumulate:
@@ -117,7 +118,7 @@ class MLP(Parameters):
             else:
                 matmul_by_rows(trace.A[l].mT, dZ, out=self.dW[l])
                 sum_over_samples(dZ, out=self.db[l])
-            if l == 0 and not (to_inputs or self._learns_at_inputs()):
+            if l == 0 and not (to_inputs or learns):
                 return None
             dH = matmul(dZ, self.W[l].mT)
             if dA is not None and l in dA:
@@ -160,9 +161,6 @@ class MLP(Parameters):
         self.allocate()
 
     # Layers on the way -------------------------------------------------------------------------------
-
-    def _learns_at_inputs(self) -> bool:
-        return any(layer.place == "inputs" and layer.shapes for layer in self.layers)
 
     def _at(self, place: str, depth: int) -> list[tuple[int, Layer]]:
         here = [layer for layer in self.layers if (layer.place, layer.depth) == (place, depth)]

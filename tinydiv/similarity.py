@@ -9,7 +9,7 @@ follow below.
 
 from dataclasses import dataclass
 
-from tinydiv.backend import Array, matmul, mean_over_samples, sum_over_samples, xp
+from tinydiv.backend import Array, matmul, sum_over_samples, xp
 
 ALIVE_STD = 1e-3
 """A neuron whose standard deviation is below this counts as constant and is left out of correlations."""
@@ -121,7 +121,8 @@ def correlations(A: Array, eps: float = 1e-4) -> Correlations:
     A neuron that is constant has no correlation: it is left out (its row and column are zero, its
     gradient too) and can be counted through `alive`. It must not count as an independent neuron.
     """
-    return correlations_of_centred(A - mean_over_samples(A), A.shape[-2], eps)
+    N = A.shape[-2]
+    return correlations_of_centred(A - sum_over_samples(A) / N, N, eps)
 
 
 def correlations_of_centred(C: Array, N: int | Array, eps: float) -> Correlations:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tinydiv.backend import Array, matmul, mean_over_samples, xp
+from tinydiv.backend import Array, matmul, sum_over_samples, xp
 from tinydiv.similarity import Correlations, correlations_of_centred
 
 TINY_EPS = 1e-12
@@ -51,7 +51,7 @@ class Neurons:
         as a response.
         """
         moves = xp.max(self.A, axis=-2, keepdims=True) != xp.min(self.A, axis=-2, keepdims=True)
-        return moves * (self.A - mean_over_samples(self.A))
+        return moves * (self.A - sum_over_samples(self.A) / self.A.shape[-2])
 
     @property
     def correlations(self) -> Correlations:

@@ -1,6 +1,6 @@
 """Batch normalisation: a baseline that every comparison should include."""
 
-from tinydiv.backend import Array, mean_over_samples, sum_over_samples, to_device, xp
+from tinydiv.backend import Array, sum_over_samples, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
@@ -50,9 +50,10 @@ class BatchNorm(LayerTechnique):
 
     def forward(self, x: Array, context: Context) -> tuple[Array, Array]:
         if context.training:
-            N, mean = x.shape[-2], mean_over_samples(x)
+            N = x.shape[-2]
+            mean = sum_over_samples(x) / N
             centred = x - mean
-            variance = mean_over_samples(centred**2)
+            variance = sum_over_samples(centred**2) / N
             self.mean += self.momentum * (mean - self.mean)
             self.variance += self.momentum * (variance * (N / max(N - 1, 1)) - self.variance)
         else:
@@ -77,8 +78,8 @@ class BatchNorm(LayerTechnique):
 
     def renew(self, chosen: Array, Z: Array) -> None:
         chosen = chosen[..., None, :]
-        mean = mean_over_samples(Z)
-        variance = mean_over_samples((Z - mean) ** 2)
+        mean = sum_over_samples(Z) / Z.shape[-2]
+        variance = sum_over_samples((Z - mean) ** 2) / Z.shape[-2]
         self.mean[...] = xp.where(chosen, mean, self.mean)
         self.variance[...] = xp.where(chosen, variance, self.variance)
         for key, first in (("gamma", 1), ("beta", 0)):

@@ -1,6 +1,6 @@
 """DeCov: the covariance between hidden neurons."""
 
-from tinydiv.backend import Array, matmul, mean_over_samples
+from tinydiv.backend import Array, matmul, sum_over_samples
 from tinydiv.similarity import off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
 
@@ -31,7 +31,7 @@ class DeCov(ActivationPenalty):
 
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
         N = A.shape[-2]
-        C = A - mean_over_samples(A)
+        C = A - sum_over_samples(A) / N
         off_S = off_diagonal(matmul(C.mT, C) / N)
         value = (off_S**2).sum(axis=(-2, -1)) / 2
         dA = (2 / N) * matmul(C, off_S)

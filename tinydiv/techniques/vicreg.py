@@ -1,6 +1,6 @@
 """VICReg's two terms within a layer: covariance, and a hinge that keeps every neuron's variance up."""
 
-from tinydiv.backend import Array, matmul, mean_over_samples, sum_over_samples, xp
+from tinydiv.backend import Array, matmul, sum_over_samples, xp
 from tinydiv.settings import setting
 from tinydiv.similarity import ALIVE_STD, as_matrix, off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
@@ -37,7 +37,7 @@ class VICReg(ActivationPenalty):
     def __call__(self, A: Array, step: Step) -> tuple[Array, Array]:
         N, H = A.shape[-2:]
         dof = max(N - 1, 1)
-        C = A - mean_over_samples(A)
+        C = A - sum_over_samples(A) / N
         S = matmul(C.mT, C) / dof
         spread = sum_over_samples(C**2) / dof
         alive = xp.sum(spread >= ALIVE_STD**2, axis=(-2, -1)).astype(A.dtype)

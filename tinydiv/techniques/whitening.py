@@ -6,7 +6,7 @@ zca_norm.py gets M from eigenvectors, iter_norm.py by an iteration; each has its
 gradient of M to that of S.
 """
 
-from tinydiv.backend import Array, matmul, mean_over_samples, sum_over_samples, to_device, xp
+from tinydiv.backend import Array, matmul, sum_over_samples, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
@@ -73,7 +73,7 @@ class Whitening(LayerTechnique):
     def forward(self, x: Array, context: Context) -> tuple[Array, Array]:
         N = x.shape[-2]
         if context.training:
-            mean = mean_over_samples(x)
+            mean = sum_over_samples(x) / N
             C = x - mean
             S = matmul(C.mT, C) / N
             self.mean += self.momentum * (mean - self.mean)
@@ -93,7 +93,7 @@ class Whitening(LayerTechnique):
             return matmul(g, M.mT), gradients
         gS = self.back(matmul(C.mT, g), of_matrix)
         gC = matmul(g, M.mT) + matmul(C, gS + gS.mT) / C.shape[-2]
-        return gC - mean_over_samples(gC), gradients
+        return gC - sum_over_samples(gC) / C.shape[-2], gradients
 
     def fold(self, W: Array, b: Array) -> tuple[Array, Array]:
         M, _ = self.matrix(self.ridged(self.covariance))

@@ -1,6 +1,6 @@
 """WLD-Reg: the similarity of two neurons is a Gaussian of the distance between their activations."""
 
-from tinydiv.backend import Array, matmul, mean_over_samples, xp
+from tinydiv.backend import Array, matmul, sum_over_samples, xp
 from tinydiv.settings import setting
 from tinydiv.similarity import off_diagonal
 from tinydiv.techniques.base import ActivationPenalty, Step
@@ -70,10 +70,10 @@ class WLDReg(ActivationPenalty):
     def aggregated(self, A: Array) -> tuple[Array, Array]:
         """One distance per pair of neurons: variances, a covariance, and means."""
         N = A.shape[-2]
-        mean = mean_over_samples(A)
+        mean = sum_over_samples(A) / N
         C = A - mean
         S = matmul(C.mT, C) / N
-        variance = mean_over_samples(C**2)
+        variance = sum_over_samples(C**2) / N
         # The distances, from centred activations, so that no digits are lost:
         apart = variance + variance.mT - 2 * S + (mean - mean.mT) ** 2
         Q = off_diagonal(xp.exp(-self.gamma * xp.maximum(apart, 0)))
