@@ -427,47 +427,61 @@ def test_a_random_arm_of_the_minima_study_is_trained_again(tmp_path):
 
 def test_the_text_on_the_minima_study_agrees_with_its_verdict():
     text, verdict = words(MINIMA / "README.md"), (MINIMA / "verdict.md").read_text("utf-8")
-    parts = {part.split(",")[0]: part for part in verdict.split("\n## ")[1:]}
-    head, *rows = [
+    parts = dict(part.split(" regime\n", 1) for part in verdict.split("\n## ")[1:])
+    assert len(parts) == 8
+    rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in (MINIMA / "README.md").read_text("utf-8").split("\n")
-        if line.startswith("| ") and not line.startswith("|--")
+        if line.startswith("| ")
     ]
-    assert (len(head), len(rows)) == (5, 8)
-    for arm, *cells in rows:
-        for place, shown in zip(head[1:], cells, strict=True):
-            task, width = place.lower().split()
-            (line, *_) = re.findall(rf"^\| {re.escape(arm)} \| (.*) \|$", parts[task], re.M)
-            assert line.split(" | ")[["1x", "2x", "4x", "8x"].index(width)].strip("()") == shown, (
-                arm,
-                place,
-            )
+    assert len(rows) == 18
+    for (head, *table), regime in zip((rows[:9], rows[9:]), ("default", "tuned"), strict=True):
+        assert head[0] == f"arm, {regime} regime"
+        for arm, *cells in table:
+            for place, shown in zip(head[1:], cells, strict=True):
+                task, width = place.lower().split()
+                here = parts[f"{task}, {regime}"]
+                (line, *_) = re.findall(rf"^\| {re.escape(arm)} \| (.*) \|$", here, re.M)
+                found = line.split(" | ")[["1x", "2x", "4x", "8x"].index(width)]
+                assert found.strip("()") == shown, (arm, place, regime)
     for quoted in re.findall(r"[+-]\d+ \[[^]]+\]", text):
         assert quoted in verdict, quoted
-    assert "- helps: redo, xor at 1x, 2x" in verdict
-    assert "shorter plateau: response-ZCA start, xor, parity, life" in verdict
-    assert verdict.count("a gain of 20 points is not excluded") == 5
+    default, tuned = verdict.split("**Tuned regime**")
+    for part, excluded in ((default, 5), (tuned, 7)):
+        assert "- helps: redo, xor at 1x, 2x\n" in part
+        assert "- shorter plateau: response-ZCA start, xor, parity, life\n" in part
+        assert part.count("a gain of 20 points is not excluded") == excluded
+    assert tuned.count("- shorter plateau: ") == 9
+    assert tuned.count("its base's: nowhere") == 6
     text_of_aa = re.search(r"40 A/A p values .* \(p = ([\d.]+)\)", text).group(1)
     assert f"uniform: p = {text_of_aa}." in " ".join(verdict.split())
-    for task, gain in (("xor", "+82"), ("life", "+59")):
-        assert f"| eight times as wide | {gain} [" in parts[task]
-        assert f"{gain} " in text
+    gains = {
+        "xor, default": "+82",
+        "life, default": "+59",
+        "xor, tuned": "+82",
+        "life, tuned": "+58",
+    }
+    for place, gain in gains.items():
+        assert f"| eight times as wide | {gain} [" in parts[place]
+        assert gain in text
 
 
 def test_other_numbers_on_the_minima_study_are_those_of_its_runs():
     module = runpy.run_path(str(MINIMA / "verdict.py"))
     found, column = module["read"](module["rows_of"](module["KEPT"])), module["column"]
-    assert sum(len(arms) for arms in found.values()) == 250
+    assert sum(len(arms) for arms in found.values()) == 500
     assert {len(rows) for arms in found.values() for rows in arms.values()} == {200}
-    arms = found["default", "xor", "2x"]
-    for arm, dead, correlation in (("plain", 0.312, 0.493), ("redo", 0, 0.496)):
-        for name, value in (("dead_fraction@final", dead), ("correlation@final", correlation)):
-            mean = np.nanmean(column(arms[arm], arms[arm], name))
-            assert mean == pytest.approx(value, abs=6e-4)
-    for (_, task, width), arms in found.items():
+    for regime, correlation_of_redo in (("default", 0.496), ("tuned", 0.488)):
+        arms = found[regime, "xor", "2x"]
+        for arm, dead, correlation in (("plain", 0.312, 0.493), ("redo", 0, correlation_of_redo)):
+            for name, value in (("dead_fraction@final", dead), ("correlation@final", correlation)):
+                mean = np.nanmean(column(arms[arm], arms[arm], name))
+                assert mean == pytest.approx(value, abs=6e-4)
+    for (regime, task, width), arms in found.items():
         if task == "spirals":
             for rows in arms.values():
                 assert np.max(column(rows, rows, "final")) <= 0.9976
+        if (regime, task) == ("default", "spirals"):
             assert round(module["share"](arms, "plain"), 2) == (0.89 if width == "1x" else 1)
             if width in ("2x", "8x"):
                 assert module["share"](arms, "decov") == 0
@@ -477,4 +491,8 @@ def test_other_numbers_on_the_minima_study_are_those_of_its_runs():
                 ]
                 assert ends == pytest.approx([0.993, 0.9975], abs=5e-4)
         elif width in ("4x", "8x"):
-            assert module["share"](arms, "plain") >= 0.96
+            assert module["share"](arms, "plain") >= 0.95
+    decov = found["tuned", "life", "2x"]["decov"]
+    assert {round(float(row["strength"]), 6) for row in decov.values()} == {0.01}
+    for task, width in (("xor", "1x"), ("xor", "2x"), ("parity", "2x"), ("life", "1x")):
+        assert {row["lr"] for row in found["tuned", task, width]["plain"].values()} == {"0.01"}

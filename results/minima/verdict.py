@@ -1,6 +1,7 @@
 """The planned tests of the minima study: do techniques make more seeds succeed, or shorten plateaus?
 
-    python results/minima/verdict.py runs/minima   from the folder of the study
+    python results/minima/verdict.py runs/minima   from the folder of the study, or from several, each
+                                                   with some of its settings
     python results/minima/verdict.py               from the runs.csv.gz that lies beside this file
 
 Success: an arm against its base over all seeds. Plateau: over the seeds in which both succeed. Sign-flip
@@ -155,6 +156,11 @@ def comparisons(arms, readout):
     return {one.arm: one for one in stats.adjust(found)} if found else {}
 
 
+def base_of(arm):
+    """What an arm is compared with."""
+    return (TECHNIQUES | OTHERS)[arm]
+
+
 def share(arms, name):
     """The share of seeds that succeed."""
     return float(np.mean(column(arms[name], arms[name], "success")))
@@ -162,7 +168,13 @@ def share(arms, name):
 
 def is_certain(arms, arm):
     """Whether the arm's base succeeds so often that no gain can be shown."""
-    return share(arms, (TECHNIQUES | OTHERS)[arm]) >= CERTAIN
+    return share(arms, base_of(arm)) >= CERTAIN
+
+
+def has_its_bases_rate(arms, arm):
+    """Whether an arm and its base were trained at one rate. Where not, the rate alone changes a plateau."""
+    rates = [{row["lr"] for row in arms[name].values()} for name in (arm, base_of(arm))]
+    return rates[0] == rates[1]
 
 
 def verdicts(found):
@@ -175,7 +187,7 @@ def verdicts(found):
     for regime in regimes_of(found):
         helps, faster, still_open = [], [], []
         for arm in TECHNIQUES:
-            shorter = []
+            shorter, fair = [], []
             for task in TASKS:
                 if (regime, task) == DESCRIBED:
                     continue
@@ -186,12 +198,21 @@ def verdicts(found):
                     if (one := tests["success"][place].get(arm))
                     and one.shown
                     and one.difference > 0
+                    and not is_certain(found[place], arm)
                 ]
                 if len(gains) >= 2:
                     helps.append((arm, task, tuple(gains)))
-                times = [tests["plateau"][place].get(arm) for place in here]
-                if any(one is not None and one.shown and one.difference < 0 for one in times):
+                times = [
+                    place
+                    for place in here
+                    if (one := tests["plateau"][place].get(arm))
+                    and one.shown
+                    and one.difference < 0
+                ]
+                if times:
                     shorter.append(task)
+                if any(has_its_bases_rate(found[place], arm) for place in times):
+                    fair.append(task)
                 for place in here:
                     one = tests["success"][place].get(arm)
                     if one is None or place[2] not in ("1x", "2x") or is_certain(found[place], arm):
@@ -199,7 +220,7 @@ def verdicts(found):
                     if one.interval.high >= LARGE:
                         still_open.append((arm, task, place[2]))
             if len(shorter) >= 2:
-                faster.append((arm, tuple(shorter)))
+                faster.append((arm, tuple(shorter), tuple(fair)))
         answers["helps"][regime] = helps
         answers["faster"][regime] = faster
         answers["open"][regime] = still_open
@@ -263,8 +284,10 @@ def words(answers):
         lines.append(f"**{regime.capitalize()} regime**\n")
         for arm, task, widths in answers["helps"][regime]:
             lines.append(f"- helps: {arm}, {task} at {', '.join(widths)}")
-        for arm, tasks in answers["faster"][regime]:
-            lines.append(f"- shorter plateau: {arm}, {', '.join(tasks)}")
+        for arm, tasks, fair in answers["faster"][regime]:
+            line = f"- shorter plateau: {arm}, {', '.join(tasks)}"
+            at_its_rate = f"; where its rate is its base's: {', '.join(fair) or 'nowhere'}"
+            lines.append(line + at_its_rate * (fair != tasks))
         for arm, task, width in answers["open"][regime]:
             lines.append(
                 f"- a gain of {100 * LARGE:.0f} points is not excluded: {arm}, {task} {width}"
@@ -352,10 +375,10 @@ def written(rows):
     return "\n".join(text)
 
 
-def keep(folder):
-    """Write what a folder holds into runs.csv.gz, in place of what is kept of it: the regimes that are
-    finished there, and the A/A arm."""
-    new = rows_of(folder / "runs.csv")
+def keep(*folders):
+    """Write what folders hold together into runs.csv.gz, in place of what is kept of it: the regimes that
+    are finished there, and the A/A arm."""
+    new = [row for folder in folders for row in rows_of(folder / "runs.csv")]
     old = rows_of(KEPT) if KEPT.exists() else []
     found = read(new)
     rows = []
@@ -365,14 +388,18 @@ def keep(folder):
             rows += [
                 row
                 for row in new
-                if row["regime"] == regime and row["arm"] != AGAIN and int(row["seed"]) in seeds
+                if row["regime"] == regime
+                and row["arm"] in planned()[tuple(row["setting"].split())]
+                and int(row["seed"]) in seeds
             ]
         else:
             rows += [row for row in old if row["regime"] == regime and row["arm"] != AGAIN]
     again = [[row for row in these if row["arm"] == AGAIN] for these in (new, old)]
     rows += again[0] or again[1]
     if not regimes_of(found) and not again[0]:
-        raise UsageError(f"{folder} holds neither a finished regime of minima nor its A/A arm")
+        raise UsageError(
+            f"neither a finished regime of minima nor its A/A arm in {', '.join(map(str, folders))}"
+        )
     text = io.StringIO()
     out = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     out.writeheader()
@@ -381,9 +408,9 @@ def keep(folder):
 
 
 def main(folders):
-    """Keep the runs of a folder; write the verdict with its tables, and the figure."""
+    """Keep the runs of folders; write the verdict with its tables, and the figure."""
     if folders:
-        keep(Path(folders[0]))
+        keep(*map(Path, folders))
     rows = rows_of(KEPT)
     (HERE / "verdict.md").write_text(written(rows), encoding="utf-8")
     with page("light"):
