@@ -339,7 +339,7 @@ def test_strength_per_network_is_part_of_the_objective():
     [
         (
             "N = x.shape[-2]\n",
-            "N = x.shape[-2]\n        else:\n            N = 1\n        context = Context(True)\n"
+            "N = x.shape[-2]\n        N, context = x.shape[-2], Context(True)\n"
             "        if context.training:\n",
             "depends on the other samples",
         ),

@@ -128,9 +128,9 @@ ONE_OF_EACH = (
     "mlp.MLP.backward: delete: dH += dA[l] -> pass",
     "mlp.MLP.backward: drop the transposition: self.W[l].mT -> self.W[l]",
     "techniques.batch_norm.BatchNorm.backward: delete the last term: "
-    "dxhat - mean - xhat * along -> dxhat - mean",
-    "techniques.batch_norm.BatchNorm.backward: mean to sum: xp.mean(dxhat, axis=-2, keepdims=True) -> "
-    "xp.sum(dxhat, axis=-2, keepdims=True)",
+    "dy - dbeta / N - xhat * (dgamma / N) -> dy - dbeta / N",
+    "techniques.negative_correlation.NegativeCorrelation.__call__: mean to sum: "
+    "xp.mean(members, axis=-1) -> xp.sum(members, axis=-1)",
     "techniques.decov.DeCov.__call__: delete the divisor: matmul(C.mT, C) / N -> matmul(C.mT, C)",
     "techniques.vicreg.VICReg.__call__: turn the comparison: short > 0 -> short < 0",
     "losses.squared_error: drop the power: difference ** 2 -> difference",

@@ -74,7 +74,7 @@ def test_operations_are_counted_one_by_one():
         assert after.other_flops == pytest.approx(4 / 3 * 6**3)
 
 
-def test_counting_changes_no_number_and_gives_the_backend_back():
+def test_counting_changes_numbers_by_rounding_alone_and_gives_the_backend_back():
     X = np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32)
     Y = np.arange(16) % 3
 
@@ -90,7 +90,8 @@ def test_counting_changes_no_number_and_gives_the_backend_back():
 
     plain = trained()
     with counting() as counts:
-        np.testing.assert_array_equal(trained(), plain)
+        # Sums over samples are products on NumPy, and sums where they are counted.
+        np.testing.assert_allclose(trained(), plain, rtol=1e-5, atol=1e-7)
         assert backend.name() == "counting"
     assert counts.product_flops > 0
     assert backend.name() == "numpy"
