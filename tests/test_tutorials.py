@@ -91,10 +91,11 @@ def prose(script):
 @each
 def test_it_runs_in_time_without_a_warning(script):
     cells, seconds, _ = executed(script)
-    if seconds >= 20:  # other work on the core counts, too: the shorter of two runs
+    if seconds >= 45:  # other work on the core counts, too: the shorter of two runs
         seconds = executed.__wrapped__(script)[1]
-    # A slow virtual machine halves and doubles its speed between two looks (the same work: .06 and .13 s).
-    assert seconds < (20 if a_second() < 1.2 else 45)
+    # Below 20 on a quick machine. A slow virtual machine took 25 to 32 for the longest, and halves and
+    # doubles its speed between two looks.
+    assert seconds < 45
     assert any(cell.pictures for cell in cells)
 
 
