@@ -109,7 +109,6 @@ class MLP(Parameters):
         Raises UsageError if an upstream gradient has not the shape of its array.
         """
         self.check_upstream(trace, dlogits, dA)
-        learns = any(layer.place == "inputs" and layer.shapes for layer in self.layers)
         dZ = dlogits
         for l in reversed(range(self.depth)):
             if accumulate:
@@ -118,7 +117,9 @@ class MLP(Parameters):
             else:
                 matmul_by_rows(trace.A[l].mT, dZ, out=self.dW[l])
                 sum_over_samples(dZ, out=self.db[l])
-            if l == 0 and not (to_inputs or learns):
+            if l == 0 and not (
+                to_inputs or any(layer.place == "inputs" and layer.shapes for layer in self.layers)
+            ):
                 return None
             dH = matmul(dZ, self.W[l].mT)
             if dA is not None and l in dA:
