@@ -6,6 +6,7 @@ pytest --list-passed FILE  write the names of the tests that passed, one a line
 pytest --but-not FILE      leave out the tests that FILE names
 """
 
+import argparse
 import os
 from collections import Counter
 
@@ -111,6 +112,13 @@ def pytest_collection_modifyitems(config, items):
 # Which tests are left out, because another run has passed them -------------------------------------
 
 
+def file_there(name):
+    """The path of a file, for an option."""
+    if not Path(name).is_file():
+        raise argparse.ArgumentTypeError(f"there is no file {name}")
+    return Path(name)
+
+
 def leave_out_named(config, items):
     """Take the tests that --but-not names from the list, and report how many."""
     if config.option.but_not is None:
@@ -137,7 +145,7 @@ def pytest_addoption(parser):
     in_ci = os.environ.get("CI", "").lower() in ("1", "true")
     parser.addoption("--strict-skips", action="store_true", default=in_ci)
     parser.addoption("--list-passed", type=Path, metavar="FILE")
-    parser.addoption("--but-not", type=Path, metavar="FILE")
+    parser.addoption("--but-not", type=file_there, metavar="FILE")
 
 
 @pytest.hookimpl(optionalhook=True)

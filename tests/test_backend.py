@@ -9,15 +9,7 @@ import pytest
 import standin
 
 from tinydiv import backend
-from tinydiv.backend import (
-    fuse,
-    matmul,
-    sum_over_samples,
-    to_device,
-    to_host,
-    use,
-    xp,
-)
+from tinydiv.backend import fuse, matmul, sum_over_samples, to_device, to_host, use, xp
 from tinydiv.errors import RunError, UsageError
 
 # Choosing ----------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_what_one_run_passed_another_leaves_out(tmp_path, processes):
         ]
         return subprocess.run(
             words, cwd=tmp_path, env=conftest.os.environ | {"PYTHONPATH": str(HERE)}, text=True,
-            encoding="utf-8", capture_output=True,
+            encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         ).stdout  # fmt: skip
 
     first, second = run("--list-passed", "passed.txt"), run("--but-not", "passed.txt")
@@ -94,3 +94,4 @@ def test_what_one_run_passed_another_leaves_out(tmp_path, processes):
     names = (tmp_path / "passed.txt").read_text("utf-8").splitlines()
     assert len(names) == 2
     assert all("test_passes[" in name for name in names)
+    assert "error: argument --but-not: there is no file passed" in run("--but-not", "passed")

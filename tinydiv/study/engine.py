@@ -413,8 +413,8 @@ class Worker:
                 return self.stack_size
             t = trial.training
             facts = self.results.data[data_key(t)]
-            batch = replace(t, batch_size=min(t.batch_size, facts.n_train))
-            network = batch, facts.n_inputs, facts.n_classes
+            t = replace(t, batch_size=min(t.batch_size, facts.n_train))
+            network = t, facts.n_inputs, facts.n_classes
             if free is not None:
                 return gpu_size(*network, free // workers)
             return cpu_size(*network, len(trials), workers)

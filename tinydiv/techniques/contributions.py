@@ -4,7 +4,7 @@ A neuron contributes to the next layer's inputs as it does to the outputs, so bo
 hidden layer: V are its outgoing weights there. Without layers= it is the last one.
 """
 
-from tinydiv.backend import Array, matmul, xp
+from tinydiv.backend import Array, matmul, sum_over_samples, xp
 from tinydiv.similarity import as_matrix, off_diagonal
 from tinydiv.techniques.base import EnsemblePenalty, Step
 
@@ -35,7 +35,7 @@ class ContributionCoherence(EnsemblePenalty):
         self, A: Array, V: Array, c: Array, step: Step
     ) -> tuple[Array, Array, Array, Array]:
         lengths = xp.sum(V**2, axis=-1)[..., None, :]  # (..., 1, H)
-        squares = xp.sum(A**2, axis=-2, keepdims=True)  # (..., 1, H)
+        squares = sum_over_samples(A**2)  # (..., 1, H)
         energy = squares * lengths
         n = xp.sum((energy > 0).astype(A.dtype), axis=(-2, -1))
         total = n * xp.sum(energy, axis=(-2, -1))

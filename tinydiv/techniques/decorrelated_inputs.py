@@ -1,6 +1,6 @@
 """Decorrelated backpropagation: a matrix that learns, without labels, to decorrelate the inputs."""
 
-from tinydiv.backend import Array, matmul, to_device, xp
+from tinydiv.backend import Array, matmul, sum_over_samples, to_device, xp
 from tinydiv.layers import Context
 from tinydiv.settings import setting
 from tinydiv.techniques.base import LayerTechnique
@@ -54,7 +54,7 @@ class DecorrelatedInputs(LayerTechnique):
         large, is passed over three times and not ten.
         """
         B = y.shape[-2]
-        c = xp.sum(y**2, axis=-2)[..., :, None] / B  # (..., D, 1), the diagonal of C
+        c = sum_over_samples(y**2).mT / B  # (..., D, 1), the diagonal of C
         trace = xp.sum(c, axis=-2, keepdims=True)
         rate = xp.minimum(self.rate, 1 / xp.maximum(trace, xp.finfo(y.dtype).tiny))
         moved = (1 + rate * (self.kappa + (1 - 2 * self.kappa) * c)) * R
