@@ -27,6 +27,7 @@ def early():
 
 
 KEPT = early()["kept_studies"]()
+WIDTHS = [f"widths, hidden {size}" for size in ("8", "64", "16-16")]
 
 
 def test_the_study_paper_is_kept():
@@ -285,7 +286,7 @@ def test_the_text_quotes_its_tables(name):
     assert [words for words in quoted if words not in tables] == []
 
 
-@pytest.mark.parametrize("name", [*KEPT, "widths, hidden 8", "widths, hidden 16-16"])
+@pytest.mark.parametrize("name", [*KEPT, *WIDTHS])
 def test_a_random_network_is_trained_again(name, tmp_path):
     """One of thousands: equal but for rounding after 100 steps. Thousands of steps can magnify how another
     processor rounds, the correlation most: hence the wider tolerance at the end."""
@@ -311,9 +312,7 @@ def test_a_random_network_is_trained_again(name, tmp_path):
         assert float(again[key]) == pytest.approx(float(kept[key]), abs=tolerance), where
 
 
-@pytest.mark.parametrize(
-    "name", [*KEPT, *(f"widths, hidden {size}" for size in ("8", "64", "16-16"))]
-)
+@pytest.mark.parametrize("name", [*KEPT, *WIDTHS])
 def test_the_curves_end_where_the_rows_do(name):
     runs = early()["runs"](name)
     folder = RESULTS / name.partition(", ")[0]

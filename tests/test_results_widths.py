@@ -51,24 +51,25 @@ def test_two_layers_are_read_by_their_mean(widths):
     assert float(one["correlation@final"]) == pytest.approx(sum(layers) / 2)
 
 
-def test_a_size_is_shown_only_if_it_is_whole(widths, monkeypatch):
+def test_every_size_is_whole(widths):
     page = (RESULTS / "widths" / "verdict.md").read_text("utf-8")
+    assert widths.new() == widths.NEW
     for size, name in widths.NEW.items():
         runs = widths.early.runs(name)
-        if size in widths.new():
-            arms = {"plain", "A/A", "one epoch ahead", *widths.arms()}
-            assert set(runs) == {("default", one, arm) for one in widths.NAMES for arm in arms}
-            assert {len(rows) for rows in runs.values()} == {20}
-            assert f"## {size}\n" in page
-        else:
-            assert size in page.split("not finished:")[1].split("\n")[0]
-            assert f"## {size}\n" not in page
-    name = "widths, hidden 8"
-    place, rows = next(iter(widths.early.runs(name).items()))
-    assert widths.is_whole(name)
-    less = {**widths.early.runs(name), place: dict(list(rows.items())[1:])}
-    monkeypatch.setattr(widths.early, "runs", lambda name: less)
-    assert not widths.is_whole(name)
+        arms = {"plain", "A/A", "one epoch ahead", *widths.arms()}
+        assert set(runs) == {("default", one, arm) for one in widths.NAMES for arm in arms}
+        assert {len(rows) for rows in runs.values()} == {20}
+        assert f"## {size}\n" in page
+
+
+def test_a_size_that_is_not_whole_is_not_shown(widths, monkeypatch):
+    every = {name: widths.early.runs(name) for name in widths.NEW.values()}
+    name = widths.NEW["784-8-10"]
+    place, rows = next(iter(every[name].items()))
+    less = {**every, name: {**every[name], place: dict(list(rows.items())[1:])}}
+    monkeypatch.setattr(widths.early, "runs", less.get)
+    assert list(widths.new()) == ["784-64-10", "784-16-16-10"]
+    assert widths.sizes() == ["784-16-10", "784-64-10", "784-16-16-10"]
 
 
 @pytest.mark.long
