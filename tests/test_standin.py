@@ -247,3 +247,10 @@ def test_a_plan_that_reads_beyond_its_operand_is_refused():
         wrong = Plan(2, 2, 3, Operand(True, 3, 0), Operand(False, leading, 0), right.result, 1)
         with pytest.raises(AssertionError):
             xp.strided_batched_gemm(wrong, a, a, result)
+
+
+def test_nothing_warns_as_on_a_gpu(on_standin):
+    nothing = xp.zeros(2)
+    assert xp.isnan(nothing / nothing).all().item()
+    with np.errstate(invalid="warn"), pytest.raises(RuntimeWarning, match="invalid value"):
+        nothing / nothing

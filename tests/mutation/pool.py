@@ -44,7 +44,7 @@ class Pool:
 
     def __init__(self, work):
         self.work, self.worked = work, False
-        self.items, self.failed = [], []
+        self.items, self.failed, self.reasons = [], [], []
         self.calls = {}
         """Function -> the tests that call it, by number, the quickest first."""
 
@@ -74,6 +74,7 @@ class Pool:
     def pytest_runtest_logreport(self, report):
         if report.failed:
             self.failed.append(report.nodeid.split("/")[-1])
+            self.reasons.append(report.longreprtext)
 
     def passes(self, number):
         """Run one test, with fixtures of its own."""
@@ -113,7 +114,7 @@ class Pool:
         return calls
 
     def watched(self):
-        """For each test, its seconds and the targets that it calls; or the name of one that fails."""
+        """For each test, its seconds and the targets that it calls; or which one fails, and why."""
         names = {target.code: target.name for target in targets()}
         found = []
         for number in range(len(self.items)):
@@ -127,6 +128,6 @@ class Pool:
             passes = self.passes(number)
             sys.setprofile(None)
             if not passes:
-                return self.failed[0]
+                return f"{self.failed[0]}\n{self.reasons[0]}"
             found.append((time.perf_counter() - began, sorted(seen)))
         return found
