@@ -77,11 +77,11 @@ LIMIT = 3.0
 # The runs ------------------------------------------------------------------------------------------
 
 
-def keep(folder):
-    """Keep the results of a study beside this file. Raises UsageError for another study."""
+def keep(folder, studies):
+    """Keep the results of one of the studies beside this file. Raises UsageError for another one."""
     name = json.loads((folder / "study.json").read_text("utf-8"))["study"]["name"]
-    if name not in (*PLANNED, WIDTHS):
-        raise UsageError(f"{folder} holds {name}: kept are only paper, atlas and {WIDTHS}")
+    if name not in studies:
+        raise UsageError(f"{folder} holds {name}; allowed: {', '.join(studies)}")
     kept = {}
     for table in ("runs.csv", "curves.csv"):
         with (folder / table).open(newline="") as file:
@@ -905,7 +905,7 @@ def picture():
 def main(folders):
     """Keep the runs of the folders; write verdicts, map and figure."""
     for folder in folders:
-        keep(Path(folder))
+        keep(Path(folder), PLANNED)
     if not kept_studies():
         raise UsageError(f"no runs are kept in {HERE}: give the folder of a study")
     for name in kept_studies():

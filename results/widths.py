@@ -155,7 +155,7 @@ def main(folders):
     if len(folders) > 1:
         raise UsageError(f"this script takes one folder; got {len(folders)}")
     for folder in folders:
-        early.keep(Path(folder))
+        early.keep(Path(folder), [early.WIDTHS])
     if not (HERE / "runs.csv.gz").exists():
         raise UsageError(f"no runs are kept in {HERE}: give the folder of the study")
     (HERE / "verdict.md").write_text(written(), encoding="utf-8")

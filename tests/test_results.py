@@ -8,6 +8,8 @@ import random
 import re
 import runpy
 import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,25 @@ from tinydiv.errors import UsageError
 ROOT = Path(__file__).parent.parent
 HERE = ROOT / "results" / "initializers"
 BASES = ("pytorch", "glorot", "he", "orthogonal", "lsuv")
+
+
+SCRIPTS = [
+    path.relative_to(ROOT)
+    for path in sorted((ROOT / "results").rglob("*.py"))
+    if "__main__" in path.read_text("utf-8") and path.parent.name != "carried_over"  # PyTorch's
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=str)
+def test_a_script_refuses_a_folder_that_is_not_there_in_one_sentence(script, tmp_path):
+    words = [sys.executable, str(ROOT / script), "not-there"]
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode in (1, 2)
+    assert ended.stdout == ""
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"{script.name}: ")
+    assert "not-there" in line
+    assert list(tmp_path.iterdir()) == []
 
 
 def words(path):

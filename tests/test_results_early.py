@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 import os
 import random
 import re
@@ -247,10 +248,11 @@ def test_numbers_are_kept_to_six_digits_and_seeds_whole():
     ]
 
 
-def test_another_study_is_not_kept(tmp_path):
-    (tmp_path / "study.json").write_text('{"study": {"name": "minima"}}')
-    with pytest.raises(UsageError, match="holds minima: kept are only paper, atlas and widths"):
-        early()["keep"](tmp_path)
+@pytest.mark.parametrize("name", ["minima", "widths"])
+def test_another_study_is_not_kept(tmp_path, name):
+    (tmp_path / "study.json").write_text(json.dumps({"study": {"name": name}}))
+    with pytest.raises(UsageError, match=f"holds {name}; allowed: paper, atlas"):
+        early()["main"]([str(tmp_path)])
 
 
 # What is kept -----------------------------------------------------------------------------------------

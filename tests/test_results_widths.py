@@ -91,7 +91,7 @@ def test_each_size_is_compared_with_its_own_plain_network(widths):
 
 def test_a_folder_of_another_study_or_two_folders_are_refused(widths, tmp_path):
     (tmp_path / "study.json").write_text('{"study": {"name": "minima"}}')
-    with pytest.raises(UsageError, match="holds minima"):
+    with pytest.raises(UsageError, match="holds minima; allowed: widths"):
         widths.main([str(tmp_path)])
     with pytest.raises(UsageError, match="one folder; got 2"):
         widths.main(["one", "two"])

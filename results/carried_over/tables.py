@@ -8,12 +8,15 @@ seed; the interval inverts the sign-flip test, p is Holm's over the comparisons 
 
 import csv
 import gzip
+import sys
 from pathlib import Path
 
 import numpy as np
 from measure import REGIMES, STARTS
 from measure import train as measure_one  # noqa: F401  tests run one again
 
+from tinydiv.command.cli import run
+from tinydiv.errors import UsageError
 from tinydiv.stats import adjust, compare
 
 HERE = Path(__file__).parent
@@ -112,7 +115,9 @@ def picture(found):
         plt.close(figure)
 
 
-def main():
+def main(words):
+    if words:
+        raise UsageError(f"this script takes no argument; got {words[0]}")
     values, rates = runs()
     found = list(comparisons(values))
     parts = [
@@ -145,4 +150,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(Path(__file__).name, main))

@@ -11,12 +11,23 @@ import shutil
 import sys
 from pathlib import Path
 
+from tinydiv.command.cli import run
+from tinydiv.errors import UsageError
+
 HERE = Path(__file__).parent
 KEPT = ("trials.csv.gz", "seeds.csv.gz", "table.md", "config.json", "*.png", "*.gif")
 
 
-def main(runs: Path) -> None:
-    for folder in sorted(path.parent for path in runs.glob("*/table.md")):
+def main(words: list[str]) -> None:
+    """Copy what is finished. Raises UsageError if it is not one folder, or holds no finished comparison."""
+    if len(words) != 1:
+        raise UsageError(f"this script takes one folder; got {len(words)}")
+    finished = sorted(path.parent for path in Path(words[0]).glob("*/table.md"))
+    if not finished:
+        raise UsageError(
+            f"{words[0]} holds no folder with a table.md that python -m tinydiv.grow wrote"
+        )
+    for folder in finished:
         (HERE / folder.name).mkdir(exist_ok=True)
         for pattern in KEPT:
             for file in folder.glob(pattern):
@@ -27,4 +38,4 @@ def main(runs: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(run(Path(__file__).name, main))

@@ -7,10 +7,13 @@ decorrelated start), and where they are, fashion-decov (the same beside a techni
 He's start). One dot is the mean over seeds at the end of training, its line the 95 % interval.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
+from tinydiv.command.cli import run
+from tinydiv.errors import UsageError
 from tinydiv.growing.comparing import difference
 from tinydiv.growing.fashion import read_seeds
 from tinydiv.plots.style import colour, describe, new_figure, page, save
@@ -29,7 +32,9 @@ PANELS = {
 }
 
 
-def main() -> None:
+def main(words: list[str]) -> None:
+    if words:
+        raise UsageError(f"this script takes no argument; got {words[0]}")
     rows = []
     for number, folder in enumerate(FOLDERS):
         if (HERE / folder).is_dir():
@@ -59,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(Path(__file__).name, main))

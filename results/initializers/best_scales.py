@@ -10,11 +10,14 @@ over the five epochs is the last column. The full sets are needed (data_scripts/
 
 import csv
 import sys
+from pathlib import Path
 
 import numpy as np
 
 from tinydiv import data, optimizers
 from tinydiv.backend import quiet
+from tinydiv.command.cli import run
+from tinydiv.errors import UsageError
 from tinydiv.initializers import PROBE, initialize
 from tinydiv.loop import DeviceData
 from tinydiv.losses import accuracy, cross_entropy
@@ -64,7 +67,9 @@ def early(images, base, optimizer, rate):
     return dict(zip(tried, seen.mean(axis=(0, 1)), strict=True))
 
 
-def main():
+def main(words):
+    if words:
+        raise UsageError(f"this script takes no argument; got {words[0]}")
     out = csv.writer(sys.stdout, lineterminator="\n")
     out.writerow(COLUMNS)
     for name in ("fashion-mnist", "mnist"):
@@ -80,4 +85,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(Path(__file__).name, main))
