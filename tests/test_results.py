@@ -255,30 +255,62 @@ def test_the_table_of_the_dose_study_is_made_again_from_its_blocks(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_random_network_of_the_dose_study_is_trained_again(tmp_path, monkeypatch):
-    """One arm and seed of 2,500; other processors and versions may round otherwise, hence the tolerance."""
+def test_random_networks_of_the_dose_study_are_trained_again(tmp_path, monkeypatch):
     from tinydiv.study import load_study
 
-    if not os.environ.get("TINYDIV_DATA_DIR"):
-        pytest.skip("the full set fashion-mnist is not in TINYDIV_DATA_DIR")
     monkeypatch.chdir(ROOT)
     study = load_study(str(DOSE / "dose.toml"))
     with gzip.open(DOSE / "runs.csv.gz", "rt", newline="") as file:
-        names = {arm.name for arm in study.arms}
-        kept = random.choice([row for row in csv.DictReader(file) if row["arm"] in names])
-    (again,) = trained_again(study, [kept], tmp_path / "one")
-    where = {key: kept[key] for key in ("setting", "arm", "seed")}
-    for key in ("epoch1", "early", "final", "correlation@final"):
-        assert float(again[key]) == pytest.approx(float(kept[key]), abs=0.02), (where, key)
+        rows = list(csv.DictReader(file))
+    names = {arm.name for arm in study.arms}
+    one = random.choice([row for row in rows if row["arm"] in names])
+    place = [row for row in rows if all(row[key] == one[key] for key in ("setting", "arm"))]
+    near = dict.fromkeys(("epoch1", "early", "final", "correlation@final"), 0.02)
+    check_again(study, place, near, tmp_path)
 
 
-def trained_again(study, kept, folder):
-    """The rows of the same arm, setting and regime (seeds without a gap), from a study of them alone."""
+def check_again(study, kept, near, folder, added=lambda row: {}):
+    """Train eight seeds in a row again: equal to the rows that are kept, but for how rounding grows.
+
+    Other processors and versions round otherwise. Most arms magnify that little, a few (SGD with barlow or
+    with the log-determinant) to some points within fifty steps, and elsewhere it may happen to one network.
+    So every network is trained a second time, its rate larger by a millionth; what that changes at most is
+    allowed twice beside `near`, and the median of the eight is judged.
+    """
+    if not os.environ.get("TINYDIV_DATA_DIR"):
+        pytest.skip("the full set fashion-mnist is not in TINYDIV_DATA_DIR")
+    kept = sorted(kept, key=lambda row: int(row["seed"]))
+    first = random.randrange(len(kept) - 7)
+    kept = kept[first : first + 8]
+    again = trained_again(study, kept, folder / "again")
+    nudged = trained_again(study, kept, folder / "nudged", times=1 + 1e-6)
+    for row in (*again, *nudged):
+        row.update(added(row))
+    where = [kept[0][key] for key in ("setting", "arm", "seed")]
+    assert [row["init"] for row in again] == [row["init"] for row in kept]
+    if any(row["diverged_step"] for row in (*kept, *nudged)):
+        assert any(row["diverged_step"] for row in again), where
+        return
+    for key, tolerance in near.items():
+        old, new, other = (
+            np.array([float(row[key]) for row in rows]) for rows in (kept, again, nudged)
+        )
+        allowed = tolerance + 2 * abs(new - other).max()
+        assert np.median(abs(new - old)) <= allowed, (where, key, old, new)
+
+
+def trained_again(study, kept, folder, times=1.0):
+    """The rows of the same arm, setting and regime (seeds without a gap), from a study of them alone.
+
+    times: the rate of learning is multiplied by it.
+    """
     from tinydiv.study import Controls, run_study
 
     first = kept[0]
     arm = study.arm(first["arm"])
     rates = {key: float(first[key]) for key in ("lr", "strength") if first[key]}
+    if times != 1:
+        rates["lr"] *= times
     setting = next(one for one in study.all_settings if one.name == first["setting"])
     one = dataclasses.replace(
         study,
