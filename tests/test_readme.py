@@ -120,6 +120,21 @@ def test_a_network_is_read_by_numpy_alone_and_goes_to_pytorch_and_back(
     np.testing.assert_allclose(there, logits, rtol=0, atol=1e-4)
 
 
+def test_the_start_goes_to_jax_and_keras():
+    """The arrays give our logits by the formula that the recipe has for JAX."""
+    names = {}
+    exec(compile(next(block for block in BLOCKS if "Keras" in block), "README.md", "exec"), names)
+    arrays, X = names["arrays"], names["X"]
+    assert [array.shape for array in arrays] == [(784, 16), (16,), (16, 10), (10,)]
+    assert {array.dtype.name for array in (X, *arrays)} == {"float32"}
+    logits = np.maximum(X @ arrays[0] + arrays[1], 0) @ arrays[2] + arrays[3]
+    np.testing.assert_allclose(logits, names["net"].forward(X).logits, rtol=1e-4, atol=1e-5)
+    jax = pytest.importorskip("jax", reason="JAX is not installed: extra [bench]")
+    params = [jax.numpy.asarray(array) for array in arrays]
+    theirs = jax.nn.relu(X @ params[0] + params[1]) @ params[2] + params[3]
+    np.testing.assert_allclose(theirs, logits, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("line", commands(README + ROOMS_MAP + CONTRIBUTING))
 def test_every_command_exists_and_takes_its_flags(line):
     """--help of each command names every flag that a document gives it."""
