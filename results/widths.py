@@ -129,13 +129,13 @@ def written():
 
 def picture():
     """A panel for each setting, arms x sizes: the primary difference, framed where it is shown."""
+    hidden = [size[4:-3] for size in sizes()]
     figure = new_figure(9.5, 8)
     panels = figure.subplots(2, 2, sharex=True, sharey=True)
     for ax, (setting, title) in zip(panels.flat, NAMES.items(), strict=True):
         gains, shown = early.differences(
             [[(name_of(size, arm), "default", setting, arm) for size in sizes()] for arm in arms()]
         )
-        hidden = [size[4:-3] for size in sizes()]
         plots.heat_map(
             ax, gains, arms(), hidden, marked=shown, label="Δ points", digits=1, limit=early.LIMIT
         )

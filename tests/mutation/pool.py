@@ -44,7 +44,9 @@ class Pool:
 
     def __init__(self, work):
         self.work, self.worked = work, False
-        self.items, self.failed, self.reasons = [], [], []
+        self.items = []
+        self.failed = []
+        """Each test that failed: its name and what pytest says of it."""
         self.calls = {}
         """Function -> the tests that call it, by number, the quickest first."""
 
@@ -73,8 +75,7 @@ class Pool:
 
     def pytest_runtest_logreport(self, report):
         if report.failed:
-            self.failed.append(report.nodeid.split("/")[-1])
-            self.reasons.append(report.longreprtext)
+            self.failed.append((report.nodeid.split("/")[-1], report.longreprtext))
 
     def passes(self, number):
         """Run one test, with fixtures of its own."""
@@ -86,7 +87,7 @@ class Pool:
         """The first test that fails of those that call a function, or None."""
         for number in self.calls.get(function, ()):
             if not self.passes(number):
-                return self.failed[0]
+                return self.failed[0][0]
         return None
 
     # Who calls what ----------------------------------------------------------------------------
@@ -128,6 +129,6 @@ class Pool:
             passes = self.passes(number)
             sys.setprofile(None)
             if not passes:
-                return f"{self.failed[0]}\n{self.reasons[0]}"
+                return "\n".join(self.failed[0])
             found.append((time.perf_counter() - began, sorted(seen)))
         return found
